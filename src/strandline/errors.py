@@ -1,0 +1,108 @@
+"""What can go wrong, grouped by what the caller does next.
+
+::
+
+    StrandlineError
+    ├── UsageError             fix the spec or the command                                  exit 2, nothing touched
+    ├── RetryableError         the engine resumes from the last checkpoint, with back-off   exit 1 once it gives up
+    │   └── UnreachableError   a source or destination does not answer                      exit 5 once it gives up
+    ├── TaskError              this task fails, its cursor stays, the run goes on           exit 1
+    │   └── MassDeleteError    more would be deleted than was allowed
+    ├── StateError             corrupt, foreign, newer or contradicted state: stop          exit 3, never from zero
+    └── StateConflictError     fenced out by another run: stop                              exit 4
+        └── LockedError        another process holds the destination or the state          exit 4, at once
+
+Every error says what happened, where, and what to do next. A text must never hold a secret: what comes from a driver
+passes ``strandline.logs.redact`` before it is shown.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+__all__ = [
+    "LockedError",
+    "MassDeleteError",
+    "Problem",
+    "RetryableError",
+    "StateConflictError",
+    "StateError",
+    "StrandlineError",
+    "TaskError",
+    "UnreachableError",
+    "UsageError",
+]
+
+
+class StrandlineError(Exception):
+    """The root of all errors that Strandline raises on purpose."""
+
+    exit_code = 1
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Errors cross process borders with their hint."""
+        return _rebuild, (type(self), self.message, self.hint)
+
+
+def _rebuild(cls: type[StrandlineError], message: str, hint: str) -> StrandlineError:
+    return cls(message, hint=hint)
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One thing that is wrong with a spec, at the place where it stands."""
+
+    message: str
+    where: str = ""
+    """``file:line:column``, or empty."""
+    line: str = ""
+    """The source line itself, as it was written."""
+    hint: str = ""
+
+
+class UsageError(StrandlineError):
+    """The spec or the command is wrong; nothing was touched. ``problems`` holds everything that was found at once."""
+
+    exit_code = 2
+
+    def __init__(self, message: str, *, hint: str = "", problems: Sequence[Problem] = ()) -> None:
+        super().__init__(message, hint=hint)
+        self.problems = tuple(problems)
+
+
+class RetryableError(StrandlineError):
+    """A passing failure: the engine reads again from the last saved cursor, a bounded number of times."""
+
+
+class UnreachableError(RetryableError):
+    """A source, destination or backend could not be reached."""
+
+    exit_code = 5
+
+
+class TaskError(StrandlineError):
+    """This task cannot go on. Its cursor stays where it is; other tasks continue."""
+
+
+class MassDeleteError(TaskError):
+    """A delete would remove more of a table than is plausible; nothing was deleted."""
+
+
+class StateError(StrandlineError):
+    """The state cannot be trusted, or whether it was saved is unknown. Never start from zero on this."""
+
+    exit_code = 3
+
+
+class StateConflictError(StrandlineError):
+    """The stored state is not the one this run wrote last: another run has taken over. Nothing was changed."""
+
+    exit_code = 4
+
+
+class LockedError(StateConflictError):
+    """Another process holds what this run needs. Nothing was changed."""

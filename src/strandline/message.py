@@ -1,0 +1,125 @@
+"""What flows from a source to a destination, in order."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+from strandline.errors import StrandlineError
+from strandline.lazy import pa
+from strandline.table import Table
+
+__all__ = [
+    "Checkpoint",
+    "Complete",
+    "Cursor",
+    "Delete",
+    "Failure",
+    "Insert",
+    "Message",
+    "Present",
+    "Schema",
+    "Swap",
+    "Truncate",
+]
+
+Cursor: TypeAlias = Mapping[str, Any]
+"""Where a task resumes: JSON values only, opaque to all but the source that made it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Schema:
+    """The table as it is from here on. A source sends it only when a table changed after ``tables()`` was asked."""
+
+    table: Table
+
+
+@dataclass(frozen=True, slots=True)
+class Insert:
+    """Rows that are new or have changed. The last message about a key wins.
+
+    ``batch`` may have fewer columns than the table: an absent column leaves the stored value as it is in the overwrite
+    modes, and is null in append mode. A column that is there and null stores null.
+    """
+
+    table: str
+    batch: "pa.RecordBatch"
+    reread: bool = False
+    """Some of these rows may have been delivered by an earlier pass, or may be read again by a later one.
+
+    In append mode a transactional destination remembers the versions of these rows (the delivered set) and stores each
+    version once. A source that re-reads must mark both sides: the rows it might read again, when it first reads them,
+    and the rows it reads again. Within one pass a source never reads the same row version twice (checkpoints inside a
+    pass are exact positions), so equal rows within a pass are several rows.
+    """
+    version: "pa.Array | None" = None
+    """One value a row that tells versions of the row apart (binary(16)); the engine fills it from the row's content."""
+
+
+@dataclass(frozen=True, slots=True)
+class Delete:
+    """Rows that are gone at the source. ``keys`` has exactly the primary key's columns. Ignored in append mode."""
+
+    table: str
+    keys: "pa.RecordBatch"
+
+
+@dataclass(frozen=True, slots=True)
+class Truncate:
+    """All rows of the table within the task's scope are gone at the source. Ignored in append mode."""
+
+    table: str
+
+
+@dataclass(frozen=True, slots=True)
+class Present:
+    """The key sweep: keys that exist at the source; the rest of the scope is removed at ``Complete``.
+
+    In any number of batches, all of them after the table's rows, and no checkpoint between the first of them and the
+    table's ``Complete``. Ignored in append mode.
+    """
+
+    table: str
+    keys: "pa.RecordBatch"
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """Every row yielded before this message is covered by ``cursor``.
+
+    ``None`` is legal: a table that is read in full starts again from nothing in its next pass. Cheap; a source sends
+    one after every batch or slice, since a window can only end here.
+    """
+
+    cursor: Cursor | None
+
+
+@dataclass(frozen=True, slots=True)
+class Complete:
+    """This pass has read all of the table that it set out to read. Sent once a pass, before a last checkpoint."""
+
+    table: str
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """The table could not be read; other tables of the task may go on.
+
+    The engine takes no cursor after it, fails the task, and deletes nothing of the table.
+    """
+
+    table: str
+    error: StrandlineError
+
+
+@dataclass(frozen=True, slots=True)
+class Swap:
+    """Sent by the engine only: replace the scope's rows of ``table`` by all rows of ``hidden``, and drop ``hidden``.
+
+    The end of a full refresh. A reader sees the old rows until the window that holds this message is committed.
+    """
+
+    table: str
+    hidden: str
+
+
+Message: TypeAlias = Schema | Insert | Delete | Truncate | Present | Checkpoint | Complete | Failure | Swap

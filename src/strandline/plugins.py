@@ -1,0 +1,47 @@
+"""Find a plugin by kind and name. Built-ins and third parties register the same way: by entry point."""
+
+import difflib
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any
+
+from strandline.errors import UsageError
+
+__all__ = ["KINDS", "load_plugin", "plugin_names"]
+
+KINDS = ("source", "destination", "state_backend")
+
+
+def _found(kind: str) -> dict[str, EntryPoint]:
+    return {point.name: point for point in entry_points(group=f"strandline.{kind}")}
+
+
+def plugin_names(kind: str) -> list[str]:
+    """The names of all installed plugins of one kind, sorted."""
+    return sorted(_found(kind))
+
+
+def load_plugin(kind: str, name: str) -> Any:
+    """The class of the plugin ``name``.
+
+    Args:
+        kind: ``source``, ``destination`` or ``state_backend``.
+        name: as in a spec; ``cloudquery/postgresql`` means the built-in ``postgresql``.
+
+    Raises:
+        UsageError: there is none of that name, or it cannot be imported.
+    """
+    points = _found(kind)
+    short = name.removeprefix("cloudquery/")
+    if short not in points:
+        near = difflib.get_close_matches(short, points, n=1)
+        kinds = kind.replace("_", " ")
+        raise UsageError(
+            f"there is no {kinds} plugin {name!r}",
+            hint=f"did you mean {near[0]!r}?" if near else f"the {kinds} plugins are {', '.join(sorted(points))}",
+        )
+    try:
+        return points[short].load()
+    except ImportError as error:
+        raise UsageError(
+            f"the {kind} plugin {name!r} cannot be imported: {error}", hint=f"pip install 'strandline[{short}]'"
+        ) from error

@@ -1,0 +1,77 @@
+"""The contract of a source: what reads tables."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Protocol
+
+from strandline.message import Cursor, Message
+from strandline.table import Table
+
+__all__ = ["RunContext", "Source", "Task"]
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """What one ``read`` covers: one or more root tables with their child tables, in one partition.
+
+    The unit of state, retry, failure, parallelism and distribution. Picklable.
+    """
+
+    id: str
+    """Stable across runs: the table's name for a database table. Never starts with ``@``."""
+    tables: tuple[Table, ...]
+    partition: str | None = None
+    """An account, a region; becomes ``_cq_client_id``. Usually none."""
+    payload: Mapping[str, Any] = field(default_factory=dict)
+    """What ``tasks`` decided once for the whole run (a horizon, a page size). JSON values; not part of the state."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunContext:
+    """What must be the same for all tasks and hosts of a run; decided once. Picklable."""
+
+    run_id: str
+    source_name: str
+    started_at: datetime
+    """UTC, by the clock of the machine that started the run."""
+    batch_rows: int = 65_536
+    """How many rows a batch should have at most."""
+    batch_bytes: int = 16 << 20
+    """How many bytes a batch should have at most; a single larger row is allowed."""
+
+
+class Source(Protocol):
+    """Reads tables. Constructed as ``cls(cls.Spec(...))`` with its pydantic settings; that must not touch the outside.
+
+    Raises from every method: ``UsageError`` (a setting is wrong), ``UnreachableError`` and ``RetryableError`` (the
+    engine resumes from the last checkpoint, with back-off), ``TaskError`` (this task fails, the run goes on).
+    """
+
+    def tables(self) -> Sequence[Table]:
+        """Every table this source offers, children after their parents. Called once a run; stable between calls."""
+
+    def tasks(self, tables: Sequence[Table]) -> Iterable[Task]:
+        """How the chosen tables are read. Called once a run, on the engine's thread; may find partitions late.
+
+        What has to be decided once for all tasks, a horizon above all, is decided here and travels in ``payload``.
+        """
+
+    def read(self, task: Task, cursor: Cursor | None, context: RunContext) -> Iterator[Message]:
+        """Everything of ``task`` that changed since ``cursor``, or all of it where that is ``None``.
+
+        Called from one thread per task, several at once. The engine may close the iterator at any message. The same
+        call again, with the cursor of any checkpoint, yields the rest: rows before that checkpoint are never needed
+        again, rows after it are never missing. Ends with a ``Complete`` for each table and a last ``Checkpoint``.
+
+        A cursor is honest: it covers no row that was not yielded, and never passes the source's clock.
+        """
+
+    def acknowledge(self, task: Task, cursor: Cursor) -> None:
+        """The state with ``cursor`` is saved. May never be called (a crash); may be called again with the same cursor.
+
+        For sources that must be told (a replication slot, a queue); others do nothing. Called from the task's thread.
+        """
+
+    def close(self) -> None:
+        """Release what is held. A second call does nothing."""

@@ -1,0 +1,265 @@
+"""Cursors as they are kept: states, their keys and tokens, and the contract of a state backend.
+
+One encoding serves every backend: a JSON object that names its format, its lineage and a checksum of the rest, so that
+a torn, flipped, foreign or newer state is recognised wherever it was kept.
+"""
+
+import hashlib
+import json
+import secrets
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any, Protocol, TypeAlias, runtime_checkable
+
+from strandline.errors import StateError
+from strandline.message import Cursor
+
+__all__ = [
+    "FORMAT_VERSION",
+    "HISTORY_MAX",
+    "RUN_TASK",
+    "KeepsState",
+    "Pass",
+    "Phase",
+    "State",
+    "StateBackend",
+    "StateKey",
+    "TableState",
+    "Token",
+    "decode_state",
+    "encode_state",
+    "is_newer",
+]
+
+FORMAT_VERSION = 1
+HISTORY_MAX = 20
+"""How many commits of a state a backend keeps, the newest included."""
+RUN_TASK = "@run"
+"""The task name under which a source's fence is kept: one state for each source and destination."""
+
+Token: TypeAlias = str
+"""What a backend compares on save. Opaque; two saves never share one."""
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class StateKey:
+    """Whose cursor it is: one for each source, task and destination."""
+
+    source: str
+    task: str
+    destination: str
+
+    def __str__(self) -> str:
+        return f"{self.source}/{self.task}@{self.destination}"
+
+
+class Phase(StrEnum):
+    """How far a pass has come."""
+
+    READING = "reading"
+    READ = "read"
+    """Every row is durable; stale rows may still have to be deleted."""
+    DONE = "done"
+
+
+@dataclass(frozen=True, slots=True)
+class Pass:
+    """One complete reading of a task. It begins once and survives crashes and restarts."""
+
+    sync_time_us: int
+    """Microseconds since 1970-01-01 UTC; on every row of the pass. A later pass has a larger one."""
+    full: bool
+    """Whether it began from nothing, so that what it did not deliver is stale."""
+    phase: Phase = Phase.READING
+    completed: tuple[str, ...] = ()
+    """Tables that were read to their end in this pass."""
+
+
+@dataclass(frozen=True, slots=True)
+class TableState:
+    """What the state knows of a table, to notice when it contradicts the destination."""
+
+    fingerprint: str
+    """Of the keys and the selection that the cursor depends on."""
+    mark: str = ""
+    """Identity of the stored table; a table dropped and created again has another. Empty: the destination has none."""
+    rows: int = 0
+    """Rows written since the table was created; 0 proves that an empty table is no loss."""
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """A saved cursor (or none yet) with what is needed to trust it."""
+
+    cursor: Cursor | None
+    epoch: int
+    """Raised by taking over; a fenced run has a smaller one."""
+    sequence: int
+    """Raised by one at every save of a lineage."""
+    run_id: str
+    current: Pass | None = None
+    """The pass that this cursor belongs to."""
+    tables: Mapping[str, TableState] = field(default_factory=dict)
+    note: str = ""
+    """Who changed it by hand, and why; empty for the engine's own commits."""
+    saved_at: str = ""
+    """ISO 8601, UTC. For people; nothing is decided by it."""
+    nonce: str = field(default_factory=lambda: secrets.token_hex(8))
+    """Fresh for every save, so that a lost reply can be resolved by reading back."""
+    token: Token | None = field(default=None, compare=False)
+    """Set by the backend that loaded it."""
+
+    @property
+    def version(self) -> tuple[int, int]:
+        """(epoch, sequence): strictly increases in a lineage."""
+        return (self.epoch, self.sequence)
+
+    def following(self, *, run_id: str, epoch: int, now: datetime | None = None, **changes: Any) -> "State":
+        """The next state of this lineage, with a fresh nonce."""
+        saved_at = (now or datetime.now(UTC)).isoformat(timespec="microseconds")
+        fresh: dict[str, Any] = {
+            "run_id": run_id,
+            "epoch": epoch,
+            "sequence": self.sequence + 1,
+            "saved_at": saved_at,
+            "nonce": secrets.token_hex(8),
+            "token": None,
+            "note": "",
+        }
+        return replace(self, **(fresh | changes))
+
+
+def is_newer(one: State, other: State) -> bool:
+    """Whether ``one`` was saved after ``other``, in one lineage."""
+    return one.version > other.version
+
+
+def encode_state(key: StateKey, state: State) -> dict[str, Any]:
+    """The JSON object that every backend keeps. Deterministic but for the order of the cursor's own keys."""
+    body = {
+        "format_version": FORMAT_VERSION,
+        "source": key.source,
+        "task": key.task,
+        "destination": key.destination,
+        "epoch": state.epoch,
+        "sequence": state.sequence,
+        "run_id": state.run_id,
+        "nonce": state.nonce,
+        "saved_at": state.saved_at,
+        "note": state.note,
+        "pass": asdict(state.current) if state.current else None,
+        "tables": {name: asdict(table) for name, table in state.tables.items()},
+        "cursor": dict(state.cursor) if state.cursor is not None else None,
+    }
+    return body | {"checksum": _checksum(body)}
+
+
+def decode_state(key: StateKey, body: object, *, where: str, token: Token | None = None) -> State:
+    """The state in ``body``, checked.
+
+    Args:
+        key: the lineage that was asked for.
+        body: what was kept.
+        where: names the place in an error: a path, a table.
+        token: carried by the state.
+
+    Raises:
+        StateError: it is not a state, damaged, of another lineage, or written by a newer version.
+    """
+    if not isinstance(body, dict) or "format_version" not in body:
+        raise StateError(f"{where}: not a Strandline state", hint=_repair(key))
+    version = body["format_version"]
+    if not isinstance(version, int) or isinstance(version, bool) or version < 1:
+        raise StateError(f"{where}: format version {version!r} is unknown", hint=_repair(key))
+    if version > FORMAT_VERSION:
+        raise StateError(
+            f"{where}: written by a newer Strandline (state format {version}; this one reads up to {FORMAT_VERSION})",
+            hint="upgrade Strandline, or restore an older state from its history",
+        )
+    rest = {name: value for name, value in body.items() if name != "checksum"}
+    if body.get("checksum") != _checksum(rest):
+        raise StateError(f"{where}: damaged, its checksum does not match", hint=_repair(key))
+    found = StateKey(body["source"], body["task"], body["destination"])
+    if found != key:
+        raise StateError(
+            f"{where}: belongs to {found}, not to {key}", hint="put the state file back where it came from"
+        )
+    try:
+        current = body["pass"]
+        return State(
+            cursor=body["cursor"],
+            epoch=body["epoch"],
+            sequence=body["sequence"],
+            run_id=body["run_id"],
+            nonce=body["nonce"],
+            saved_at=body["saved_at"],
+            note=body["note"],
+            current=current
+            and Pass(
+                sync_time_us=current["sync_time_us"],
+                full=current["full"],
+                phase=Phase(current["phase"]),
+                completed=tuple(current["completed"]),
+            ),
+            tables={name: TableState(**table) for name, table in body["tables"].items()},
+            token=token,
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise StateError(f"{where}: a field is missing or wrong ({error!r})", hint=_repair(key)) from error
+
+
+def _checksum(body: Mapping[str, Any]) -> str:
+    canonical = json.dumps(body, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
+    return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+def _repair(key: StateKey) -> str:
+    return (
+        f"put back a copy of it, or `strandline state reset {key.source} {key.task}` and "
+        f"`strandline sync --full-refresh` to read the table again from nothing"
+    )
+
+
+class StateBackend(Protocol):
+    """Keeps one state per (source, task, destination). Safe to share between threads and processes.
+
+    Unknown is not empty: what cannot be read, or cannot be trusted, is an error and never "no state".
+    """
+
+    def load(self, source: str) -> Mapping[StateKey, State]:
+        """Every state of ``source``, each with the token to save over it. Called once when a run opens a source.
+
+        Raises:
+            StateError: one of them is unreadable, damaged, foreign or newer.
+            UnreachableError: the backend does not answer.
+        """
+
+    def save(self, key: StateKey, state: State, *, expected: Token | None) -> Token:
+        """Save ``state`` durably if the stored token is still ``expected`` (``None``: nothing is stored).
+
+        Called from one thread per task, after the destination has made the rows durable; a state may replace any
+        other, forwards only by the engine's choice. A second identical call conflicts. Keeps the last
+        ``HISTORY_MAX`` commits.
+
+        Raises:
+            StateConflictError: the stored token is another one. Nothing was changed; the run stops, for it has been
+                fenced out.
+            StateError: the backend could not say whether it was saved. The engine reads back before it decides.
+        """
+
+    def history(self, key: StateKey) -> Sequence[State]:
+        """The last commits, the newest (the stored one) first; empty when nothing is stored."""
+
+    def close(self) -> None:
+        """Release what is held. A second call does nothing."""
+
+
+@runtime_checkable
+class KeepsState(Protocol):
+    """A transactional destination: it keeps states in the same transaction as the rows, and so knows best."""
+
+    @property
+    def states(self) -> StateBackend:
+        """The states kept beside the rows. Closed with the destination."""

@@ -1,0 +1,102 @@
+"""A table: a named set of rows. Arrow is the only type system."""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from strandline.errors import UsageError
+from strandline.lazy import pa
+
+__all__ = [
+    "CLIENT_ID",
+    "CQ_ID",
+    "FULL_READ",
+    "LINEAGE_COLUMNS",
+    "PARENT_ID",
+    "SOURCE_NAME",
+    "SYNC_TIME",
+    "Guarantee",
+    "Table",
+    "sync_time_type",
+]
+
+SYNC_TIME = "_cq_sync_time"
+"""Timestamp of the pass that delivered the row, µs, UTC."""
+SOURCE_NAME = "_cq_source_name"
+CLIENT_ID = "_cq_client_id"
+"""The task's partition; only on tables of partitioned tasks. With the source name, the scope of delete-stale."""
+CQ_ID = "_cq_id"
+"""UUID of the content of a row without a primary key, and of its number among equal rows."""
+PARENT_ID = "_cq_parent_id"
+LINEAGE_COLUMNS = (SYNC_TIME, SOURCE_NAME, CLIENT_ID, CQ_ID, PARENT_ID)
+
+
+def sync_time_type() -> "pa.DataType":
+    """The Arrow type of ``_cq_sync_time``."""
+    return pa.timestamp("us", tz="UTC")
+
+
+@dataclass(frozen=True, slots=True)
+class Guarantee:
+    """What is promised about rows that appear late, and what is not. ``plan`` and the summary print both."""
+
+    name: str
+    """The class: ``full read``, ``settled (…)``, ``lag only`` or ``off``."""
+    limits: str
+    """In plain words, what the promise does not cover."""
+
+
+FULL_READ = Guarantee("full read", "every row is read at every sync; a row changed while it is read comes next time")
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A named set of rows, as a source offers it or a destination stores it.
+
+    ``Table`` is immutable and picklable. Names are used as they are; a destination quotes them, it never changes them.
+    """
+
+    name: str
+    schema: "pa.Schema"
+    primary_key: tuple[str, ...] = ()
+    incremental_key: tuple[str, ...] = ()
+    """Columns that order the rows for incremental reading. May be empty on an incremental table (files, xid)."""
+    incremental: bool = False
+    """Whether a sync fetches only what changed since the last one."""
+    parent: str | None = None
+    description: str = ""
+    guarantee: Guarantee = FULL_READ
+    selection: str = ""
+    """What restricts the rows (a filter, a start), canonical. State of another selection is refused: it has holes."""
+
+    def __post_init__(self) -> None:
+        names = self.schema.names
+        if not self.name:
+            raise UsageError("a table needs a name")
+        if not names:
+            raise UsageError(f"table {self.name!r} has no columns")
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise UsageError(f"table {self.name!r} has column {twice[0]!r} twice", hint="rename one of the two")
+        for kind, key in (("primary key", self.primary_key), ("incremental key", self.incremental_key)):
+            for column in key:
+                if column not in names:
+                    raise UsageError(
+                        f"table {self.name!r} has no column {column!r}, which its {kind} names",
+                        hint=f"its columns are {', '.join(names)}",
+                    )
+
+    @property
+    def fingerprint(self) -> str:
+        """What a cursor of this table depends on: keys with their types, and the selection. Hex, 16 characters."""
+
+        def typed(columns: Sequence[str]) -> list[list[str]]:
+            return [[name, str(self.schema.field(name).type)] for name in columns]
+
+        parts = [typed(self.primary_key), typed(self.incremental_key), self.incremental, self.selection]
+        return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
+
+    def named(self, name: str) -> "Table":
+        """The same table under another name."""
+        return replace(self, name=name)
