@@ -1,0 +1,41 @@
+# One list of verbs for people and for CI. `make test` and `make demo` need nothing but Python 3.11, git and the network.
+.DEFAULT_GOAL := help
+.PHONY: help setup lock check test demo crash bench docs clean
+.DELETE_ON_ERROR:
+SHELL := /bin/bash
+
+READY := .venv/.ready
+RUN := .venv/bin
+# Further arguments for pytest: make test ARGS="-k sqlite"
+ARGS ?=
+# As many processes as there are processors, but few enough that their memory does not add up.
+PYTEST := $(RUN)/pytest -n auto --maxprocesses 4 $(ARGS)
+
+help: ## show the verbs
+	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 10
+
+$(READY): pyproject.toml uv.lock .ci/setup
+	.ci/setup
+	@touch $@
+
+setup: $(READY) ## make .venv as uv.lock says
+
+lock: $(READY) ## resolve the dependencies again, after a change in pyproject.toml
+	$(RUN)/uv lock --default-index https://pypi.org/simple
+
+check: $(READY) ## lint, formatting, types, layers, limits
+	$(RUN)/ruff check
+	$(RUN)/ruff format --check
+	$(RUN)/mypy
+	$(RUN)/lint-imports
+	$(RUN)/pytest -q tests/test_tidy.py tests/test_public.py
+
+test: $(READY) ## the whole test suite
+	$(PYTEST)
+
+crash: $(READY) ## only the tests that kill the engine
+	$(PYTEST) -m crash
+
+clean: ## remove what the other verbs made
+	rm -rf .venv .cache .demo dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage*
+	find src tests examples bench -name __pycache__ -type d -prune -exec rm -rf {} +
