@@ -11,6 +11,7 @@ from strandline.state import RUN_TASK, Pass, State, StateKey, Token
 from strandline.table import Table
 
 __all__ = [
+    "RECREATE",
     "Capabilities",
     "Change",
     "Destination",
@@ -24,6 +25,10 @@ __all__ = [
     "Window",
     "WriteMode",
 ]
+
+
+RECREATE = "recreate"
+"""The kind of a ``Change`` that drops a table's rows."""
 
 
 class WriteMode(StrEnum):

@@ -1,0 +1,1 @@
+"""The engine: plan (pure), run (control), pipeline (data), window and lineage (pure)."""

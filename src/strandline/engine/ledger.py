@@ -1,0 +1,144 @@
+"""The states of one source in one destination: where they are kept, in which order they are saved, and who holds them.
+
+A destination that keeps states is authoritative, since it commits them with the rows; the configured backend is then a
+mirror, saved after it. Elsewhere the backend is all there is.
+"""
+
+from collections.abc import Callable, Mapping
+from datetime import datetime
+
+from strandline.destination import Fence
+from strandline.errors import RetryableError, StateConflictError, StateError
+from strandline.state import RUN_TASK, State, StateBackend, StateKey, Token, is_newer
+
+__all__ = ["Ledger"]
+
+
+class Ledger:
+    """Opened once a run for each destination; a lineage is then used by its task's thread only.
+
+    Args:
+        source: the source's name.
+        destination: the destination's name.
+        own: the destination's own states, if it keeps any.
+        backend: the configured backend.
+    """
+
+    def __init__(self, source: str, destination: str, *, own: StateBackend | None, backend: StateBackend) -> None:
+        self.source, self.destination = source, destination
+        self.transactional = own is not None
+        """Whether the destination commits the state with the rows."""
+        self._authority = own if own is not None else backend
+        self._mirror = backend if own is not None and backend is not own else None
+        self._stored: dict[StateKey, State] = {}
+        self._mirrored: dict[StateKey, State] = {}
+        self._tokens: dict[StateKey, Token] = {}
+        self._mirror_tokens: dict[StateKey, Token] = {}
+
+    @property
+    def mirrors(self) -> bool:
+        """Whether there are two states to compare."""
+        return self._mirror is not None
+
+    def load(self) -> None:
+        """Read everything. Changes nothing."""
+        self._stored, self._tokens = self._read(self._authority)
+        if self._mirror is not None:
+            self._mirrored, self._mirror_tokens = self._read(self._mirror)
+
+    def _read(self, backend: StateBackend) -> tuple[dict[StateKey, State], dict[StateKey, Token]]:
+        loaded = backend.load(self.source)
+        states = {key: state for key, state in loaded.items() if key.destination == self.destination}
+        return states, {key: state.token for key, state in states.items() if state.token is not None}
+
+    def key(self, task: str) -> StateKey:
+        """The lineage of a task."""
+        return StateKey(self.source, task, self.destination)
+
+    def stored(self, key: StateKey) -> State | None:
+        """The authoritative state."""
+        return self._stored.get(key)
+
+    def mirrored(self, key: StateKey) -> State | None:
+        """The mirror's; ``None`` also where there is no mirror."""
+        return self._mirrored.get(key)
+
+    def keys(self) -> list[StateKey]:
+        """Every lineage that is known on either side, without the run's own, sorted."""
+        return sorted(key for key in {*self._stored, *self._mirrored} if key.task != RUN_TASK)
+
+    def token(self, key: StateKey) -> Token | None:
+        """What the authority must still hold when the next state is saved."""
+        return self._tokens.get(key)
+
+    def take_over(self, run_id: str, now: datetime) -> Fence:
+        """Raise the epoch above all that was ever used here: whoever held it before is fenced."""
+        key = self.key(RUN_TASK)
+        known = [*self._stored.values(), *self._mirrored.values()]
+        epoch = 1 + max((state.epoch for state in known), default=0)
+        before = self._stored.get(key) or self._mirrored.get(key) or State(None, epoch, 0, run_id)
+        self.save(key, before.following(run_id=run_id, epoch=epoch, now=now))
+        return Fence(self.source, self.destination, epoch, run_id)
+
+    def save(self, key: StateKey, state: State) -> State:
+        """Save without rows: the authority first, then the mirror."""
+        token = self._save(self._authority, key, state, self._tokens.get(key))
+        return self._committed(key, state, token)
+
+    def committed(self, key: StateKey, state: State) -> State:
+        """The destination has committed ``state`` with its rows: bring the mirror up to it."""
+        if state.token is None:
+            raise StateError(f"{key}: the destination named no token for the state it committed")
+        return self._committed(key, state, state.token)
+
+    def _committed(self, key: StateKey, state: State, token: Token) -> State:
+        self._stored[key] = state
+        self._tokens[key] = token
+        self.mend(key)
+        return state
+
+    def mend(self, key: StateKey) -> None:
+        """Make the mirror equal to the authority."""
+        state = self._stored[key]
+        if self._mirror is None:
+            return
+        self._mirror_tokens[key] = self._save(self._mirror, key, state, self._mirror_tokens.get(key))
+        self._mirrored[key] = state
+
+    def _save(self, backend: StateBackend, key: StateKey, state: State, expected: Token | None) -> Token:
+        try:
+            return backend.save(key, state, expected=expected)
+        except StateError as unknown:
+            return self._resolve(backend.load, key, state, expected, unknown)
+
+    def resolve(self, key: StateKey, state: State, unknown: StateError) -> State:
+        """The reply to the destination's commit was lost: look whether ``state`` is there.
+
+        Raises:
+            RetryableError: it is not; nothing was written.
+            StateConflictError: another run's is.
+        """
+        token = self._resolve(self._authority.load, key, state, self._tokens.get(key), unknown)
+        return self._committed(key, state, token)
+
+    def _resolve(
+        self,
+        load: Callable[[str], Mapping[StateKey, State]],
+        key: StateKey,
+        state: State,
+        expected: Token | None,
+        unknown: StateError,
+    ) -> Token:
+        found = load(self.source).get(key)
+        if found is not None and found.nonce == state.nonce and found.token is not None:
+            return found.token
+        if (found.token if found is not None else None) == expected:
+            raise RetryableError(f"{key}: the state was not saved ({unknown.message})") from unknown
+        raise StateConflictError(
+            f"{key}: another run has saved a state meanwhile", hint="let one run at a time sync this source"
+        ) from unknown
+
+    def ahead(self, key: StateKey) -> bool:
+        """Whether the mirror has a later state than the authority: the destination was restored from a backup."""
+        stored, mirrored = self._stored.get(key), self._mirrored.get(key)
+        return stored is not None and mirrored is not None and is_newer(mirrored, stored)

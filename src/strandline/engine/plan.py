@@ -1,0 +1,228 @@
+"""What a sync would do: decided from states and tables alone. Nothing here touches the outside."""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from strandline.destination import Change, Migration, WriteMode
+from strandline.errors import StateError
+from strandline.message import Cursor
+from strandline.state import Pass, Phase, State, StateKey, TableState, is_newer
+from strandline.table import Guarantee, Table
+
+__all__ = [
+    "Lineage",
+    "Opening",
+    "TaskPlan",
+    "fingerprint",
+    "guarantees",
+    "hidden_name",
+    "next_pass",
+    "open_lineage",
+    "promise",
+    "refresh_task",
+]
+
+_APPENDED = "/append"
+
+
+@dataclass(frozen=True, slots=True)
+class Lineage:
+    """One task into one destination, as it was found."""
+
+    key: StateKey
+    tables: tuple[Table, ...]
+    """As the source offers them."""
+    mode: WriteMode
+    stored: State | None
+    """The authoritative state."""
+    mirrored: State | None
+    """The mirror's, where there is one."""
+    mirrors: bool
+    """Whether the destination keeps its own states and a backend mirrors them."""
+    found: Mapping[str, Migration]
+    """What the destination has of each table, by the source's name of it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """From where a task goes on."""
+
+    state: State | None
+    """The last saved state; ``None``: nothing was ever saved."""
+    cursor: Cursor | None
+    current: Pass
+    """The pass to which the next rows belong: a new one, or the interrupted one."""
+    resumed: bool
+    sweep: Pass | None = None
+    """A pass that has delivered everything, but was interrupted before its stale rows were deleted."""
+    mend: bool = False
+    """The mirror is behind, or lost."""
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class TaskPlan:
+    """What a sync would do with one task in one destination."""
+
+    key: StateKey
+    tables: tuple[str, ...]
+    mode: WriteMode
+    guarantees: tuple[Guarantee, ...]
+    delivery: str
+    """What is promised about duplicates."""
+    cursor: Cursor | None
+    full: bool
+    resumed: bool
+    changes: tuple[Change, ...] = ()
+    warnings: tuple[str, ...] = ()
+    problem: str = ""
+    """Why the task could not run."""
+    hint: str = ""
+    refresh: bool = False
+    marks: Mapping[str, str] = field(default_factory=dict)
+
+
+def fingerprint(table: Table, mode: WriteMode) -> str:
+    """What a table's cursor depends on; in append mode also the mode, since it needs the delivered set."""
+    return table.fingerprint + (_APPENDED if mode is WriteMode.APPEND else "")
+
+
+def open_lineage(lineage: Lineage, *, now_us: int, stateless: bool = False, anew: bool = False) -> Opening:
+    """Decide where a task goes on: the table "who is right when two states differ".
+
+    Args:
+        lineage: what was found.
+        now_us: the time, microseconds since 1970 UTC; a first guess for the sync time of a new pass.
+        stateless: no cursor is kept (backend ``none``): always from nothing, in a new pass.
+        anew: the user has asked for a full refresh, so nothing that was found is a contradiction.
+
+    Raises:
+        StateError: resuming could leave a gap.
+    """
+    stored, warnings, mend = _authoritative(lineage, anew=anew or stateless)
+    if stored is None:
+        return Opening(None, None, next_pass(None, now_us, full=True), resumed=False, mend=mend, warnings=warnings)
+    if stateless:
+        return Opening(stored, None, next_pass(stored.current, now_us, full=True), resumed=False, mend=mend)
+    if not anew:
+        _check_tables(lineage, stored)
+    started = _same_reading(lineage, stored)
+    current = stored.current
+    if current is not None and current.phase is Phase.READING and started:
+        return Opening(stored, stored.cursor, current, resumed=True, mend=mend, warnings=warnings)
+    cursor = stored.cursor if started else None
+    fresh = next_pass(current, now_us, full=cursor is None)
+    sweep = current if current is not None and current.phase is Phase.READ else None
+    return Opening(stored, cursor, fresh, resumed=False, sweep=sweep, mend=mend, warnings=warnings)
+
+
+def next_pass(last: Pass | None, now_us: int, *, full: bool) -> Pass:
+    """A new pass. Its sync time is later than the last one's, whatever the clock says."""
+    return Pass(max(now_us, last.sync_time_us + 1) if last else now_us, full)
+
+
+def _authoritative(lineage: Lineage, *, anew: bool) -> tuple[State | None, tuple[str, ...], bool]:
+    stored, mirrored, key = lineage.stored, lineage.mirrored, lineage.key
+    if not lineage.mirrors or mirrored is None:
+        return stored, (), lineage.mirrors and stored is not None
+    if stored is None:
+        wrote = mirrored.cursor is not None or any(table.rows for table in mirrored.tables.values())
+        if wrote and not anew:
+            raise StateError(
+                f"{key}: the state says that rows were delivered, but the destination knows nothing of it: it was "
+                "dropped, emptied or exchanged",
+                hint=_again(key),
+            )
+        # a first sync, or one that was asked for: the epoch and the sync time go on from what the mirror remembers
+        return replace(mirrored, cursor=None, current=_done(mirrored.current), tables={}), (), False
+    if is_newer(mirrored, stored):
+        warning = (
+            f"{key}: the destination is older than the state (restored from a backup?); going on from the destination"
+        )
+        return stored, (warning,), True
+    return stored, (), mirrored.nonce != stored.nonce
+
+
+def _done(current: Pass | None) -> Pass | None:
+    return replace(current, phase=Phase.DONE) if current else None
+
+
+def _check_tables(lineage: Lineage, stored: State) -> None:
+    for table in lineage.tables:
+        known = stored.tables.get(table.name)
+        if known is None:
+            continue
+        found = lineage.found.get(table.name)
+        where = f"{lineage.key}: table {table.name!r}"
+        if known.rows and found is not None:
+            _check_stored(where, lineage.key, known, found)
+        if table.incremental and stored.cursor is not None and not _compatible(known, table, lineage.mode):
+            raise StateError(
+                f"{where}: its key, the key's type, its filter or the write mode is not the one that the cursor was "
+                "made for; going on could leave a gap",
+                hint=_again(lineage.key),
+            )
+
+
+def _check_stored(where: str, key: StateKey, known: TableState, found: Migration) -> None:
+    if found.mark is None:
+        raise StateError(f"{where} had {known.rows} rows delivered, but is gone from the destination", hint=_again(key))
+    if known.mark and found.mark != known.mark:
+        raise StateError(
+            f"{where} is not the one that {known.rows} rows were delivered to: it was created again", hint=_again(key)
+        )
+    if found.empty:
+        raise StateError(f"{where} had {known.rows} rows delivered, but is empty in the destination", hint=_again(key))
+
+
+def _compatible(known: TableState, table: Table, mode: WriteMode) -> bool:
+    """Going over from append to overwriting needs nothing that append did not keep; the reverse does."""
+    wanted = fingerprint(table, mode)
+    return known.fingerprint in {wanted, wanted + _APPENDED}
+
+
+def _same_reading(lineage: Lineage, stored: State) -> bool:
+    """Whether the stored cursor still means something: a table read in full may change its keys between passes."""
+    if set(stored.tables) - {table.name for table in lineage.tables}:
+        return True
+    return all(
+        table.name not in stored.tables or _compatible(stored.tables[table.name], table, lineage.mode)
+        for table in lineage.tables
+    )
+
+
+def _again(key: StateKey) -> str:
+    return (
+        f"to read it again from nothing: strandline sync --full-refresh '{key.task}'; "
+        f"or restore the destination; or strandline state reset {key.source!r} {key.task!r}"
+    )
+
+
+def refresh_task(task: str) -> str:
+    """The task name under which a full refresh keeps its own state."""
+    return f"@refresh/{task}"
+
+
+def hidden_name(key: StateKey, table: str, current: Pass) -> str:
+    """The table into which a full refresh writes. Its own for every refresh, so that leftovers cannot mix in."""
+    parts = "\0".join([key.source, key.task, table, str(current.sync_time_us)])
+    return f"_cq_refresh_{hashlib.sha256(parts.encode()).hexdigest()[:16]}"
+
+
+def promise(mode: WriteMode, *, transactional: bool, keeps_cursor: bool) -> str:
+    """What is promised about duplicates, in plain words."""
+    if not keeps_cursor:
+        return "no cursor is kept: every sync reads everything"
+    if mode is WriteMode.APPEND:
+        if transactional:
+            return "each row version once: rows, cursor and delivered set are committed together"
+        return "no gap; after an interruption the rows of one window may be there twice"
+    if transactional:
+        return "effectively once: rows and cursor are committed together"
+    return "no gap; rows delivered twice are absorbed by the primary key"
+
+
+def guarantees(tables: Sequence[Table]) -> tuple[Guarantee, ...]:
+    """The distinct guarantees of the tables, in their order."""
+    return tuple(dict.fromkeys(table.guarantee for table in tables))

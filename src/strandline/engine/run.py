@@ -1,0 +1,288 @@
+"""Control: one execution of a spec's source into its destinations. Data flows in ``pipeline``; this decides and waits."""
+
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from datetime import datetime
+from uuid import uuid4
+
+from strandline.destination import Fence, WriteMode
+from strandline.engine.clock import Clock
+from strandline.engine.ledger import Ledger
+from strandline.engine.pipeline import Into
+from strandline.engine.plan import TaskPlan, guarantees, open_lineage, promise, refresh_task
+from strandline.engine.task import Retries, TaskRun, survey
+from strandline.engine.window import Stop, StoppedError
+from strandline.errors import (
+    RetryableError,
+    StateConflictError,
+    StateError,
+    StrandlineError,
+    TaskError,
+    UsageError,
+)
+from strandline.runs import Event, EventKind, Observer, RunReport, Status, TaskReport
+from strandline.source import RunContext, Source, Task
+from strandline.state import KeepsState, Phase, StateBackend
+from strandline.table import Table
+
+__all__ = ["Job", "plan", "sync"]
+
+
+@dataclass(slots=True)
+class Job:
+    """Everything that a run needs, as objects."""
+
+    name: str
+    """The source's name."""
+    source: Source
+    into: Sequence[Into]
+    backend: StateBackend
+    stateless: bool = False
+    """No cursor is kept (backend ``none``)."""
+    select: Callable[[Sequence[Table]], Sequence[Table]] = lambda tables: tables
+    refresh: Callable[[Task], bool] = lambda _: False
+    """Whether a task is to be read again from nothing."""
+    concurrency: int = 8
+    retries: Retries = field(default_factory=Retries)
+
+
+@dataclass(slots=True)
+class _Unit:
+    """One task into one destination."""
+
+    task: Task
+    into: Into
+    ledger: Ledger
+    report: TaskReport
+
+
+def plan(job: Job, *, clock: Clock | None = None) -> list[TaskPlan]:
+    """What ``sync`` would do, task by task. Touches nothing; a task that could not run says why in ``problem``."""
+    clock = clock or Clock()
+    tasks = _tasks(job)
+    plans = []
+    for into in job.into:
+        ledger = _ledger(job, into)
+        ledger.load()
+        plans += [_plan(job, _Unit(task, into, ledger, _report(job, task, into)), clock.now()) for task in tasks]
+    return plans
+
+
+def sync(
+    job: Job,
+    *,
+    observer: Observer = lambda _: None,
+    clock: Clock | None = None,
+    stop: Stop | None = None,
+    run_id: str | None = None,
+) -> RunReport:
+    """Bring every task of a source up to date in every destination.
+
+    Nothing is written before every lineage has been looked at: a state that cannot be trusted, or a table that cannot
+    be, ends the run untouched. Then tasks run independently; one that fails keeps its cursor, and the others go on.
+
+    Never raises a ``StrandlineError``: it is in the report.
+    """
+    clock, stop = clock or Clock(), stop or Stop()
+    report = RunReport(run_id or uuid4().hex, job.name, clock.now(), [])
+    began_s = clock.monotonic_s()
+    observer(Event(EventKind.RUN_STARTED, report.run_id, job.name))
+    try:
+        _Run(job, observer, clock, stop, report).go()
+    except StrandlineError as error:
+        report.error = error
+    report.signal = stop.signal
+    report.seconds = clock.monotonic_s() - began_s
+    observer(Event(EventKind.RUN_FINISHED, report.run_id, job.name, data={"report": report}))
+    return report
+
+
+def _tasks(job: Job) -> list[Task]:
+    tables = list(job.select(job.source.tables()))
+    tasks = list(job.source.tasks(tables))
+    ids = [task.id for task in tasks]
+    twice = {one for one in ids if ids.count(one) > 1}
+    if twice or any(one.startswith("@") for one in ids):
+        raise UsageError(f"source {job.name!r} has tasks with unusable ids: {sorted(twice) or ids}")
+    for into in job.into:
+        for task in tasks:
+            for table in task.tables:
+                _check_table(table, into)
+    return tasks
+
+
+def _check_table(table: Table, into: Into) -> None:
+    capabilities = into.destination.capabilities
+    if into.mode not in capabilities.write_modes:
+        modes = ", ".join(sorted(capabilities.write_modes))
+        raise UsageError(f"destination {into.name!r} cannot {into.mode}", hint=f"write_mode can be {modes}")
+    if into.mode is not WriteMode.APPEND and table.incremental and not table.primary_key:
+        raise UsageError(
+            f"table {table.name!r} has an incremental key but no primary key, so it cannot be overwritten in "
+            f"{into.name!r}: a row read again could not be told from a new one",
+            hint="name its primary_key in the source's spec, or use write_mode: append",
+        )
+
+
+def _ledger(job: Job, into: Into) -> Ledger:
+    own = into.destination.states if isinstance(into.destination, KeepsState) else None
+    return Ledger(job.name, into.name, own=own, backend=job.backend)
+
+
+def _report(job: Job, task: Task, into: Into) -> TaskReport:
+    promised = guarantees(task.tables)
+    return TaskReport(
+        job.name,
+        task.id,
+        into.name,
+        tuple(table.name for table in task.tables),
+        guarantee=" + ".join(one.name for one in promised),
+        limits=" ".join(one.limits for one in promised),
+    )
+
+
+def _plan(job: Job, unit: _Unit, now: datetime) -> TaskPlan:
+    ledger, into, task = unit.ledger, unit.into, unit.task
+    lineage = survey(task, into, ledger, _nobody(ledger))
+    pending = ledger.stored(ledger.key(refresh_task(task.id)))
+    unfinished = pending is not None and pending.current is not None and pending.current.phase is not Phase.DONE
+    refresh = job.refresh(task) or unfinished
+    cursor, full, resumed, problem, hint = None, True, False, "", ""
+    warnings: tuple[str, ...] = ()
+    try:
+        opening = open_lineage(lineage, now_us=int(now.timestamp() * 1e6), stateless=job.stateless, anew=refresh)
+        full, resumed, warnings = opening.current.full or refresh, opening.resumed, opening.warnings
+        cursor = None if refresh else opening.cursor
+    except StateError as error:
+        problem, hint = error.message, error.hint
+    return TaskPlan(
+        key=lineage.key,
+        tables=tuple(table.name for table in task.tables),
+        mode=into.mode,
+        guarantees=guarantees(task.tables),
+        delivery=promise(into.mode, transactional=ledger.transactional, keeps_cursor=not job.stateless),
+        cursor=cursor,
+        full=full,
+        resumed=resumed,
+        changes=tuple(change for found in lineage.found.values() for change in found.changes),
+        warnings=warnings,
+        problem=problem,
+        hint=hint,
+        refresh=refresh,
+    )
+
+
+def _nobody(ledger: Ledger) -> Fence:
+    """For looking: it may not write."""
+    return Fence(ledger.source, ledger.destination, 0, "")
+
+
+class _Run:
+    def __init__(self, job: Job, observer: Observer, clock: Clock, stop: Stop, report: RunReport) -> None:
+        self._job, self._observer, self._clock, self._stop, self._report = job, observer, clock, stop, report
+        self._context = RunContext(report.run_id, job.name, report.started_at)
+        self._writers = {into.name: threading.Semaphore(into.destination.capabilities.writers_max) for into in job.into}
+
+    def go(self) -> None:
+        units = self._open(_tasks(self._job))
+        fences = self._take_over(units)
+        units = [unit for unit in units if unit.into.name in fences]
+        workers = max(1, min(self._job.concurrency, len(units)))
+        with ThreadPoolExecutor(workers, thread_name_prefix="task") as pool:
+            futures = [pool.submit(self._work, unit, fences[unit.into.name]) for unit in units]
+            self._wait(futures)
+
+    def _take_over(self, units: Sequence[_Unit]) -> dict[str, Fence]:
+        fences: dict[str, Fence] = {}
+        for ledger in dict.fromkeys(unit.ledger for unit in units):
+            try:
+                fences[ledger.destination] = ledger.take_over(self._report.run_id, self._clock.now())
+            except RetryableError as error:
+                self._fail([unit.report for unit in units if unit.ledger is ledger], error)
+        return fences
+
+    def _fail(self, reports: Sequence[TaskReport], error: StrandlineError) -> None:
+        for report in reports:
+            report.status, report.error = Status.FAILED, error
+            self._say(EventKind.TASK_FINISHED, report)
+
+    def _open(self, tasks: Sequence[Task]) -> list[_Unit]:
+        """Look at every lineage before anything is written. A destination out of reach holds back no other."""
+        units = []
+        for into in self._job.into:
+            ledger = _ledger(self._job, into)
+            reports = [_report(self._job, task, into) for task in tasks]
+            self._report.tasks += reports
+            try:
+                ledger.load()
+                opened = [_Unit(task, into, ledger, report) for task, report in zip(tasks, reports, strict=True)]
+                for unit in opened:
+                    self._check(unit)
+            except RetryableError as error:
+                self._fail(reports, error)
+                continue
+            units += opened
+        return units
+
+    def _check(self, unit: _Unit) -> None:
+        planned = _plan(self._job, unit, self._clock.now())
+        if planned.problem:
+            raise StateError(planned.problem, hint=planned.hint)
+
+    def _wait(self, futures: Sequence["Future[None]"]) -> None:
+        """Wait in slices, so that signal handlers run; raise what is not a task's own failure."""
+        for future in futures:
+            while not future.done():
+                try:
+                    future.exception(timeout=0.2)
+                except TimeoutError:
+                    continue
+        for future in futures:
+            future.result()
+
+    def _work(self, unit: _Unit, fence: Fence) -> None:
+        report, clock = unit.report, self._clock
+        if self._stop:
+            report.status = Status.STOPPED
+            return
+        run = TaskRun(
+            task=unit.task,
+            source=self._job.source,
+            into=unit.into,
+            ledger=unit.ledger,
+            fence=fence,
+            context=self._context,
+            report=report,
+            observer=self._observer,
+            clock=clock,
+            stop=self._stop,
+            refresh=self._job.refresh(unit.task),
+            stateless=self._job.stateless,
+            retries=self._job.retries,
+        )
+        report.started_s = clock.monotonic_s()
+        with self._writers[unit.into.name]:
+            self._say(EventKind.TASK_STARTED, report)
+            try:
+                run.run()
+                report.status = Status.COMPLETED if run.done else Status.STOPPED
+            except StoppedError as error:
+                report.status = Status.STOPPED
+                report.warnings.append(error.message)
+            except StrandlineError as error:
+                report.status, report.error = Status.FAILED, error
+                if isinstance(error, StateConflictError):
+                    self._stop.fence()
+            except Exception as error:  # noqa: BLE001 -- the one place where a bug is turned into a failed task
+                report.status, report.bug = Status.FAILED, True
+                report.error = TaskError(
+                    f"a bug: {type(error).__name__}: {error}", hint="please report it (--debug shows where)"
+                )
+                report.error.__cause__ = error
+        report.seconds = clock.monotonic_s() - report.started_s
+        self._say(EventKind.TASK_FINISHED, report)
+
+    def _say(self, kind: EventKind, report: TaskReport) -> None:
+        self._observer(Event(kind, self._report.run_id, self._job.name, report))

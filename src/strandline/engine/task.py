@@ -1,0 +1,279 @@
+"""One task into one destination, from opening its lineage to deleting what is stale.
+
+Crash, retry and next run are one code path: open, go on from the last saved cursor, finish the pass.
+"""
+
+import random
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+
+from strandline.destination import RECREATE, Fence, Migration, WriteMode
+from strandline.engine.clock import Clock
+from strandline.engine.feed import Feed
+from strandline.engine.ledger import Ledger
+from strandline.engine.pipeline import Into, Pipeline
+from strandline.engine.plan import Lineage, Opening, hidden_name, next_pass, open_lineage, refresh_task
+from strandline.engine.window import Stop, StreamWindow
+from strandline.errors import RetryableError
+from strandline.message import Checkpoint, Message, Swap
+from strandline.runs import Event, EventKind, Observer, TaskReport
+from strandline.source import RunContext, Source, Task
+from strandline.state import Pass, Phase, State, StateKey, TableState
+
+__all__ = ["Retries", "TaskRun", "survey"]
+
+
+@dataclass(frozen=True, slots=True)
+class Retries:
+    """How long a passing failure is put up with. A commit starts the count again."""
+
+    attempts_max: int = 5
+    first_s: float = 0.5
+    longest_s: float = 30.0
+
+    def pause_s(self, attempt: int) -> float:
+        """Seconds before the next attempt: doubling, with jitter."""
+        return min(self.longest_s, self.first_s * 2.0 ** (attempt - 1)) * random.uniform(0.5, 1.0)  # noqa: S311 -- jitter
+
+
+def survey(task: Task, into: Into, ledger: Ledger, fence: Fence) -> Lineage:
+    """Look at what there is of a task in a destination. Changes nothing."""
+    key = ledger.key(task.id)
+    return Lineage(
+        key=key,
+        tables=task.tables,
+        mode=into.mode,
+        stored=ledger.stored(key),
+        mirrored=ledger.mirrored(key),
+        mirrors=ledger.mirrors,
+        found={table.name: into.find(table, task, fence) for table in task.tables},
+    )
+
+
+@dataclass(slots=True)
+class TaskRun:
+    """Brings one task in one destination up to date. Used by one thread."""
+
+    task: Task
+    source: Source
+    into: Into
+    ledger: Ledger
+    fence: Fence
+    context: RunContext
+    report: TaskReport
+    observer: Observer
+    clock: Clock
+    stop: Stop
+    refresh: bool = False
+    stateless: bool = False
+    retries: Retries = field(default_factory=Retries)
+    done: bool = False
+    """Whether the pass is complete, stale rows deleted."""
+    _held: Pipeline | None = None
+    """Where no cursor is kept: the pipeline whose position a retry goes on from."""
+
+    def run(self) -> None:
+        """Until the pass is done, or the run is stopped.
+
+        Raises:
+            StrandlineError: what stopped the task.
+        """
+        attempt, windows = 0, 0
+        while True:
+            try:
+                self._attempt()
+            except RetryableError as error:
+                attempt = 1 if self.report.windows > windows else attempt + 1
+                windows = self.report.windows
+                if attempt >= self.retries.attempts_max or self.stop:
+                    raise
+                pause_s = self.retries.pause_s(attempt)
+                self._say(EventKind.RETRY, f"{error.message}; trying again in {pause_s:.1f} s")
+                self.stop.wait(pause_s)
+            else:
+                return
+
+    def _attempt(self) -> None:
+        lineage = survey(self.task, self.into, self.ledger, self.fence)
+        now_us = int(self.clock.now().timestamp() * 1_000_000)
+        pending = self.ledger.stored(self.ledger.key(refresh_task(self.task.id)))
+        unfinished = pending is not None and pending.current is not None and pending.current.phase is not Phase.DONE
+        anew = self.refresh or unfinished
+        opening = open_lineage(lineage, now_us=now_us, stateless=self.stateless, anew=anew)
+        for warning in opening.warnings:
+            self._warn(warning)
+        if opening.mend and opening.state is not None:
+            self.ledger.mend(lineage.key)
+        opening = self._recreate(lineage, opening, now_us)
+        delivered = opening.state is not None and any(table.rows for table in opening.state.tables.values())
+        if anew and delivered:
+            if unfinished and not self.refresh:
+                self._warn(f"{lineage.key}: going on with a full refresh that was interrupted")
+            self._full_refresh(lineage.key, opening, pending if unfinished else None, now_us)
+            return
+        if opening.sweep is not None and opening.state is not None:
+            opening = replace(opening, state=self._sweep(lineage.key, opening.state, opening.sweep))
+        self._deliver(lineage.key, opening)
+
+    def _recreate(self, lineage: Lineage, opening: Opening, now_us: int) -> Opening:
+        """A forced migration drops a table's rows: forget the cursor first, durably, then let it happen."""
+        dropped = [name for name, found in lineage.found.items() if _recreates(found)]
+        if not dropped or opening.state is None:
+            return opening
+        note = f"migrate_mode: forced creates {', '.join(dropped)} again"
+        self._warn(f"{lineage.key}: {note}; reading from nothing")
+        before = opening.state
+        tables = {name: table for name, table in before.tables.items() if name not in dropped}
+        done = replace(before.current, phase=Phase.DONE) if before.current else None
+        state = self._next(before, cursor=None, current=done, tables=tables, note=note)
+        self.ledger.save(lineage.key, state)
+        return Opening(state, None, next_pass(done, now_us, full=True), resumed=False)
+
+    def _deliver(self, key: StateKey, opening: Opening) -> None:
+        """The ordinary pass: into the table itself."""
+        held, self._held = self._held, None
+        state, cursor, current = opening.state, opening.cursor, opening.current
+        if held is not None:
+            state, cursor, current = self.ledger.stored(key), held.position, held.current
+        elif not self.ledger.transactional and state is not None:
+            # the fence of a destination that keeps no states is the backend's: an older run must not save any more
+            state = self.ledger.save(key, self._next(state, current=state.current))
+        sweeps = self.into.mode is WriteMode.OVERWRITE_DELETE_STALE and current.full
+        pipeline = self._pipeline(key, state, current, sweeps=sweeps)
+        pipeline.position = cursor
+        self.report.cursor_from = self.report.cursor_from or cursor
+        self.report.cursor_to = cursor
+        self.report.full = current.full
+        if self.stateless:
+            self._held = pipeline
+        pipeline.run(cursor)
+        self._finish(key, pipeline)
+
+    def _finish(self, key: StateKey, pipeline: Pipeline) -> None:
+        state = pipeline.state
+        if state is None or state.current is None or state.current.phase is Phase.READING:
+            return
+        if state.current.phase is Phase.READ:
+            if self.stop:
+                return
+            state = self._sweep(key, state, state.current)
+        self.done = True
+        if pipeline.deletes or self.report.rows_deleted:
+            self._note_empty(key, state)
+
+    def _sweep(self, key: StateKey, state: State, current: Pass) -> State:
+        """Delete what the pass did not deliver; then the pass is done. Its rows are durable, its tables complete."""
+        scope = self.into.scope(key, self.task, current)
+        for table in self.task.tables:
+            stored = self.into.stored(table, self.task)
+            self.report.rows_deleted += self.into.destination.delete_stale(stored, scope=scope, fence=self.fence)
+        return self.ledger.save(key, self._next(state, current=replace(current, phase=Phase.DONE)))
+
+    def _note_empty(self, key: StateKey, state: State) -> None:
+        """Tables that are empty because their rows were deleted at the source are no contradiction next time."""
+        empty = {
+            table.name
+            for table in self.task.tables
+            if state.tables[table.name].rows and self.into.find(table, self.task, self.fence).empty
+        }
+        if empty:
+            tables = {n: replace(table, rows=0) if n in empty else table for n, table in state.tables.items()}
+            self.ledger.save(key, self._next(state, tables=tables))
+
+    def _full_refresh(self, key: StateKey, opening: Opening, pending: State | None, now_us: int) -> None:
+        """Into hidden tables, with a pass and a cursor of its own; a reader sees the old rows until all is there."""
+        main = opening.state
+        side = self.ledger.key(refresh_task(self.task.id))
+        if main is None:
+            raise AssertionError("a refresh replaces what was delivered")
+        if pending is None or pending.current is None or self.stateless:
+            current = next_pass(main.current, now_us, full=True)
+            pipeline = self._pipeline(side, self.ledger.stored(side), current, hide=key)
+            pipeline.run(None)
+        elif main.current is not None and main.current.sync_time_us == pending.current.sync_time_us:
+            self._forget(side, pending)
+            self.done = True
+            return
+        else:
+            pipeline = self._pipeline(side, pending, pending.current, hide=key)
+            if pending.current.phase is Phase.READING:
+                pipeline.run(pending.cursor)
+        side_state = pipeline.state
+        if side_state is None or side_state.current is None or side_state.current.phase is Phase.READING:
+            return
+        self.report.full = True
+        self.report.cursor_from, self.report.cursor_to = main.cursor, side_state.cursor
+        self._swap(key, main, side_state)
+        self._forget(side, side_state)
+        self.done = True
+
+    def _swap(self, key: StateKey, main: State, side: State) -> None:
+        """One window of one transaction: the old rows of the scope go, the hidden ones come, the cursor moves."""
+        current = side.current
+        if current is None:
+            raise AssertionError("a refresh has a pass")
+        done = replace(current, phase=Phase.DONE)
+        pipeline = self._pipeline(key, main, done)
+        tables: dict[str, TableState] = {}
+        for table in self.task.tables:
+            pipeline.prepare([table])
+            tables[table.name] = replace(side.tables[table.name], mark=pipeline.marks[table.name])
+
+        def messages() -> Iterator[Message]:
+            for table in self.task.tables:
+                yield Swap(table.name, hidden_name(key, table.name, current))
+            yield Checkpoint(side.cursor)
+
+        def following(_: StreamWindow) -> State:
+            return self._next(main, cursor=side.cursor, current=done, tables=tables, note="full refresh")
+
+        with Feed(messages, bytes_max=1, name=f"{key}") as feed:
+            pipeline.deliver(feed, following)
+
+    def _forget(self, side: StateKey, state: State) -> None:
+        done = replace(state.current, phase=Phase.DONE) if state.current else None
+        self.ledger.save(side, self._next(state, cursor=None, current=done, tables={}))
+
+    def _pipeline(
+        self, key: StateKey, state: State | None, current: Pass, *, sweeps: bool = False, hide: StateKey | None = None
+    ) -> Pipeline:
+        hidden: Callable[[str], str] | None = None
+        if hide is not None:
+            lineage = hide
+
+            def hidden(table: str) -> str:
+                return hidden_name(lineage, table, current)
+
+        return Pipeline(
+            key=key,
+            task=self.task,
+            source=self.source,
+            into=self.into,
+            fence=self.fence,
+            ledger=self.ledger,
+            context=self.context,
+            report=self.report,
+            state=state,
+            current=current,
+            clock=self.clock,
+            stop=self.stop,
+            stateless=self.stateless,
+            sweeps=sweeps or hide is not None,
+            hidden=hidden,
+            on_commit=lambda: self._say(EventKind.COMMITTED, ""),
+        )
+
+    def _next(self, state: State, **changes: object) -> State:
+        return state.following(run_id=self.fence.run_id, epoch=self.fence.epoch, now=self.clock.now(), **changes)
+
+    def _warn(self, text: str) -> None:
+        if text not in self.report.warnings:
+            self.report.warnings.append(text)
+            self._say(EventKind.WARNING, text)
+
+    def _say(self, kind: EventKind, text: str) -> None:
+        self.observer(Event(kind, self.context.run_id, self.context.source_name, self.report, text))
+
+
+def _recreates(found: Migration) -> bool:
+    return any(change.kind == RECREATE for change in found.changes)

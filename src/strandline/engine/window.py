@@ -1,0 +1,210 @@
+"""The messages between two commits."""
+
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+
+from strandline.destination import Scope, WriteMode
+from strandline.engine.clock import Clock
+from strandline.engine.feed import Ended, Feed, NothingYet
+from strandline.errors import RetryableError, StrandlineError, TaskError
+from strandline.message import Checkpoint, Complete, Cursor, Delete, Failure, Insert, Message, Present, Schema, Truncate
+from strandline.state import Pass, State, StateKey, Token
+from strandline.table import Table
+
+__all__ = ["Bounds", "Counts", "Stop", "StoppedError", "StreamWindow"]
+
+_POLL_S = 0.2
+"""How often a waiting window looks whether it should stop."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """When a window closes, at the next checkpoint: whichever comes first."""
+
+    rows_max: int = 1_000_000
+    bytes_max: int = 96 << 20
+    seconds_max: float = 60.0
+    stall_s: float = 1800.0
+    """A source that sends nothing for so long is taken to hang."""
+
+
+class Stop:
+    """Set once, by a signal: stop reading, commit what is read, leave."""
+
+    def __init__(self, *, grace_s: float = 30.0) -> None:
+        self.grace_s = grace_s
+        self.signal: int | None = None
+        self._event = threading.Event()
+
+    def set(self, signal: int) -> None:
+        """Ask everyone to stop."""
+        self.signal = signal
+        self._event.set()
+
+    def fence(self) -> None:
+        """Another run has taken over: everyone leaves."""
+        self._event.set()
+
+    def __bool__(self) -> bool:
+        return self._event.is_set()
+
+    def wait(self, timeout_s: float) -> bool:
+        """Sleep; whether it was cut short."""
+        return self._event.wait(timeout_s)
+
+
+class StoppedError(StrandlineError):
+    """The source did not come to a checkpoint within the grace period after a signal."""
+
+
+@dataclass(slots=True)
+class Counts:
+    """What went through a window."""
+
+    rows: Counter[str] = field(default_factory=Counter)
+    reread: int = 0
+    deletes: bool = False
+    messages: int = 0
+    """Without checkpoints; 0 means that there was nothing to write."""
+    completed: list[str] = field(default_factory=list)
+    bytes: int = 0
+
+
+class StreamWindow:
+    """Implements ``strandline.destination.Window`` over a feed. Iterated once, by the destination, in one thread.
+
+    It ends at a checkpoint: when a bound is passed, when nothing more has come for ``seconds_max``, before a
+    ``Schema``, at the end of the stream, or when the run is to stop. A stream that ends or fails anywhere else raises,
+    so that the destination writes nothing of the window.
+    """
+
+    def __init__(
+        self,
+        feed: Feed,
+        *,
+        key: StateKey,
+        expected: Token | None,
+        tables: Mapping[str, Table],
+        scope: Scope,
+        pass_: Pass,
+        mode: WriteMode,
+        bounds: Bounds,
+        following: Callable[["StreamWindow"], State],
+        clock: Clock,
+        stop: Stop,
+    ) -> None:
+        self.key, self.expected, self.tables, self.scope, self.pass_ = key, expected, tables, scope, pass_
+        self.counts = Counts()
+        self.ended = False
+        """Whether this was the last window of the stream."""
+        self._feed, self._mode, self._bounds, self._following = feed, mode, bounds, following
+        self._clock, self._stop = clock, stop
+        self._checkpoint: Checkpoint | None = None
+        self._exhausted = False
+        self._state: State | None = None
+        self._open = False
+        """Whether messages have come since the last checkpoint."""
+        self._began_s = self._heard_s = clock.monotonic_s()
+
+    def __iter__(self) -> Iterator[Message]:
+        stopping_since: float | None = None
+        while True:
+            try:
+                message = self._feed.get(timeout_s=_POLL_S)
+            except NothingYet:
+                if self._may_end() and (self._stop or self._waited_s() >= self._bounds.seconds_max):
+                    break
+                stopping_since = self._check_grace(stopping_since)
+                self._check_stall()
+                continue
+            except Ended:
+                self._end()
+                break
+            self._heard_s = self._clock.monotonic_s()
+            if isinstance(message, Schema):
+                if not self._may_end():
+                    raise TaskError(
+                        f"the source changed table {message.table.name!r} between two checkpoints"
+                    ) from None
+                self._feed.put_back(message)
+                break
+            if isinstance(message, Checkpoint):
+                self._checkpoint, self._open = message, False
+                if self._stop or self._full():
+                    break
+                continue
+            if self._take(message):
+                yield message
+            stopping_since = self._check_grace(stopping_since)
+        self._exhausted = True
+
+    def _take(self, message: Message) -> bool:
+        """Count the message; whether the destination should see it."""
+        self._open = True
+        counts = self.counts
+        match message:
+            case Failure():
+                raise message.error
+            case Insert():
+                counts.rows[message.table] += message.batch.num_rows
+                counts.reread += message.batch.num_rows if message.reread else 0
+                counts.bytes += int(message.batch.nbytes)
+            case Complete():
+                counts.completed.append(message.table)
+            case Delete() | Truncate() | Present():
+                if self._mode is WriteMode.APPEND:
+                    return False
+                counts.deletes = True
+        counts.messages += 1
+        return True
+
+    def _may_end(self) -> bool:
+        return self._checkpoint is not None and not self._open
+
+    def _full(self) -> bool:
+        return (
+            sum(self.counts.rows.values()) >= self._bounds.rows_max
+            or self.counts.bytes >= self._bounds.bytes_max
+            or self._waited_s() >= self._bounds.seconds_max
+        )
+
+    def _waited_s(self) -> float:
+        return self._clock.monotonic_s() - self._began_s
+
+    def _end(self) -> None:
+        self.ended = True
+        if self._open:
+            raise TaskError(
+                "the source ended without a checkpoint after its last rows", hint="this is a fault of the source plugin"
+            )
+
+    def _check_stall(self) -> None:
+        silent_s = self._clock.monotonic_s() - self._heard_s
+        if silent_s >= self._bounds.stall_s:
+            raise RetryableError(f"the source has sent nothing for {silent_s:.0f} s")
+
+    def _check_grace(self, since_s: float | None) -> float | None:
+        if not self._stop:
+            return None
+        now_s = self._clock.monotonic_s()
+        if since_s is not None and now_s - since_s > self._stop.grace_s:
+            raise StoppedError(f"the source came to no checkpoint within {self._stop.grace_s:.0f} s of the signal")
+        return now_s if since_s is None else since_s
+
+    @property
+    def checkpoint(self) -> Cursor | None:
+        """See ``strandline.destination.Window``."""
+        if not self._exhausted or self._checkpoint is None:
+            raise RuntimeError("a window has no checkpoint before its messages are exhausted")
+        return self._checkpoint.cursor
+
+    @property
+    def state(self) -> State:
+        """See ``strandline.destination.Window``. The same object at every call."""
+        if not self._exhausted:
+            raise RuntimeError("a window has no state before its messages are exhausted")
+        if self._state is None:
+            self._state = self._following(self)
+        return self._state

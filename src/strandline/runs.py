@@ -1,0 +1,187 @@
+"""What a run did: events while it goes on, a report when it ends."""
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from strandline.errors import LockedError, StateConflictError, StateError, StrandlineError, UnreachableError
+from strandline.message import Cursor
+
+__all__ = ["Event", "EventKind", "Observer", "RunReport", "RunStore", "Status", "TaskReport", "describe_cursor"]
+
+EXIT_BUG = 70
+
+
+class EventKind(StrEnum):
+    """What can be said of a run while it goes on."""
+
+    RUN_STARTED = "run_started"
+    TASK_STARTED = "task_started"
+    PROGRESS = "progress"
+    COMMITTED = "committed"
+    WARNING = "warning"
+    RETRY = "retry"
+    TASK_FINISHED = "task_finished"
+    RUN_FINISHED = "run_finished"
+
+
+class Status(StrEnum):
+    """How a task ended."""
+
+    RUNNING = "running"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    STOPPED = "stopped"
+    """By a signal, after a clean commit."""
+
+
+@dataclass(slots=True)
+class TaskReport:
+    """One task into one destination. Written by the task's thread; read by anyone."""
+
+    source: str
+    task: str
+    destination: str
+    tables: tuple[str, ...]
+    guarantee: str = ""
+    limits: str = ""
+    status: Status = Status.RUNNING
+    rows_read: int = 0
+    rows_written: int = 0
+    """Rows that the destination took, less those it knew already. In the overwrite modes a row read again counts."""
+    rows_reread: int = 0
+    """Of the rows read, those in the re-read region: at or behind the cursor, in the future, or without a key."""
+    rows_known: int = 0
+    """Of the rows read, those already stored, and so not stored again (append mode)."""
+    rows_rejected: int = 0
+    rows_deleted: int = 0
+    windows: int = 0
+    full: bool = False
+    """Whether the pass read the table from nothing."""
+    cursor_from: Cursor | None = None
+    cursor_to: Cursor | None = None
+    started_s: float = 0.0
+    seconds: float = 0.0
+    warnings: list[str] = field(default_factory=list)
+    error: StrandlineError | None = None
+    bug: bool = False
+
+    @property
+    def name(self) -> str:
+        """The task as a person would say it."""
+        return f"{self.source}/{self.task} → {self.destination}"
+
+    def record(self) -> dict[str, Any]:
+        """JSON values, for the summary file and the run store."""
+        skipped = {"error", "started_s"}
+        record = {name: value for name, value in _shallow(self).items() if name not in skipped}
+        error = self.error
+        record["error"] = None if error is None else {"kind": type(error).__name__, "message": error.message}
+        record["seconds"] = round(self.seconds, 3)
+        return record
+
+
+def _shallow(report: TaskReport) -> dict[str, Any]:
+    return {name: getattr(report, name) for name in TaskReport.__dataclass_fields__}
+
+
+@dataclass(slots=True)
+class RunReport:
+    """One execution of one source."""
+
+    run_id: str
+    source: str
+    started_at: datetime
+    tasks: list[TaskReport] = field(default_factory=list)
+    seconds: float = 0.0
+    signal: int | None = None
+    """The signal that stopped the run, if one did."""
+    error: StrandlineError | None = None
+    """What ended the run before or beside its tasks."""
+
+    @property
+    def exit_code(self) -> int:
+        """0 exactly when every task completed and committed with no row rejected."""
+        errors = [task.error for task in self.tasks if task.error is not None]
+        if self.error is not None:
+            errors.append(self.error)
+        if any(task.bug for task in self.tasks):
+            return EXIT_BUG
+        if any(isinstance(error, StateError) for error in errors):
+            return StateError.exit_code
+        if any(isinstance(error, StateConflictError | LockedError) for error in errors):
+            return StateConflictError.exit_code
+        if self.error is not None:
+            return self.error.exit_code
+        if self.signal is not None:
+            return 128 + self.signal
+        done = [task for task in self.tasks if task.status is Status.COMPLETED]
+        if errors and not done and all(isinstance(error, UnreachableError) for error in errors):
+            return UnreachableError.exit_code
+        return 0 if len(done) == len(self.tasks) and not any(task.rows_rejected for task in self.tasks) else 1
+
+    def record(self) -> dict[str, Any]:
+        """JSON values: one line of the summary file."""
+        return {
+            "run_id": self.run_id,
+            "source": self.source,
+            "started_at": self.started_at.isoformat(),
+            "seconds": round(self.seconds, 3),
+            "exit_code": self.exit_code,
+            "error": self.error and {"kind": type(self.error).__name__, "message": self.error.message},
+            "tasks": [task.record() for task in self.tasks],
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something happened. ``report`` is the live report of the task, or ``None`` for events of the run."""
+
+    kind: EventKind
+    run_id: str
+    source: str
+    report: TaskReport | None = None
+    text: str = ""
+    data: Mapping[str, Any] = field(default_factory=dict)
+
+
+Observer: TypeAlias = Callable[[Event], None]
+"""Called from any thread of the engine; must be quick and must not raise."""
+
+
+def describe_cursor(cursor: Cursor | None, *, width_max: int = 60) -> str:
+    """A cursor for people: ``–`` for none, the single value of a one-field cursor, else compact JSON, cut to width."""
+    if cursor is None:
+        return "–"
+    shown = cursor.get("shown", cursor)
+    text = shown if isinstance(shown, str) else json.dumps(shown, ensure_ascii=False, separators=(",", ":"))
+    return text if len(text) <= width_max else text[: width_max - 1] + "…"
+
+
+class RunStore:
+    """The reports of past runs: one JSON line each in ``runs.jsonl`` of a directory. Never needed for correctness."""
+
+    def __init__(self, directory: Path) -> None:
+        self._path = directory / "runs.jsonl"
+
+    def add(self, report: RunReport) -> None:
+        """Append a report; a reader may meet a last line that is torn by a crash, and skips it."""
+        self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with self._path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(report.record(), ensure_ascii=False) + "\n")
+
+    def runs(self) -> list[dict[str, Any]]:
+        """The records, oldest first."""
+        if not self._path.exists():
+            return []
+        records = []
+        for line in self._path.read_text(encoding="utf-8").splitlines():
+            try:
+                records.append(json.loads(line))
+            except ValueError:
+                continue
+        return records
