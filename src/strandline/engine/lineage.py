@@ -98,43 +98,70 @@ def content_versions(batch: "pa.RecordBatch", columns: Sequence[str]) -> "pa.Arr
     BLAKE2b over the name and the value of each column that is not null, in the order of names, each with its length in
     front, so that no two different rows have the same input. A column that is added and null changes nothing.
     """
-    parts: list[pa.Array] = []
-    for name in sorted(set(columns) - _NOT_CONTENT):
-        values = _as_bytes(batch.column(name))
-        lengths = pc.cast(pc.cast(pc.binary_length(values), pa.string()), pa.large_binary())
-        label = pa.scalar(f"{len(name.encode())}:{name}=".encode(), pa.large_binary())
-        colon = pa.scalar(b":", pa.large_binary())
-        joined = pc.binary_join_element_wise(label, lengths, colon, values, pa.scalar(b"", pa.large_binary()))
-        parts.append(pc.fill_null(joined, b""))
-    if not parts:
-        whole = [b""] * batch.num_rows
-    else:
-        whole = pc.binary_join_element_wise(*parts, pa.scalar(b"", pa.large_binary())).to_pylist()
+    parts = [
+        pc.fill_null(_joined(_bytes(f"{len(name.encode())}:{name}="), _measured(_as_bytes(batch.column(name)))), b"")
+        for name in sorted(set(columns) - _NOT_CONTENT)
+    ]
+    rows = _joined(*parts).to_pylist() if parts else [b""] * batch.num_rows
     digest = hashlib.blake2b
-    return pa.array([digest(row, digest_size=16).digest() for row in whole], pa.binary(16))
+    return pa.array([digest(row, digest_size=16).digest() for row in rows], pa.binary(16))
+
+
+def _bytes(text: str) -> "pa.Scalar":
+    return pa.scalar(text.encode(), pa.large_binary())
+
+
+def _joined(*parts: "pa.Array | pa.Scalar") -> "pa.Array":
+    """The parts of each row, one after the other; null where one is null."""
+    return pc.binary_join_element_wise(*parts, _bytes(""))
+
+
+def _measured(values: "pa.Array") -> "pa.Array":
+    """Each value with its length in front; null stays null."""
+    lengths = pc.cast(pc.cast(pc.binary_length(values), pa.string()), pa.large_binary())
+    return _joined(lengths, _bytes(":"), values)
 
 
 def _as_bytes(values: "pa.Array") -> "pa.Array":
     """Each value as bytes, injective within one type; null stays null."""
-    if isinstance(values, pa.ExtensionArray):
-        values = values.storage
     kind = values.type
-    if pa.types.is_dictionary(kind):
+    types = pa.types
+    if isinstance(values, pa.ExtensionArray):
+        return _as_bytes(values.storage)
+    if types.is_dictionary(kind):
         return _as_bytes(values.dictionary_decode())
-    if pa.types.is_fixed_size_binary(kind):
-        return pc.cast(pc.cast(values, pa.binary()), pa.large_binary())
-    if pa.types.is_binary(kind) or pa.types.is_string(kind) or pa.types.is_large_string(kind):
-        return pc.cast(values, pa.large_binary())
-    if pa.types.is_large_binary(kind):
-        return values
-    if pa.types.is_temporal(kind) and not pa.types.is_interval(kind) and not pa.types.is_duration(kind):
-        wide = pa.int32() if kind.bit_width == pa.int32().bit_width else pa.int64()
-        return _as_bytes(pc.cast(values.view(wide), pa.int64()))
-    if pa.types.is_primitive(kind) and not pa.types.is_interval(kind) and not pa.types.is_float16(kind):
-        plain = values.view(pa.int64()) if pa.types.is_duration(kind) else values
-        return pc.cast(pc.cast(plain, pa.string()), pa.large_binary())
-    if pa.types.is_null(kind):
+    if types.is_struct(kind):
+        return _struct_as_bytes(values)
+    if types.is_nested(kind):
+        return _list_as_bytes(values)
+    if types.is_interval(kind):
+        return _as_bytes(values.view(pa.binary(kind.bit_width // 8)))
+    if types.is_temporal(kind):
+        return _as_bytes(values.view(pa.int32() if kind.bit_width == pa.int32().bit_width else pa.int64()))
+    if types.is_float16(kind):
+        return _as_bytes(pc.cast(values, pa.float32()))
+    if types.is_null(kind):
         return pa.nulls(len(values), pa.large_binary())
-    # nested, decimal, interval and half float: rare in what is read again, so the slow way is good enough
-    texts = [None if value is None else repr(value).encode() for value in values.to_pylist()]
-    return pa.array(texts, pa.large_binary())
+    if types.is_fixed_size_binary(kind):
+        return pc.cast(pc.cast(values, pa.binary()), pa.large_binary())
+    if types.is_binary_view(kind):
+        return pc.cast(values, pa.large_binary())
+    if types.is_primitive(kind) or types.is_decimal(kind) or types.is_string_view(kind):
+        return pc.cast(pc.cast(values, pa.large_string()), pa.large_binary())
+    return pc.cast(values, pa.large_binary())
+
+
+def _struct_as_bytes(values: "pa.StructArray") -> "pa.Array":
+    fields = [pc.fill_null(_measured(_as_bytes(field)), b"-") for field in values.flatten()]
+    return pc.if_else(values.is_valid(), _joined(_bytes("s"), *fields), pa.scalar(None, pa.large_binary()))
+
+
+def _list_as_bytes(values: "pa.Array") -> "pa.Array":
+    """Lists of every kind, and maps, which are lists of pairs."""
+    if pa.types.is_map(values.type):
+        values = pc.cast(values, pa.list_(pa.struct([values.type.key_field, values.type.item_field])))
+    elements = pc.fill_null(_measured(_as_bytes(pc.list_flatten(values))), b"-")
+    lengths = pc.cast(pc.fill_null(pc.list_value_length(values), 0), pa.int32())
+    offsets = pa.concat_arrays([pa.array([0], pa.int32()), pc.cumulative_sum(lengths)])
+    joined = pc.binary_join(pa.ListArray.from_arrays(offsets, pc.cast(elements, pa.binary())), b"")
+    return pc.if_else(values.is_valid(), pc.cast(joined, pa.large_binary()), pa.scalar(None, pa.large_binary()))
