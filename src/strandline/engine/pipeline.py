@@ -118,7 +118,7 @@ class Pipeline:
         with Feed(lambda: self._messages(cursor), bytes_max=_FEED_BYTES_MAX, name=name) as feed:
             while self._more(feed):
                 self.deliver(feed)
-        if self.stop:
+        if self.stop.requested:
             return
         missing = [table.name for table in self.task.tables if table.name not in self.current.completed]
         if missing:
@@ -147,7 +147,7 @@ class Pipeline:
     def _more(self, feed: Feed) -> bool:
         """Whether there is another window to write. Handles what may only stand between windows."""
         began_s = self.clock.monotonic_s()
-        while not self.stop:
+        while not self.stop.requested:
             try:
                 message = feed.get(timeout_s=_POLL_S)
             except Ended:

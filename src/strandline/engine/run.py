@@ -244,7 +244,7 @@ class _Run:
 
     def _work(self, unit: _Unit, fence: Fence) -> None:
         report, clock = unit.report, self._clock
-        if self._stop:
+        if self._stop.requested:
             report.status = Status.STOPPED
             return
         run = TaskRun(

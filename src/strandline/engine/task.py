@@ -85,7 +85,7 @@ class TaskRun:
             except RetryableError as error:
                 attempt = 1 if self.report.windows > windows else attempt + 1
                 windows = self.report.windows
-                if attempt >= self.retries.attempts_max or self.stop:
+                if attempt >= self.retries.attempts_max or self.stop.requested:
                     raise
                 pause_s = self.retries.pause_s(attempt)
                 self._say(EventKind.RETRY, f"{error.message}; trying again in {pause_s:.1f} s")
@@ -154,7 +154,7 @@ class TaskRun:
         if state is None or state.current is None or state.current.phase is Phase.READING:
             return
         if state.current.phase is Phase.READ:
-            if self.stop:
+            if self.stop.requested:
                 return
             state = self._sweep(key, state, state.current)
         self.done = True

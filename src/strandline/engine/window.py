@@ -47,7 +47,9 @@ class Stop:
         """Another run has taken over: everyone leaves."""
         self._event.set()
 
-    def __bool__(self) -> bool:
+    @property
+    def requested(self) -> bool:
+        """Whether somebody asked."""
         return self._event.is_set()
 
     def wait(self, timeout_s: float) -> bool:
@@ -114,7 +116,7 @@ class StreamWindow:
             try:
                 message = self._feed.get(timeout_s=_POLL_S)
             except NothingYet:
-                if self._may_end() and (self._stop or self._waited_s() >= self._bounds.seconds_max):
+                if self._may_end() and (self._stop.requested or self._waited_s() >= self._bounds.seconds_max):
                     break
                 stopping_since = self._check_grace(stopping_since)
                 self._check_stall()
@@ -132,7 +134,7 @@ class StreamWindow:
                 break
             if isinstance(message, Checkpoint):
                 self._checkpoint, self._open = message, False
-                if self._stop or self._full():
+                if self._stop.requested or self._full():
                     break
                 continue
             if self._take(message):
@@ -186,7 +188,7 @@ class StreamWindow:
             raise RetryableError(f"the source has sent nothing for {silent_s:.0f} s")
 
     def _check_grace(self, since_s: float | None) -> float | None:
-        if not self._stop:
+        if not self._stop.requested:
             return None
         now_s = self._clock.monotonic_s()
         if since_s is not None and now_s - since_s > self._stop.grace_s:
