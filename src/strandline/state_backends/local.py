@@ -1,0 +1,303 @@
+"""States as JSON files: one for each lineage, replaced as a whole.
+
+::
+
+    .cq/state/                      the root; everything below it is private (0700, 0600)
+    └── shop/                       the source
+        ├── .lock                   held for the length of one save
+        ├── %40run@warehouse.json   the task, "@", the destination; each part by ``encode_part``
+        └── orders@warehouse.json   {"token": …, "checksum": …, "states": [newest, …, oldest]}, a line each
+
+A state is an object of ``strandline.state.encode_state``, with a checksum of its own. The file's checksum is made the
+same way, of the whole but itself: the SHA-256 of canonical JSON (sorted keys, no spaces, ASCII). So a token or a history
+that is damaged is noticed like a damaged state.
+"""
+
+import errno
+import fcntl
+import hashlib
+import json
+import os
+import re
+import secrets
+import stat
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from strandline.errors import LockedError, StateConflictError, StateError, UsageError
+from strandline.state import HISTORY_MAX, State, StateKey, Token, decode_state, encode_state
+
+__all__ = ["LocalState", "encode_part"]
+
+LOCK_WAIT_S = 30.0
+"""How long a save waits for the save of another thread or process to end."""
+
+_MOUNTS = Path("/proc/self/mountinfo")
+_NETWORK = re.compile(
+    r"afs|beegfs|ceph|cifs|coda|glusterfs|gpfs|lustre|ncpfs|nfs4?|smb3|smbfs"
+    r"|fuse\.(ceph|gcsfuse|glusterfs|goofys|juicefs|rclone|s3fs|sshfs)"
+)
+
+_PART_BYTES_MAX = 97  # two parts, "@" and ".json" make at most 200 bytes
+_DIGEST_HEX = 64
+_WINDOWS_DEVICE = re.compile(r"(con|prn|aux|nul|com[0-9]|lpt[0-9])(\.|$)")
+
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY
+_PLAIN = os.O_NOFOLLOW | os.O_NONBLOCK  # opening a fifo must not wait for its other end
+
+_HINTS = {
+    (errno.ENOSPC, errno.EDQUOT): "free some space, or raise the quota, and sync again",
+    (errno.EACCES, errno.EPERM, errno.EROFS): "make it writable, or choose another `path` in backend_spec",
+    (errno.ENAMETOOLONG,): "choose a shorter `path` in backend_spec",
+    (errno.ELOOP, errno.ENOTDIR, errno.ENXIO): "states are plain files in real directories; move away what is there",
+}
+
+
+def encode_part(name: str) -> str:
+    """A name as a part of a path: injective, at most 97 bytes, the same on every file system.
+
+    Lower-case ASCII letters, digits, ``_``, ``-`` and inner dots stay. Other bytes of the UTF-8 form become ``%`` and
+    two lower-case hex digits, so that the way back is the usual percent-decoding, and no two names differ only in case
+    or in Unicode normalisation. A longer result keeps its beginning, then has ``%-`` and the SHA-256 of the name; the
+    way back is then the name inside the file.
+    """
+    if not name:
+        return "%"
+    raw = name.encode("utf-8", "surrogatepass")
+    part = "".join(chr(byte) if re.match(rb"[a-z0-9._-]", bytes([byte])) else f"%{byte:02x}" for byte in raw)
+    if part.endswith("."):
+        part = part[:-1] + "%2e"
+    if part.startswith(".") or _WINDOWS_DEVICE.match(part):
+        part = f"%{ord(part[0]):02x}{part[1:]}"
+    if len(part) > _PART_BYTES_MAX:
+        part = f"{part[: _PART_BYTES_MAX - _DIGEST_HEX - 2]}%-{hashlib.sha256(raw).hexdigest()}"
+    return part
+
+
+class _Kept(NamedTuple):
+    """A file's content, checked."""
+
+    key: StateKey
+    newest: State
+    bodies: list[dict[str, Any]]
+
+
+class LocalState:
+    """Keeps states as JSON files in a directory. Any number of threads and processes of one machine may share it."""
+
+    class Spec(BaseModel):
+        """Settings of the backend ``local``."""
+
+        model_config = ConfigDict(extra="forbid")
+
+        path: str = Field(default=".cq/state", min_length=1, description="The directory that keeps the states.")
+        allow_network: bool = Field(
+            default=False,
+            description="Allow a network file system. Its locks may not hold, so two runs may both believe they won.",
+        )
+
+    def __init__(self, spec: Spec) -> None:
+        self._root = Path(spec.path).absolute()
+        self._trusted = spec.allow_network
+        self._swept: set[Path] = set()
+
+    def load(self, source: str) -> Mapping[StateKey, State]:
+        """Every state of ``source``. Only a directory that does not exist is empty."""
+        where = self._root / encode_part(source)
+        found = {}
+        with _explained(f"{where}: cannot be read"):
+            self._refuse_network()
+            if _is_missing(where):
+                return {}
+            with _opened(where, _FOLDER | os.O_NOFOLLOW) as directory:
+                for name in sorted(os.listdir(directory)):  # noqa: PTH208 - of what is open
+                    if name.endswith(".json") and not name.startswith("."):
+                        kept = self._read(directory, where / name)
+                        found[kept.key] = kept.newest
+        return found
+
+    def save(self, key: StateKey, state: State, *, expected: Token | None) -> Token:
+        """Save ``state`` as its lineage's newest; on disk once this returns."""
+        where = self._path(key)
+        folder = where.parent
+        with _explained(f"{where}: the state may not have been saved"):
+            self._refuse_network()
+            _make_directory(folder)
+            with _opened(folder, _FOLDER | os.O_NOFOLLOW) as directory, _locked(directory, folder):
+                kept = None if _is_missing(where) else self._read(directory, where)
+                if (kept.newest.token if kept else None) != expected:
+                    found = f"run {kept.newest.run_id} has saved another" if kept else "it is gone"
+                    raise StateConflictError(
+                        f"{where}: the state is not the one this run saved last; {found}",
+                        hint="let that run end, then sync again" if kept else "put back a copy of it",
+                    )
+                if folder not in self._swept:
+                    _sweep(directory)
+                    self._swept.add(folder)
+                token = secrets.token_hex(16)
+                content = _encode(token, [encode_state(key, state), *(kept.bodies if kept else ())][:HISTORY_MAX])
+                _decode(content, where)  # what could not be read back is never written
+                _replace(directory, where.name, content)
+        return token
+
+    def history(self, key: StateKey) -> Sequence[State]:
+        """The last commits of one lineage, the newest first."""
+        where = self._path(key)
+        with _explained(f"{where}: cannot be read"):
+            if _is_missing(where):
+                return []
+            with _opened(where.parent, _FOLDER | os.O_NOFOLLOW) as directory:
+                kept = self._read(directory, where)
+        return [kept.newest, *(decode_state(key, body, where=str(where)) for body in kept.bodies[1:])]
+
+    def close(self) -> None:
+        """Do nothing: nothing is held between calls."""
+
+    def _path(self, key: StateKey) -> Path:
+        name = f"{encode_part(key.task)}@{encode_part(key.destination)}.json"
+        return self._root / encode_part(key.source) / name
+
+    def _read(self, directory: int, where: Path) -> _Kept:
+        opening = _opened(where.name, os.O_RDONLY | _PLAIN, directory=directory)
+        with _explained(f"{where}: cannot be read"), opening as fd:
+            if not stat.S_ISREG(os.fstat(fd).st_mode):
+                raise StateError(f"{where}: not a plain file", hint="move it away, and put back a copy of the state")
+            content = b"".join(iter(lambda: os.read(fd, 1 << 20), b""))
+        kept = _decode(content, where)
+        right = self._path(kept.key)
+        if right != where:
+            raise StateError(f"{where}: belongs to {kept.key}", hint=f"put it back as {right}")
+        return kept
+
+    def _refuse_network(self) -> None:
+        """The backend's probe: once, where the directory is or will be. Other systems than Linux do not tell."""
+        if self._trusted or not _MOUNTS.exists():
+            return
+        device = next(path for path in (self._root, *self._root.parents) if path.exists()).stat().st_dev
+        for line in _MOUNTS.read_text(errors="replace").splitlines():
+            mount, _, system = line.partition(" - ")
+            kind = system.split(" ")[0]
+            if mount.split(" ")[2] == f"{os.major(device)}:{os.minor(device)}" and _NETWORK.fullmatch(kind):
+                raise UsageError(
+                    f"{self._root} is on a network file system ({kind}), where locks may not hold",
+                    hint="choose a `path` on a local disk, another backend, or set `allow_network: true`",
+                )
+        self._trusted = True
+
+
+@contextmanager
+def _opened(path: Path | str, flags: int, *, directory: int | None = None) -> Iterator[int]:
+    fd = os.open(path, flags, 0o600, dir_fd=directory)
+    try:
+        yield fd
+    finally:
+        os.close(fd)
+
+
+@contextmanager
+def _explained(problem: str) -> Iterator[None]:
+    """Turn an error of the operating system into one that says what to do."""
+    try:
+        yield
+    except OSError as error:
+        hints = (hint for numbers, hint in _HINTS.items() if error.errno in numbers)
+        raise StateError(
+            f"{problem}: {error.strerror}", hint=next(hints, "look after the disk, then sync again")
+        ) from error
+
+
+@contextmanager
+def _locked(directory: int, where: Path) -> Iterator[None]:
+    with _opened(".lock", os.O_RDWR | os.O_CREAT | _PLAIN, directory=directory) as fd:
+        deadline_s = time.monotonic() + LOCK_WAIT_S
+        while True:
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() >= deadline_s:
+                    raise LockedError(
+                        f"{where}: another process has been saving for {LOCK_WAIT_S:.0f} s",
+                        hint=f"`fuser {where / '.lock'}` names it; let it go on, or end it",
+                    ) from None
+                time.sleep(0.002)
+        try:
+            yield
+        finally:
+            fcntl.flock(fd, fcntl.LOCK_UN)  # a forked child may share the descriptor and outlive the save
+
+
+def _is_missing(path: Path) -> bool:
+    """Whether there is certainly nothing; ``Path.exists`` also takes a loop or a file in the way for nothing."""
+    try:
+        path.lstat()
+    except FileNotFoundError:
+        return True
+    return False
+
+
+def _make_directory(path: Path) -> None:
+    """Create ``path`` and what is missing above it; each new name is durable before anything is kept below it."""
+    if path.is_dir():
+        return
+    _make_directory(path.parent)
+    with suppress(FileExistsError):
+        path.mkdir(0o700)
+    with _opened(path.parent, _FOLDER) as parent:
+        os.fsync(parent)
+
+
+def _sweep(directory: int) -> None:
+    """Remove what killed writers left. A writer has its file only while it holds the lock, so none of these is live."""
+    for name in os.listdir(directory):
+        if name.startswith(".") and name.endswith(".tmp"):
+            with suppress(OSError):
+                os.unlink(name, dir_fd=directory)
+
+
+def _replace(directory: int, name: str, content: bytes) -> None:
+    """Put ``content`` in the place of a file: a reader, and a power cut, find the old one or the new one."""
+    temporary = f".{secrets.token_hex(16)}.tmp"
+    try:
+        with _opened(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _PLAIN, directory=directory) as fd:
+            rest = memoryview(content)
+            while rest:
+                rest = rest[os.write(fd, rest) :]
+            os.fsync(fd)  # never tried again: a second fsync may succeed although the data is lost
+        os.rename(temporary, name, src_dir_fd=directory, dst_dir_fd=directory)
+    except OSError:
+        with suppress(OSError):
+            os.unlink(temporary, dir_fd=directory)
+        raise
+    os.fsync(directory)
+
+
+def _encode(token: Token, bodies: Sequence[Mapping[str, Any]]) -> bytes:
+    lines = ",\n  ".join(map(json.dumps, bodies))
+    head = f' "token": "{token}",\n "checksum": "{_checksum(token, bodies)}",\n'
+    return f'{{\n{head} "states": [\n  {lines}\n ]\n}}\n'.encode()
+
+
+def _decode(content: bytes, where: Path) -> _Kept:
+    repair = f"put back a copy of {where}, or move it away and `strandline sync --full-refresh` to start from nothing"
+    try:
+        body = json.loads(content)
+        token, bodies = body["token"], body["states"]
+        key = StateKey(*(bodies[0][name] for name in ("source", "task", "destination")))
+        kept = _Kept(key, decode_state(key, bodies[0], where=str(where), token=token), bodies)
+        intact = body["checksum"] == _checksum(token, bodies)
+    except (LookupError, TypeError, ValueError, RecursionError) as error:
+        raise StateError(f"{where}: not a Strandline state ({error})", hint=repair) from error
+    if not intact:
+        raise StateError(f"{where}: damaged, its checksum does not match", hint=repair)
+    return kept
+
+
+def _checksum(token: Token, bodies: Sequence[Mapping[str, Any]]) -> str:
+    canonical = json.dumps({"states": bodies, "token": token}, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(canonical.encode()).hexdigest()

@@ -1,0 +1,62 @@
+"""States in memory: for tests, and for programs that keep no state between runs."""
+
+import json
+import secrets
+import threading
+from collections.abc import Mapping, Sequence
+
+from pydantic import BaseModel, ConfigDict
+
+from strandline.errors import StateConflictError
+from strandline.state import HISTORY_MAX, State, StateKey, Token, decode_state, encode_state
+
+__all__ = ["MemoryState"]
+
+
+class MemoryState:
+    """Keeps states in the object itself: shared between threads, with nothing else, and gone with it.
+
+    They are kept as JSON, so what another backend cannot keep, this one cannot either.
+    """
+
+    class Spec(BaseModel):
+        """The backend ``memory`` has no settings."""
+
+        model_config = ConfigDict(extra="forbid")
+
+    def __init__(self, spec: Spec) -> None:
+        del spec
+        self._lock = threading.Lock()
+        self._commits: dict[StateKey, list[tuple[Token, str]]] = {}
+
+    def load(self, source: str) -> Mapping[StateKey, State]:
+        """Every state of ``source``."""
+        with self._lock:
+            newest = {key: commits[0] for key, commits in self._commits.items() if key.source == source}
+        return {key: _decode(key, *commit) for key, commit in newest.items()}
+
+    def save(self, key: StateKey, state: State, *, expected: Token | None) -> Token:
+        """Save ``state`` as its lineage's newest."""
+        commit = (secrets.token_hex(16), json.dumps(encode_state(key, state)))
+        _decode(key, *commit)  # what could not be read back is never kept
+        with self._lock:
+            commits = self._commits.get(key, [])
+            if (commits[0][0] if commits else None) != expected:
+                raise StateConflictError(
+                    f"{key}: the stored state is not the one this run saved last", hint="let the other run end first"
+                )
+            self._commits[key] = [commit, *commits][:HISTORY_MAX]
+        return commit[0]
+
+    def history(self, key: StateKey) -> Sequence[State]:
+        """The last commits of one lineage, the newest first."""
+        with self._lock:
+            commits = self._commits.get(key, [])
+        return [_decode(key, *commit) for commit in commits]
+
+    def close(self) -> None:
+        """Do nothing: the states stay until the object goes."""
+
+
+def _decode(key: StateKey, token: Token, text: str) -> State:
+    return decode_state(key, json.loads(text), where="memory", token=token)

@@ -1,0 +1,44 @@
+"""No state at all."""
+
+import secrets
+from collections.abc import Mapping, Sequence
+
+from pydantic import BaseModel, ConfigDict
+
+from strandline.state import State, StateKey, Token
+
+__all__ = ["NoState"]
+
+
+class NoState:
+    """Keeps nothing: the engine finds no cursor, so every sync reads every table in full.
+
+    The one backend that breaks the contract on purpose: it forgets what it saves, and so notices no conflict. Fence and
+    pass still live in a transactional destination.
+    """
+
+    class Spec(BaseModel):
+        """The backend ``none`` has no settings."""
+
+        model_config = ConfigDict(extra="forbid")
+
+    def __init__(self, spec: Spec) -> None:
+        del spec
+
+    def load(self, source: str) -> Mapping[StateKey, State]:
+        """Nothing, always."""
+        del source
+        return {}
+
+    def save(self, key: StateKey, state: State, *, expected: Token | None) -> Token:
+        """Forget ``state``; the token is fresh, as everywhere."""
+        del key, state, expected
+        return secrets.token_hex(16)
+
+    def history(self, key: StateKey) -> Sequence[State]:
+        """Nothing, always."""
+        del key
+        return []
+
+    def close(self) -> None:
+        """Do nothing."""
