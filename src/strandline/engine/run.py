@@ -3,7 +3,7 @@
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from uuid import uuid4
 
@@ -27,7 +27,7 @@ from strandline.source import RunContext, Source, Task
 from strandline.state import KeepsState, Phase, StateBackend
 from strandline.table import Table
 
-__all__ = ["Job", "plan", "sync"]
+__all__ = ["Job", "ledger_of", "plan", "sync"]
 
 
 @dataclass(slots=True)
@@ -38,7 +38,8 @@ class Job:
     """The source's name."""
     source: Source
     into: Sequence[Into]
-    backend: StateBackend
+    backend: StateBackend | None
+    """``None``: each destination keeps the states itself."""
     stateless: bool = False
     """No cursor is kept (backend ``none``)."""
     select: Callable[[Sequence[Table]], Sequence[Table]] = lambda tables: tables
@@ -64,7 +65,7 @@ def plan(job: Job, *, clock: Clock | None = None) -> list[TaskPlan]:
     tasks = _tasks(job)
     plans = []
     for into in job.into:
-        ledger = _ledger(job, into)
+        ledger = ledger_of(job, into)
         ledger.load()
         plans += [_plan(job, _Unit(task, into, ledger, _report(job, task, into)), clock.now()) for task in tasks]
     return plans
@@ -126,9 +127,16 @@ def _check_table(table: Table, into: Into) -> None:
         )
 
 
-def _ledger(job: Job, into: Into) -> Ledger:
+def ledger_of(job: Job, into: Into) -> Ledger:
+    """Where the states of a job's source and one of its destinations are kept. Not yet loaded."""
     own = into.destination.states if isinstance(into.destination, KeepsState) else None
-    return Ledger(job.name, into.name, own=own, backend=job.backend)
+    backend = job.backend if job.backend is not None else own
+    if backend is None:
+        raise UsageError(
+            f"destination {into.name!r} cannot keep states, but source {job.name!r} says `backend: destination`",
+            hint="choose another backend, or name a destination that keeps states in its backend_spec",
+        )
+    return Ledger(job.name, into.name, own=own, backend=backend)
 
 
 def _report(job: Job, task: Task, into: Into) -> TaskReport:
@@ -179,10 +187,18 @@ def _nobody(ledger: Ledger) -> Fence:
     return Fence(ledger.source, ledger.destination, 0, "")
 
 
+def _context(job: Job, report: RunReport) -> RunContext:
+    """Batches are never larger than the smallest window, or a window could not keep its bounds."""
+    usual = RunContext(report.run_id, job.name, report.started_at)
+    rows_max = min((into.bounds.rows_max for into in job.into), default=usual.batch_rows)
+    bytes_max = min((into.bounds.bytes_max for into in job.into), default=usual.batch_bytes)
+    return replace(usual, batch_rows=min(usual.batch_rows, rows_max), batch_bytes=min(usual.batch_bytes, bytes_max))
+
+
 class _Run:
     def __init__(self, job: Job, observer: Observer, clock: Clock, stop: Stop, report: RunReport) -> None:
         self._job, self._observer, self._clock, self._stop, self._report = job, observer, clock, stop, report
-        self._context = RunContext(report.run_id, job.name, report.started_at)
+        self._context = _context(job, report)
         self._writers = {into.name: threading.Semaphore(into.destination.capabilities.writers_max) for into in job.into}
 
     def go(self) -> None:
@@ -212,7 +228,7 @@ class _Run:
         """Look at every lineage before anything is written. A destination out of reach holds back no other."""
         units = []
         for into in self._job.into:
-            ledger = _ledger(self._job, into)
+            ledger = ledger_of(self._job, into)
             reports = [_report(self._job, task, into) for task in tasks]
             self._report.tasks += reports
             try:
