@@ -228,10 +228,10 @@ class _Run:
         """Look at every lineage before anything is written. A destination out of reach holds back no other."""
         units = []
         for into in self._job.into:
-            ledger = ledger_of(self._job, into)
             reports = [_report(self._job, task, into) for task in tasks]
             self._report.tasks += reports
             try:
+                ledger = ledger_of(self._job, into)
                 ledger.load()
                 opened = [_Unit(task, into, ledger, report) for task, report in zip(tasks, reports, strict=True)]
                 for unit in opened:

@@ -1,0 +1,264 @@
+"""What the engine does around a source and a destination that work: retry, stop, fail apart, take over."""
+
+import threading
+
+import pyarrow as pa
+import pytest
+
+from strandline.destination import WriteMode
+from strandline.engine.pipeline import Into
+from strandline.engine.run import Job, plan, sync
+from strandline.engine.task import Retries
+from strandline.engine.window import Bounds, Stop
+from strandline.errors import RetryableError, TaskError, UnreachableError, UsageError
+from strandline.message import Checkpoint, Complete, Insert
+from strandline.plugins import load_plugin
+from strandline.runs import EventKind, Status
+from strandline.source import Task
+from strandline.table import Table
+
+QUICK = Retries(attempts_max=3, first_s=0.001, longest_s=0.001)
+
+
+class Numbers:
+    """Tables of numbers, each a batch and a checkpoint; `trouble` is called with (table, number) before it is sent."""
+
+    def __init__(self, *names, count=6, incremental=True, trouble=lambda table, number: None):
+        key = ("id",) if incremental else ()
+        schema = pa.schema({"id": pa.int64()})
+        self.offered = [Table(name, schema, ("id",), key, incremental=incremental) for name in names]
+        self.count, self.trouble, self.acknowledged = count, trouble, []
+
+    def tables(self):
+        return self.offered
+
+    def tasks(self, tables):
+        return [Task(table.name, (table,)) for table in tables]
+
+    def read(self, task, cursor, context):
+        (table,) = task.tables
+        for number in range(0 if cursor is None else cursor["next"], self.count):
+            self.trouble(table.name, number)
+            yield Insert(table.name, pa.record_batch({"id": pa.array([number], pa.int64())}))
+            yield Checkpoint({"next": number + 1})
+        yield Complete(table.name)
+        yield Checkpoint({"next": self.count} if table.incremental else None)
+
+    def acknowledge(self, task, cursor):
+        self.acknowledged.append((task.id, cursor["next"]))
+
+    def close(self):
+        pass
+
+
+def destination(name, **settings):
+    cls = load_plugin("destination", "memory")
+    return cls(cls.Spec(name=name, **settings))
+
+
+def backend():
+    cls = load_plugin("state_backend", "memory")
+    return cls(cls.Spec())
+
+
+@pytest.fixture
+def store(request):
+    return destination(request.node.nodeid)
+
+
+def job(source, *stores, mode=WriteMode.APPEND, rows_max=2, **more):
+    into = [Into(f"d{n}", one, mode, bounds=Bounds(rows_max=rows_max)) for n, one in enumerate(stores)]
+    more.setdefault("backend", backend())
+    return Job("numbers", source, into, retries=QUICK, **more)
+
+
+def ids(store, name="a"):
+    table = Table(name, pa.schema({"id": pa.int64()}), ("id",))
+    return sorted(row["id"] for batch in store.read(table) for row in batch.to_pylist())
+
+
+def test_a_first_sync_delivers_everything_and_a_second_has_nothing_to_do(store):
+    source = Numbers("a")
+    one = job(source, store)
+    first, second = sync(one), sync(one)
+    assert (first.exit_code, first.tasks[0].rows_read, first.tasks[0].cursor_to) == (0, 6, {"next": 6})
+    assert (second.exit_code, second.tasks[0].rows_read, second.tasks[0].cursor_from) == (0, 0, {"next": 6})
+    assert ids(store) == [0, 1, 2, 3, 4, 5]
+    assert source.acknowledged[-1] == ("a", 6)
+
+
+def test_a_passing_failure_is_resumed_from_the_last_checkpoint(store):
+    failures = [1, 1]
+
+    def trouble(table, number):
+        if number == 3 and failures:
+            failures.pop()
+            raise RetryableError("line dropped")
+
+    events = []
+    report = sync(job(Numbers("a", trouble=trouble), store), observer=lambda event: events.append(event.kind))
+    assert report.exit_code == 0
+    assert ids(store) == [0, 1, 2, 3, 4, 5]
+    assert events.count(EventKind.RETRY) == 2
+
+
+def test_a_failure_that_does_not_pass_is_given_up_and_the_cursor_stays(store):
+    def trouble(table, number):
+        if number == 4:
+            raise UnreachableError("no route")
+
+    one = job(Numbers("a", trouble=trouble), store)
+    report = sync(one)
+    assert report.exit_code == UnreachableError.exit_code
+    assert report.tasks[0].cursor_to == {"next": 4}
+    assert ids(store) == [0, 1, 2, 3]
+
+
+def test_a_failed_table_leaves_the_others_alone(store):
+    def trouble(table, number):
+        if table == "b":
+            raise TaskError("permission denied on b")
+
+    report = sync(job(Numbers("a", "b", "c", trouble=trouble), store))
+    assert report.exit_code == 1
+    assert [task.status for task in report.tasks] == [Status.COMPLETED, Status.FAILED, Status.COMPLETED]
+    assert ids(store, "c") == [0, 1, 2, 3, 4, 5]
+
+
+def test_a_bug_in_a_plugin_fails_its_task_with_exit_70(store):
+    def trouble(table, number):
+        if table == "b":
+            raise ZeroDivisionError
+
+    report = sync(job(Numbers("a", "b", trouble=trouble), store))
+    assert report.exit_code == 70
+    assert ids(store, "a") == [0, 1, 2, 3, 4, 5]
+
+
+def test_a_failing_destination_holds_back_no_other(request):
+    class Unreachable(load_plugin("destination", "memory")):
+        @property
+        def states(self):
+            raise UnreachableError("the warehouse does not answer")
+
+    good = destination(request.node.nodeid)
+    bad = Unreachable(Unreachable.Spec(name=request.node.nodeid + "bad"))
+    one = job(Numbers("a"), bad, good)
+    report = sync(one)
+    assert [task.status for task in report.tasks] == [Status.FAILED, Status.COMPLETED]
+    assert ids(good) == [0, 1, 2, 3, 4, 5]
+
+
+def test_a_stop_commits_what_was_read_and_the_next_run_goes_on(store):
+    stop = Stop()
+
+    def trouble(table, number):
+        if number == 3:
+            stop.set(15)
+
+    one = job(Numbers("a", trouble=trouble), store)
+    report = sync(one, stop=stop)
+    assert report.exit_code == 128 + 15
+    assert report.tasks[0].status is Status.STOPPED
+    delivered = ids(store)
+    assert delivered == list(range(len(delivered)))
+    one.source.trouble = lambda table, number: None
+    assert sync(one).exit_code == 0
+    assert ids(store) == [0, 1, 2, 3, 4, 5]
+
+
+def test_the_rows_of_a_resumed_pass_carry_the_time_of_the_pass(store):
+    def trouble(table, number):
+        if number == 4:
+            raise TaskError("dies")
+
+    source = Numbers("a", incremental=False, trouble=trouble)
+    one = job(source, store, mode=WriteMode.OVERWRITE_DELETE_STALE)
+    assert sync(one).exit_code == 1
+    source.trouble = lambda table, number: None
+    report = sync(one)
+    assert report.exit_code == 0
+    assert report.tasks[0].rows_read == 2
+    assert report.tasks[0].rows_deleted == 0
+    assert ids(store) == [0, 1, 2, 3, 4, 5]
+
+
+def test_two_runs_at_once_leave_one_holder(store):
+    inside, go_on = threading.Event(), threading.Event()
+
+    def trouble(table, number):
+        if number == 3 and threading.current_thread().name.startswith("read") and not inside.is_set():
+            inside.set()
+            go_on.wait(20)
+
+    keeper = backend()
+    first, reports = job(Numbers("a", trouble=trouble), store, backend=keeper), []
+    runner = threading.Thread(target=lambda: reports.append(sync(first)))
+    runner.start()
+    assert inside.wait(20)
+    second = sync(job(Numbers("a"), store, backend=keeper))
+    go_on.set()
+    runner.join(20)
+    assert second.exit_code == 0
+    assert reports[0].exit_code == 4
+    assert ids(store) == [0, 1, 2, 3, 4, 5]
+
+
+def test_overwriting_with_an_incremental_key_but_no_primary_key_is_refused_before_anything_is_written(store):
+    source = Numbers("a")
+    source.offered = [Table("a", pa.schema({"id": pa.int64()}), (), ("id",), incremental=True)]
+    report = sync(job(source, store, mode=WriteMode.OVERWRITE))
+    assert report.exit_code == 2
+    assert isinstance(report.error, UsageError)
+    assert "primary_key" in report.error.hint
+    assert store.states.load("numbers") == {}
+
+
+def test_an_emptied_destination_stops_the_run_and_a_full_refresh_mends_it(store, request):
+    one = job(Numbers("a"), store)
+    assert sync(one).exit_code == 0
+    other = job(Numbers("a"), destination(request.node.nodeid + "another"), backend=one.backend)
+    assert sync(other).exit_code == 3
+    other.refresh = lambda task: True
+    assert sync(other).exit_code == 0
+    assert ids(other.into[0].destination) == [0, 1, 2, 3, 4, 5]
+
+
+def test_without_a_backend_every_sync_reads_everything(store):
+    none = load_plugin("state_backend", "none")
+    one = job(Numbers("a"), store, mode=WriteMode.OVERWRITE, backend=none(none.Spec()), stateless=True)
+    assert [sync(one).tasks[0].rows_read for _ in range(2)] == [6, 6]
+    assert ids(store) == [0, 1, 2, 3, 4, 5]
+    assert all(state.cursor is None for state in store.states.load("numbers").values())
+
+
+def test_a_retry_without_a_backend_goes_on_within_its_pass(store):
+    failures = [1]
+
+    def trouble(table, number):
+        if number == 3 and failures:
+            failures.pop()
+            raise RetryableError("line dropped")
+
+    none = load_plugin("state_backend", "none")
+    one = job(Numbers("a", trouble=trouble), store, backend=none(none.Spec()), stateless=True)
+    assert sync(one).exit_code == 0
+    assert ids(store) == [0, 1, 2, 3, 4, 5]
+
+
+def test_a_plan_says_what_a_sync_would_do_and_touches_nothing(store):
+    one = job(Numbers("a"), store)
+    (before,) = plan(one)
+    assert (before.full, before.cursor, [change.kind for change in before.changes]) == (True, None, ["create"])
+    assert store.states.load("numbers") == {}
+    sync(one)
+    (after,) = plan(one)
+    assert (after.full, after.cursor, after.changes) == (False, {"next": 6}, ())
+
+
+def test_a_source_that_ends_without_completing_its_table_fails(store):
+    source = Numbers("a")
+    source.read = lambda task, cursor, context: iter([Checkpoint({"next": 1})])
+    report = sync(job(source, store))
+    assert report.exit_code == 1
+    assert "without completing" in report.tasks[0].error.message
