@@ -1,0 +1,101 @@
+"""The command ``strandline``. A command's module is imported when it runs, so that ``--help`` is quick."""
+
+import difflib
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+from typing import Any, NoReturn
+
+import click
+
+from strandline import __version__
+from strandline.cli._errors import guard_process, show
+from strandline.cli._options import Settings, add_global_options, global_options
+
+__all__ = ["main"]
+
+_COMMANDS = {
+    "validate-config": ("validate", "Check a spec without touching anything."),
+    "tables": ("tables", "Describe the tables of the sources."),
+    "plugin": ("plugins", "Look at the installed plugins."),
+    "schema": ("schema", "Print the JSON Schema of specs, for editors."),
+    "completion": ("completion", "Print the completion script of a shell."),
+}
+"""In the order of the help: each command with its module in this package, where it is called ``command``, and help."""
+
+
+class _Lazy(click.Group):
+    """Knows the names and help of its commands without importing them."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        del ctx
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        del ctx
+        if cmd_name not in _COMMANDS:
+            return None
+        command: click.Command = importlib.import_module(f"strandline.cli.{_COMMANDS[cmd_name][0]}").command
+        add_global_options(command)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        del ctx
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in _COMMANDS.items()])
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        near = difflib.get_close_matches(args[0], _COMMANDS, n=1)
+        if near and args[0] not in _COMMANDS and not args[0].startswith("-"):
+            error = click.UsageError(f"no such command {args[0]!r}", ctx)
+            error.hint = f"did you mean {near[0]!r}?"  # type: ignore[attr-defined]
+            raise error
+        return super().resolve_command(ctx, args)
+
+    def main(
+        self,
+        args: Sequence[str] | None = None,
+        prog_name: str | None = "strandline",
+        complete_var: str | None = None,
+        standalone_mode: bool = True,  # noqa: FBT001, FBT002  click's own signature
+        windows_expand_args: bool = True,  # noqa: FBT001, FBT002  click's own signature
+        **extra: Any,
+    ) -> NoReturn:
+        """Run, and exit with the code that page and reference promise."""
+        del standalone_mode
+        settings = Settings()
+        guard_process(settings)
+        try:
+            code = super().main(
+                args,
+                prog_name,
+                complete_var,
+                standalone_mode=False,
+                windows_expand_args=windows_expand_args,
+                obj=settings,
+                **extra,
+            )
+            sys.stdout.flush()
+        except BrokenPipeError:
+            # Whoever read our output has seen enough; there is nobody to tell.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            sys.exit(1)
+        except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 the command line is where errors end
+            sys.exit(show(error, settings))
+        sys.exit(code if isinstance(code, int) else 0)
+
+
+@click.group(
+    cls=_Lazy,
+    params=global_options(hidden=False),
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+@click.version_option(__version__, prog_name="strandline")
+def main() -> None:
+    """Copy what changed from databases, APIs and files into warehouses, databases and files.
+
+    Without a SPEC, a command reads strandline.yml in this directory or the nearest parent.
+    """

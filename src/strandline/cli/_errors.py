@@ -1,0 +1,123 @@
+"""How a failure looks on stderr: what happened, where, and what to do next. Nothing in it is a secret."""
+
+import logging
+import os
+import sys
+import threading
+import traceback
+import unicodedata
+from types import TracebackType
+
+import click
+
+from strandline.cli._options import Settings
+from strandline.errors import Problem, StrandlineError, UsageError
+from strandline.logs import redact
+
+__all__ = ["BUG", "INTERRUPTED", "guard_process", "show"]
+
+USAGE = 2
+BUG = 70
+INTERRUPTED = 130
+
+_log = logging.getLogger("strandline")
+
+
+def show(error: BaseException, settings: Settings) -> int:
+    """Write ``error`` to stderr, and return the exit code that it asks for."""
+    if isinstance(error, StrandlineError):
+        problems = error.problems if isinstance(error, UsageError) else ()
+        _write([*problems, Problem(error.message, hint=error.hint)], settings)
+        code = error.exit_code
+    elif isinstance(error, click.ClickException):
+        hint = getattr(error, "hint", "")
+        context = getattr(error, "ctx", None)
+        if not hint and context is not None:
+            hint = f"`{context.command_path} --help` lists what there is"
+        _write([Problem(_sentence(error.format_message()), hint=hint)], settings)
+        code = USAGE
+    elif isinstance(error, KeyboardInterrupt | click.Abort):
+        _write([Problem("interrupted")], settings)
+        code = INTERRUPTED
+    else:
+        hint = "run it again with --debug, and report the bug with what it prints"
+        _write(
+            [Problem(f"this is a bug in Strandline: {_short(error)}", hint="" if settings.debug else hint)], settings
+        )
+        code = BUG
+    if settings.debug:
+        _log.debug("traceback", exc_info=error)
+    return code
+
+
+def _sentence(message: str) -> str:
+    """As click says it, in our style: lower case, no full stop."""
+    return (message[:1].lower() + message[1:]).removesuffix(".")
+
+
+def _short(error: BaseException) -> str:
+    return traceback.format_exception_only(error)[-1].strip()
+
+
+def _write(problems: list[Problem], settings: Settings) -> None:
+    for problem in problems:
+        if settings.log_format == "json":
+            extra = {name: getattr(problem, name) for name in ("where", "line", "hint") if getattr(problem, name)}
+            _log.error("%s", problem.message, extra=extra)
+        else:
+            click.echo("\n".join(_lines(problem)), err=True, color=_color())
+
+
+def _lines(problem: Problem) -> list[str]:
+    lines = [click.style("error: ", fg="red", bold=True) + _printable(redact(problem.message))]
+    if problem.where:
+        lines.append(f"  {_printable(problem.where)}")
+    if problem.line:
+        line = redact(problem.line)
+        column = int(problem.where.rpartition(":")[2]) - 1
+        lines.append("  | " + _printable(line))
+        if column < len(line):
+            lines.append("  | " + " " * _width(_printable(line[:column])) + "^")
+    if problem.hint:
+        lines.append(click.style("hint: ", bold=True) + _printable(redact(problem.hint)))
+    return lines
+
+
+def _printable(text: str) -> str:
+    """Without control characters: what stands in a spec must not move a terminal's cursor."""
+    return "".join(
+        character if character.isprintable() else " " if character == "\t" else repr(character)[1:-1]
+        for character in text
+    )
+
+
+def _width(text: str) -> int:
+    """In columns of a terminal."""
+    return sum(
+        0 if unicodedata.combining(character) else 1 + (unicodedata.east_asian_width(character) in "WF")
+        for character in text
+    )
+
+
+def _color() -> bool | None:
+    """Never with ``NO_COLOR``; otherwise click knows whether it is a terminal."""
+    return False if os.environ.get("NO_COLOR") else None
+
+
+def guard_process(settings: Settings) -> None:
+    """Errors that nobody catches, in any thread, are shown like any other."""
+
+    def in_main(_kind: type[BaseException], error: BaseException, _trace: TracebackType | None) -> None:
+        show(error, settings)
+
+    def in_thread(arguments: threading.ExceptHookArgs) -> None:
+        if arguments.exc_value is not None and not isinstance(arguments.exc_value, SystemExit):
+            show(arguments.exc_value, settings)
+
+    def in_finalizer(arguments: "sys.UnraisableHookArgs") -> None:
+        if arguments.exc_value is not None:
+            _log.debug("ignored: %s", _short(arguments.exc_value), exc_info=arguments.exc_value)
+
+    sys.excepthook = in_main
+    threading.excepthook = in_thread
+    sys.unraisablehook = in_finalizer

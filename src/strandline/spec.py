@@ -1,0 +1,300 @@
+"""The spec: what is read from where, and stored where. CloudQuery's documents, as typed values.
+
+::
+
+    config = load([Path("strandline.yml")])    # UsageError with every problem at once
+    for source in config.sources:
+        reader = source.open()                 # cls(cls.Spec(...)) of the plugin; touches nothing outside
+
+YAML is parsed first, then ``${…}`` is replaced inside texts, then everything is checked against models, the plugins'
+own included. Nothing here imports Arrow or a driver.
+"""
+
+import logging
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from strandline.errors import Problem, UsageError
+from strandline.logs import redact
+from strandline.plugins import load_plugin, plugin_names
+from strandline.spec_check import check, did_you_mean
+from strandline.spec_models import (
+    CLOUDQUERY_FIELDS,
+    REGISTRIES_ELSEWHERE,
+    Batch,
+    DestinationBackend,
+    DestinationSpec,
+    SourceSpec,
+    without_batch,
+)
+from strandline.spec_variables import Variables, register_secrets
+from strandline.spec_yaml import File, Node, parse, read
+
+__all__ = ["FILE_NAME", "Batch", "Config", "DestinationBackend", "DestinationSpec", "SourceSpec", "discover", "load"]
+
+FILE_NAME = "strandline.yml"
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """A spec, checked: every name is known, every plugin exists, every setting fits."""
+
+    sources: tuple[SourceSpec, ...]
+    destinations: tuple[DestinationSpec, ...]
+
+    def destination(self, name: str) -> DestinationSpec:
+        """The destination called ``name``."""
+        return next(destination for destination in self.destinations if destination.name == name)
+
+
+def discover(directory: Path) -> Path:
+    """``strandline.yml`` in ``directory`` or the nearest parent, up to the root of the git repository.
+
+    Outside a repository only ``directory`` is looked at: what lies above may be somebody else's.
+
+    Raises:
+        UsageError: there is none.
+    """
+    above = [directory, *directory.parents]
+    root = next((place for place, path in enumerate(above) if (path / ".git").exists()), 0)
+    for path in above[: root + 1]:
+        if (path / FILE_NAME).is_file():
+            return path / FILE_NAME
+    raise UsageError(
+        f"there is no {FILE_NAME} here" + (" or above, up to the root of the repository" if root else ""),
+        hint="name a spec: a file, several, or a directory",
+    )
+
+
+def load(
+    paths: Sequence[Path | str], *, environment: Mapping[str, str] | None = None, now: datetime | None = None
+) -> Config:
+    """Read and check the spec in ``paths``: files, and directories of ``*.yml`` and ``*.yaml`` (not below, not hidden).
+
+    Args:
+        paths: as the user named them; errors name them so.
+        environment: for ``${NAME}``; the process's own by default.
+        now: for ``${time:…}``, with a zone.
+
+    Raises:
+        UsageError: with everything that is wrong in ``problems``.
+    """
+    reading = _Reading(Variables(os.environ if environment is None else environment, now or datetime.now(UTC)))
+    for path, name in _files(paths, reading.problems):
+        file = read(path, name, reading.problems)
+        if file is not None:
+            reading.add(file)
+    config = reading.config()
+    problems = _distinct(reading.problems)
+    if problems:
+        count = "a problem" if len(problems) == 1 else f"{len(problems)} problems"
+        raise UsageError(f"the spec has {count}; nothing was touched", problems=problems)
+    return config
+
+
+def _files(paths: Iterable[Path | str], problems: list[Problem]) -> Iterator[tuple[Path, str]]:
+    seen: set[Path] = set()
+    for named in paths:
+        path = Path(named)
+        found = [path]
+        if path.is_dir():
+            found = sorted(
+                entry
+                for entry in path.iterdir()
+                if entry.suffix in (".yml", ".yaml") and not entry.name.startswith(".") and not entry.is_dir()
+            )
+            if not found:
+                problems.append(Problem("no *.yml or *.yaml in this directory", str(named)))
+        for file in found:
+            if file.resolve() not in seen:
+                seen.add(file.resolve())
+                yield file, str(file)
+
+
+def _distinct(problems: Iterable[Problem]) -> list[Problem]:
+    """One problem for each place, the first found there, without secrets."""
+    found: dict[str, Problem] = {}
+    for problem in problems:
+        key = problem.where if problem.line else f"{problem.where} {problem.message}"
+        found.setdefault(
+            key,
+            replace(problem, message=redact(problem.message), line=redact(problem.line), hint=redact(problem.hint)),
+        )
+    return list(found.values())
+
+
+@dataclass(slots=True)
+class _Reading:
+    """Documents as they are read, and what is wrong with them."""
+
+    variables: Variables
+    problems: list[Problem] = field(default_factory=list)
+    sources: dict[str, tuple[SourceSpec, Node]] = field(default_factory=dict)
+    destinations: dict[str, tuple[DestinationSpec, Node]] = field(default_factory=dict)
+    names: dict[str, dict[str, Node]] = field(default_factory=lambda: {"source": {}, "destination": {}})
+    """Of every document, whether it is otherwise right or not."""
+
+    def add(self, file: File) -> None:
+        documents = parse(file, self.problems)
+        for document in documents:
+            self.variables.replace(document, self.problems)
+            register_secrets(document)
+        for document in documents:
+            self._document(document)
+
+    def _document(self, document: Node) -> None:
+        if not isinstance(document.value, dict):
+            self.problems.append(document.problem("a document is a mapping with `kind` and `spec`"))
+            return
+        for key in document.value.keys() - {"kind", "spec"}:
+            hint = did_you_mean(key, ("kind", "spec"), "a document has `kind` and `spec`")
+            self.problems.append(document.problem(f"unknown field {key!r}", hint, key=key))
+        kind = document.get("kind")
+        if kind is None:
+            self.problems.append(document.problem("missing field 'kind'", "kind: source, or kind: destination"))
+        elif kind.value == "transformer":
+            self.problems.append(
+                kind.problem("transformers are not supported", "transform the rows at the destination")
+            )
+        elif kind.value not in self.names:
+            hint = did_you_mean(kind.raw, self.names, "the kinds are source and destination")
+            self.problems.append(kind.problem(f"unknown kind {kind.raw!r}", hint))
+        elif document.get("spec") is None:
+            self.problems.append(document.problem("missing field 'spec'"))
+        else:
+            self._spec(str(kind.value), document)
+
+    def _spec(self, kind: str, document: Node) -> None:
+        values = self._known_values(kind, document)
+        if values is None:
+            return
+        name = document.text_at("spec", "name")
+        if name is not None:
+            first = self.names[kind].setdefault(str(name.value), name)
+            if first is not name:
+                hint = f"the first is at {first.problem('').where}"
+                self.problems.append(name.problem(f"a second {kind} named {name.value!r}", hint))
+        plugin = self._plugin(kind, document)
+        if kind == "source":
+            source = check(SourceSpec, document, self.problems, below=("spec",), value=values)
+            self._backend(document)
+            if plugin is not None:
+                check(plugin.Spec, document, self.problems, below=("spec", "spec"))
+            if source is not None:
+                self.sources[source.name] = (source, document)
+        else:
+            self._destination(document, values, plugin)
+
+    def _known_values(self, kind: str, document: Node) -> dict[str, Any] | None:
+        """The document's ``spec`` without the fields of CloudQuery's that are not needed."""
+        spec = document.get("spec")
+        assert spec is not None
+        if not isinstance(spec.value, dict):
+            self.problems.append(spec.problem("`spec`: should be a mapping"))
+            return None
+        values: dict[str, Any] = spec.plain()
+        for name, foreign in CLOUDQUERY_FIELDS[kind].items():
+            value = values.pop(name, None)
+            if not value:
+                continue
+            problem = spec.problem(f"`{name}` is {foreign.action}: {foreign.why}", key=name)
+            if foreign.action == "refused":
+                self.problems.append(replace(problem, hint="remove it"))
+            else:
+                _log.warning("%s: %s", problem.where, problem.message)
+        return values
+
+    def _plugin(self, kind: str, document: Node) -> Any | None:
+        """The class of the document's plugin; ``None`` where there is none, with the reason."""
+        path, registry = document.text_at("spec", "path"), document.text_at("spec", "registry")
+        if path is None:
+            return None
+        if registry is not None and registry.value in REGISTRIES_ELSEWHERE:
+            hint = f"the built-in {kind} plugins are {', '.join(plugin_names(kind))}; they need no `registry`"
+            self.problems.append(registry.problem(f"`registry: {registry.value}` is not supported yet", hint))
+            return None
+        return self._load(kind, path)
+
+    def _load(self, kind: str, named: Node) -> Any | None:
+        try:
+            return load_plugin(kind, str(named.value))
+        except UsageError as error:
+            self.problems.append(named.problem(error.message, error.hint))
+            return None
+
+    def _backend(self, document: Node) -> None:
+        """Check ``backend_spec`` against the backend's own model."""
+        spec = document.get("spec")
+        assert spec is not None
+        if spec.get("backend_options") is not None:
+            for name in ("backend", "backend_spec"):
+                if spec.get(name) is not None:
+                    hint = "remove one; `backend_options` means `backend: destination`"
+                    self.problems.append(spec.problem(f"both `{name}` and `backend_options`", hint, key=name))
+            return
+        named = document.text_at("spec", "backend")
+        model: Any = DestinationBackend
+        if named is None:
+            model = load_plugin("state_backend", "local").Spec
+        elif named.value != "destination":
+            plugin = self._load("state_backend", named)
+            model = plugin and plugin.Spec
+        if model is not None:
+            check(model, document, self.problems, below=("spec", "backend_spec"))
+
+    def _destination(self, document: Node, values: dict[str, Any], plugin: Any | None) -> None:
+        before = len(self.problems)
+        destination = check(DestinationSpec, document, self.problems, below=("spec",), value=values)
+        own = values.get("spec") or {}
+        if isinstance(own, dict):
+            check(Batch, document, self.problems, below=("spec", "spec"), value=own)
+            if plugin is not None:
+                settings = without_batch(plugin.Spec, own)
+                check(plugin.Spec, document, self.problems, below=("spec", "spec"), value=settings)
+        if destination is None or plugin is None or len(self.problems) > before:
+            return
+        can = destination.open().capabilities.write_modes
+        if destination.write_mode not in can:
+            spec, _ = document.at(("spec", "write_mode"))
+            modes = ", ".join(sorted(can))
+            self.problems.append(
+                spec.problem(
+                    f"{destination.plugin} cannot {destination.write_mode.value!r}", f"its write modes are {modes}"
+                )
+            )
+        self.destinations[destination.name] = (destination, document)
+
+    def config(self) -> Config:
+        """All documents, once every name they use was found."""
+        for source, document in self.sources.values():
+            for at, name in enumerate(source.destinations):
+                node, _ = document.at(("spec", "destinations", at))
+                if name in source.destinations[:at]:
+                    self.problems.append(node.problem(f"{name!r} stands here twice", "remove one of the two"))
+                self._destination_exists(name, node)
+            keeper = source.backend_spec.get("destination") if source.backend == "destination" else None
+            if keeper:
+                node, _ = document.at(("spec", "backend_options", "connection"))
+                if document.text_at("spec", "backend_options", "connection") is None:
+                    node, _ = document.at(("spec", "backend_spec", "destination"))
+                self._destination_exists(keeper, node)
+        if not self.problems:
+            for kind, found in (("source", self.sources), ("destination", self.destinations)):
+                if not found:
+                    self.problems.append(Problem(f"there is no document of kind {kind}"))
+        return Config(
+            tuple(source for source, _ in self.sources.values()),
+            tuple(destination for destination, _ in self.destinations.values()),
+        )
+
+    def _destination_exists(self, name: str, node: Node) -> None:
+        known = self.names["destination"]
+        if name not in known:
+            hint = did_you_mean(name, known, f"the destinations are {', '.join(known) or 'none'}")
+            self.problems.append(node.problem(f"unknown destination {name!r}", hint))

@@ -1,0 +1,121 @@
+"""Checks a part of a spec against a pydantic model, and says what is wrong where it stands."""
+
+import difflib
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, TypeAlias, TypeVar, get_args
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from strandline.errors import Problem
+from strandline.spec_yaml import Node
+
+__all__ = ["check", "did_you_mean"]
+
+Model = TypeVar("Model", bound=BaseModel)
+Path: TypeAlias = tuple[str | int, ...]
+
+_QUOTED = re.compile(r"'([^']*)'")
+
+
+def did_you_mean(wrong: str, known: Iterable[str], otherwise: str = "") -> str:
+    """A hint: the nearest of ``known``, or ``otherwise``."""
+    near = difflib.get_close_matches(wrong, list(known), n=1)
+    return f"did you mean {near[0]!r}?" if near else otherwise
+
+
+def check(
+    model: type[Model],
+    document: Node,
+    problems: list[Problem],
+    *,
+    below: Sequence[str] = (),
+    value: Mapping[str, Any] | None = None,
+) -> Model | None:
+    """The part of ``document`` at ``below`` as ``model``; ``None`` where it does not fit, with every reason.
+
+    Args:
+        model: pydantic's.
+        document: in which the part stands; it may be missing, as if it were empty.
+        problems: what is wrong is added here, one problem for each place.
+        below: the path to the part.
+        value: what to check in its stead, with the same keys: without what was handled before.
+    """
+    node, depth = document.at(below)
+    if value is None:
+        value = node.plain() if depth == len(below) and node.value is not None else {}
+    try:
+        return model.model_validate(value)
+    except ValidationError as error:
+        found: dict[tuple[int, str], Problem] = {}
+        for detail in error.errors(include_url=False):
+            place, problem = _problem(model, document, tuple(below), detail)
+            # The branches of a union fail one by one, all at the same place.
+            if place in found and problem.message not in found[place].message:
+                message = f"{found[place].message}; or {problem.message.partition(': ')[2]}"
+                problem = replace(found[place], message=message, hint=found[place].hint or problem.hint)
+            found[place] = problem
+        problems += found.values()
+        return None
+
+
+def _problem(
+    model: type[BaseModel], document: Node, below: Path, detail: ErrorDetails
+) -> tuple[tuple[int, str], Problem]:
+    """What is wrong, and a key that is the same for problems that are one."""
+    kind, loc = detail["type"], detail["loc"]
+    if kind in ("missing", "extra_forbidden"):
+        last, path = str(loc[-1]), _existing(document, (*below, *loc[:-1]))
+        parent, _ = document.at(path)
+        if kind == "missing":
+            place = _dotted(path if len(path) > len(below) else below)
+            return (parent.index, last), parent.problem(f"missing field {last!r}" + (f" in `{place}`" if place else ""))
+        known = sorted(_field_names(model, path[len(below) :]))
+        hint = did_you_mean(last, known, f"the fields are {', '.join(known)}" if known else "remove it")
+        return (parent.index, last), parent.problem(f"unknown field {last!r}", hint, key=last)
+    path = _existing(document, (*below, *loc))
+    node, _ = document.at(path)
+    message = re.sub(r"^(Input|Value error,|Assertion failed,) ?", "", detail["msg"])
+    return (node.index, ""), node.problem(f"`{_dotted(path)}`: {message}", _hint(detail, node))
+
+
+def _existing(document: Node, path: Path) -> Path:
+    """The parts of ``path`` that exist in ``document``: pydantic adds the names of a union's branches."""
+    found: Path = ()
+    for part in path:
+        if document.at((*found, part))[1] == len(found) + 1:
+            found = (*found, part)
+    return found
+
+
+def _dotted(path: Sequence[str | int]) -> str:
+    return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path).removeprefix(".")
+
+
+def _hint(detail: ErrorDetails, node: Node) -> str:
+    if detail["type"] in ("literal_error", "enum"):
+        return did_you_mean(str(detail["input"]), _QUOTED.findall(detail["ctx"]["expected"]))
+    if detail["type"] == "string_type" and isinstance(node.value, bool | int | float):
+        return f'put it in quotes: "{node.raw}"'
+    if detail["type"] in ("list_type", "tuple_type", "set_type") and isinstance(node.value, str):
+        return "write a list: [one, two]"
+    return ""
+
+
+def _field_names(model: type[BaseModel], path: Sequence[str | int]) -> set[str]:
+    """The fields of whatever models stand at ``path`` below ``model``."""
+    models = {model}
+    for part in path:
+        fields = [kind.model_fields[part] for kind in models if part in kind.model_fields]
+        if fields:
+            models = {below for field in fields for below in _models(field.annotation)}
+    return {field.alias or name for kind in models for name, field in kind.model_fields.items()}
+
+
+def _models(annotation: Any) -> Iterator[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for argument in get_args(annotation):
+        yield from _models(argument)

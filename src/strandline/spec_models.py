@@ -1,0 +1,228 @@
+"""What the documents of a spec hold, as pydantic models: the reference of their fields, and of CloudQuery's."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Annotated, Any, Literal, TypeAlias
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from strandline.destination import Destination, MigrateMode, WriteMode
+from strandline.errors import StrandlineError, UsageError
+from strandline.plugins import load_plugin
+from strandline.source import Source
+
+__all__ = [
+    "CLOUDQUERY_FIELDS",
+    "REGISTRIES_ELSEWHERE",
+    "BackendOptions",
+    "Batch",
+    "DestinationBackend",
+    "DestinationSpec",
+    "Foreign",
+    "SourceSpec",
+]
+
+NAME_LENGTH_MAX = 200
+REGISTRIES_ELSEWHERE = ("python", "local", "grpc", "docker")
+"""Registries whose plugins do not run inside this process; each needs a plugin of that name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Foreign:
+    """A field of CloudQuery's that has no meaning here."""
+
+    action: Literal["ignored", "refused"]
+    why: str
+
+
+CLOUDQUERY_FIELDS: Mapping[str, Mapping[str, Foreign]] = {
+    "source": {
+        "scheduler": Foreign("ignored", "`concurrency` is all there is to choose"),
+        "table_concurrency": Foreign("ignored", "`concurrency` counts tasks"),
+        "resource_concurrency": Foreign("ignored", "`concurrency` counts tasks"),
+        "deterministic_cq_id": Foreign("ignored", "_cq_id is always deterministic"),
+        "otel_endpoint": Foreign("ignored", "no traces are sent"),
+        "otel_endpoint_insecure": Foreign("ignored", "no traces are sent"),
+        "docker_registry_auth_token": Foreign("ignored", "nothing is pulled from a registry"),
+    },
+    "destination": {
+        "send_sync_summary": Foreign("ignored", "`strandline runs` keeps the history of runs"),
+        "docker_registry_auth_token": Foreign("ignored", "nothing is pulled from a registry"),
+        "sync_group_id": Foreign("refused", "rows are not grouped by sync"),
+        "transformers": Foreign("refused", "without them the rows would be stored unchanged"),
+    },
+}
+"""What happens to fields that CloudQuery has and we do not need. What would change the stored rows is refused."""
+
+Registry: TypeAlias = Literal["builtin", "cloudquery", "github", "python", "local", "grpc", "docker"]
+_Mapping: TypeAlias = Annotated[dict[str, Any], BeforeValidator(lambda value: {} if value is None else value)]
+_DURATION = re.compile(r"(?:\d+(?:\.\d+)?(?:ms|s|m|h|d))+")
+_DURATION_PART = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
+_SECONDS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400}
+
+
+def _seconds(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    if not _DURATION.fullmatch(value):
+        raise ValueError(f"{value!r} is not a duration such as 30s, 5m, 2h or 7d")
+    return sum(float(amount) * _SECONDS[unit] for amount, unit in _DURATION_PART.findall(value))
+
+
+class _Document(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str = Field(min_length=1, max_length=NAME_LENGTH_MAX, description="Unique; it names the states.")
+    path: str = Field(min_length=1, description="The plugin. `cloudquery/postgresql` is the built-in `postgresql`.")
+    registry: Registry = Field("builtin", description="Where the plugin comes from.")
+    version: str = Field("", description="CloudQuery's; not used, for plugins are Python packages here.")
+    spec: _Mapping = Field({}, description="The plugin's own settings.", repr=False)
+
+    @property
+    def plugin(self) -> str:
+        """The name of the plugin."""
+        return self.path.removeprefix("cloudquery/")
+
+
+class BackendOptions(BaseModel):
+    """CloudQuery's spelling of ``backend: destination``."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    table_name: str = Field(min_length=1, description="The table that keeps the states.")
+    connection: str = Field(description="`@@plugins.NAME.connection`: the destination that keeps the states.")
+
+    @field_validator("connection")
+    @classmethod
+    def _names_a_destination(cls, connection: str) -> str:
+        if _connected(connection) is None:
+            raise ValueError("should be @@plugins.NAME.connection, with the name of a destination")
+        return connection
+
+
+def _connected(connection: str) -> str | None:
+    match = re.fullmatch(r"@@plugins\.(.+)\.connection", connection, re.DOTALL)
+    return match[1] if match else None
+
+
+class DestinationBackend(BaseModel):
+    """Settings of ``backend: destination``: the states live beside the rows."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    destination: str = Field("", description="The destination's name; by default each of the source's own.")
+    table: str = Field("cq_state", min_length=1, description="The table that keeps the states.")
+
+
+class SourceSpec(_Document):
+    """A document of kind ``source``."""
+
+    tables: list[str] = Field(["*"], min_length=1, description="Globs. One that matches nothing is an error.")
+    skip_tables: list[str] = Field([], description="Globs. What they match is left out, with its child tables.")
+    skip_dependent_tables: bool = Field(True, description="Whether child tables are read only where a glob matches.")
+    destinations: list[str] = Field(min_length=1, description="Names of destinations.")
+    backend: str = Field("local", description="The state backend's plugin, or `destination`.")
+    backend_spec: _Mapping = Field({}, description="The state backend's own settings.", repr=False)
+    backend_options: BackendOptions | None = Field(None, description="CloudQuery's spelling of `backend: destination`.")
+    concurrency: int = Field(8, ge=1, description="How many tasks run at once.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _one_spelling(cls, value: Any) -> Any:
+        """``backend_options`` becomes ``backend: destination``."""
+        options = value.get("backend_options") if isinstance(value, dict) else None
+        if not isinstance(options, dict) or not isinstance(options.get("connection"), str):
+            return value
+        settings = {"destination": _connected(options["connection"]) or "", "table": options.get("table_name")}
+        return value | {"backend": "destination", "backend_spec": settings}
+
+    @cached_property
+    def settings(self) -> BaseModel:
+        """``spec`` as the plugin's own ``Spec``. Holds secrets."""
+        return _settings(load_plugin("source", self.plugin).Spec, self.spec, f"source {self.name!r}")
+
+    @cached_property
+    def backend_settings(self) -> BaseModel:
+        """``backend_spec`` as a ``DestinationBackend`` or the backend plugin's own ``Spec``. Holds secrets."""
+        model = DestinationBackend if self.backend == "destination" else load_plugin("state_backend", self.backend).Spec
+        return _settings(model, self.backend_spec, f"backend of source {self.name!r}")
+
+    def open(self) -> Source:
+        """The source, constructed; touches nothing outside."""
+        source: Source = load_plugin("source", self.plugin)(self.settings)
+        return source
+
+
+class Batch(BaseModel):
+    """The bounds of a window, which any destination's ``spec`` may set. ``None``: the engine's own."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    batch_size: int | None = Field(None, ge=1, description="Rows.")
+    batch_size_bytes: int | None = Field(None, ge=1, description="Bytes of Arrow data.")
+    batch_timeout: Annotated[float, BeforeValidator(_seconds), Field(gt=0)] | None = Field(
+        None, description="A duration, as 20s. In Python: seconds."
+    )
+
+
+def _write_mode(data: dict[str, Any]) -> WriteMode:
+    """What a destination does unless told otherwise: the first of the modes it can."""
+    try:
+        can = _open(data["path"].removeprefix("cloudquery/"), data["name"], data["spec"]).capabilities.write_modes
+    except (KeyError, StrandlineError):
+        return WriteMode.OVERWRITE_DELETE_STALE
+    for mode in (WriteMode.OVERWRITE_DELETE_STALE, WriteMode.OVERWRITE):
+        if mode in can:
+            return mode
+    return WriteMode.APPEND
+
+
+class DestinationSpec(_Document):
+    """A document of kind ``destination``."""
+
+    write_mode: WriteMode = Field(
+        default_factory=_write_mode, description="overwrite-delete-stale, or the first mode that the destination can."
+    )
+    migrate_mode: MigrateMode = Field(MigrateMode.SAFE, description="`forced` may create a table again, empty.")
+    pk_mode: Literal["default", "cq-id-only"] = Field("default", description="`cq-id-only`: _cq_id is the primary key.")
+
+    @cached_property
+    def settings(self) -> BaseModel:
+        """``spec`` as the plugin's own ``Spec``. Holds secrets."""
+        return _destination_settings(self.plugin, self.name, self.spec)
+
+    @cached_property
+    def batch(self) -> Batch:
+        """The bounds of a window that ``spec`` sets."""
+        return Batch.model_validate(self.spec)
+
+    def open(self) -> Destination:
+        """The destination, constructed; touches nothing outside."""
+        return _open(self.plugin, self.name, self.spec)
+
+
+def without_batch(model: type[BaseModel], spec: Mapping[str, Any]) -> dict[str, Any]:
+    """A destination's ``spec`` without the bounds of a window, unless its own ``model`` wants them."""
+    return {name: value for name, value in spec.items() if name not in Batch.model_fields or name in model.model_fields}
+
+
+def _destination_settings(plugin: str, name: str, spec: Mapping[str, Any]) -> BaseModel:
+    model = load_plugin("destination", plugin).Spec
+    return _settings(model, without_batch(model, spec), f"destination {name!r}")
+
+
+def _open(plugin: str, name: str, spec: Mapping[str, Any]) -> Destination:
+    destination: Destination = load_plugin("destination", plugin)(_destination_settings(plugin, name, spec))
+    return destination
+
+
+def _settings(model: type[BaseModel], values: Mapping[str, Any], what: str) -> BaseModel:
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        wrong = [
+            f"{'.'.join(map(str, detail['loc']))}: {detail['msg']}" for detail in error.errors(include_input=False)
+        ]
+        raise UsageError(f"the settings of {what} are wrong: {'; '.join(wrong)}") from None
