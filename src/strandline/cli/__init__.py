@@ -16,6 +16,11 @@ from strandline.cli._options import Settings, add_global_options, global_options
 __all__ = ["main"]
 
 _COMMANDS = {
+    "sync": ("sync", "Bring the destinations up to date."),
+    "plan": ("plan", "Show what a sync would do, and touch nothing."),
+    "state": ("state", "Look at the cursors, and forget one on purpose."),
+    "migrate": ("migrate", "Make the destinations' tables fit, without moving a row."),
+    "test-connection": ("test_connection", "Reach everything, and change nothing."),
     "validate-config": ("validate", "Check a spec without touching anything."),
     "tables": ("tables", "Describe the tables of the sources."),
     "plugin": ("plugins", "Look at the installed plugins."),

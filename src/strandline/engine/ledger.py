@@ -63,7 +63,7 @@ class Ledger:
         """The mirror's; ``None`` also where there is no mirror."""
         return self._mirrored.get(key)
 
-    def keys(self) -> list[StateKey]:
+    def lineages(self) -> list[StateKey]:
         """Every lineage that is known on either side, without the run's own, sorted."""
         return sorted(key for key in {*self._stored, *self._mirrored} if key.task != RUN_TASK)
 

@@ -27,7 +27,7 @@ from strandline.source import RunContext, Source, Task
 from strandline.state import KeepsState, Phase, StateBackend
 from strandline.table import Table
 
-__all__ = ["Job", "ledger_of", "plan", "sync"]
+__all__ = ["Job", "ledger_of", "plan", "sync", "tasks_of"]
 
 
 @dataclass(slots=True)
@@ -62,7 +62,7 @@ class _Unit:
 def plan(job: Job, *, clock: Clock | None = None) -> list[TaskPlan]:
     """What ``sync`` would do, task by task. Touches nothing; a task that could not run says why in ``problem``."""
     clock = clock or Clock()
-    tasks = _tasks(job)
+    tasks = tasks_of(job)
     plans = []
     for into in job.into:
         ledger = ledger_of(job, into)
@@ -100,7 +100,8 @@ def sync(
     return report
 
 
-def _tasks(job: Job) -> list[Task]:
+def tasks_of(job: Job) -> list[Task]:
+    """The tasks of the selected tables, checked against the destinations. Changes nothing."""
     tables = list(job.select(job.source.tables()))
     tasks = list(job.source.tasks(tables))
     ids = [task.id for task in tasks]
@@ -202,7 +203,7 @@ class _Run:
         self._writers = {into.name: threading.Semaphore(into.destination.capabilities.writers_max) for into in job.into}
 
     def go(self) -> None:
-        units = self._open(_tasks(self._job))
+        units = self._open(tasks_of(self._job))
         fences = self._take_over(units)
         units = [unit for unit in units if unit.into.name in fences]
         workers = max(1, min(self._job.concurrency, len(units)))

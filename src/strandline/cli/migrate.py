@@ -1,0 +1,30 @@
+"""`migrate`: make the destinations' tables fit, without moving a row."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from uuid import uuid4
+
+import click
+
+from strandline.cli._jobs import Choice, open_job
+from strandline.cli._options import load_config, spec_argument
+from strandline.engine.administer import migrate
+
+__all__ = ["command"]
+
+
+@click.command("migrate")
+@spec_argument
+@click.option("--select", metavar="GLOB", multiple=True, help="Only these of the spec's tables.")
+@click.option("--exclude", metavar="GLOB", multiple=True, help="Leave these tables out.")
+def command(specs: Sequence[Path], select: tuple[str, ...], exclude: tuple[str, ...]) -> None:
+    """Make the tables of the destinations fit, without moving a row."""
+    config = load_config(specs)
+    for source in config.sources:
+        with open_job(config, source, Choice(select, exclude)) as job:
+            changes = migrate(job, run_id=uuid4().hex)
+        for change in changes:
+            what = " ".join(part for part in (change.kind, change.column, change.detail) if part)
+            click.echo(f"{source.name}: {change.table}: {what}")
+        if not changes:
+            click.echo(f"{source.name}: nothing to change")

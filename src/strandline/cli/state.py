@@ -1,0 +1,130 @@
+"""`state`: look at cursors, and forget one on purpose."""
+
+import getpass
+import json
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import click
+
+from strandline.cli._options import load_config, spec_argument
+from strandline.errors import UsageError
+from strandline.logs import redact
+from strandline.runs import describe_cursor
+from strandline.spec import Config, SourceSpec
+from strandline.state import RUN_TASK, KeepsState, State, StateBackend, StateKey
+
+__all__ = ["command"]
+
+
+@click.group("state")
+def command() -> None:
+    """Look at the cursors, and forget one on purpose."""
+
+
+@command.command("list")
+@spec_argument
+@click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True)
+def list_(specs: Sequence[Path], form: str) -> None:
+    """Every cursor of the spec's sources, from the state backend."""
+    config = load_config(specs)
+    states = [found for source in config.sources for found in _states(config, source)]
+    if form == "json":
+        click.echo(redact(json.dumps([_record(key, state) for key, state in states], ensure_ascii=False, indent=2)))
+        return
+    for key, state in states:
+        phase = state.current.phase.value if state.current else "not begun"
+        cursor = describe_cursor(state.cursor)
+        click.echo(redact(f"{key}  cursor {cursor}  pass {phase}  version {state.epoch}.{state.sequence}"))
+    if not states:
+        click.echo("no states yet")
+
+
+@command.command("show")
+@click.argument("source")
+@click.argument("task")
+@spec_argument
+def show(source: str, task: str, specs: Sequence[Path]) -> None:
+    """Everything that is kept of one task of a source, as JSON."""
+    config = load_config(specs)
+    found = [(key, state) for key, state in _states(config, _source(config, source)) if key.task == task]
+    if not found:
+        raise UsageError(f"source {source!r} has no state of {task!r}", hint="`strandline state list` shows them all")
+    click.echo(redact(json.dumps([_record(key, state) for key, state in found], ensure_ascii=False, indent=2)))
+
+
+@command.command("reset")
+@click.argument("source")
+@click.argument("tasks", metavar="[TASK]...", nargs=-1)
+@click.option("--destination", multiple=True, help="Only in this destination.")
+@click.option("--spec", "specs", multiple=True, type=click.Path(path_type=Path), help="The spec, as for sync.")
+def reset(source: str, tasks: tuple[str, ...], destination: tuple[str, ...], specs: tuple[Path, ...]) -> None:
+    """Forget the cursor of TASKS, or of all tasks of a source: the next sync reads them from nothing.
+
+    The rows that were delivered stay. In append mode they will be delivered again; --full-refresh replaces them.
+    """
+    from strandline.cli._jobs import open_job
+    from strandline.engine.administer import reset_states
+
+    config = load_config(specs)
+    with open_job(config, _source(config, source)) as job:
+        done = reset_states(job, tasks, destination, actor=getpass.getuser(), now=datetime.now(UTC))
+    for key, before in done:
+        click.echo(redact(f"{key}: forgot {describe_cursor(before.cursor)}"))
+    if not done:
+        click.echo("nothing to forget")
+
+
+def _source(config: Config, name: str) -> SourceSpec:
+    for source in config.sources:
+        if source.name == name:
+            return source
+    names = ", ".join(source.name for source in config.sources)
+    raise UsageError(f"the spec has no source {name!r}", hint=f"its sources are {names}")
+
+
+def _states(config: Config, source: SourceSpec) -> Iterator[tuple[StateKey, State]]:
+    """From the configured backend; from the destinations where that is where they live. No driver otherwise."""
+    for backend in _backends(config, source):
+        try:
+            loaded = backend.load(source.name)
+        finally:
+            backend.close()
+        yield from sorted((key, state) for key, state in loaded.items() if key.task != RUN_TASK)
+
+
+def _backends(config: Config, source: SourceSpec) -> Iterator[StateBackend]:
+    if source.backend != "destination":
+        from strandline.plugins import load_plugin
+
+        yield load_plugin("state_backend", source.backend)(source.backend_settings)
+        return
+    for name in source.destinations:
+        opened = config.destination(name).open()
+        if isinstance(opened, KeepsState):
+            yield opened.states
+        opened.close()
+
+
+def _record(key: StateKey, state: State) -> dict[str, Any]:
+    current = state.current
+    return {
+        "source": key.source,
+        "task": key.task,
+        "destination": key.destination,
+        "cursor": state.cursor,
+        "epoch": state.epoch,
+        "sequence": state.sequence,
+        "run_id": state.run_id,
+        "saved_at": state.saved_at,
+        "note": state.note,
+        "pass": current
+        and {
+            "sync_time": datetime.fromtimestamp(current.sync_time_us / 1e6, UTC).isoformat(),
+            "phase": current.phase.value,
+            "full": current.full,
+        },
+        "rows": {name: table.rows for name, table in state.tables.items()},
+    }

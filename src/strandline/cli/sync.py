@@ -1,0 +1,108 @@
+"""`sync`: bring the destinations up to date."""
+
+import json
+import os
+import signal
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+
+import click
+
+from strandline.cli._errors import show
+from strandline.cli._jobs import Choice, open_job
+from strandline.cli._options import Settings, load_config, spec_argument
+from strandline.cli._progress import progress
+from strandline.cli._summary import exit_code, summary
+from strandline.cli._sync_options import choosing
+from strandline.cli.plan import show_plans
+from strandline.engine.run import sync
+from strandline.engine.window import Stop
+from strandline.logs import redact
+from strandline.runs import RunReport, RunStore
+from strandline.spec import Config
+
+__all__ = ["command"]
+
+_RUNS = Path(".cq/runs")
+
+
+@click.command("sync")
+@spec_argument
+@choosing
+@click.option("--no-migrate", is_flag=True, help="Fail where a table of the destination would have to change.")
+@click.option("--dry-run", is_flag=True, help="Show the plan, and stop there.")
+@click.option("--allow-mass-delete", is_flag=True, help="Delete stale rows even if they are most of a table.")
+@click.option(
+    "--summary-location",
+    metavar="FILE",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Append the summary to this file, a line of JSON for each source.",
+)
+@click.pass_obj
+def command(
+    settings: Settings,
+    specs: Sequence[Path],
+    select: tuple[str, ...],
+    exclude: tuple[str, ...],
+    refresh: tuple[str, ...],
+    *,
+    no_migrate: bool,
+    dry_run: bool,
+    allow_mass_delete: bool,
+    summary_location: Path | None,
+) -> int:
+    """Bring the destinations up to date, fetching only what changed.
+
+    Exit codes: 0 everything completed, 1 some tables failed, 2 the spec is wrong, 3 a state cannot be trusted, 4 another
+    run holds the tables, 5 out of reach, 130 and 143 stopped by a signal after a clean commit.
+    """
+    config = load_config(specs)
+    choice = Choice(select, exclude, refresh, may_migrate=not no_migrate, allow_mass_delete=allow_mass_delete)
+    if dry_run:
+        return show_plans(config, choice)
+    reports = _run(config, choice, settings)
+    if summary_location is not None:
+        lines = [json.dumps(report.record(), ensure_ascii=False) + "\n" for report in reports]
+        with summary_location.open("a", encoding="utf-8") as file:
+            file.write(redact("".join(lines)))
+    if settings.log_format == "text":
+        click.echo(redact(summary(reports)))
+    return exit_code(reports)
+
+
+def _run(config: Config, choice: Choice, settings: Settings) -> list[RunReport]:
+    store, reports, stop = RunStore(_RUNS), [], Stop()
+    with _signals(stop), progress(as_json=settings.log_format == "json") as observer:
+        for source in config.sources:
+            if stop.requested:
+                break
+            with open_job(config, source, choice) as job:
+                report = sync(job, observer=observer, stop=stop)
+            store.add(report)
+            reports.append(report)
+    for report in reports:
+        if report.error is not None:
+            show(report.error, settings)
+        for task in report.tasks:
+            if task.bug and task.error is not None and settings.debug:
+                show(task.error.__cause__ or task.error, settings)
+    return reports
+
+
+@contextmanager
+def _signals(stop: Stop) -> Iterator[None]:
+    """The first signal asks everyone to stop after a clean commit; the second ends the process at once."""
+
+    def handle(number: int, _frame: FrameType | None) -> None:
+        if stop.requested:
+            os._exit(128 + number)
+        stop.set(number)
+
+    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,24 @@
+"""`test-connection`: reach everything, change nothing."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+
+from strandline.cli._jobs import open_job
+from strandline.cli._options import load_config, spec_argument
+from strandline.engine.run import plan
+
+__all__ = ["command"]
+
+
+@click.command("test-connection")
+@spec_argument
+def command(specs: Sequence[Path]) -> None:
+    """Reach every source, destination and state backend, and change nothing."""
+    config = load_config(specs)
+    for source in config.sources:
+        with open_job(config, source) as job:
+            plans = plan(job)
+        tables = {table for one in plans for table in one.tables}
+        click.echo(f"{source.name}: {len(tables)} tables, {', '.join(source.destinations)}: reached")
