@@ -1,0 +1,21 @@
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from strandline.plugins import load_plugin
+from strandline.state import StateBackend
+from strandline.testing.state_backend import StateBackendConformance
+
+
+class TestLocalState(StateBackendConformance):
+    @pytest.fixture
+    def reopen(self, tmp_path: Path) -> Callable[[], StateBackend]:
+        cls = load_plugin("state_backend", "local")
+        return lambda: cls(cls.Spec(path=str(tmp_path / "state")))
+
+    @pytest.fixture
+    def backend(self, reopen: Callable[[], StateBackend]) -> Iterator[StateBackend]:
+        backend = reopen()
+        yield backend
+        backend.close()
