@@ -23,4 +23,4 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     if count := _skipped(terminalreporter.config):
-        terminalreporter.write_line(f"CI is set, so the {count} skipped above count as failures", red=True)
+        terminalreporter.write_line(f"CI is set, so the {count} skipped tests count as failures", red=True)
