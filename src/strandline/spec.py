@@ -29,6 +29,7 @@ from strandline.spec_models import (
     DestinationBackend,
     DestinationSpec,
     SourceSpec,
+    connected,
     without_batch,
 )
 from strandline.spec_variables import Variables, register_secrets
@@ -91,7 +92,7 @@ def load(
         if file is not None:
             reading.add(file)
     config = reading.config()
-    problems = _distinct(reading.problems)
+    problems = _shown(reading.problems)
     if problems:
         count = "a problem" if len(problems) == 1 else f"{len(problems)} problems"
         raise UsageError(f"the spec has {count}; nothing was touched", problems=problems)
@@ -117,16 +118,21 @@ def _files(paths: Iterable[Path | str], problems: list[Problem]) -> Iterator[tup
                 yield file, str(file)
 
 
-def _distinct(problems: Iterable[Problem]) -> list[Problem]:
-    """One problem for each place, the first found there, without secrets."""
-    found: dict[str, Problem] = {}
-    for problem in problems:
-        key = problem.where if problem.line else f"{problem.where} {problem.message}"
-        found.setdefault(
-            key,
-            replace(problem, message=redact(problem.message), line=redact(problem.line), hint=redact(problem.hint)),
-        )
-    return list(found.values())
+def _shown(problems: Iterable[Problem]) -> list[Problem]:
+    """Each problem once, from the top of each file to its end, without secrets."""
+    texts = ("message", "line", "hint")
+    once = dict.fromkeys(
+        replace(problem, **{name: redact(getattr(problem, name)) for name in texts}) for problem in problems
+    )
+    files = list(dict.fromkeys(_place(problem)[0] for problem in once))
+    return sorted(once, key=lambda problem: (files.index(_place(problem)[0]), _place(problem)[1:]))
+
+
+def _place(problem: Problem) -> tuple[str, int, int]:
+    """File, line and column; zeros for a whole file, and no file for what concerns all of them."""
+    name, _, numbers = problem.where.rpartition(":")
+    name, _, row = name.rpartition(":")
+    return (name, int(row), int(numbers)) if row.isdecimal() and numbers.isdecimal() else (problem.where, 0, 0)
 
 
 @dataclass(slots=True)
@@ -135,8 +141,10 @@ class _Reading:
 
     variables: Variables
     problems: list[Problem] = field(default_factory=list)
-    sources: dict[str, tuple[SourceSpec, Node]] = field(default_factory=dict)
-    destinations: dict[str, tuple[DestinationSpec, Node]] = field(default_factory=dict)
+    sources: list[SourceSpec] = field(default_factory=list)
+    destinations: list[DestinationSpec] = field(default_factory=list)
+    named: list[tuple[str, Node]] = field(default_factory=list)
+    """Destinations that sources name, and where."""
     names: dict[str, dict[str, Node]] = field(default_factory=lambda: {"source": {}, "destination": {}})
     """Of every document, whether it is otherwise right or not."""
 
@@ -183,11 +191,12 @@ class _Reading:
         plugin = self._plugin(kind, document)
         if kind == "source":
             source = check(SourceSpec, document, self.problems, below=("spec",), value=values)
+            self._destinations_named(document)
             self._backend(document)
             if plugin is not None:
                 check(plugin.Spec, document, self.problems, below=("spec", "spec"))
             if source is not None:
-                self.sources[source.name] = (source, document)
+                self.sources.append(source)
         else:
             self._destination(document, values, plugin)
 
@@ -233,16 +242,22 @@ class _Reading:
         spec = document.get("spec")
         assert spec is not None
         if spec.get("backend_options") is not None:
-            for name in ("backend", "backend_spec"):
-                if spec.get(name) is not None:
+            for key in ("backend", "backend_spec"):
+                if spec.get(key) is not None:
                     hint = "remove one; `backend_options` means `backend: destination`"
-                    self.problems.append(spec.problem(f"both `{name}` and `backend_options`", hint, key=name))
+                    self.problems.append(spec.problem(f"both `{key}` and `backend_options`", hint, key=key))
+            keeper = document.text_at("spec", "backend_options", "connection")
+            name = connected(str(keeper.value)) if keeper is not None else None
+            self.named += [(name, keeper)] if keeper and name else []
             return
         named = document.text_at("spec", "backend")
         model: Any = DestinationBackend
         if named is None:
             model = load_plugin("state_backend", "local").Spec
-        elif named.value != "destination":
+        elif named.value == "destination":
+            keeper = document.text_at("spec", "backend_spec", "destination")
+            self.named += [(str(keeper.value), keeper)] if keeper and keeper.value else []
+        else:
             plugin = self._load("state_backend", named)
             model = plugin and plugin.Spec
         if model is not None:
@@ -268,33 +283,29 @@ class _Reading:
                     f"{destination.plugin} cannot {destination.write_mode.value!r}", f"its write modes are {modes}"
                 )
             )
-        self.destinations[destination.name] = (destination, document)
+        self.destinations.append(destination)
+
+    def _destinations_named(self, document: Node) -> None:
+        """Remember every destination that the source names, and find those that it names twice."""
+        node = document.below("spec", "destinations")
+        items = node.value if node is not None and isinstance(node.value, list) else []
+        names: set[object] = set()
+        for item in items:
+            if isinstance(item.value, str) and item.value in names:
+                self.problems.append(item.problem(f"{item.value!r} stands here twice", "remove one of the two"))
+            elif isinstance(item.value, str):
+                names.add(item.value)
+                self.named.append((item.value, item))
 
     def config(self) -> Config:
         """All documents, once every name they use was found."""
-        for source, document in self.sources.values():
-            for at, name in enumerate(source.destinations):
-                node, _ = document.at(("spec", "destinations", at))
-                if name in source.destinations[:at]:
-                    self.problems.append(node.problem(f"{name!r} stands here twice", "remove one of the two"))
-                self._destination_exists(name, node)
-            keeper = source.backend_spec.get("destination") if source.backend == "destination" else None
-            if keeper:
-                node, _ = document.at(("spec", "backend_options", "connection"))
-                if document.text_at("spec", "backend_options", "connection") is None:
-                    node, _ = document.at(("spec", "backend_spec", "destination"))
-                self._destination_exists(keeper, node)
+        known = self.names["destination"]
+        for name, node in self.named:
+            if name not in known:
+                hint = did_you_mean(name, known, f"the destinations are {', '.join(known) or 'none'}")
+                self.problems.append(node.problem(f"unknown destination {name!r}", hint))
         if not self.problems:
             for kind, found in (("source", self.sources), ("destination", self.destinations)):
                 if not found:
                     self.problems.append(Problem(f"there is no document of kind {kind}"))
-        return Config(
-            tuple(source for source, _ in self.sources.values()),
-            tuple(destination for destination, _ in self.destinations.values()),
-        )
-
-    def _destination_exists(self, name: str, node: Node) -> None:
-        known = self.names["destination"]
-        if name not in known:
-            hint = did_you_mean(name, known, f"the destinations are {', '.join(known) or 'none'}")
-            self.problems.append(node.problem(f"unknown destination {name!r}", hint))
+        return Config(tuple(self.sources), tuple(self.destinations))

@@ -50,6 +50,7 @@ def check(
         return model.model_validate(value)
     except ValidationError as error:
         found: dict[tuple[int, str], Problem] = {}
+        unresolved = {problem.where for problem in problems}
         for detail in error.errors(include_url=False):
             place, problem = _problem(model, document, tuple(below), detail)
             # The branches of a union fail one by one, all at the same place.
@@ -57,7 +58,8 @@ def check(
                 message = f"{found[place].message}; or {problem.message.partition(': ')[2]}"
                 problem = replace(found[place], message=message, hint=found[place].hint or problem.hint)
             found[place] = problem
-        problems += found.values()
+        # A variable that is not set leaves a text that may fit nothing: said once is enough.
+        problems += (problem for (_, field), problem in found.items() if field or problem.where not in unresolved)
         return None
 
 
@@ -70,8 +72,11 @@ def _problem(
         last, path = str(loc[-1]), _existing(document, (*below, *loc[:-1]))
         parent, _ = document.at(path)
         if kind == "missing":
-            place = _dotted(path if len(path) > len(below) else below)
-            return (parent.index, last), parent.problem(f"missing field {last!r}" + (f" in `{place}`" if place else ""))
+            path = path if len(path) > len(below) else below
+            above, depth = document.at(path[:-1])
+            key = path[depth] if depth < len(path) else None
+            problem = above.problem(f"missing field {last!r} in `{_dotted(path)}`", key=str(key))
+            return (parent.index, last), problem
         known = sorted(_field_names(model, path[len(below) :]))
         hint = did_you_mean(last, known, f"the fields are {', '.join(known)}" if known else "remove it")
         return (parent.index, last), parent.problem(f"unknown field {last!r}", hint, key=last)

@@ -22,6 +22,8 @@ __all__ = [
     "DestinationSpec",
     "Foreign",
     "SourceSpec",
+    "connected",
+    "without_batch",
 ]
 
 NAME_LENGTH_MAX = 200
@@ -97,12 +99,13 @@ class BackendOptions(BaseModel):
     @field_validator("connection")
     @classmethod
     def _names_a_destination(cls, connection: str) -> str:
-        if _connected(connection) is None:
+        if connected(connection) is None:
             raise ValueError("should be @@plugins.NAME.connection, with the name of a destination")
         return connection
 
 
-def _connected(connection: str) -> str | None:
+def connected(connection: str) -> str | None:
+    """The destination that ``@@plugins.NAME.connection`` names; ``None`` if it is anything else."""
     match = re.fullmatch(r"@@plugins\.(.+)\.connection", connection, re.DOTALL)
     return match[1] if match else None
 
@@ -135,7 +138,7 @@ class SourceSpec(_Document):
         options = value.get("backend_options") if isinstance(value, dict) else None
         if not isinstance(options, dict) or not isinstance(options.get("connection"), str):
             return value
-        settings = {"destination": _connected(options["connection"]) or "", "table": options.get("table_name")}
+        settings = {"destination": connected(options["connection"]) or "", "table": options.get("table_name")}
         return value | {"backend": "destination", "backend_spec": settings}
 
     @cached_property

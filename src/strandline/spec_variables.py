@@ -220,7 +220,7 @@ _LAYOUT: Mapping[str, Callable[[datetime], str]] = {
 }
 """Go writes a layout as its reference time, 2006-01-02T15:04:05-07:00. In the order in which they are looked for."""
 _NOON = 12
-_LAYOUT_TOKEN = re.compile("|".join([*map(re.escape, _LAYOUT), r"[.,]0+", r"[.,]9+"]))
+_LAYOUT_TOKEN = re.compile("|".join([*map(re.escape, _LAYOUT), r"[.,]0+(?![0-9])", r"[.,]9+(?![0-9])"]))
 
 
 def _formatted(time: datetime, layout: str) -> str:

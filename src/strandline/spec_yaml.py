@@ -25,7 +25,7 @@ from ruamel.yaml.events import (
 from ruamel.yaml.reader import ReaderError
 
 from strandline.errors import Problem
-from strandline.logs import is_secret_name
+from strandline.logs import is_secret_name, register_parts
 
 __all__ = ["Entry", "File", "Node", "parse", "read"]
 
@@ -63,8 +63,10 @@ class File:
         row = self.text.count("\n", 0, index) + 1
         start = self.text.rfind("\n", 0, index) + 1
         line = self.text[start:].split("\n", 1)[0]
-        if unparsed and (found := _ASSIGNMENT.match(line)) and is_secret_name(found[2]):
-            line = found[1] + "***"
+        if unparsed:
+            register_parts(line)
+            found = _ASSIGNMENT.match(line)
+            line = f"{found[1]}***" if found and is_secret_name(found[2]) else line
         return Problem(message, f"{self.name}:{row}:{index - start + 1}", line[:_LINE_SHOWN_MAX], hint)
 
 
@@ -118,10 +120,15 @@ class Node:
             node, depth = below, depth + 1
         return node, depth
 
+    def below(self, *path: str) -> "Node | None":
+        """What stands at ``path``; ``None`` if nothing does."""
+        node, depth = self.at(path)
+        return node if depth == len(path) else None
+
     def text_at(self, *path: str) -> "Node | None":
         """The text that stands at ``path``; ``None`` if there is nothing, or something else."""
-        node, depth = self.at(path)
-        return node if depth == len(path) and isinstance(node.value, str) else None
+        node = self.below(*path)
+        return node if node is not None and isinstance(node.value, str) else None
 
     def problem(self, message: str, hint: str = "", *, key: str | None = None) -> Problem:
         """What is wrong with this value, or with its ``key``."""
@@ -163,10 +170,13 @@ def parse(file: File, problems: list[Problem]) -> list[Node]:
     except _RefusedError as error:
         problems.append(file.problem(error.index, error.message, error.hint, unparsed=True))
     except ReaderError as error:
-        problems.append(file.problem(error.position, f"character U+{ord(error.character):04X} is not allowed in YAML"))
+        code = error.character if isinstance(error.character, int) else ord(error.character)
+        problems.append(file.problem(error.position, f"character U+{code:04X} is not allowed in YAML", unparsed=True))
     except MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
-        index = min(mark.index, len(file.text)) if mark else 0
+        index = mark.index if mark else 0
+        if index >= len(file.text.rstrip()) and error.context_mark:
+            index = error.context_mark.index  # where it began says more than the end of the file
         message = ", ".join(str(part) for part in (error.context, error.problem) if part)
         problems.append(file.problem(index, f"not YAML: {message}", _syntax_hint(file, index), unparsed=True))
     except YAMLError as error:

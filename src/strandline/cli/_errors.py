@@ -65,7 +65,8 @@ def _write(problems: list[Problem], settings: Settings) -> None:
             extra = {name: getattr(problem, name) for name in ("where", "line", "hint") if getattr(problem, name)}
             _log.error("%s", problem.message, extra=extra)
         else:
-            click.echo("\n".join(_lines(problem)), err=True, color=_color())
+            apart = "\n" if problem.line else ""
+            click.echo("\n".join(_lines(problem)) + apart, err=True, color=_color())
 
 
 def _lines(problem: Problem) -> list[str]:
