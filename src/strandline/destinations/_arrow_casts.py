@@ -1,0 +1,88 @@
+"""Arrow arrays from one type to another and back, without loss, also where Arrow itself has no cast."""
+
+from strandline.errors import TaskError
+from strandline.lazy import pa, pc
+
+__all__ = ["cast_back", "cast_to", "whole_micros"]
+
+
+def cast_to(array: "pa.Array", kind: "pa.DataType", *, where: str) -> "pa.Array":
+    """``array`` in the type in which it is stored.
+
+    Raises:
+        TaskError: a value has no place there, or there is no cast.
+    """
+    if array.type == kind:
+        return array
+    try:
+        if pa.types.is_run_end_encoded(array.type):
+            array = pc.run_end_decode(array)
+        return array.cast(kind, safe=True)
+    except pa.ArrowNotImplementedError as error:
+        raise TaskError(f"{where}: {array.type} cannot be stored ({error})") from error
+    except pa.ArrowInvalid as error:
+        raise TaskError(
+            f"{where}: a value cannot be stored ({error})", hint="nothing of this window was written"
+        ) from error
+
+
+def cast_back(array: "pa.Array", kind: "pa.DataType", *, where: str) -> "pa.Array":
+    """A stored array in the type of its table.
+
+    Raises:
+        TaskError: a stored value has no place in it, or there is no cast.
+    """
+    if array.type == kind:
+        return array
+    try:
+        return _back(array, kind)
+    except pa.ArrowNotImplementedError as error:
+        raise TaskError(f"{where}: what is stored cannot be read as {kind} ({error})") from error
+    except pa.ArrowInvalid as error:
+        raise TaskError(f"{where}: a stored value cannot be read as {kind} ({error})") from error
+
+
+def _back(array: "pa.Array", kind: "pa.DataType") -> "pa.Array":
+    types = pa.types
+    if types.is_null(kind):
+        return pa.nulls(len(array))
+    if types.is_run_end_encoded(kind):
+        return pc.run_end_encode(array.cast(kind.value_type), run_end_type=kind.run_end_type)
+    if types.is_dictionary(kind):
+        encoded = array.cast(kind.value_type).dictionary_encode()
+        return pa.DictionaryArray.from_arrays(
+            encoded.indices.cast(kind.index_type), encoded.dictionary, ordered=kind.ordered
+        )
+    if types.is_list_view(kind) or types.is_large_list_view(kind):
+        large = types.is_large_list_view(kind)
+        listed = array.cast(pa.large_list(kind.value_field) if large else pa.list_(kind.value_field))
+        view = pa.LargeListViewArray if large else pa.ListViewArray
+        sizes = pc.fill_null(pc.list_value_length(listed), 0)
+        return view.from_arrays(listed.offsets[:-1], sizes, listed.values, type=kind, mask=listed.is_null())
+    return array.cast(kind, safe=True)
+
+
+def whole_micros(array: "pa.Array", *, where: str) -> None:
+    """Check that the intervals in ``array``, nested ones too, have no part below a microsecond.
+
+    Raises:
+        TaskError: one has.
+    """
+    kind = array.type
+    if pa.types.is_struct(kind):
+        for child in array.flatten():
+            whole_micros(child, where=where)
+    elif pa.types.is_map(kind):
+        whole_micros(array.keys, where=where)
+        whole_micros(array.items, where=where)
+    elif pa.types.is_nested(kind):
+        whole_micros(array.flatten(), where=where)
+    elif pa.types.is_interval(kind):
+        pairs = pa.Array.from_buffers(pa.int64(), 2 * (array.offset + len(array)), [None, array.buffers()[1]])
+        nanos = pc.list_element(pa.FixedSizeListArray.from_arrays(pairs, 2).slice(array.offset), 1)
+        odd = pc.not_equal(nanos, pc.multiply(pc.divide(nanos, 1000), 1000))
+        if pc.any(pc.and_(odd, array.is_valid())).as_py():
+            raise TaskError(
+                f"{where}: an interval has nanoseconds, which DuckDB cannot keep",
+                hint="nothing of this window was written; send a duration, or whole microseconds",
+            )

@@ -1,0 +1,181 @@
+"""Makes a stored DuckDB table fit: what differs, and the DDL that mends it."""
+
+import json
+import secrets
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from strandline.destination import RECREATE, Change, MigrateMode, Migration
+from strandline.destinations._duckdb_columns import Columns
+from strandline.destinations._duckdb_session import DuckDBSession
+from strandline.destinations._sql import Statement
+from strandline.destinations._widening import Fit, fit
+from strandline.errors import TaskError
+
+__all__ = ["Migrator"]
+
+_MARKED = "strandline"
+
+
+@dataclass(frozen=True, slots=True)
+class _Comment:
+    """What is kept in the comment of a table."""
+
+    mark: str
+    primary_key: tuple[str, ...] = ()
+    notes: Mapping[str, str] = field(default_factory=dict)
+
+    def text(self) -> str:
+        body = {_MARKED: 1, "mark": self.mark, "primary_key": list(self.primary_key), "notes": dict(self.notes)}
+        return json.dumps(body)
+
+    @classmethod
+    def parse(cls, text: str | None) -> "_Comment | None":
+        """``None``: the table is not one of ours."""
+        try:
+            body = json.loads(text or "")
+            return cls(body["mark"], tuple(body["primary_key"]), body["notes"]) if _MARKED in body else None
+        except (ValueError, KeyError, TypeError):
+            return None
+
+
+class Migrator:
+    """For one table, in one session."""
+
+    def __init__(self, session: DuckDBSession, columns: Columns, mode: MigrateMode) -> None:
+        self._session, self._columns, self._mode = session, columns, mode
+        self._table, self._quote = columns.table, session.dialect.quote
+        self._into = session.relation(columns.table.name)
+
+    @staticmethod
+    def of_nothing(columns: Columns) -> Migration:
+        """What there would be to do in a database that does not exist."""
+        change = Change("create", columns.table.name, detail=", ".join(columns.table.schema.names))
+        return Migration((change,), None, empty=True)
+
+    def plan(self) -> Migration:
+        """What differs.
+
+        Raises:
+            TaskError: the stored table cannot be made to fit without losing its rows.
+        """
+        comment = self._find()
+        if comment is None:
+            return Migration((self._create(_Comment(secrets.token_hex(8)), "create"),), None, empty=True)
+        ((rows,),) = self._session.fetch(Statement(f"SELECT count(*) FROM (SELECT 1 FROM {self._into} LIMIT 1)"))
+        return Migration(tuple(self._changes(comment)), comment.mark, empty=not rows)
+
+    def apply(self) -> Migration:
+        """What differed, done."""
+        before = self.plan()
+        for change in before.changes:
+            for statement in change.ddl:
+                self._session.run(Statement(statement))
+        if not before.changes and before.mark:
+            return before
+        comment = self._find()
+        mark = comment.mark if comment else None
+        recreated = any(change.kind == RECREATE for change in before.changes)
+        return Migration(before.changes, mark, empty=before.empty or recreated)
+
+    def _find(self) -> _Comment | None:
+        """What is known of the stored table; without a mark where it is not one of ours. ``None``: there is none."""
+        name, session = self._table.name, self._session
+        where = "database_name = current_database() AND schema_name = ? AND lower({0}) = lower(?)"
+        schema = session.schema
+        views = session.fetch(
+            Statement(f"SELECT view_name FROM duckdb_views() WHERE {where.format('view_name')}", (schema, name))
+        )
+        if views:
+            raise TaskError(f"{name!r} is a view in the database", hint="rename the view, or the table")
+        found = session.fetch(
+            Statement(
+                f"SELECT table_name, comment FROM duckdb_tables() WHERE {where.format('table_name')}", (schema, name)
+            )
+        )
+        for stored, text in found:
+            if stored != name:
+                raise TaskError(
+                    f"table {name!r} and the stored {stored!r} are one table to DuckDB, which does not tell cases apart",
+                    hint="rename one of the two",
+                )
+            return _Comment.parse(text) or _Comment("")
+        return None
+
+    def _notes(self) -> dict[str, str]:
+        return {name: stored.note for name, stored in self._columns.stored.items() if stored.note}
+
+    def _comment(self, comment: _Comment) -> str:
+        text = comment.text().replace("'", "''")
+        return f"COMMENT ON TABLE {self._into} IS '{text}'"
+
+    def _create(self, comment: _Comment, kind: str, detail: str = "") -> Change:
+        stored = self._columns.stored
+        definition = ", ".join(f"{self._quote(name)} {column.sql}" for name, column in stored.items())
+        fresh = _Comment(comment.mark, self._table.primary_key, self._notes())
+        ddl: tuple[str, ...] = (f"CREATE TABLE {self._into} ({definition})", self._comment(fresh))
+        if kind == RECREATE:
+            ddl = (f"DROP TABLE {self._into}", *ddl)
+        return Change(kind, self._table.name, detail=detail or ", ".join(stored), ddl=ddl)
+
+    def _changes(self, comment: _Comment) -> Sequence[Change]:
+        """Everything that differs; the comment last."""
+        name, actual = self._table.name, self._session.columns(self._table.name)
+        wanted = self._wanted()
+        changes: list[Change] = []
+        refused: list[str] = []
+        if comment.mark and set(comment.primary_key) != set(self._table.primary_key):
+            refused.append(f"its primary key is {comment.primary_key}, not {self._table.primary_key}")
+        folded = {column.lower(): column for column in actual}
+        for column, stored in self._columns.stored.items():
+            twin = folded.get(column.lower(), column)
+            if twin != column:
+                refused.append(f"column {column!r} and the stored {twin!r} are one column to DuckDB")
+                continue
+            if column not in actual:
+                ddl = f"ALTER TABLE {self._into} ADD COLUMN {self._quote(column)} {stored.sql}"
+                changes.append(Change("add_column", name, column, stored.sql, (ddl,)))
+                continue
+            before, after = (actual[column], comment.notes.get(column, "")), (wanted[column], stored.note)
+            verdict = fit(before, after)
+            if verdict is Fit.NOT:
+                refused.append(f"column {column!r} is {' '.join(before).strip()}, not {' '.join(after).strip()}")
+            elif verdict is not Fit.SAME:
+                changes.append(self._widen(column, before[0], after[0], verdict))
+        if refused:
+            return [self._refuse(refused)]
+        return changes + self._recorded(comment, actual)
+
+    def _widen(self, column: str, before: str, after: str, verdict: Fit) -> Change:
+        kind = self._columns.stored[column].sql
+        using = f" USING NULL::{kind}" if verdict is Fit.EMPTY else ""
+        ddl = f"ALTER TABLE {self._into} ALTER COLUMN {self._quote(column)} TYPE {kind}{using}"
+        return Change("widen_column", self._table.name, column, f"{before} to {after}", (ddl,))
+
+    def _recorded(self, comment: _Comment, actual: Mapping[str, str]) -> list[Change]:
+        """The comment, where it does not say what is true now."""
+        notes = dict(comment.notes)
+        for column, stored in self._columns.stored.items():
+            if stored.note != "null" or column not in actual:
+                notes.pop(column, None)
+                notes |= {column: stored.note} if stored.note else {}
+        fresh = _Comment(comment.mark or secrets.token_hex(8), self._table.primary_key, notes)
+        if fresh == comment:
+            return []
+        kind = "record" if comment.mark else "adopt"
+        return [Change(kind, self._table.name, ddl=(self._comment(fresh),))]
+
+    def _refuse(self, reasons: Sequence[str]) -> Change:
+        why = "; ".join(reasons)
+        if self._mode is MigrateMode.FORCED:
+            return self._create(_Comment(secrets.token_hex(8)), RECREATE, why)
+        raise TaskError(
+            f"table {self._table.name!r} cannot be made to fit without losing its rows: {why}",
+            hint="`migrate_mode: forced` creates it again, empty, and reads everything again",
+        )
+
+    def _wanted(self) -> Mapping[str, str]:
+        """The types of the columns as DuckDB spells them."""
+        kinds = ", ".join(f"typeof(NULL::{stored.sql})" for stored in self._columns.stored.values())
+        (row,) = self._session.fetch(Statement(f"SELECT {kinds}"))
+        return dict(zip(self._columns.stored, map(str, row), strict=True))

@@ -1,0 +1,261 @@
+"""One DuckDB database: its connection, its sessions and transactions, and what its errors mean."""
+
+import os
+import re
+import threading
+import weakref
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from strandline.destinations._sql import SEQUENCE, Dialect, Statement
+from strandline.destinations._sql_states import OWN_TABLES, create_own_tables
+from strandline.destinations._staging import Step
+from strandline.errors import (
+    LockedError,
+    RetryableError,
+    StateError,
+    StrandlineError,
+    TaskError,
+    UnreachableError,
+    UsageError,
+)
+from strandline.lazy import duckdb, pa
+
+__all__ = ["Database", "DuckDBSession"]
+
+_MEMORY = ":memory:"
+
+
+class _Gate:
+    """Lets one transaction at a time into a file; DuckDB's own lock keeps other processes out altogether."""
+
+    def __init__(self) -> None:
+        self.lock = threading.RLock()
+
+
+_gates: "weakref.WeakValueDictionary[str, _Gate]" = weakref.WeakValueDictionary()
+_gates_lock = threading.Lock()
+
+
+class DuckDBSession:
+    """See ``strandline.destinations._merge.Session``. One cursor; its temporary tables go with it."""
+
+    dialect = Dialect()
+
+    def __init__(self, cursor: Any, schema: str) -> None:
+        self.cursor = cursor
+        self.schema = schema
+        self._staged: dict[int, str] = {}
+        self._names = 0
+
+    def run(self, statement: Statement) -> int:
+        """How many rows it changed; 0 for DDL."""
+        row = self.cursor.execute(statement.text, list(statement.values)).fetchone()
+        return int(row[0]) if row and isinstance(row[0], int) else 0
+
+    def fetch(self, statement: Statement) -> Sequence[Sequence[Any]]:
+        """Its rows."""
+        rows: list[tuple[Any, ...]] = self.cursor.execute(statement.text, list(statement.values)).fetchall()
+        return rows
+
+    def relation(self, table: str) -> str:
+        """A stored table, qualified and quoted."""
+        return self.dialect.relation(self.schema, table)
+
+    def columns(self, table: str) -> Mapping[str, str]:
+        """The types of a stored table's columns, in order."""
+        rows = self.fetch(
+            Statement(
+                "SELECT column_name, data_type FROM duckdb_columns() "
+                "WHERE database_name = current_database() AND schema_name = ? AND table_name = ? ORDER BY column_index",
+                (self.schema, table),
+            )
+        )
+        return {str(name): str(kind) for name, kind in rows}
+
+    def stage(self, step: Step, *, sequence: bool = False) -> str:
+        """The rows of a step: as they lie in memory, or in its temporary table."""
+        if step.spilled:
+            self.spill(step)
+            return self._staged[id(step)]
+        table = pa.Table.from_batches(step.batches)
+        if sequence:
+            table = table.append_column(SEQUENCE, pa.arange(0, table.num_rows))
+        return self.register(table)
+
+    def register(self, table: "pa.Table") -> str:
+        """An Arrow table as a relation of this session; it is not copied."""
+        name = self._fresh()
+        self.cursor.register(name, table)
+        return f'temp."{name}"'
+
+    def spill(self, step: Step) -> None:
+        """Move the batches of a step into its temporary table, with their position in the stream."""
+        if not step.batches:
+            return
+        table = pa.Table.from_batches(step.batches)
+        table = table.append_column(SEQUENCE, pa.arange(step.spilled, step.spilled + table.num_rows))
+        name = self._fresh()
+        self.cursor.register(name, table)
+        target = self._staged.get(id(step))
+        if target is None:
+            self._staged[id(step)] = self.scratch(Statement(f'SELECT * FROM temp."{name}"'))
+        else:
+            self.run(Statement(f'INSERT INTO {target} SELECT * FROM temp."{name}"'))
+        self.cursor.unregister(name)
+        step.spilled = step.rows
+        step.batches.clear()
+
+    def scratch(self, query: Statement) -> str:
+        """A temporary table of a query's rows."""
+        relation = f'temp."{self._fresh()}"'
+        self.run(Statement(f"CREATE TEMP TABLE {relation} AS {query.text}", query.values))
+        return relation
+
+    def _fresh(self) -> str:
+        self._names += 1
+        return f"_cq_stage_{self._names}"
+
+
+class Database:
+    """One file (or memory), opened at first use. Safe to share between threads; each session is one thread's."""
+
+    def __init__(self, path: str, schema: str, settings: Mapping[str, str]) -> None:
+        self.path, self._schema, self._settings = path, schema, settings
+        self._connection: Any = None
+        self._opening = threading.Lock()
+        self._prepared = False
+        with _gates_lock:
+            key = f"{_MEMORY}{id(self)}" if path == _MEMORY else os.path.realpath(path)
+            self._gate = _gates.setdefault(key, _Gate())
+
+    @property
+    def exists(self) -> bool:
+        """Whether there is anything to look at; looking must not create a file."""
+        return self._connection is not None or (self.path != _MEMORY and Path(self.path).exists())
+
+    @contextmanager
+    def session(self) -> Iterator[DuckDBSession]:
+        """A cursor of its own, outside a transaction."""
+        with self.meaning("open it"):
+            cursor = self._open().cursor()
+        try:
+            with self.meaning("read it"):
+                cursor.execute("SET TimeZone = 'UTC'")
+            yield DuckDBSession(cursor, self._schema)
+        finally:
+            with suppress(duckdb.Error):
+                cursor.close()
+
+    @contextmanager
+    def reading(self) -> Iterator[DuckDBSession | None]:
+        """A consistent view; ``None``: there is no database, or our tables are not in it."""
+        if not self.exists:
+            yield None
+            return
+        with self.session() as session, self.meaning("read it"):
+            session.cursor.execute("BEGIN TRANSACTION")
+            yield session if all(session.columns(name) for name in OWN_TABLES) else None
+
+    @contextmanager
+    def writing(self) -> Iterator[DuckDBSession]:
+        """A transaction that commits unless something is raised."""
+        with self.session() as session, self.transaction(session):
+            yield session
+
+    @contextmanager
+    def transaction(self, session: DuckDBSession) -> Iterator[None]:
+        """One transaction of ``session``, alone in the file; our tables are there.
+
+        Raises:
+            StateError: whether it was committed is not known.
+        """
+        cursor = session.cursor
+        with self._gate.lock:
+            with self.meaning("write to it"):
+                cursor.execute("BEGIN TRANSACTION")
+                try:
+                    if not self._prepared:
+                        create_own_tables(session)
+                    yield
+                except BaseException:
+                    with suppress(duckdb.Error):
+                        cursor.execute("ROLLBACK")
+                    raise
+            self._commit(cursor)
+            self._prepared = True
+
+    def close(self) -> None:
+        """Release the file. A second call does nothing."""
+        with self._opening:
+            connection, self._connection, self._prepared = self._connection, None, False
+        if connection is not None:
+            connection.close()
+
+    @contextmanager
+    def meaning(self, what: str) -> Iterator[None]:
+        """Turns DuckDB's errors into ours."""
+        try:
+            yield
+        except duckdb.Error as error:
+            raise self._translated(error, what) from error
+
+    def _open(self) -> Any:
+        with self._opening:
+            if self._connection is None:
+                connection = duckdb.connect(self.path)
+                # nothing may be fetched from the net because a query mentions a type
+                for name in ("autoinstall_known_extensions", "autoload_known_extensions"):
+                    connection.execute(f"SET GLOBAL {name} = false")
+                for name, value in self._settings.items():
+                    connection.execute(f"SET GLOBAL {name} = ?", [value])
+                quoted = DuckDBSession.dialect.quote(self._schema)
+                connection.execute(f"CREATE SCHEMA IF NOT EXISTS {quoted}")
+                self._connection = connection
+            return self._connection
+
+    def _commit(self, cursor: Any) -> None:
+        try:
+            cursor.execute("COMMIT")
+        except duckdb.TransactionException as error:
+            raise self._translated(error, "commit") from error
+        except duckdb.Error as error:
+            self.close()
+            raise StateError(
+                f"DuckDB {self.path}: it is not known whether a commit happened: {_first_line(error)}",
+                hint="the next run reads what was stored and goes on from there",
+            ) from error
+
+    def _translated(self, error: Exception, what: str) -> StrandlineError:
+        text = _first_line(error)
+        place = f"DuckDB {self.path}: cannot {what}: {text}"
+        if isinstance(error, duckdb.TransactionException):
+            return RetryableError(place)
+        if isinstance(error, duckdb.FatalException | duckdb.InternalException):
+            self.close()
+            return RetryableError(place)
+        if isinstance(error, duckdb.IOException):
+            return self._io_error(text, place)
+        if isinstance(error, duckdb.OutOfMemoryException):
+            return RetryableError(place, hint="raise memory_limit, or make batch_size_bytes smaller")
+        if isinstance(error, duckdb.ConnectionException):
+            return LockedError(place, hint="close the other connection of this process")
+        return TaskError(place)
+
+    def _io_error(self, text: str, place: str) -> StrandlineError:
+        if "lock" in text:
+            holder = re.search(r"PID (\d+)", text)
+            who = f"process {holder[1]}" if holder else "another process"
+            return LockedError(
+                f"DuckDB {self.path} is open in {who}, and only one process can write to it: {text}",
+                hint=f"end {who}, or wait for it",
+            )
+        if "No such file" in text or "not a valid DuckDB" in text or "Is a directory" in text:
+            return UsageError(place, hint="path must be a DuckDB file, or a new name in a directory that exists")
+        return UnreachableError(place)
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().split("\n")[0]

@@ -1,0 +1,177 @@
+"""A staged window into its tables: what ``Destination.write`` does inside the transaction, for every SQL database."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+from strandline.destination import Scope, Window, WriteMode
+from strandline.destinations._delivered import Delivered
+from strandline.destinations._sql import Dialect, Statement
+from strandline.destinations._staging import Op, Step
+from strandline.errors import MassDeleteError, TaskError
+
+__all__ = ["Merge", "Session", "guard"]
+
+
+class Session(Protocol):
+    """One connection, inside a transaction."""
+
+    dialect: Dialect
+
+    def run(self, statement: Statement) -> int:
+        """How many rows it changed."""
+
+    def fetch(self, statement: Statement) -> Sequence[Sequence[Any]]:
+        """Its rows."""
+
+    def relation(self, table: str) -> str:
+        """A stored table, qualified and quoted."""
+
+    def columns(self, table: str) -> Mapping[str, str]:
+        """The types of a stored table's columns by name, in order; empty: there is no such table."""
+
+    def stage(self, step: Step, *, sequence: bool = False) -> str:
+        """The rows of a step as a relation; with ``SEQUENCE``, their position in the stream, where it is asked for."""
+
+    def scratch(self, query: Statement) -> str:
+        """A temporary table of a query's rows, gone with the session at the latest."""
+
+
+def guard(removed: int, total: int, scope: Scope, table: str) -> None:
+    """Refuse to delete more than the scope allows.
+
+    Raises:
+        MassDeleteError: ``removed`` of ``total`` rows is too large a share.
+    """
+    if scope.share_max is not None and removed > scope.share_max * total:
+        raise MassDeleteError(
+            f"{table}: {removed} of {total} rows would be deleted, more than {scope.share_max:.0%}; nothing was",
+            hint="if that is right, run again with --allow-mass-delete",
+        )
+
+
+class Merge:
+    """Applies steps in order. ``rows`` and ``known`` are the receipt's."""
+
+    def __init__(self, session: Session, window: Window, mode: WriteMode, delivered: str) -> None:
+        self.rows: Counter[str] = Counter()
+        self.known: Counter[str] = Counter()
+        self._session, self._sql, self._window, self._mode = session, session.dialect, window, mode
+        self._delivered = Delivered(session.dialect, delivered, window)
+        self._appends = mode is WriteMode.APPEND
+
+    def apply(self, steps: Sequence[Step]) -> None:
+        """All of them.
+
+        Raises:
+            MassDeleteError: a sweep would remove too much.
+            TaskError: a scope cannot be told, a hidden table is missing.
+        """
+        for step in steps:
+            match step.op:
+                case Op.INSERT:
+                    self.rows[step.name] += step.rows
+                    self._insert(step)
+                case Op.DELETE:
+                    self._run(self._sql.delete_matching(self._into(step), step.columns, self._session.stage(step)))
+                case Op.TRUNCATE:
+                    self._run(self._delete_scope(step))
+                case Op.COMPLETE:
+                    self._complete(step)
+                case Op.SWAP:
+                    self._swap(step)
+
+    def _run(self, statement: Statement) -> int:
+        return self._session.run(statement)
+
+    def _into(self, step: Step) -> str:
+        return self._session.relation(step.table.name)
+
+    def _delete_scope(self, step: Step) -> Statement:
+        scope = self._sql.in_scope(step.table, self._window.scope)
+        return Statement(f"DELETE FROM {self._into(step)} AS t WHERE {scope.text}", scope.values)
+
+    # inserts ---------------------------------------------------------------------------------------------------------
+
+    def _insert(self, step: Step) -> None:
+        if step.numbered:
+            self._insert_numbered(step)
+        elif step.reread:
+            stage = self._session.stage(step)
+            added = self._run(self._delivered.insert_new(step, self._into(step), stage))
+            self._count(step, stage)
+            self.known[step.name] += step.rows - added
+        elif self._appends:
+            self._run(self._sql.insert(self._into(step), step.columns, self._session.stage(step)))
+        else:
+            self._overwrite(step)
+
+    def _count(self, step: Step, stage: str) -> None:
+        counts = self._session.scratch(self._delivered.counts(step, stage))
+        for statement in self._delivered.replace(step, counts):
+            self._run(statement)
+
+    def _insert_numbered(self, step: Step) -> None:
+        """Rows without a key of their own: give each its ``_cq_id``, then store those that are not known."""
+        into, stage, key = self._into(step), self._session.stage(step), step.table.primary_key
+        id_type = self._session.columns(step.table.name)[key[0]]
+        numbered = self._session.scratch(self._delivered.numbered(step, stage, id_type))
+        columns = (*step.columns, *key)
+        if not self._appends:
+            self._store(into, step, columns, numbered)
+        else:
+            added = self._run(self._sql.insert(into, columns, numbered))
+            self.known[step.name] += step.rows - added
+        self._count(step, stage)
+
+    def _overwrite(self, step: Step) -> None:
+        stage, keys = self._session.stage(step), step.table.primary_key
+        ((different,),) = self._session.fetch(self._sql.count_keys(keys, stage))
+        if different < step.rows:
+            ordered = self._session.stage(step, sequence=True)
+            stage = self._session.scratch(Statement(f"SELECT * FROM {self._sql.latest(step.columns, keys, ordered)}"))
+        self._store(self._into(step), step, step.columns, stage)
+
+    def _store(self, into: str, step: Step, columns: Sequence[str], stage: str) -> None:
+        """Rows of different keys over those that are stored."""
+        keys = step.table.primary_key
+        if set(columns) >= set(step.table.schema.names):
+            self._run(self._sql.delete_matching(into, keys, stage))
+            self._run(self._sql.insert(into, columns, stage))
+            return
+        if set(columns) > set(keys):
+            self._run(self._sql.update_matching(into, columns, keys, stage))
+        self._run(self._sql.insert_missing(into, columns, keys, stage))
+
+    # the ends of passes ----------------------------------------------------------------------------------------------
+
+    def _complete(self, step: Step) -> None:
+        if step.present is not None:
+            self._sweep(step, step.present)
+        for statement in self._delivered.trim(step, forget=not self._appends):
+            self._run(statement)
+
+    def _sweep(self, step: Step, present: Step) -> None:
+        scope, into = self._sql.in_scope(step.table, self._window.scope), self._into(step)
+        missing = "TRUE"
+        if present.rows:
+            same = self._sql.same(present.columns, "s", "t")
+            missing = f"NOT EXISTS (SELECT 1 FROM {self._session.stage(present)} AS s WHERE {same})"
+        where = f"FROM {into} AS t WHERE {scope.text}"
+        ((total,),) = self._session.fetch(Statement(f"SELECT count(*) {where}", scope.values))
+        removed = self._run(Statement(f"DELETE {where} AND {missing}", scope.values))
+        guard(removed, total, self._window.scope, step.table.name)
+
+    def _swap(self, step: Step) -> None:
+        into, hidden = self._into(step), self._session.relation(step.hidden)
+        columns = list(self._session.columns(step.hidden))
+        if not columns:
+            raise TaskError(f"{step.table.name}: the hidden table {step.hidden!r} of its full refresh is not there")
+        self._run(self._delete_scope(step))
+        if not self._appends:
+            # a row of another source may have the same key
+            self._run(self._sql.delete_matching(into, step.table.primary_key, hidden))
+        self._run(self._sql.insert(into, columns, hidden))
+        self._run(Statement(f"DROP TABLE {hidden}"))
+        for statement in self._delivered.adopt(step):
+            self._run(statement)

@@ -1,0 +1,143 @@
+"""SQL as text, by dialect. Pure: nothing here talks to a database.
+
+The statements are those that DuckDB, SQLite (3.35) and PostgreSQL (15) have in common. Where they differ, a ``Dialect``
+is asked. Names are quoted by ``Dialect.quote`` and nowhere else; values are always bound.
+"""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from strandline.destination import KeyRange, Scope
+from strandline.errors import TaskError
+from strandline.table import CLIENT_ID, SOURCE_NAME, SYNC_TIME, Table
+
+__all__ = ["SEQUENCE", "VERSION", "Dialect", "Statement"]
+
+SEQUENCE = "_cq_stage_sequence"
+"""Column of a stage: the position of the row in the stream."""
+VERSION = "_cq_stage_version"
+"""Column of a stage: what tells versions of the row apart, 16 bytes."""
+
+
+class Statement(NamedTuple):
+    """One statement and the values it binds, in order."""
+
+    text: str
+    values: tuple[Any, ...] = ()
+
+
+class Dialect:
+    """How one database spells what all of them can do."""
+
+    name = "standard SQL"
+    parameter = "?"
+    text_type = "VARCHAR"
+    blob_type = "BLOB"
+
+    def quote(self, name: str) -> str:
+        """``name`` as an identifier that means exactly this name.
+
+        Raises:
+            TaskError: no identifier can hold it.
+        """
+        if not name or "\0" in name:
+            raise TaskError(f"{name!r} cannot be a name in {self.name}", hint="rename the column or the table")
+        return '"' + name.replace('"', '""') + '"'
+
+    def quoted(self, names: Sequence[str], prefix: str = "") -> str:
+        """A list of columns."""
+        return ", ".join(prefix + self.quote(name) for name in names)
+
+    def relation(self, schema: str, name: str) -> str:
+        """A table of a schema."""
+        return f"{self.quote(schema)}.{self.quote(name)}"
+
+    def time_us(self, parameter: str) -> str:
+        """A bound number of microseconds since 1970, as ``_cq_sync_time`` is stored."""
+        return f"make_timestamptz({parameter})"
+
+    def numbered_id(self, version: str, number: str, column_type: str) -> str:
+        """The ``_cq_id``: 12 bytes of the version, then the number as 4 bytes, big endian, as the column's type."""
+        return f"CAST(unhex(substr(hex({version}), 1, 24) || printf('%08X', {number})) AS {column_type})"
+
+    # rows ------------------------------------------------------------------------------------------------------------
+
+    def insert(self, into: str, columns: Sequence[str], stage: str) -> Statement:
+        """All rows of a stage."""
+        names = self.quoted(columns)
+        return Statement(f"INSERT INTO {into} ({names}) SELECT {names} FROM {stage}")
+
+    def insert_missing(self, into: str, columns: Sequence[str], keys: Sequence[str], stage: str) -> Statement:
+        """The rows of a stage whose key is not stored."""
+        return Statement(
+            f"INSERT INTO {into} ({self.quoted(columns)}) SELECT {self.quoted(columns, 's.')} FROM {stage} AS s "
+            f"WHERE NOT EXISTS (SELECT 1 FROM {into} AS t WHERE {self.same(keys, 't', 's')})"
+        )
+
+    def update_matching(self, into: str, columns: Sequence[str], keys: Sequence[str], stage: str) -> Statement:
+        """The columns of a stage into the stored rows of the same keys."""
+        values = ", ".join(f"{self.quote(name)} = s.{self.quote(name)}" for name in columns if name not in keys)
+        return Statement(f"UPDATE {into} AS t SET {values} FROM {stage} AS s WHERE {self.same(keys, 't', 's')}")
+
+    def delete_matching(self, table: str, keys: Sequence[str], stage: str) -> Statement:
+        """Stored rows with a key of the stage."""
+        return Statement(
+            f"DELETE FROM {table} AS t WHERE EXISTS (SELECT 1 FROM {stage} AS s WHERE {self.same(keys, 's', 't')})"
+        )
+
+    def same(self, keys: Sequence[str], one: str, other: str) -> str:
+        """Whether two rows have the same key; keys are never null."""
+        return " AND ".join(f"{one}.{self.quote(key)} = {other}.{self.quote(key)}" for key in keys)
+
+    def latest(self, columns: Sequence[str], keys: Sequence[str], stage: str) -> str:
+        """A subquery: of a stage with ``SEQUENCE``, the last row of each key."""
+        names, last = self.quoted(columns), self.quote("_cq_stage_last")
+        return (
+            f"(SELECT {names} FROM (SELECT {names}, row_number() OVER (PARTITION BY {self.quoted(keys)} "
+            f"ORDER BY {self.quote(SEQUENCE)} DESC) AS {last} FROM {stage}) AS r WHERE {last} = 1)"
+        )
+
+    def count_keys(self, keys: Sequence[str], stage: str) -> Statement:
+        """How many different keys a stage has."""
+        return Statement(f"SELECT count(*) FROM (SELECT DISTINCT {self.quoted(keys)} FROM {stage}) AS r")
+
+    # scopes ----------------------------------------------------------------------------------------------------------
+
+    def in_scope(self, table: Table, scope: Scope, alias: str = "t") -> Statement:
+        """The condition that a row belongs to ``scope``.
+
+        Raises:
+            TaskError: the table does not say which rows are whose.
+        """
+        wanted = {SOURCE_NAME: scope.source_name}
+        if scope.partition is not None:
+            wanted[CLIENT_ID] = scope.partition
+        for column in wanted:
+            if column not in table.schema.names:
+                raise TaskError(f"{table.name}: without a column {column} nothing can be deleted from it safely")
+        text = " AND ".join(f"{alias}.{self.quote(column)} = {self.parameter}" for column in wanted)
+        return Statement(text, tuple(wanted.values()))
+
+    def is_stale(self, scope: Scope, alias: str = "t") -> Statement:
+        """The condition that a row was delivered by an older pass."""
+        return Statement(
+            f"{alias}.{self.quote(SYNC_TIME)} < {self.time_us(self.parameter)}", (int(scope.sync_time_us),)
+        )
+
+    def in_range(self, keys: Sequence[str], key_range: KeyRange, bounds: str) -> str:
+        """The condition that a row's key lies in a range; ``bounds`` is a row with ``lower_0`` …, ``upper_0`` …."""
+        conditions = []
+        for bound, side, last in ((key_range.lower, "lower", ">="), (key_range.upper, "upper", "<")):
+            if bound is None:
+                continue
+            strict = ">" if side == "lower" else "<"
+            columns = [self.quote(key) for key in keys[: len(bound)]]
+            places = [f"(SELECT {self.quote(f'{side}_{at}')} FROM {bounds})" for at in range(len(columns))]
+            either = []
+            for at, (column, place) in enumerate(zip(columns, places, strict=True)):
+                equal = [f"t.{columns[n]} = {places[n]}" for n in range(at)]
+                either.append(
+                    " AND ".join([*equal, f"t.{column} {last if at == len(columns) - 1 else strict} {place}"])
+                )
+            conditions.append("(" + " OR ".join(f"({one})" for one in either) + ")")
+        return " AND ".join(conditions) or "TRUE"

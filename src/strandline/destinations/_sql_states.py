@@ -1,0 +1,203 @@
+"""States beside the rows, in two tables of the destination, for every SQL database."""
+
+import json
+import secrets
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import replace
+from typing import Protocol
+
+from strandline.destination import Fence
+from strandline.destinations._delivered import DELIVERED_COLUMNS
+from strandline.destinations._merge import Session
+from strandline.destinations._sql import Statement
+from strandline.errors import StateConflictError, StateError
+from strandline.state import HISTORY_MAX, State, StateKey, Token, decode_state, encode_state
+
+__all__ = [
+    "DELIVERED",
+    "HISTORY",
+    "OWN_TABLES",
+    "STATES",
+    "Sessions",
+    "SqlStates",
+    "check_fence",
+    "create_own_tables",
+    "save_state",
+    "stored_token",
+]
+
+STATES = "cq_state"
+HISTORY = "cq_state_history"
+DELIVERED = "cq_delivered"
+OWN_TABLES = (STATES, HISTORY, DELIVERED)
+"""Names that no user's table can have."""
+
+_KEY = ("source", "task", "destination")
+
+
+def create_own_tables(session: Session) -> None:
+    """Where they are missing."""
+    sql = session.dialect
+    text, number, blob = sql.text_type, "BIGINT", sql.blob_type
+    key = [(name, text) for name in _KEY]
+    state = [*key, ("epoch", number), ("sequence", number), ("token", text), ("state", text)]
+    types = dict.fromkeys(DELIVERED_COLUMNS, number) | dict.fromkeys((*_KEY, "table"), text) | {"version": blob}
+    wanted = {
+        STATES: state,
+        HISTORY: [*key, ("number", number), ("token", text), ("state", text)],
+        DELIVERED: [(name, types[name]) for name in DELIVERED_COLUMNS],
+    }
+    for table, columns in wanted.items():
+        definition = ", ".join(f"{sql.quote(name)} {kind} NOT NULL" for name, kind in columns)
+        session.run(Statement(f"CREATE TABLE IF NOT EXISTS {session.relation(table)} ({definition})"))
+
+
+def _where(session: Session, key: StateKey) -> Statement:
+    sql = session.dialect
+    text = " AND ".join(f"{sql.quote(name)} = {sql.parameter}" for name in _KEY)
+    return Statement(text, (key.source, key.task, key.destination))
+
+
+def stored_token(session: Session, key: StateKey) -> Token | None:
+    """The token of the stored state; ``None``: nothing is stored."""
+    where = _where(session, key)
+    rows = session.fetch(Statement(f"SELECT token FROM {session.relation(STATES)} WHERE {where.text}", where.values))
+    if len(rows) > 1:
+        raise StateError(f"{key}: {STATES} has {len(rows)} states of it", hint="restore the database from a backup")
+    return str(rows[0][0]) if rows else None
+
+
+def check_fence(session: Session, fence: Fence) -> None:
+    """Compare with the epoch that is stored, where one is.
+
+    Raises:
+        StateConflictError: another run has taken over.
+    """
+    where = _where(session, fence.key)
+    rows = session.fetch(Statement(f"SELECT epoch FROM {session.relation(STATES)} WHERE {where.text}", where.values))
+    for (epoch,) in rows:
+        if epoch > fence.epoch:
+            raise StateConflictError(
+                f"{fence.source} → {fence.destination}: another run has taken over (epoch {epoch}; this run has "
+                f"{fence.epoch}); nothing was written",
+                hint="let the other run end, then start again",
+            )
+
+
+def save_state(session: Session, key: StateKey, state: State, *, expected: Token | None) -> State:
+    """Save ``state`` if ``expected`` is what is stored, with its history. Returns it with its new token.
+
+    Raises:
+        StateConflictError: something else is stored.
+    """
+    body = encode_state(key, state)
+    decode_state(key, json.loads(json.dumps(body)), where=STATES)  # what could not be read back is never kept
+    if stored_token(session, key) != expected:
+        raise StateConflictError(
+            f"{key}: the stored state is not the one this run saved last; nothing was written",
+            hint="another run writes the same table; let it end, then start again",
+        )
+    token, text = secrets.token_hex(16), json.dumps(body, ensure_ascii=False)
+    sql, where = session.dialect, _where(session, key)
+    one, states, history = sql.parameter, session.relation(STATES), session.relation(HISTORY)
+    if expected is None:
+        session.run(
+            Statement(
+                f"INSERT INTO {states} (source, task, destination, epoch, sequence, token, state) "
+                f"VALUES ({', '.join([one] * 7)})",
+                (*where.values, state.epoch, state.sequence, token, text),
+            )
+        )
+    else:
+        session.run(
+            Statement(
+                f"UPDATE {states} SET epoch = {one}, sequence = {one}, token = {one}, state = {one} WHERE {where.text}",
+                (state.epoch, state.sequence, token, text, *where.values),
+            )
+        )
+    last = Statement(f"SELECT coalesce(max(number), 0) FROM {history} WHERE {where.text}", where.values)
+    ((number,),) = session.fetch(last)
+    session.run(
+        Statement(
+            f"INSERT INTO {history} (source, task, destination, number, token, state) VALUES ({', '.join([one] * 6)})",
+            (*where.values, number + 1, token, text),
+        )
+    )
+    if number >= HISTORY_MAX:
+        session.run(
+            Statement(
+                f"DELETE FROM {history} WHERE {where.text} AND number <= {one}",
+                (*where.values, number + 1 - HISTORY_MAX),
+            )
+        )
+    return replace(state, token=token)
+
+
+class Sessions(Protocol):
+    """Opens sessions on one database."""
+
+    def reading(self) -> AbstractContextManager[Session | None]:
+        """A consistent view; ``None``: there is no database, or our tables are not in it."""
+
+    def writing(self) -> AbstractContextManager[Session]:
+        """A transaction that commits unless something is raised; our tables are there."""
+
+
+class SqlStates:
+    """The states that a transactional destination keeps. Closed with the destination."""
+
+    def __init__(self, sessions: Sessions, where: str) -> None:
+        self._sessions, self._place = sessions, where
+
+    def load(self, source: str) -> Mapping[StateKey, State]:
+        """Every state of ``source``."""
+        with self._sessions.reading() as session:
+            if session is None:
+                return {}
+            rows = session.fetch(
+                Statement(
+                    f"SELECT task, destination, token, state FROM {session.relation(STATES)} "
+                    f"WHERE source = {session.dialect.parameter}",
+                    (source,),
+                )
+            )
+        states = {}
+        for task, destination, token, text in rows:
+            key = StateKey(source, task, destination)
+            if key in states:
+                raise StateError(f"{key}: {self._place} has two states of it", hint="restore the database")
+            states[key] = self._decode(key, token, text)
+        return states
+
+    def save(self, key: StateKey, state: State, *, expected: Token | None) -> Token:
+        """Save ``state`` as its lineage's newest."""
+        with self._sessions.writing() as session:
+            saved = save_state(session, key, state, expected=expected)
+        if saved.token is None:
+            raise AssertionError("a saved state has a token")
+        return saved.token
+
+    def history(self, key: StateKey) -> Sequence[State]:
+        """The last commits of one lineage, the newest first."""
+        with self._sessions.reading() as session:
+            if session is None:
+                return []
+            where = _where(session, key)
+            rows = session.fetch(
+                Statement(
+                    f"SELECT token, state FROM {session.relation(HISTORY)} WHERE {where.text} ORDER BY number DESC",
+                    where.values,
+                )
+            )
+        return [self._decode(key, token, text) for token, text in rows]
+
+    def close(self) -> None:
+        """Do nothing: the destination closes what it opened."""
+
+    def _decode(self, key: StateKey, token: Token, text: str) -> State:
+        try:
+            body = json.loads(text)
+        except ValueError as error:
+            raise StateError(f"{self._place}: the state of {key} is not JSON ({error})") from error
+        return decode_state(key, body, where=self._place, token=token)

@@ -1,0 +1,201 @@
+"""What a window wants done, in stream order: pulled out of it before the transaction begins.
+
+Consecutive messages of one kind about one table become one ``Step``. Steps stand in the order in which they began;
+a step takes no more messages once another one about its table has begun.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from strandline.destination import Window, WriteMode
+from strandline.errors import TaskError, UsageError
+from strandline.lazy import pa
+from strandline.message import Complete, Delete, Insert, Message, Present, Swap, Truncate
+from strandline.table import CQ_ID, Table
+
+__all__ = ["STAGED_BYTES_MAX", "Op", "Staging", "Step"]
+
+STAGED_BYTES_MAX = 128 << 20
+"""How much of a window stays in memory as Arrow; beyond that it goes into temporary tables. Windows are usually
+smaller, so that their rows are copied once: into the table."""
+
+
+class Op(StrEnum):
+    """What a step does."""
+
+    INSERT = "insert"
+    DELETE = "delete"
+    TRUNCATE = "truncate"
+    PRESENT = "present"
+    COMPLETE = "complete"
+    SWAP = "swap"
+
+
+@dataclass(slots=True, eq=False)
+class Step:
+    """One thing to do with one table."""
+
+    op: Op
+    name: str
+    """The table's name as the messages use it."""
+    table: Table
+    """As it is stored."""
+    columns: tuple[str, ...] = ()
+    reread: bool = False
+    """Rows to be looked up in the delivered set."""
+    numbered: bool = False
+    """The rows come without their ``_cq_id``."""
+    batches: "list[pa.RecordBatch]" = field(default_factory=list)
+    """Of ``columns``, in types that the database takes; with the version as last column where it is needed."""
+    rows: int = 0
+    spilled: int = 0
+    """How many of the rows, the first ones, are in the temporary table of this step."""
+    present: "Step | None" = None
+    """For ``COMPLETE``: the keys that exist at the source."""
+    hidden: str = ""
+    """For ``SWAP``: the stored name of the hidden table."""
+
+    @property
+    def versioned(self) -> bool:
+        """Whether the rows have their version as last column."""
+        return self.reread or self.numbered
+
+
+Prepare = Callable[[Table, "pa.RecordBatch", "pa.Array | None"], "pa.RecordBatch"]
+"""A batch, with its versions as last column where they are given, in the types that the database takes."""
+Spill = Callable[[Step], None]
+"""Moves the batches of a step into its temporary table."""
+
+
+class Staging:
+    """Collects the steps of one window. Used by one thread."""
+
+    def __init__(self, mode: WriteMode, *, prepare: Prepare, spill: Spill, bytes_max: int = STAGED_BYTES_MAX) -> None:
+        self.steps: list[Step] = []
+        self._mode, self._prepare, self._spill, self._bytes_max = mode, prepare, spill, bytes_max
+        self._open: dict[str, Step] = {}
+        """For each table, the step that can still grow."""
+        self._present: dict[str, Step] = {}
+        self._bytes = 0
+
+    def take(self, window: Window) -> None:
+        """Everything of ``window``.
+
+        Raises:
+            TaskError: rows that cannot be stored.
+        """
+        for message in window:
+            self._add(message, window)
+
+    def _add(self, message: Message, window: Window) -> None:
+        appends = self._mode is WriteMode.APPEND
+        match message:
+            case Insert():
+                self._insert(message, self._table(message.table, window))
+            case Swap():
+                hidden = window.tables.get(message.hidden)
+                step = self._begin(Step(Op.SWAP, message.table, self._table(message.table, window)))
+                step.hidden = hidden.name if hidden else message.hidden
+                self._open.pop(message.table)
+                self._open.pop(message.hidden, None)
+            case Complete():
+                table = self._table(message.table, window)
+                step = self._begin(Step(Op.COMPLETE, message.table, table))
+                step.present = self._present.pop(message.table, None)
+            case Delete() | Present() | Truncate() if appends:
+                pass
+            case Delete():
+                table = self._table(message.table, window)
+                self._keys(self._growing(Step(Op.DELETE, message.table, table, table.primary_key)), message.keys)
+            case Present():
+                table = self._table(message.table, window)
+                fresh = Step(Op.PRESENT, message.table, table, table.primary_key)
+                self._keys(self._present.setdefault(message.table, fresh), message.keys)
+            case Truncate():
+                self._begin(Step(Op.TRUNCATE, message.table, self._table(message.table, window)))
+            case _:
+                raise TypeError(f"a window holds no {type(message).__name__}")
+
+    def _table(self, name: str, window: Window) -> Table:
+        if name not in window.tables:
+            raise TaskError(f"the source sent something about {name!r}, which is not a table of this task")
+        return window.tables[name]
+
+    def _begin(self, step: Step) -> Step:
+        self.steps.append(step)
+        self._open[step.name] = step
+        return step
+
+    def _growing(self, step: Step) -> Step:
+        """The open step of this table if it is of the same kind, else ``step``, begun."""
+        open_step = self._open.get(step.name)
+        if open_step is not None and _alike(open_step, step):
+            return open_step
+        return self._begin(step)
+
+    def _insert(self, message: Insert, table: Table) -> None:
+        batch, key = message.batch, table.primary_key
+        if not batch.num_rows:
+            return
+        appends = self._mode is WriteMode.APPEND
+        numbered = key == (CQ_ID,) and CQ_ID not in batch.schema.names
+        if not key and not appends:
+            raise UsageError(
+                f"table {table.name!r} has no primary key, so it cannot be overwritten",
+                hint="name its primary_key, or use write_mode: append",
+            )
+        step = Step(Op.INSERT, message.table, table, tuple(batch.schema.names))
+        step.reread, step.numbered = message.reread and appends, numbered
+        if step.versioned and message.version is None:
+            raise TaskError(f"{table.name}: rows that may be read again came without their versions")
+        prepared = self._prepare(table, batch, message.version if step.versioned else None)
+        if not numbered:
+            _check_keys(table, prepared)
+        self._grow(self._growing(step), prepared)
+
+    def _keys(self, step: Step, keys: "pa.RecordBatch") -> None:
+        table = step.table
+        if not table.primary_key or set(keys.schema.names) != set(table.primary_key):
+            raise TaskError(
+                f"{table.name}: keys have the columns {', '.join(keys.schema.names)}, "
+                f"but its primary key is {', '.join(table.primary_key) or 'empty'}"
+            )
+        if keys.num_rows:
+            prepared = self._prepare(table, keys.select(list(table.primary_key)), None)
+            _check_keys(table, prepared)
+            self._grow(step, prepared)
+
+    def _grow(self, step: Step, batch: "pa.RecordBatch") -> None:
+        step.batches.append(batch)
+        step.rows += batch.num_rows
+        self._bytes += batch.nbytes
+        if self._bytes > self._bytes_max:
+            for one in [*self.steps, *self._present.values()]:
+                if one.batches:
+                    self._spill(one)
+                    one.spilled = one.rows
+                    one.batches.clear()
+            self._bytes = 0
+
+
+def _alike(one: Step, other: Step) -> bool:
+    return (
+        one.op is other.op
+        and one.table is other.table
+        and one.columns == other.columns
+        and one.reread == other.reread
+        and one.numbered == other.numbered
+    )
+
+
+def _check_keys(table: Table, batch: "pa.RecordBatch") -> None:
+    for column in table.primary_key:
+        index = batch.schema.get_field_index(column)
+        if index < 0:
+            raise TaskError(f"{table.name}.{column}: rows came without this column of the primary key")
+        if batch.column(index).null_count:
+            raise TaskError(
+                f"{table.name}.{column}: a row has a null in its primary key",
+                hint="nothing of this window was written; name another primary_key, or mend the row at the source",
+            )

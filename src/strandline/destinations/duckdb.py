@@ -1,0 +1,151 @@
+"""The destination ``duckdb``: tables of a DuckDB file, written from Arrow.
+
+Rows, cursor and fence are committed in one transaction, so an interrupted sync leaves neither a gap nor a duplicate.
+There is no primary-key index: a merge by stage, delete and insert is faster without one.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from strandline.destination import (
+    Capabilities,
+    Fence,
+    KeyRange,
+    MigrateMode,
+    Migration,
+    Receipt,
+    Scope,
+    Transactional,
+    Window,
+    WriteMode,
+)
+from strandline.destinations._arrow_casts import cast_back
+from strandline.destinations._duckdb_columns import Columns
+from strandline.destinations._duckdb_migration import Migrator
+from strandline.destinations._duckdb_session import Database, DuckDBSession
+from strandline.destinations._duckdb_types import TYPES_REFUSED
+from strandline.destinations._merge import Merge, guard
+from strandline.destinations._sql import Statement
+from strandline.destinations._sql_states import DELIVERED, SqlStates, check_fence, save_state
+from strandline.destinations._staging import Staging
+from strandline.errors import TaskError
+from strandline.lazy import pa
+from strandline.state import StateBackend
+from strandline.table import Table
+
+__all__ = ["DuckDBDestination"]
+
+_READ_ROWS = 65_536
+
+
+class DuckDBDestination:
+    """See ``strandline.destination.Destination``. One connection; every call has a cursor of its own."""
+
+    class Spec(BaseModel):
+        """Where the tables are."""
+
+        model_config = ConfigDict(extra="forbid")
+
+        path: str = Field(min_length=1, description="The database file, created if missing; `:memory:` keeps nothing.")
+        schema_name: str = Field("main", alias="schema", min_length=1, description="The schema of the tables.")
+        memory_limit: str | None = Field(
+            None, description="How much memory DuckDB may use, as `4GB`; its own default is 80 % of the machine's."
+        )
+        batch_size: int | None = Field(None, gt=0, description="Rows after which a window closes.")
+        batch_size_bytes: int | None = Field(None, gt=0, description="Bytes after which a window closes.")
+        batch_timeout: float | None = Field(None, gt=0, description="Seconds after which a window closes.")
+
+    def __init__(self, spec: Spec) -> None:
+        self.spec = spec
+        settings = {"memory_limit": spec.memory_limit} if spec.memory_limit else {}
+        self._database = Database(spec.path, spec.schema_name, settings)
+        self._states = SqlStates(self._database, f"DuckDB {spec.path}")
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What DuckDB can do."""
+        return Capabilities(
+            write_modes=frozenset(WriteMode), transactional=Transactional.WINDOW, types_refused=TYPES_REFUSED
+        )
+
+    @property
+    def states(self) -> StateBackend:
+        """The states beside the rows."""
+        return self._states
+
+    def migrate(self, table: Table, *, mode: MigrateMode, fence: Fence, apply: bool = True) -> Migration:
+        """Make the stored table fit ``table``."""
+        columns = Columns(table)
+        if not apply:
+            if not self._database.exists:
+                return Migrator.of_nothing(columns)
+            with self._database.session() as session, self._database.meaning(f"look at {table.name}"):
+                return Migrator(session, columns, mode).plan()
+        with self._database.writing() as session:
+            check_fence(session, fence)
+            return Migrator(session, columns, mode).apply()
+
+    def write(self, window: Window, *, mode: WriteMode, fence: Fence) -> Receipt:
+        """Take all messages of ``window``, in one transaction."""
+        columns: dict[int, Columns] = {}
+
+        def prepare(table: Table, batch: "pa.RecordBatch", version: "pa.Array | None") -> "pa.RecordBatch":
+            if id(table) not in columns:
+                columns[id(table)] = Columns(table)
+            return columns[id(table)].prepare(batch, version)
+
+        def spill(session: DuckDBSession) -> Any:
+            def move(step: Any) -> None:
+                with self._database.meaning("stage rows"):
+                    session.spill(step)
+
+            return move
+
+        with self._database.session() as session:
+            staging = Staging(mode, prepare=prepare, spill=spill(session))
+            staging.take(window)
+            with self._database.transaction(session):
+                check_fence(session, fence)
+                merge = Merge(session, window, mode, session.relation(DELIVERED))
+                merge.apply(staging.steps)
+                state = save_state(session, window.key, window.state, expected=window.expected)
+        return Receipt(state, dict(merge.rows), dict(merge.known))
+
+    def delete_stale(self, table: Table, *, scope: Scope, fence: Fence) -> int:
+        """Delete the scope's rows that are older than its pass."""
+        with self._database.writing() as session:
+            check_fence(session, fence)
+            sql = session.dialect
+            mine, stale = sql.in_scope(table, scope), sql.is_stale(scope)
+            rows = f"FROM {session.relation(table.name)} AS t WHERE {mine.text}"
+            ((total,),) = session.fetch(Statement(f"SELECT count(*) {rows}", mine.values))
+            removed = session.run(Statement(f"DELETE {rows} AND {stale.text}", mine.values + stale.values))
+            guard(removed, total, scope, table.name)
+            return removed
+
+    def read(
+        self, table: Table, *, columns: Sequence[str] | None = None, key_range: KeyRange | None = None
+    ) -> "Iterator[pa.RecordBatch]":
+        """The stored rows, in the Arrow types of ``table``."""
+        names = list(columns) if columns is not None else table.schema.names
+        wanted = pa.schema([table.schema.field(name) for name in names])
+        if not self._database.exists:
+            raise TaskError(f"{table.name}: there is no DuckDB file {self.spec.path}")
+        stored = Columns(table)
+        with self._database.session() as session, self._database.meaning(f"read {table.name}"):
+            query = f"SELECT {stored.reading(names)} FROM {session.relation(table.name)} AS t"
+            if key_range is not None:
+                bounds = session.register(stored.bounds(key_range))
+                query += f" WHERE {session.dialect.in_range(table.primary_key, key_range, bounds)}"
+            for batch in session.cursor.sql(query).to_arrow_reader(_READ_ROWS):
+                arrays = [
+                    cast_back(array, field.type, where=f"{table.name}.{field.name}")
+                    for array, field in zip(batch.columns, wanted, strict=True)
+                ]
+                yield pa.record_batch(arrays, schema=wanted)
+
+    def close(self) -> None:
+        """Release the file. A second call does nothing."""
+        self._database.close()
