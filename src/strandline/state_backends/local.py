@@ -149,9 +149,11 @@ class LocalState:
         """The last commits of one lineage, the newest first."""
         where = self._path(key)
         with _explained(f"{where}: cannot be read"):
-            if _is_missing(where):
+            if _is_missing(where.parent):
                 return []
             with _opened(where.parent, _FOLDER | os.O_NOFOLLOW) as directory:
+                if _is_missing(where):
+                    return []
                 kept = self._read(directory, where)
         return [kept.newest, *(decode_state(key, body, where=str(where)) for body in kept.bodies[1:])]
 
@@ -167,7 +169,7 @@ class LocalState:
         with _explained(f"{where}: cannot be read"), opening as fd:
             if not stat.S_ISREG(os.fstat(fd).st_mode):
                 raise StateError(f"{where}: not a plain file", hint="move it away, and put back a copy of the state")
-            content = b"".join(iter(lambda: os.read(fd, 1 << 20), b""))
+            content = b"".join(iter(lambda: os.read(fd, 1 << 16), b""))
         kept = _decode(content, where)
         right = self._path(kept.key)
         if right != where:
