@@ -35,7 +35,7 @@ _SECRET_NAME = re.compile(
     re.IGNORECASE,
 )
 _URL_USER = re.compile(r"//([^/?#\s@]*?):([^\s]*?)@")
-_URL_USER_LAST = re.compile(r"(?:^|//)[^:/?#\s@]*:([^\s]+)@")
+_URL_USER_LAST = re.compile(r"(?:^|//)[^:/?#\s@]*:(?!//)([^\s]+)@")
 _URL_TOKEN = re.compile(r"https?://([^:/?#\s@]+)@")
 _SETTING = re.compile(r"([A-Za-z][\w -]*?)\s*=\s*('(?:\\.|[^'\\])*'|\"[^\"]*\"|[^\s;&'\"]+)")
 
@@ -84,7 +84,8 @@ _known = _Known()
 
 
 def _inside_word(text: str, start: int, stop: int) -> bool:
-    return (text[start - 1 : start] + text[stop : stop + 1]).isalnum()
+    around = text[max(start - 1, 0) : start] + text[stop : stop + 1]
+    return any(character.isalnum() or character == "_" for character in around)
 
 
 def _forms(value: str) -> set[str]:
@@ -108,7 +109,7 @@ def _forms(value: str) -> set[str]:
             text = encode(bytes(before) + data).decode()
             # Only the characters that depend on nothing but the secret: what stands before and after it varies.
             first, last = (8 * before + 5) // 6, 8 * (before + len(data)) // 6
-            forms.add(text[first:last])
+            forms |= {text[first:last], text[first:].rstrip("=")}
     return {form for form in forms if len(form) >= _SHORTEST}
 
 
