@@ -170,13 +170,14 @@ class _Reading:
             self.problems.append(
                 kind.problem("transformers are not supported", "transform the rows at the destination")
             )
-        elif kind.value not in self.names:
-            hint = did_you_mean(kind.raw, self.names, "the kinds are source and destination")
-            self.problems.append(kind.problem(f"unknown kind {kind.raw!r}", hint))
+        elif not isinstance(kind.value, str) or kind.value not in self.names:
+            wrong = kind.value if isinstance(kind.value, str) else kind.raw
+            hint = did_you_mean(wrong, self.names, "the kinds are source and destination")
+            self.problems.append(kind.problem(f"unknown kind {wrong!r}", hint))
         elif document.get("spec") is None:
             self.problems.append(document.problem("missing field 'spec'"))
         else:
-            self._spec(str(kind.value), document)
+            self._spec(kind.value, document)
 
     def _spec(self, kind: str, document: Node) -> None:
         values = self._known_values(kind, document)

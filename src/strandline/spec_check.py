@@ -72,10 +72,10 @@ def _problem(
         last, path = str(loc[-1]), _existing(document, (*below, *loc[:-1]))
         parent, _ = document.at(path)
         if kind == "missing":
-            path = path if len(path) > len(below) else below
-            above, depth = document.at(path[:-1])
-            key = path[depth] if depth < len(path) else None
-            problem = above.problem(f"missing field {last!r} in `{_dotted(path)}`", key=str(key))
+            place = _dotted(path if len(path) > len(below) else below)
+            path = path[: document.at(path)[1]]
+            above, _ = document.at(path[:-1])
+            problem = above.problem(f"missing field {last!r} in `{place}`", key=str(path[-1]) if path else None)
             return (parent.index, last), problem
         known = sorted(_field_names(model, path[len(below) :]))
         hint = did_you_mean(last, known, f"the fields are {', '.join(known)}" if known else "remove it")

@@ -1,0 +1,119 @@
+"""Which tables a spec means. The cases of CloudQuery's own table filter, then what it leaves open."""
+
+import pyarrow as pa
+import pytest
+
+from strandline.errors import UsageError
+from strandline.selection import matches, select_tables
+from strandline.table import Table
+
+SCHEMA = pa.schema([("id", pa.int64())])
+
+
+def tables(*names):
+    """``main/sub`` is a child of ``main``."""
+    made = []
+    for path in names:
+        parent, _, name = path.rpartition("/")
+        made.append(Table(name, SCHEMA, parent=parent.rpartition("/")[2] or None))
+    return made
+
+
+def chosen(names, include, skip=(), **options):
+    return [table.name for table in select_tables(tables(*names), include, skip, **options)]
+
+
+FLAT = ("table1", "table2", "table3")
+FAMILY = ("main", "main/sub", "main/sub/leaf", "main/other")
+
+
+@pytest.mark.parametrize(
+    ("names", "include", "skip", "want"),
+    [
+        (FLAT, ["*"], [], ["table1", "table2", "table3"]),
+        (FLAT, ["*"], ["table1", "table3"], ["table2"]),
+        (FLAT, ["table1"], [], ["table1"]),
+        (FLAT, ["table*"], ["table2"], ["table1", "table3"]),
+        (FLAT, ["table2", "table1"], ["table1"], ["table2"]),
+        (FLAT, ["*", "table2", "table1", "table*"], ["table2"], ["table1", "table3"]),
+        (FLAT, ["*2"], [], ["table2"]),
+        (FLAT, ["t*b*1"], [], ["table1"]),
+        (FLAT, ["*"], ["t*1"], ["table2", "table3"]),
+        (FLAT, ["*"], ["t*1", "t*2"], ["table3"]),
+        (FLAT, ["table3", "table1"], [], ["table1", "table3"]),
+        (FLAT, ["*"], ["*"], []),
+    ],
+)
+@pytest.mark.parametrize("skip_dependent_tables", [False, True])
+def test_tables_without_children(names, include, skip, want, skip_dependent_tables):
+    assert chosen(names, include, skip, skip_dependent_tables=skip_dependent_tables) == want
+
+
+@pytest.mark.parametrize(
+    ("include", "skip", "with_children", "without"),
+    [
+        (["*"], [], ["main", "sub", "leaf", "other"], ["main", "sub", "leaf", "other"]),
+        (["main"], [], ["main", "sub", "leaf", "other"], ["main"]),
+        (["main"], ["sub"], ["main", "other"], ["main"]),
+        (["main"], ["leaf"], ["main", "sub", "other"], ["main"]),
+        (["*"], ["sub"], ["main", "other"], ["main", "other"]),
+        (["*"], ["main"], [], []),
+        (["main", "sub"], [], ["main", "sub", "leaf", "other"], ["main", "sub"]),
+        (["sub"], [], ["main", "sub", "leaf"], ["main", "sub"]),
+        (["leaf"], [], ["main", "sub", "leaf"], ["main", "sub", "leaf"]),
+        (["leaf", "other"], [], ["main", "sub", "leaf", "other"], ["main", "sub", "leaf", "other"]),
+        (["leaf"], ["sub"], [], []),
+        (["other"], [], ["main", "other"], ["main", "other"]),
+    ],
+)
+def test_parents_and_children(include, skip, with_children, without):
+    assert chosen(FAMILY, include, skip, skip_dependent_tables=False) == with_children
+    assert chosen(FAMILY, include, skip, skip_dependent_tables=True) == without
+
+
+def test_a_child_that_is_named_comes_with_its_parent_only():
+    names = ("one", "one/below_one", "two", "two/below_two", "two/beside_two")
+    assert chosen(names, ["one", "below_two"], skip_dependent_tables=True) == ["one", "two", "below_two"]
+
+
+@pytest.mark.parametrize(
+    ("include", "skip", "message", "hint"),
+    [
+        (["tabel1"], [], "`tables`: no table matches 'tabel1'", "did you mean 'table1'?"),
+        (["*"], ["tabel1"], "`skip_tables`: no table matches 'tabel1'", "did you mean 'table1'?"),
+        (["*", "zzz*"], [], "`tables`: no table matches 'zzz*'", "the tables are table1, table2, table3"),
+        (["Table1"], [], "`tables`: no table matches 'Table1'", "did you mean 'table1'?"),
+        ([""], [], "`tables`: no table matches ''", "the tables are table1, table2, table3"),
+    ],
+)
+def test_a_pattern_that_matches_nothing_is_an_error(include, skip, message, hint):
+    with pytest.raises(UsageError) as caught:
+        chosen(FLAT, include, skip)
+    assert (caught.value.message, caught.value.hint) == (message, hint)
+
+
+def test_a_source_without_tables_says_so():
+    with pytest.raises(UsageError, match="no table matches") as caught:
+        select_tables([], ["*"])
+    assert caught.value.hint == "the source has no tables"
+
+
+@pytest.mark.parametrize(
+    ("pattern", "name", "fits"),
+    [
+        ("*", "", True),
+        ("*", "any\nthing", True),
+        ("a.b", "a.b", True),
+        ("a.b", "axb", False),
+        ("a[bc]", "a[bc]", True),
+        ("a[bc]", "ab", False),
+        ("a?", "ab", False),
+        ("a**b", "ab", True),
+        ("a*", "ba", False),
+        ("*a", "ba", True),
+        ("orders", "ORDERS", False),
+        ("público.*", "público.órdenes", True),
+    ],
+)
+def test_only_a_star_is_special(pattern, name, fits):
+    assert matches(pattern, name) is fits
