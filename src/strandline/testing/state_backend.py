@@ -307,7 +307,7 @@ class StateBackendConformance:
         del backend
         numbers = itertools.count()
         machine = cast(Any, lambda: _Model(reopen, f"source {next(numbers)}"))
-        run_state_machine_as_test(machine, settings=settings(max_examples=12, stateful_step_count=20, deadline=None))
+        run_state_machine_as_test(machine, settings=settings(max_examples=8, stateful_step_count=12, deadline=None))
 
     def test_closing_twice_keeps_what_was_saved(self, backend: StateBackend, reopen: Reopen) -> None:
         state = example_state()

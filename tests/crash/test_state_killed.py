@@ -1,0 +1,86 @@
+"""Kill the writer of local states at every call that changes anything, and read what is left."""
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from strandline.state_backends.local import LocalState
+from strandline.testing.state_backend import KEY, example_state
+
+pytestmark = [
+    pytest.mark.crash,
+    pytest.mark.skipif(not shutil.which("strace"), reason="strace is not installed: no kill points were tried"),
+]
+
+CALLS = ["mkdir,mkdirat", "openat", "flock", "write", "fsync", "close", "rename,renameat,renameat2", "unlink,unlinkat"]
+
+# Imports once, then forks a writer for each line. A writer waits for one byte, so that strace can attach to it.
+NURSERY = """
+import ctypes, os, sys
+from strandline.state import State, StateKey
+from strandline.state_backends.local import LocalState
+
+PR_SET_PTRACER, ANYBODY = 0x59616D61, -1
+key = StateKey("shop", "orders", "warehouse")
+while path := os.read(0, 4096).decode().rstrip("\\n"):
+    pid = os.fork()
+    if pid == 0:
+        ctypes.CDLL(None).prctl(PR_SET_PTRACER, ANYBODY)
+        os.write(1, f"{os.getpid()}\\n".encode())
+        os.read(0, 1)
+        backend, token = LocalState(LocalState.Spec(path=path)), None
+        for number in (1, 2):
+            token = backend.save(key, State({"n": number}, 1, number, "run"), expected=token)
+            os.write(1, b"saved\\n")
+        os._exit(0)
+    os.write(1, f"ended {os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])}\\n".encode())
+"""
+
+
+@pytest.fixture
+def nursery():
+    command = [sys.executable, "-c", NURSERY]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0) as process:
+        yield process
+        process.stdin.close()
+        assert process.wait(60) == 0
+
+
+def write_and_be_killed(nursery: subprocess.Popen, path: Path, call: str, nth: int) -> tuple[int, bool]:
+    """How many saves the writer reported, and whether it was killed."""
+    nursery.stdin.write(f"{path}\n".encode())
+    pid = nursery.stdout.readline().decode().strip()
+    command = ["strace", "-o", "/dev/null", "-e", f"trace={call}", "-e", f"inject={call}:signal=KILL:when={nth}"]
+    with subprocess.Popen([*command, "-p", pid], stderr=subprocess.PIPE, text=True) as strace:
+        said = strace.stderr.readline()
+        nursery.stdin.write(b"!")
+        lines = [nursery.stdout.readline()]
+        while lines[-1] and not lines[-1].startswith(b"ended"):
+            lines.append(nursery.stdout.readline())
+        strace.communicate(timeout=60)
+    if "attached" not in said:
+        pytest.skip(f"strace cannot attach here: {said}")
+    assert lines[-1] in {b"ended 0\n", b"ended -9\n"}
+    return len(lines) - 1, lines[-1] == b"ended -9\n"
+
+
+@pytest.mark.parametrize("call", CALLS)
+def test_a_writer_killed_at_any_call_leaves_the_old_or_the_new_state(nursery, tmp_path, call):
+    nth, killed = 0, True
+    while killed:
+        nth += 1
+        root = tmp_path / str(nth)
+        saved, killed = write_and_be_killed(nursery, root, call, nth)
+        backend = LocalState(LocalState.Spec(path=str(root)))
+        history = backend.history(KEY)
+        assert [state.sequence for state in history] in ([*range(saved, 0, -1)], [*range(saved + 1, 0, -1)])
+        assert backend.load("shop") == ({KEY: history[0]} if history else {})
+        following = example_state(9)
+        backend.save(KEY, following, expected=history[0].token if history else None)
+        assert backend.history(KEY) == [following, *history]
+        assert sorted(path.name for path in (root / "shop").iterdir()) == [".lock", "orders@warehouse.json"]
+    assert saved == 2
+    assert nth > 2 or call.startswith("unlink")
