@@ -1,0 +1,27 @@
+"""What every destination must do, as a class to subclass.
+
+::
+
+    class TestDuckDB(DestinationConformance):
+        @pytest.fixture
+        def reopen(self, tmp_path: Path) -> Callable[[], Destination]:
+            cls = load_plugin("destination", "duckdb")       # through the entry point, as a user would
+            return lambda: cls(cls.Spec(path=str(tmp_path / "warehouse.db")))
+
+        @pytest.fixture
+        def destination(self, reopen: Callable[[], Destination]) -> Iterator[Destination]:
+            destination = reopen()
+            yield destination
+            destination.close()
+
+The suite follows ``Destination.capabilities``: what a destination declares that it cannot do, it is checked to refuse.
+"""
+
+from strandline.testing.destination_overwrite import OverwriteCases
+from strandline.testing.destination_writes import InsertCases, ReadCases
+
+__all__ = ["DestinationConformance"]
+
+
+class DestinationConformance(OverwriteCases, InsertCases, ReadCases):
+    """Subclass it, and provide the fixtures ``destination`` and ``reopen``: see ``DestinationFixtures``."""
