@@ -1,5 +1,6 @@
 """The command ``strandline``. A command's module is imported when it runs, so that ``--help`` is quick."""
 
+import contextlib
 import difflib
 import importlib
 import os
@@ -16,11 +17,11 @@ from strandline.cli._options import Settings, add_global_options, global_options
 __all__ = ["main"]
 
 _COMMANDS = {
-    "sync": ("sync", "Bring the destinations up to date."),
-    "plan": ("plan", "Show what a sync would do, and touch nothing."),
+    "sync": ("sync", "Bring the destinations up to date, fetching only what changed."),
+    "plan": ("plan", "Show what a sync would do, table by table, and touch nothing."),
     "state": ("state", "Look at the cursors, and forget one on purpose."),
-    "migrate": ("migrate", "Make the destinations' tables fit, without moving a row."),
-    "test-connection": ("test_connection", "Reach everything, and change nothing."),
+    "migrate": ("migrate", "Make the tables of the destinations fit, without moving a row."),
+    "test-connection": ("test_connection", "Reach every source, destination and state backend, and change nothing."),
     "validate-config": ("validate", "Check a spec without touching anything."),
     "tables": ("tables", "Describe the tables of the sources."),
     "plugin": ("plugins", "Look at the installed plugins."),
@@ -86,11 +87,20 @@ class _Lazy(click.Group):
             sys.stdout.flush()
         except BrokenPipeError:
             # Whoever read our output has seen enough; there is nobody to tell.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            _silence_stdout()
             sys.exit(1)
         except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 the command line is where errors end
-            sys.exit(show(error, settings))
+            code = show(error, settings)
+            if isinstance(error, OSError):
+                _silence_stdout()
+            sys.exit(code)
         sys.exit(code if isinstance(code, int) else 0)
+
+
+def _silence_stdout() -> None:
+    """What could not be written must not fail once more when the interpreter ends."""
+    with contextlib.suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 @click.group(

@@ -1,5 +1,6 @@
 """How a failure looks on stderr: what happened, where, and what to do next. Nothing in it is a secret."""
 
+import errno
 import logging
 import os
 import sys
@@ -20,6 +21,8 @@ USAGE = 2
 BUG = 70
 INTERRUPTED = 130
 
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
 _log = logging.getLogger("strandline")
 
 
@@ -39,6 +42,9 @@ def show(error: BaseException, settings: Settings) -> int:
     elif isinstance(error, KeyboardInterrupt | click.Abort):
         _write([Problem("interrupted")], settings)
         code = INTERRUPTED
+    elif isinstance(error, OSError) and error.errno in _NO_ROOM and error.filename is None:
+        _write([Problem(f"cannot write: {error.strerror}", hint="free some space, or write elsewhere")], settings)
+        code = 1
     else:
         hint = "run it again with --debug, and report the bug with what it prints"
         _write(
