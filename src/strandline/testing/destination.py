@@ -17,11 +17,15 @@
 The suite follows ``Destination.capabilities``: what a destination declares that it cannot do, it is checked to refuse.
 """
 
+from strandline.testing.destination_append import DeliveredCases, NumberCases
 from strandline.testing.destination_overwrite import OverwriteCases
+from strandline.testing.destination_states import FenceCases, StateCases
 from strandline.testing.destination_writes import InsertCases, ReadCases
 
 __all__ = ["DestinationConformance"]
 
 
-class DestinationConformance(OverwriteCases, InsertCases, ReadCases):
+class DestinationConformance(
+    InsertCases, OverwriteCases, ReadCases, StateCases, FenceCases, DeliveredCases, NumberCases
+):
     """Subclass it, and provide the fixtures ``destination`` and ``reopen``: see ``DestinationFixtures``."""

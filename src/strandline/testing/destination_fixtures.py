@@ -61,7 +61,7 @@ class DestinationFixtures:
         return Lineage(destination, WriteMode.OVERWRITE if WriteMode.OVERWRITE in modes else WriteMode.APPEND)
 
 
-def orders(name: str = "orders", *, partitioned: bool = False, **columns: "pa.DataType") -> Table:
+def orders(name: str = "orders", /, *, partitioned: bool = False, **columns: "pa.DataType") -> Table:
     """A table with the primary key ``id``, and the columns ``name`` and ``note``; or with other columns than these."""
     others = columns or {"name": pa.string(), "note": pa.string()}
     fields = [pa.field(SYNC_TIME, sync_time_type()), pa.field(SOURCE_NAME, pa.string())]
