@@ -183,6 +183,21 @@ def test_the_rows_of_a_resumed_pass_carry_the_time_of_the_pass(store):
     assert ids(store) == [0, 1, 2, 3, 4, 5]
 
 
+def test_a_source_that_was_empty_for_once_deletes_nothing_and_blocks_nothing(store):
+    source = Numbers("a", incremental=False)
+    one = job(source, store, mode=WriteMode.OVERWRITE_DELETE_STALE)
+    assert sync(one).exit_code == 0
+    source.count = 0
+    refused = sync(one)
+    assert refused.exit_code == 1
+    assert "--allow-mass-delete" in refused.tasks[0].error.hint
+    assert ids(store) == [0, 1, 2, 3, 4, 5]
+    source.count = 5
+    mended = sync(one)
+    assert (mended.exit_code, mended.tasks[0].rows_deleted) == (0, 1)
+    assert ids(store) == [0, 1, 2, 3, 4]
+
+
 def test_two_runs_at_once_leave_one_holder(store):
     inside, go_on = threading.Event(), threading.Event()
 

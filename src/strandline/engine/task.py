@@ -111,7 +111,8 @@ class TaskRun:
                 self._warn(f"{lineage.key}: going on with a full refresh that was interrupted")
             self._full_refresh(lineage.key, opening, pending if unfinished else None, now_us)
             return
-        if opening.sweep is not None and opening.state is not None:
+        if opening.sweep is not None and opening.state is not None and not opening.current.full:
+            # a new full pass brings a delete of its own, and knows better
             opening = replace(opening, state=self._sweep(lineage.key, opening.state, opening.sweep))
         self._deliver(lineage.key, opening)
 
