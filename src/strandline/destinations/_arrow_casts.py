@@ -3,7 +3,7 @@
 from strandline.errors import TaskError
 from strandline.lazy import pa, pc
 
-__all__ = ["cast_back", "cast_to", "whole_micros"]
+__all__ = ["cast_back", "cast_to", "holds_view", "whole_micros"]
 
 
 def cast_to(array: "pa.Array", kind: "pa.DataType", *, where: str) -> "pa.Array":
@@ -17,6 +17,8 @@ def cast_to(array: "pa.Array", kind: "pa.DataType", *, where: str) -> "pa.Array"
     try:
         if pa.types.is_run_end_encoded(array.type):
             array = pc.run_end_decode(array)
+        elif _is_view(array.type):
+            array = _listed(array)
         return array.cast(kind, safe=True)
     except pa.ArrowNotImplementedError as error:
         raise TaskError(f"{where}: {array.type} cannot be stored ({error})") from error
@@ -53,13 +55,30 @@ def _back(array: "pa.Array", kind: "pa.DataType") -> "pa.Array":
         return pa.DictionaryArray.from_arrays(
             encoded.indices.cast(kind.index_type), encoded.dictionary, ordered=kind.ordered
         )
-    if types.is_list_view(kind) or types.is_large_list_view(kind):
+    if _is_view(kind):
         large = types.is_large_list_view(kind)
         listed = array.cast(pa.large_list(kind.value_field) if large else pa.list_(kind.value_field))
         view = pa.LargeListViewArray if large else pa.ListViewArray
         sizes = pc.fill_null(pc.list_value_length(listed), 0)
         return view.from_arrays(listed.offsets[:-1], sizes, listed.values, type=kind, mask=listed.is_null())
     return array.cast(kind, safe=True)
+
+
+def _is_view(kind: "pa.DataType") -> bool:
+    return bool(pa.types.is_list_view(kind) or pa.types.is_large_list_view(kind))
+
+
+def _listed(array: "pa.Array") -> "pa.Array":
+    """A list view as a list. Arrow's own cast (26.0) leaves out the last offset."""
+    sizes = pc.fill_null(pc.list_value_length(array), 0).cast(pa.int64())
+    offsets = pa.concat_arrays([pa.array([0], pa.int64()), pc.cumulative_sum(sizes)])
+    return pa.LargeListArray.from_arrays(offsets, array.flatten(), mask=array.is_null())
+
+
+def holds_view(kind: "pa.DataType") -> bool:
+    """Whether a list view stands inside of another type, where its cast cannot be avoided."""
+    inner = [kind.field(at).type for at in range(kind.num_fields)]
+    return any(_is_view(one) or holds_view(one) for one in inner)
 
 
 def whole_micros(array: "pa.Array", *, where: str) -> None:

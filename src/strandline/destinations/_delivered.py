@@ -105,6 +105,11 @@ class Delivered:
             ),
         )
 
+    def disclaim(self, step: Step) -> Statement:
+        """Before rows are overwritten or deleted: no version is known to be stored any more."""
+        lineage = self._lineage(step)
+        return Statement(f"DELETE FROM {self._relation} AS d WHERE {lineage.text} AND d.delivered > 0", lineage.values)
+
     def trim(self, step: Step, *, forget: bool) -> tuple[Statement, ...]:
         """At the end of a pass: keep what it has re-read, or nothing."""
         lineage = self._lineage(step)

@@ -9,10 +9,11 @@ from strandline.destination import RECREATE, Change, MigrateMode, Migration
 from strandline.destinations._duckdb_columns import Columns
 from strandline.destinations._duckdb_session import DuckDBSession
 from strandline.destinations._sql import Statement
+from strandline.destinations._sql_states import DELIVERED
 from strandline.destinations._widening import Fit, fit
 from strandline.errors import TaskError
 
-__all__ = ["Migrator"]
+__all__ = ["Migrator", "creation"]
 
 _MARKED = "strandline"
 
@@ -25,9 +26,11 @@ class _Comment:
     primary_key: tuple[str, ...] = ()
     notes: Mapping[str, str] = field(default_factory=dict)
 
-    def text(self) -> str:
+    def ddl(self, into: str) -> str:
+        """The statement that keeps it. DuckDB binds no values in DDL, hence the quotes."""
         body = {_MARKED: 1, "mark": self.mark, "primary_key": list(self.primary_key), "notes": dict(self.notes)}
-        return json.dumps(body)
+        text = json.dumps(body).replace("'", "''")
+        return f"COMMENT ON TABLE {into} IS '{text}'"
 
     @classmethod
     def parse(cls, text: str | None) -> "_Comment | None":
@@ -39,6 +42,21 @@ class _Comment:
             return None
 
 
+def creation(columns: Columns, into: str, *, kind: str = "create", detail: str = "") -> Change:
+    """The DDL of a new table, with a new mark."""
+    stored, quote = columns.stored, DuckDBSession.dialect.quote
+    definition = ", ".join(f"{quote(name)} {column.sql}" for name, column in stored.items())
+    comment = _Comment(secrets.token_hex(8), columns.table.primary_key, _notes(columns))
+    ddl = [f"CREATE TABLE {into} ({definition})", comment.ddl(into)]
+    if kind == RECREATE:
+        ddl.insert(0, f"DROP TABLE {into}")
+    return Change(kind, columns.table.name, detail=detail or ", ".join(stored), ddl=tuple(ddl))
+
+
+def _notes(columns: Columns) -> dict[str, str]:
+    return {name: stored.note for name, stored in columns.stored.items() if stored.note}
+
+
 class Migrator:
     """For one table, in one session."""
 
@@ -46,12 +64,6 @@ class Migrator:
         self._session, self._columns, self._mode = session, columns, mode
         self._table, self._quote = columns.table, session.dialect.quote
         self._into = session.relation(columns.table.name)
-
-    @staticmethod
-    def of_nothing(columns: Columns) -> Migration:
-        """What there would be to do in a database that does not exist."""
-        change = Change("create", columns.table.name, detail=", ".join(columns.table.schema.names))
-        return Migration((change,), None, empty=True)
 
     def plan(self) -> Migration:
         """What differs.
@@ -61,22 +73,25 @@ class Migrator:
         """
         comment = self._find()
         if comment is None:
-            return Migration((self._create(_Comment(secrets.token_hex(8)), "create"),), None, empty=True)
+            return Migration((creation(self._columns, self._into),), None, empty=True)
         ((rows,),) = self._session.fetch(Statement(f"SELECT count(*) FROM (SELECT 1 FROM {self._into} LIMIT 1)"))
         return Migration(tuple(self._changes(comment)), comment.mark, empty=not rows)
 
     def apply(self) -> Migration:
         """What differed, done."""
-        before = self.plan()
-        for change in before.changes:
+        found = self.plan()
+        for change in found.changes:
             for statement in change.ddl:
                 self._session.run(Statement(statement))
-        if not before.changes and before.mark:
-            return before
+        if not found.changes:
+            return found
+        created = any(change.kind in {"create", RECREATE} for change in found.changes)
+        if created:
+            # what was delivered into a table of this name before is no longer stored
+            delivered, name = self._session.relation(DELIVERED), self._quote("table")
+            self._session.run(Statement(f"DELETE FROM {delivered} WHERE {name} = ?", (self._table.name,)))
         comment = self._find()
-        mark = comment.mark if comment else None
-        recreated = any(change.kind == RECREATE for change in before.changes)
-        return Migration(before.changes, mark, empty=before.empty or recreated)
+        return Migration(found.changes, comment.mark if comment else None, empty=found.empty or created)
 
     def _find(self) -> _Comment | None:
         """What is known of the stored table; without a mark where it is not one of ours. ``None``: there is none."""
@@ -101,22 +116,6 @@ class Migrator:
                 )
             return _Comment.parse(text) or _Comment("")
         return None
-
-    def _notes(self) -> dict[str, str]:
-        return {name: stored.note for name, stored in self._columns.stored.items() if stored.note}
-
-    def _comment(self, comment: _Comment) -> str:
-        text = comment.text().replace("'", "''")
-        return f"COMMENT ON TABLE {self._into} IS '{text}'"
-
-    def _create(self, comment: _Comment, kind: str, detail: str = "") -> Change:
-        stored = self._columns.stored
-        definition = ", ".join(f"{self._quote(name)} {column.sql}" for name, column in stored.items())
-        fresh = _Comment(comment.mark, self._table.primary_key, self._notes())
-        ddl: tuple[str, ...] = (f"CREATE TABLE {self._into} ({definition})", self._comment(fresh))
-        if kind == RECREATE:
-            ddl = (f"DROP TABLE {self._into}", *ddl)
-        return Change(kind, self._table.name, detail=detail or ", ".join(stored), ddl=ddl)
 
     def _changes(self, comment: _Comment) -> Sequence[Change]:
         """Everything that differs; the comment last."""
@@ -163,12 +162,12 @@ class Migrator:
         if fresh == comment:
             return []
         kind = "record" if comment.mark else "adopt"
-        return [Change(kind, self._table.name, ddl=(self._comment(fresh),))]
+        return [Change(kind, self._table.name, ddl=(fresh.ddl(self._into),))]
 
     def _refuse(self, reasons: Sequence[str]) -> Change:
         why = "; ".join(reasons)
         if self._mode is MigrateMode.FORCED:
-            return self._create(_Comment(secrets.token_hex(8)), RECREATE, why)
+            return creation(self._columns, self._into, kind=RECREATE, detail=why)
         raise TaskError(
             f"table {self._table.name!r} cannot be made to fit without losing its rows: {why}",
             hint="`migrate_mode: forced` creates it again, empty, and reads everything again",

@@ -5,7 +5,7 @@ import re
 import threading
 import weakref
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -44,10 +44,12 @@ class DuckDBSession:
 
     dialect = Dialect()
 
-    def __init__(self, cursor: Any, schema: str) -> None:
+    def __init__(self, cursor: Any, schema: str, database: "Database") -> None:
         self.cursor = cursor
         self.schema = schema
-        self._staged: dict[int, str] = {}
+        self._database = database
+        self._spilled: dict[int, str] = {}
+        """The temporary tables of steps; a step lives as long as its session."""
         self._names = 0
 
     def run(self, statement: Statement) -> int:
@@ -59,6 +61,10 @@ class DuckDBSession:
         """Its rows."""
         rows: list[tuple[Any, ...]] = self.cursor.execute(statement.text, list(statement.values)).fetchall()
         return rows
+
+    def about(self, table: str) -> AbstractContextManager[None]:
+        """Turns DuckDB's errors into ours, which name the table."""
+        return self._database.meaning(f"write to {table}")
 
     def relation(self, table: str) -> str:
         """A stored table, qualified and quoted."""
@@ -79,11 +85,8 @@ class DuckDBSession:
         """The rows of a step: as they lie in memory, or in its temporary table."""
         if step.spilled:
             self.spill(step)
-            return self._staged[id(step)]
-        table = pa.Table.from_batches(step.batches)
-        if sequence:
-            table = table.append_column(SEQUENCE, pa.arange(0, table.num_rows))
-        return self.register(table)
+            return self._spilled[id(step)]
+        return self.register(_placed(step) if sequence else pa.Table.from_batches(step.batches))
 
     def register(self, table: "pa.Table") -> str:
         """An Arrow table as a relation of this session; it is not copied."""
@@ -95,18 +98,17 @@ class DuckDBSession:
         """Move the batches of a step into its temporary table, with their position in the stream."""
         if not step.batches:
             return
-        table = pa.Table.from_batches(step.batches)
-        table = table.append_column(SEQUENCE, pa.arange(step.spilled, step.spilled + table.num_rows))
         name = self._fresh()
-        self.cursor.register(name, table)
-        target = self._staged.get(id(step))
+        self.cursor.register(name, _placed(step))
+        target = self._spilled.get(id(step))
         if target is None:
-            self._staged[id(step)] = self.scratch(Statement(f'SELECT * FROM temp."{name}"'))
+            self._spilled[id(step)] = self.scratch(Statement(f'SELECT * FROM temp."{name}"'))
         else:
             self.run(Statement(f'INSERT INTO {target} SELECT * FROM temp."{name}"'))
         self.cursor.unregister(name)
         step.spilled = step.rows
         step.batches.clear()
+        step.starts.clear()
 
     def scratch(self, query: Statement) -> str:
         """A temporary table of a query's rows."""
@@ -117,6 +119,12 @@ class DuckDBSession:
     def _fresh(self) -> str:
         self._names += 1
         return f"_cq_stage_{self._names}"
+
+
+def _placed(step: Step) -> "pa.Table":
+    """The batches of a step with the position of each row in the stream."""
+    places = [pa.arange(start, start + batch.num_rows) for start, batch in zip(step.starts, step.batches, strict=True)]
+    return pa.Table.from_batches(step.batches).append_column(SEQUENCE, pa.chunked_array(places, pa.int64()))
 
 
 class Database:
@@ -144,7 +152,7 @@ class Database:
         try:
             with self.meaning("read it"):
                 cursor.execute("SET TimeZone = 'UTC'")
-            yield DuckDBSession(cursor, self._schema)
+            yield DuckDBSession(cursor, self._schema, self)
         finally:
             with suppress(duckdb.Error):
                 cursor.close()
@@ -178,6 +186,7 @@ class Database:
                 cursor.execute("BEGIN TRANSACTION")
                 try:
                     if not self._prepared:
+                        session.run(Statement(f"CREATE SCHEMA IF NOT EXISTS {session.dialect.quote(self._schema)}"))
                         create_own_tables(session)
                     yield
                 except BaseException:
@@ -210,9 +219,7 @@ class Database:
                 for name in ("autoinstall_known_extensions", "autoload_known_extensions"):
                     connection.execute(f"SET GLOBAL {name} = false")
                 for name, value in self._settings.items():
-                    connection.execute(f"SET GLOBAL {name} = ?", [value])
-                quoted = DuckDBSession.dialect.quote(self._schema)
-                connection.execute(f"CREATE SCHEMA IF NOT EXISTS {quoted}")
+                    _set(connection, name, value)
                 self._connection = connection
             return self._connection
 
@@ -255,6 +262,13 @@ class Database:
         if "No such file" in text or "not a valid DuckDB" in text or "Is a directory" in text:
             return UsageError(place, hint="path must be a DuckDB file, or a new name in a directory that exists")
         return UnreachableError(place)
+
+
+def _set(connection: Any, name: str, value: str) -> None:
+    try:
+        connection.execute(f"SET GLOBAL {name} = ?", [value])
+    except duckdb.Error as error:
+        raise UsageError(f"DuckDB does not take {name}: {value!r}: {_first_line(error)}") from error
 
 
 def _first_line(error: Exception) -> str:

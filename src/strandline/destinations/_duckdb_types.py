@@ -43,11 +43,12 @@ def stored_type(field: "pa.Field", *, where: str, quote: Callable[[str], str]) -
         TaskError: they cannot be.
     """
     kind = field.type
+    # CloudQuery's extension types, which pyarrow does not know
     extension = (field.metadata or {}).get(b"ARROW:extension:name", b"").decode()
     if extension == "uuid" and kind == pa.binary(16):
         return _uuid()
-    if extension == "json" and (pa.types.is_binary(kind) or pa.types.is_string(kind)):
-        return Stored("JSON", pa.string())
+    if extension in {"json", "inet"} and (pa.types.is_binary(kind) or pa.types.is_string(kind)):
+        return Stored("JSON" if extension == "json" else "VARCHAR", pa.string())  # text, in bytes
     return _stored(kind, where, quote)
 
 
@@ -131,8 +132,10 @@ def _nested(kind: "pa.DataType", where: str, quote: Callable[[str], str]) -> Sto
     if types.is_struct(kind):
         fields = [kind.field(at) for at in range(kind.num_fields)]
         names = [one.name.lower() for one in fields]
-        if not names or len(set(names)) < len(names):
-            raise TaskError(f"{where}: a struct needs fields whose names differ by more than case")
+        if not names:
+            raise TaskError(f"{where}: DuckDB has no struct without fields")
+        if len(set(names)) < len(names):
+            raise TaskError(f"{where}: DuckDB does not tell fields apart that differ by case only")
         parts = [stored_type(one, where=f"{where}.{one.name}", quote=quote) for one in fields]
         arrow = pa.struct([pa.field(one.name, part.arrow) for one, part in zip(fields, parts, strict=True)])
         quoted = [quote(one.name) for one in fields]

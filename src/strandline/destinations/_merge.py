@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
 from strandline.destination import Scope, Window, WriteMode
@@ -23,6 +24,9 @@ class Session(Protocol):
 
     def fetch(self, statement: Statement) -> Sequence[Sequence[Any]]:
         """Its rows."""
+
+    def about(self, table: str) -> AbstractContextManager[None]:
+        """Turns the database's errors into ours, which name the table."""
 
     def relation(self, table: str) -> str:
         """A stored table, qualified and quoted."""
@@ -67,19 +71,26 @@ class Merge:
             MassDeleteError: a sweep would remove too much.
             TaskError: a scope cannot be told, a hidden table is missing.
         """
+        if not self._appends:
+            for table in {step.table.name: step for step in steps}.values():
+                self._run(self._delivered.disclaim(table))
         for step in steps:
-            match step.op:
-                case Op.INSERT:
-                    self.rows[step.name] += step.rows
-                    self._insert(step)
-                case Op.DELETE:
-                    self._run(self._sql.delete_matching(self._into(step), step.columns, self._session.stage(step)))
-                case Op.TRUNCATE:
-                    self._run(self._delete_scope(step))
-                case Op.COMPLETE:
-                    self._complete(step)
-                case Op.SWAP:
-                    self._swap(step)
+            with self._session.about(step.table.name):
+                self._apply(step)
+
+    def _apply(self, step: Step) -> None:
+        match step.op:
+            case Op.INSERT:
+                self.rows[step.name] += step.rows
+                self._insert(step)
+            case Op.DELETE:
+                self._run(self._sql.delete_matching(self._into(step), step.columns, self._session.stage(step)))
+            case Op.TRUNCATE:
+                self._run(self._delete_scope(step))
+            case Op.COMPLETE:
+                self._complete(step)
+            case Op.SWAP:
+                self._swap(step)
 
     def _run(self, statement: Statement) -> int:
         return self._session.run(statement)
@@ -87,8 +98,12 @@ class Merge:
     def _into(self, step: Step) -> str:
         return self._session.relation(step.table.name)
 
+    def _scope(self, step: Step) -> Statement:
+        name = step.table.name
+        return self._sql.in_scope(name, self._session.columns(name), self._window.scope)
+
     def _delete_scope(self, step: Step) -> Statement:
-        scope = self._sql.in_scope(step.table, self._window.scope)
+        scope = self._scope(step)
         return Statement(f"DELETE FROM {self._into(step)} AS t WHERE {scope.text}", scope.values)
 
     # inserts ---------------------------------------------------------------------------------------------------------
@@ -125,12 +140,25 @@ class Merge:
         self._count(step, stage)
 
     def _overwrite(self, step: Step) -> None:
-        stage, keys = self._session.stage(step), step.table.primary_key
+        keys, columns = step.table.primary_key, step.columns
+        if step.keys is not None:
+            self._overwrite_and_delete(step, step.keys)
+            return
+        stage = self._session.stage(step)
         ((different,),) = self._session.fetch(self._sql.count_keys(keys, stage))
         if different < step.rows:
             ordered = self._session.stage(step, sequence=True)
-            stage = self._session.scratch(Statement(f"SELECT * FROM {self._sql.latest(step.columns, keys, ordered)}"))
-        self._store(self._into(step), step, step.columns, stage)
+            stage = self._session.scratch(self._sql.latest(columns, keys, ordered))
+        self._store(self._into(step), step, columns, stage)
+
+    def _overwrite_and_delete(self, step: Step, deleted: Step) -> None:
+        """Whole rows with deletes among them: the last one about a key wins."""
+        keys, into = step.table.primary_key, self._into(step)
+        rows, gone = self._session.stage(step, sequence=True), self._session.stage(deleted, sequence=True)
+        latest = self._session.scratch(self._sql.latest(step.columns, keys, rows))
+        self._run(self._sql.delete_matching(into, keys, gone))
+        self._run(self._sql.delete_matching(into, keys, latest))
+        self._run(self._sql.insert_not_deleted(into, step.columns, keys, latest, gone))
 
     def _store(self, into: str, step: Step, columns: Sequence[str], stage: str) -> None:
         """Rows of different keys over those that are stored."""
@@ -146,13 +174,13 @@ class Merge:
     # the ends of passes ----------------------------------------------------------------------------------------------
 
     def _complete(self, step: Step) -> None:
-        if step.present is not None:
-            self._sweep(step, step.present)
+        if step.keys is not None:
+            self._sweep(step, step.keys)
         for statement in self._delivered.trim(step, forget=not self._appends):
             self._run(statement)
 
     def _sweep(self, step: Step, present: Step) -> None:
-        scope, into = self._sql.in_scope(step.table, self._window.scope), self._into(step)
+        scope, into = self._scope(step), self._into(step)
         missing = "TRUE"
         if present.rows:
             same = self._sql.same(present.columns, "s", "t")
@@ -164,7 +192,8 @@ class Merge:
 
     def _swap(self, step: Step) -> None:
         into, hidden = self._into(step), self._session.relation(step.hidden)
-        columns = list(self._session.columns(step.hidden))
+        stored = self._session.columns(step.table.name)
+        columns = [name for name in self._session.columns(step.hidden) if name in stored]
         if not columns:
             raise TaskError(f"{step.table.name}: the hidden table {step.hidden!r} of its full refresh is not there")
         self._run(self._delete_scope(step))

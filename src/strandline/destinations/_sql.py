@@ -4,12 +4,12 @@ The statements are those that DuckDB, SQLite (3.35) and PostgreSQL (15) have in 
 is asked. Names are quoted by ``Dialect.quote`` and nowhere else; values are always bound.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, NamedTuple
 
 from strandline.destination import KeyRange, Scope
 from strandline.errors import TaskError
-from strandline.table import CLIENT_ID, SOURCE_NAME, SYNC_TIME, Table
+from strandline.table import CLIENT_ID, SOURCE_NAME, SYNC_TIME
 
 __all__ = ["SEQUENCE", "VERSION", "Dialect", "Statement"]
 
@@ -27,7 +27,7 @@ class Statement(NamedTuple):
 
 
 class Dialect:
-    """How one database spells what all of them can do."""
+    """How one database spells what all of them can do. Stages have the aliases ``s`` and ``d``, stored rows ``t``."""
 
     name = "standard SQL"
     parameter = "?"
@@ -89,12 +89,23 @@ class Dialect:
         """Whether two rows have the same key; keys are never null."""
         return " AND ".join(f"{one}.{self.quote(key)} = {other}.{self.quote(key)}" for key in keys)
 
-    def latest(self, columns: Sequence[str], keys: Sequence[str], stage: str) -> str:
-        """A subquery: of a stage with ``SEQUENCE``, the last row of each key."""
-        names, last = self.quoted(columns), self.quote("_cq_stage_last")
-        return (
-            f"(SELECT {names} FROM (SELECT {names}, row_number() OVER (PARTITION BY {self.quoted(keys)} "
-            f"ORDER BY {self.quote(SEQUENCE)} DESC) AS {last} FROM {stage}) AS r WHERE {last} = 1)"
+    def latest(self, columns: Sequence[str], keys: Sequence[str], stage: str) -> Statement:
+        """A query: of a stage with ``SEQUENCE``, the last row of each key."""
+        names, last = self.quoted((*columns, SEQUENCE)), self.quote("_cq_stage_last")
+        return Statement(
+            f"SELECT {names} FROM (SELECT {names}, row_number() OVER (PARTITION BY {self.quoted(keys)} "
+            f"ORDER BY {self.quote(SEQUENCE)} DESC) AS {last} FROM {stage}) AS r WHERE {last} = 1"
+        )
+
+    def insert_not_deleted(
+        self, into: str, columns: Sequence[str], keys: Sequence[str], stage: str, deleted: str
+    ) -> Statement:
+        """The rows of a stage whose key was not deleted after them."""
+        sequence = self.quote(SEQUENCE)
+        return Statement(
+            f"INSERT INTO {into} ({self.quoted(columns)}) SELECT {self.quoted(columns, 's.')} FROM {stage} AS s "
+            f"WHERE NOT EXISTS (SELECT 1 FROM {deleted} AS d "
+            f"WHERE {self.same(keys, 'd', 's')} AND d.{sequence} > s.{sequence})"
         )
 
     def count_keys(self, keys: Sequence[str], stage: str) -> Statement:
@@ -103,8 +114,8 @@ class Dialect:
 
     # scopes ----------------------------------------------------------------------------------------------------------
 
-    def in_scope(self, table: Table, scope: Scope, alias: str = "t") -> Statement:
-        """The condition that a row belongs to ``scope``.
+    def in_scope(self, table: str, columns: Collection[str], scope: Scope, alias: str = "t") -> Statement:
+        """The condition that a row belongs to ``scope``, in a table with these columns.
 
         Raises:
             TaskError: the table does not say which rows are whose.
@@ -113,9 +124,11 @@ class Dialect:
         if scope.partition is not None:
             wanted[CLIENT_ID] = scope.partition
         for column in wanted:
-            if column not in table.schema.names:
-                raise TaskError(f"{table.name}: without a column {column} nothing can be deleted from it safely")
+            if column not in columns:
+                raise TaskError(f"{table}: without a column {column} it is not known which rows may be deleted")
         text = " AND ".join(f"{alias}.{self.quote(column)} = {self.parameter}" for column in wanted)
+        if scope.partition is None and CLIENT_ID in columns:
+            text += f" AND {alias}.{self.quote(CLIENT_ID)} IS NULL"
         return Statement(text, tuple(wanted.values()))
 
     def is_stale(self, scope: Scope, alias: str = "t") -> Statement:

@@ -11,7 +11,7 @@ from enum import StrEnum
 from strandline.destination import Window, WriteMode
 from strandline.errors import TaskError, UsageError
 from strandline.lazy import pa
-from strandline.message import Complete, Delete, Insert, Message, Present, Swap, Truncate
+from strandline.message import Checkpoint, Complete, Delete, Insert, Message, Present, Swap, Truncate
 from strandline.table import CQ_ID, Table
 
 __all__ = ["STAGED_BYTES_MAX", "Op", "Staging", "Step"]
@@ -48,13 +48,21 @@ class Step:
     """The rows come without their ``_cq_id``."""
     batches: "list[pa.RecordBatch]" = field(default_factory=list)
     """Of ``columns``, in types that the database takes; with the version as last column where it is needed."""
+    starts: list[int] = field(default_factory=list)
+    """For each batch, the position of its first row in the step."""
     rows: int = 0
     spilled: int = 0
     """How many of the rows, the first ones, are in the temporary table of this step."""
-    present: "Step | None" = None
-    """For ``COMPLETE``: the keys that exist at the source."""
+    keys: "Step | None" = None
+    """For ``COMPLETE``: the keys that exist at the source, if it sent them. For ``INSERT``: keys that are deleted among
+    the rows, by position, so that a stream of changes does not fall into a step for each of them."""
     hidden: str = ""
     """For ``SWAP``: the stored name of the hidden table."""
+
+    @property
+    def size(self) -> int:
+        """How many positions are taken."""
+        return self.rows + (self.keys.rows if self.keys else 0)
 
     @property
     def versioned(self) -> bool:
@@ -65,7 +73,7 @@ class Step:
 Prepare = Callable[[Table, "pa.RecordBatch", "pa.Array | None"], "pa.RecordBatch"]
 """A batch, with its versions as last column where they are given, in the types that the database takes."""
 Spill = Callable[[Step], None]
-"""Moves the batches of a step into its temporary table."""
+"""Moves the batches of a step into its temporary table, and counts them as spilled."""
 
 
 class Staging:
@@ -102,12 +110,13 @@ class Staging:
             case Complete():
                 table = self._table(message.table, window)
                 step = self._begin(Step(Op.COMPLETE, message.table, table))
-                step.present = self._present.pop(message.table, None)
+                step.keys = self._present.pop(message.table, None)
+            case Checkpoint():
+                pass
             case Delete() | Present() | Truncate() if appends:
                 pass
             case Delete():
-                table = self._table(message.table, window)
-                self._keys(self._growing(Step(Op.DELETE, message.table, table, table.primary_key)), message.keys)
+                self._delete(message, self._table(message.table, window))
             case Present():
                 table = self._table(message.table, window)
                 fresh = Step(Op.PRESENT, message.table, table, table.primary_key)
@@ -152,9 +161,19 @@ class Staging:
         prepared = self._prepare(table, batch, message.version if step.versioned else None)
         if not numbered:
             _check_keys(table, prepared)
-        self._grow(self._growing(step), prepared)
+        step = self._growing(step)
+        self._grow(step, prepared, step.size)
 
-    def _keys(self, step: Step, keys: "pa.RecordBatch") -> None:
+    def _delete(self, message: Delete, table: Table) -> None:
+        fresh = Step(Op.DELETE, message.table, table, table.primary_key)
+        rows = self._open.get(message.table)
+        if rows is None or not _takes_deletes(rows) or rows.table is not table:
+            self._keys(self._growing(fresh), message.keys)
+            return
+        rows.keys = rows.keys or fresh
+        self._keys(rows.keys, message.keys, start=rows.size)
+
+    def _keys(self, step: Step, keys: "pa.RecordBatch", *, start: int = 0) -> None:
         table = step.table
         if not table.primary_key or set(keys.schema.names) != set(table.primary_key):
             raise TaskError(
@@ -164,19 +183,24 @@ class Staging:
         if keys.num_rows:
             prepared = self._prepare(table, keys.select(list(table.primary_key)), None)
             _check_keys(table, prepared)
-            self._grow(step, prepared)
+            self._grow(step, prepared, start)
 
-    def _grow(self, step: Step, batch: "pa.RecordBatch") -> None:
+    def _grow(self, step: Step, batch: "pa.RecordBatch", start: int) -> None:
         step.batches.append(batch)
+        step.starts.append(start)
         step.rows += batch.num_rows
         self._bytes += batch.nbytes
         if self._bytes > self._bytes_max:
-            for one in [*self.steps, *self._present.values()]:
+            for one in [*self.steps, *(step.keys for step in self.steps if step.keys), *self._present.values()]:
                 if one.batches:
                     self._spill(one)
-                    one.spilled = one.rows
-                    one.batches.clear()
             self._bytes = 0
+
+
+def _takes_deletes(step: Step) -> bool:
+    """Whether deletes can be merged with the rows of a step: they are whole rows, so what was stored does not matter."""
+    whole = set(step.columns) >= set(step.table.schema.names)
+    return step.op is Op.INSERT and whole and not step.versioned
 
 
 def _alike(one: Step, other: Step) -> bool:

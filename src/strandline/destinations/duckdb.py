@@ -23,7 +23,7 @@ from strandline.destination import (
 )
 from strandline.destinations._arrow_casts import cast_back
 from strandline.destinations._duckdb_columns import Columns
-from strandline.destinations._duckdb_migration import Migrator
+from strandline.destinations._duckdb_migration import Migrator, creation
 from strandline.destinations._duckdb_session import Database, DuckDBSession
 from strandline.destinations._duckdb_types import TYPES_REFUSED
 from strandline.destinations._merge import Merge, guard
@@ -53,9 +53,6 @@ class DuckDBDestination:
         memory_limit: str | None = Field(
             None, description="How much memory DuckDB may use, as `4GB`; its own default is 80 % of the machine's."
         )
-        batch_size: int | None = Field(None, gt=0, description="Rows after which a window closes.")
-        batch_size_bytes: int | None = Field(None, gt=0, description="Bytes after which a window closes.")
-        batch_timeout: float | None = Field(None, gt=0, description="Seconds after which a window closes.")
 
     def __init__(self, spec: Spec) -> None:
         self.spec = spec
@@ -80,7 +77,8 @@ class DuckDBDestination:
         columns = Columns(table)
         if not apply:
             if not self._database.exists:
-                return Migrator.of_nothing(columns)
+                into = DuckDBSession.dialect.relation(self.spec.schema_name, table.name)
+                return Migration((creation(columns, into),), None, empty=True)
             with self._database.session() as session, self._database.meaning(f"look at {table.name}"):
                 return Migrator(session, columns, mode).plan()
         with self._database.writing() as session:
@@ -118,7 +116,8 @@ class DuckDBDestination:
         with self._database.writing() as session:
             check_fence(session, fence)
             sql = session.dialect
-            mine, stale = sql.in_scope(table, scope), sql.is_stale(scope)
+            mine = sql.in_scope(table.name, session.columns(table.name), scope)
+            stale = sql.is_stale(scope)
             rows = f"FROM {session.relation(table.name)} AS t WHERE {mine.text}"
             ((total,),) = session.fetch(Statement(f"SELECT count(*) {rows}", mine.values))
             removed = session.run(Statement(f"DELETE {rows} AND {stale.text}", mine.values + stale.values))
