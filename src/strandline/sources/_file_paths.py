@@ -1,0 +1,194 @@
+"""Which files there are: a directory, a pattern or one file, as a sorted list of regular files.
+
+Hidden names and names of unfinished files (they begin with ``.`` or ``_``) are passed over, directories and files
+alike, unless ``path`` itself names them. So is whatever is neither a file nor a directory. Links are followed, but
+never to what was found already, so neither a loop nor a link ``latest`` yields a row twice.
+"""
+
+import errno
+import os
+import re
+import stat
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+from strandline.errors import UsageError
+
+__all__ = ["FORMATS", "File", "Place", "find_files", "shown"]
+
+FORMATS = {".csv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "jsonl", ".parquet": "parquet"}
+_COMPRESSIONS = {".gz": "gzip", ".zst": "zstd"}
+_GONE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP})
+"""Removed meanwhile, or a link to nowhere."""
+_WILD = re.compile(r"[*?\[]")
+_Parts = tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class File:
+    """A file that was found, as it was then."""
+
+    key: str
+    """Its path below the place, with ``/``; reversible text, see ``_key``."""
+    path: str
+    """What opens it."""
+    table: str
+    """By default: the first directory below the place, or the file's name without its endings."""
+    format: str | None
+    """By its name: ``csv``, ``jsonl``, ``parquet``; ``None`` where the name does not say."""
+    compression: str | None
+    """``gzip``, ``zstd`` or none, by its name."""
+    size: int
+    mtime_ns: int
+    ctime_ns: int
+    inode: int
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where files are looked for: a directory, and one name in it or what a path below it has to match."""
+
+    base: str
+    pattern: _Parts
+    name: str | None = None
+
+    @classmethod
+    def of(cls, path: str) -> "Place":
+        """The place that ``path`` names. What exists is taken as it is, even with wildcards in its name.
+
+        Raises:
+            UsageError: there is no such directory or file.
+        """
+        path = str(Path(path).expanduser())
+        if Path(path).is_dir():
+            return cls(path, ("**", "*"))
+        if Path(path).exists():
+            if not Path(path).is_file():
+                raise UsageError(f"{path!r} is neither a file nor a directory", hint="files reads regular files only")
+            parent, name = os.path.split(path)
+            return cls(parent or ".", (), name)
+        parts = Path(path).parts
+        wild = next((at for at, part in enumerate(parts) if _WILD.search(part)), None)
+        if wild is None:
+            raise UsageError(f"there is no file or directory {path!r}", hint="mend `path`; it may hold * ? [] and **")
+        base = str(Path(*parts[:wild]))
+        if not Path(base).is_dir():
+            raise UsageError(f"there is no directory {base!r}, where {path!r} begins", hint="mend `path`")
+        pattern = parts[wild:]
+        return cls(base, (*pattern, "*") if pattern[-1] == "**" else pattern)
+
+
+def find_files(place: Place, wanted: Callable[[str], bool] = lambda _table: True) -> list[File]:
+    """The files at ``place`` that belong to a wanted table, sorted by key.
+
+    Raises:
+        UsageError: a directory cannot be listed. What cannot be seen is never taken for gone.
+    """
+    return sorted(_find(place, wanted), key=lambda file: file.key)
+
+
+def _find(place: Place, wanted: Callable[[str], bool]) -> Iterator[File]:
+    seen: set[tuple[int, int]] = set()
+    real: list[_Parts] = [(place.name,) if place.name is not None else ()]
+    links: list[_Parts] = []
+    while real or links:
+        # What is really there comes first, so that a link to it adds nothing.
+        parts, linked = (real.pop(), False) if real else (links.pop(0), True)
+        path = os.path.join(place.base, *parts)  # noqa: PTH118 a Path would be slow for 100 k files
+        try:
+            found = os.stat(path)  # noqa: PTH116 as above
+        except OSError as error:
+            if error.errno in _GONE:
+                continue
+            raise UsageError(f"cannot look at {path!r}: {error.strerror}", hint="mend its permissions") from error
+        identity = (found.st_dev, found.st_ino)
+        if linked and identity in seen:
+            continue
+        if stat.S_ISREG(found.st_mode):
+            seen.add(identity)
+            yield _file(place, parts, found)
+        elif stat.S_ISDIR(found.st_mode) and identity not in seen:
+            seen.add(identity)
+            new, new_links = _listed(place, parts, path, wanted)
+            real += new
+            links = sorted([*links, *new_links])
+
+
+def _listed(place: Place, parts: _Parts, path: str, wanted: Callable[[str], bool]) -> tuple[list[_Parts], list[_Parts]]:
+    """What is in a directory and may matter: what is really there, and the links."""
+    real: list[_Parts] = []
+    links: list[_Parts] = []
+    try:
+        entries = os.scandir(path)
+    except OSError as error:
+        if error.errno in _GONE:
+            return [], []
+        raise UsageError(f"cannot list {path!r}: {error.strerror}", hint="mend its permissions") from error
+    with entries:
+        for entry in entries:
+            if entry.name.startswith((".", "_")):
+                continue
+            below = (*parts, entry.name)
+            folder = Path(entry.path).is_dir() if entry.is_symlink() else entry.is_dir()
+            matched = _begins(below, place.pattern) if folder else _matches(below, place.pattern)
+            if matched and (parts or wanted(_table(entry.name, folder=folder))):
+                (links if entry.is_symlink() else real).append(below)
+    return real, links
+
+
+def _matches(parts: _Parts, pattern: _Parts) -> bool:
+    if not pattern:
+        return not parts
+    if pattern[0] == "**":
+        return any(_matches(parts[at:], pattern[1:]) for at in range(len(parts) + 1))
+    return bool(parts) and fnmatchcase(parts[0], pattern[0]) and _matches(parts[1:], pattern[1:])
+
+
+def _begins(parts: _Parts, pattern: _Parts) -> bool:
+    """Whether something below the directory ``parts`` may match."""
+    if not parts or not pattern:
+        return bool(pattern)
+    return pattern[0] == "**" or (fnmatchcase(parts[0], pattern[0]) and _begins(parts[1:], pattern[1:]))
+
+
+def _file(place: Place, parts: _Parts, found: os.stat_result) -> File:
+    name = parts[-1]
+    ending = Path(name).suffix.lower()
+    compression = _COMPRESSIONS.get(ending)
+    stem = name[: -len(ending)] if compression else name
+    return File(
+        key=_key("/".join(parts)),
+        path=os.path.join(place.base, *parts),  # noqa: PTH118 a Path would be slow for 100 k files
+        table=_table(parts[0], folder=len(parts) > 1),
+        format=FORMATS.get(Path(stem).suffix.lower()),
+        compression=compression,
+        size=found.st_size,
+        mtime_ns=found.st_mtime_ns,
+        ctime_ns=found.st_ctime_ns,
+        inode=found.st_ino,
+    )
+
+
+def _table(name: str, *, folder: bool) -> str:
+    path = Path(name)
+    if not folder and path.suffix.lower() in _COMPRESSIONS:
+        path = path.with_suffix("")
+    return _key(name if folder else path.stem)
+
+
+def _key(relative: str) -> str:
+    """The name as text that every store can hold, and that belongs to this name only.
+
+    A byte that is not UTF-8 becomes ``%XX``; a ``%`` that could be mistaken for the beginning of one becomes ``%25``.
+    """
+    if relative.isascii() and "%" not in relative:
+        return relative
+    text = re.sub(r"%(?=[0-9A-Fa-f]{2})", "%25", relative)
+    return re.sub("[\udc80-\udcff]", lambda byte: f"%{ord(byte[0]) - 0xDC00:02X}", text)
+
+
+def shown(key: str) -> str:
+    """A key for a message: as it is, or escaped where it would break the line."""
+    return key if key.isprintable() else repr(key)

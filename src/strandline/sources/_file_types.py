@@ -1,0 +1,176 @@
+"""The types of columns: by name, of several files together, and of values that stand in files as text."""
+
+import re
+from collections.abc import Mapping
+
+from strandline.errors import UsageError
+from strandline.lazy import pa, pc
+
+__all__ = ["EXACT_MAX", "declared_types", "extended", "finished", "numbers", "plain", "widened"]
+
+_ZONED = re.compile(r"timestamp\[(s|ms|us|ns), *(?:tz=)?([\w+:/-]+)\]")
+_DECIMAL = re.compile(r"decimal(128|256)?\((\d+), *(\d+)\)")
+_EXACT_BITS = {"halffloat": 11, "float": 24, "double": 53}
+"""Up to how many bits an integer is exact in a floating-point type, by the name of the type."""
+_DIGITS_128_MAX, _DIGITS_MAX = 38, 76
+"""Of decimal128 and decimal256."""
+EXACT_MAX = float(2**53)
+
+
+def declared_types(names: Mapping[str, str]) -> "dict[str, pa.DataType]":
+    """The Arrow types that a spec names for its columns.
+
+    Raises:
+        UsageError: one of them is no type.
+    """
+    return {column: _type(column, name.strip()) for column, name in names.items()}
+
+
+def _type(column: str, name: str) -> "pa.DataType":
+    try:
+        if zoned := _ZONED.fullmatch(name):
+            return pa.timestamp(zoned[1], tz=zoned[2])
+        if decimal := _DECIMAL.fullmatch(name):
+            of = pa.decimal256 if decimal[1] == "256" else pa.decimal128
+            return of(int(decimal[2]), int(decimal[3]))
+        return pa.type_for_alias(name)
+    except ValueError as error:
+        raise UsageError(
+            f"`types`: {name!r}, for column {column!r}, is not a type that can be read from text",
+            hint="such are string, int64, double, bool, date32, timestamp[us], timestamp[us, UTC], decimal128(18, 4)",
+        ) from error
+
+
+def plain(type_: "pa.DataType") -> "pa.DataType":
+    """The type without a dictionary at its top: files of one table need not agree on encodings."""
+    return plain(type_.value_type) if pa.types.is_dictionary(type_) else type_
+
+
+def finished(type_: "pa.DataType") -> "pa.DataType":
+    """The type with text wherever only nulls were seen, and without empty structs, which few stores know."""
+    if pa.types.is_null(type_):
+        return pa.string()
+    if pa.types.is_list(type_):
+        return pa.list_(finished(type_.value_type))
+    if pa.types.is_struct(type_):
+        return pa.struct([field.with_type(finished(field.type)) for field in type_])
+    return type_
+
+
+def widened(one: "pa.DataType", other: "pa.DataType", *, text: bool) -> "pa.DataType | None":
+    """The smallest type that holds every value of both, or ``None``.
+
+    Args:
+        one: of a column in some files.
+        other: of the same column in others.
+        text: the values stand as text, and each is checked as it is read, so that a whole number may meet a fraction,
+            and a day a moment.
+    """
+    if one.equals(other) or pa.types.is_null(other):
+        return one
+    if pa.types.is_null(one):
+        return other
+    if pa.types.is_struct(one) and pa.types.is_struct(other):
+        return _struct(one, other, text=text)
+    if pa.types.is_list(one) and pa.types.is_list(other):
+        inner = widened(one.value_type, other.value_type, text=text)
+        return inner and pa.list_(inner)
+    return _wider(one, other, text=text) or _wider(other, one, text=text)
+
+
+def _struct(one: "pa.StructType", other: "pa.StructType", *, text: bool) -> "pa.DataType | None":
+    fields = {field.name: field.type for field in one}
+    for field in other:
+        type_ = widened(fields.get(field.name, pa.null()), field.type, text=text)
+        if type_ is None:
+            return None
+        fields[field.name] = type_
+    return pa.struct(list(fields.items()))
+
+
+def _wider(low: "pa.DataType", high: "pa.DataType", *, text: bool) -> "pa.DataType | None":
+    """``high``, or a type like it, if that holds every value of ``low``."""
+    is_ = pa.types
+    if is_.is_integer(low) and is_.is_integer(high):
+        if is_.is_signed_integer(low) == is_.is_signed_integer(high):
+            return high if low.bit_width <= high.bit_width else None
+        bits = max(2 * low.bit_width, high.bit_width)
+        return None if is_.is_signed_integer(low) else {16: pa.int16(), 32: pa.int32(), 64: pa.int64()}.get(bits)
+    if is_.is_integer(low) and is_.is_floating(high):
+        return high if text or low.bit_width <= _EXACT_BITS[str(high)] else None
+    if is_.is_floating(low) and is_.is_floating(high):
+        return high if low.bit_width <= high.bit_width else None
+    if is_.is_timestamp(low) and is_.is_timestamp(high) and low.tz == high.tz:
+        units = ("s", "ms", "us", "ns")
+        return high if units.index(low.unit) <= units.index(high.unit) else None
+    if text and is_.is_date32(low) and is_.is_timestamp(high) and high.tz is None:
+        return high
+    if is_.is_decimal(low) and is_.is_decimal(high):
+        scale = max(low.scale, high.scale)
+        digits = max(low.precision - low.scale, high.precision - high.scale) + scale
+        if digits > _DIGITS_MAX:
+            return None
+        return (pa.decimal128 if digits <= _DIGITS_128_MAX else pa.decimal256)(digits, scale)
+    large = (is_.is_string(low) and is_.is_large_string(high)) or (is_.is_binary(low) and is_.is_large_binary(high))
+    return high if large else None
+
+
+def extended(schema: "pa.Schema", found: "pa.Schema") -> "pa.Schema":
+    """``schema`` with the columns, and the fields of structs, that only ``found`` has. Types stay as they are."""
+    fields = {field.name: field.type for field in schema}
+    for field in found:
+        fields[field.name] = _with_fields(fields[field.name], field.type) if field.name in fields else field.type
+    return pa.schema(list(fields.items()))
+
+
+def _with_fields(type_: "pa.DataType", found: "pa.DataType") -> "pa.DataType":
+    if pa.types.is_struct(type_) and pa.types.is_struct(found):
+        fields = {field.name: field.type for field in type_}
+        for field in found:
+            fields[field.name] = _with_fields(fields[field.name], field.type) if field.name in fields else field.type
+        return pa.struct(list(fields.items()))
+    if pa.types.is_list(type_) and pa.types.is_list(found):
+        return pa.list_(_with_fields(type_.value_type, found.value_type))
+    return type_
+
+
+def numbers(text: "pa.Array", type_: "pa.DataType") -> "pa.Array":
+    """The text of a CSV column as int64 or double, if that is all there is to it.
+
+    Raises:
+        ValueError: a value is no number, or would not be the same as a number: 007, +49, 0x1F, 1e999, or one in a
+            column of fractions that has more digits than a double.
+    """
+    try:
+        values = pc.cast(text, type_)
+    except pa.ArrowInvalid:
+        text = pc.utf8_trim_whitespace(text)
+        values = pc.cast(text, type_)
+    odd = [_padded(text, sign) for sign in ("", "-")]
+    if pa.types.is_floating(type_):
+        odd.append(pc.starts_with(text, "+"))
+    for found in odd:
+        if pc.any(found).as_py():
+            value = pc.filter(text, found)[0].as_py()
+            raise ValueError(f"{value!r} would not stay the same as {type_}")
+    if pa.types.is_floating(type_) and (pc.max(pc.abs(values)).as_py() or 0) >= EXACT_MAX:
+        _check_large(text, values)
+    return values
+
+
+def _padded(text: "pa.Array", sign: str) -> "pa.Array":
+    """Which values begin with a zero that is not all that stands before the point."""
+    zero = pc.starts_with(text, f"{sign}0")
+    return pc.and_not(zero, pc.or_(pc.equal(text, f"{sign}0"), pc.starts_with(text, f"{sign}0.")))
+
+
+def _check_large(text: "pa.Array", values: "pa.Array") -> None:
+    """That no double of 2^53 or more is another number than its text says."""
+    large = pc.greater_equal(pc.abs(values), EXACT_MAX)
+    for value in pc.filter(text, large).to_pylist():
+        digits = value.removeprefix("-")
+        exact = (
+            int(float(value)) == int(value) if digits.isdecimal() else "inf" in digits or float(value) != float("inf")
+        )
+        if not exact:
+            raise ValueError(f"{value!r} would not stay the same as double")
