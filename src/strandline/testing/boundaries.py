@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 from strandline.lazy import pa
 from strandline.testing.data import made
 
-__all__ = ["BOUNDARIES", "EXTREMES", "ODD_NAMES", "array_of"]
+__all__ = ["BOUNDARIES", "EXTREMES", "LOOKALIKES", "ODD_NAMES", "RESERVED_NAMES", "array_of"]
 
 Values: TypeAlias = "tuple[Callable[[], pa.DataType], Sequence[Any]]"
 
@@ -147,24 +147,26 @@ EXTREMES: Mapping[str, Values] = {
 
 ODD_NAMES = (
     *("two words", "it's", 'say "hi"', "semi;colon", 'x"; drop table y; --', "back\\slash", "back`tick", "new\nline"),
-    *("select", "table", "order", "group", "user", "null", "1st", "123", "-", "--", "/*", "%s", "$1", "?", ":a", "@x"),
-    *(
-        "a.b",
-        "a,b",
-        "(a)",
-        "[a]",
-        "{a}",
-        "caf\u00e9",
-        "cafe\u0301",
-        "\u4e2d\u6587",
-        "\U0001faa3",
-        "\u202ertl",
-        " x",
-        "x ",
-    ),
-    *("rowid", "ctid", "oid", "main", "id ", "information_schema", "sqlite_master", "_cq_", "__"),
+    *("select", "table", "order", "group", "user", "null", "1st", "123", "-", "--", "/*", "%s", "%(a)s", "$1", "?"),
+    *(":a", "@x", "a.b", "a,b", "(a)", "[a]", "{a}", "caf\u00e9", "\u4e2d\u6587", "\U0001faa3", "\u202ertl", "_cq_"),
 )
 """Names of tables and columns that are easily taken for something else."""
+
+RESERVED_NAMES = (
+    *("rowid", "oid", "ctid", "xmin", "main", "information_schema", "sqlite_master", "pg_catalog", "_cq_stage"),
+    *(" x", "x ", "a\0b", "\U0001faa3" * 50, "x" * 200),
+)
+"""Names that a database may keep for itself, or that are too long for it."""
+
+LOOKALIKES = (
+    ("orders", "Orders", "ORDERS"),
+    ("caf\u00e9", "cafe\u0301", "cafe"),
+    ("stra\u00dfe", "strasse"),
+    ("i", "I", "\u0131"),
+    ("x" * 199 + "y", "x" * 199 + "z"),
+    ("a", "a ", " a"),
+)
+"""Names that a database may take for one."""
 
 
 def array_of(values: Values) -> "pa.Array":

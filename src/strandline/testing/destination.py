@@ -18,14 +18,32 @@ The suite follows ``Destination.capabilities``: what a destination declares that
 """
 
 from strandline.testing.destination_append import DeliveredCases, NumberCases
+from strandline.testing.destination_deletes import DeleteCases, PresentCases, StaleCases
+from strandline.testing.destination_migrate import ChangeCases, CreateCases
 from strandline.testing.destination_overwrite import OverwriteCases
 from strandline.testing.destination_states import FenceCases, StateCases
+from strandline.testing.destination_swap import SwapCases
+from strandline.testing.destination_types import NameCases, TypeCases
 from strandline.testing.destination_writes import InsertCases, ReadCases
 
 __all__ = ["DestinationConformance"]
 
 
 class DestinationConformance(
-    InsertCases, OverwriteCases, ReadCases, StateCases, FenceCases, DeliveredCases, NumberCases
+    InsertCases,
+    OverwriteCases,
+    ReadCases,
+    DeleteCases,
+    PresentCases,
+    StaleCases,
+    SwapCases,
+    CreateCases,
+    ChangeCases,
+    TypeCases,
+    NameCases,
+    StateCases,
+    FenceCases,
+    DeliveredCases,
+    NumberCases,
 ):
     """Subclass it, and provide the fixtures ``destination`` and ``reopen``: see ``DestinationFixtures``."""

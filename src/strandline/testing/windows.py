@@ -169,9 +169,10 @@ class Lineage:
         """Delete what is older than the pass."""
         return self.destination.delete_stale(table, scope=self.scope, fence=self.fence)
 
-    def batch(self, table: Table, **columns: Any) -> "pa.RecordBatch":
-        """Rows of this lineage's pass: the columns that are named, and the lineage columns that the table has."""
-        return batch_of(table, self.lineage_columns(table, len(next(iter(columns.values())))) | columns)
+    def batch(self, table: Table, given: Mapping[str, Any] | None = None, /, **columns: Any) -> "pa.RecordBatch":
+        """Rows of this lineage's pass: the columns that are given, and the lineage columns that the table has."""
+        values = dict(given or {}) | columns
+        return batch_of(table, self.lineage_columns(table, len(next(iter(values.values())))) | values)
 
     def lineage_columns(self, table: Table, count: int) -> dict[str, Any]:
         """What the engine would add to ``count`` rows."""
@@ -182,10 +183,13 @@ class Lineage:
         }
         return {name: pa.repeat(value, count) for name, value in values.items() if name in table.schema.names}
 
-    def insert(self, table: Table, *, reread: bool = False, **columns: Any) -> Insert:
+    def insert(
+        self, table: Table, given: Mapping[str, Any] | None = None, /, *, reread: bool = False, **columns: Any
+    ) -> Insert:
         """An ``Insert`` of such rows, with their versions."""
-        batch = self.batch(table, **columns)
-        return Insert(table.name, batch, reread, versions_of(batch, *columns))
+        values = dict(given or {}) | columns
+        batch = self.batch(table, values)
+        return Insert(table.name, batch, reread, versions_of(batch, *values))
 
     def read(self, table: Table, **options: KeyRange | list[str] | None) -> "list[pa.RecordBatch]":
         """What is stored."""
