@@ -36,6 +36,15 @@ test: $(READY) ## the whole test suite
 crash: $(READY) ## only the tests that kill the engine
 	$(PYTEST) -m crash
 
+demo: $(READY) ## two syncs of real data into a DuckDB file, explained
+	$(RUN)/python examples/demo/demo.py .demo
+
+docs: $(READY) ## only the tests of examples and documentation
+	$(PYTEST) tests/docs
+
+bench: $(READY) ## the benchmarks, one after the other
+	set -e; for script in bench/*.py; do echo "$$script"; $(RUN)/python "$$script"; done
+
 clean: ## remove what the other verbs made
 	rm -rf .venv .cache .demo dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage*
 	find src tests examples bench -name __pycache__ -type d -prune -exec rm -rf {} +
