@@ -33,12 +33,12 @@ def reader(rows):
 def bare(rows, directory):
     import duckdb
 
-    reader(rows)
     connection = duckdb.connect(str(directory / "bare.duckdb"))
+    connection.register("empty", reader(1))
     began = time.perf_counter()
-    connection.execute("CREATE TABLE t AS SELECT * FROM source LIMIT 0")
-    reader(rows)
-    connection.execute("INSERT INTO t SELECT * FROM source")
+    connection.execute("CREATE TABLE t AS SELECT * FROM empty LIMIT 0")
+    connection.register("batches", reader(rows))
+    connection.execute("INSERT INTO t SELECT * FROM batches")
     connection.close()
     return time.perf_counter() - began
 
