@@ -34,10 +34,16 @@ _SECRET_NAME = re.compile(
     rf"|(^|_)sas(_|$)|(^|_)auth(orization)?$|key_?(id|file|data|json|pem)$|^(?!({_PLAIN_KEYS})_?keys?$).*keys?$",
     re.IGNORECASE,
 )
-_URL_USER = re.compile(r"//([^/?#\s@]*?):([^\s]*?)@")
-_URL_USER_LAST = re.compile(r"(?:^|//)[^:/?#\s@]*:(?!//)([^\s]+)@")
-_URL_TOKEN = re.compile(r"https?://([^:/?#\s@]+)@")
-_SETTING = re.compile(r"([A-Za-z][\w -]*?)\s*=\s*('(?:\\.|[^'\\])*'|\"[^\"]*\"|[^\s;&'\"]+)")
+_URL_USER = re.compile(r"//[^/?#\s@:]{0,256}:([^\s@]{0,1024})@")
+_URL_USER_LAST = re.compile(r"(?:^|//)[^:/?#\s@]{0,256}:(?!//)(\S{1,1024})@")
+_URL_TOKEN = re.compile(r"https?://([^:/?#\s@]{1,1024})@")
+_SETTING = re.compile(
+    r"(?<!\w)([A-Za-z][\w -]{0,40}?)\s{0,8}=\s{0,8}('(?:\\.|[^'\\]){1,1024}'|\"[^\"]{1,1024}\"|[^\s;&'\"]{1,1024})"
+)
+_CONNECTION_MAX = 8_192
+"""Characters; anything longer is no connection string."""
+_ALL_PIECES_MAX = 16_384
+"""Characters; of a longer secret only the plain and the JSON form are searched for pieces."""
 
 
 def is_secret_name(name: str) -> bool:
@@ -66,7 +72,7 @@ class _Known:
                 head = form[:_SHORTEST]
                 known = (*self.forms.get(head, ()), (form, whole_word))
                 self.forms[head] = tuple(sorted(known, key=lambda pair: -len(pair[0])))
-                if pieces:
+                if pieces and (len(value) <= _ALL_PIECES_MAX or form in (value, json.dumps(value)[1:-1])):
                     self.pieces.update(form[at : at + _PIECE] for at in range(len(form) - _PIECE + 1))
 
     def spans(self, text: str) -> Iterator[tuple[int, int]]:
@@ -137,10 +143,13 @@ def register_parts(value: str) -> bool:
 
 def _passwords(value: str) -> Iterator[str]:
     """The secrets inside a URL, a libpq string or an ODBC string, as written and as meant."""
-    found = [match[2] for match in _URL_USER.finditer(value)]
-    found += [match[1] for match in _URL_USER_LAST.finditer(value)]
-    found += [match[1] for match in _URL_TOKEN.finditer(value)]
-    for match in _SETTING.finditer(value):
+    found: list[str] = []
+    if len(value) > _CONNECTION_MAX:
+        return
+    if "@" in value:
+        for pattern in (_URL_USER, _URL_USER_LAST, _URL_TOKEN):
+            found += [match[1] for match in pattern.finditer(value)]
+    for match in _SETTING.finditer(value) if "=" in value else ():
         if is_secret_name(match[1].strip().replace(" ", "_")):
             found.append(match[2])
             if match[2][0] in "'\"":

@@ -16,7 +16,7 @@ from strandline.spec_yaml import Node
 
 __all__ = ["Variables", "register_secrets"]
 
-FILE_BYTES_MAX = 1 << 20
+FILE_BYTES_MAX = 256 << 10
 
 _VARIABLE = re.compile(r"\$\{([^}]*)\}")
 _NAME = re.compile(r"[^\s:{}$]+")
@@ -64,7 +64,9 @@ class Variables:
                 problems.append(node.problem(error.message, error.hint))
                 return match[0]
 
-        node.value = _VARIABLE.sub(found, text)
+        # The rest holds no variable, and looking from each "${" in it for an end would take for ever.
+        end = text.rfind("}") + 1
+        node.value = _VARIABLE.sub(found, text[:end]) + text[end:]
 
     def _resolve(self, inside: str) -> str:
         kind, separator, rest = inside.partition(":")
@@ -115,7 +117,7 @@ def _read(path: str) -> str:
         reason = error.strerror if isinstance(error, OSError) else str(error)
         raise _UnknownError(f"the file {path!r} cannot be read: {reason}") from error
     if len(data) > FILE_BYTES_MAX:
-        raise _UnknownError(f"the file {path!r} is larger than {FILE_BYTES_MAX >> 20} MiB")
+        raise _UnknownError(f"the file {path!r} is larger than {FILE_BYTES_MAX >> 10} KiB")
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:

@@ -38,6 +38,7 @@ NODES_MAX = 50_000
 Scalar: TypeAlias = str | int | float | bool | None
 
 _LINE_SHOWN_MAX = 200
+_MESSAGE_SHOWN_MAX = 500
 _ASSIGNMENT = re.compile(r"""^(\s*(?:- )?["']?([\w.-]+)["']?\s*:\s+)(\S.*)$""")
 _NULL = re.compile(r"~|null|Null|NULL|")
 _BOOL = re.compile(r"true|True|TRUE|false|False|FALSE")
@@ -67,7 +68,8 @@ class File:
             register_parts(line)
             found = _ASSIGNMENT.match(line)
             line = f"{found[1]}***" if found and is_secret_name(found[2]) else line
-        return Problem(message, f"{self.name}:{row}:{index - start + 1}", line[:_LINE_SHOWN_MAX], hint)
+        where = f"{self.name}:{row}:{index - start + 1}"
+        return Problem(message[:_MESSAGE_SHOWN_MAX], where, line[:_LINE_SHOWN_MAX], hint[:_MESSAGE_SHOWN_MAX])
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,6 @@
 """The command ``strandline``. A command's module is imported when it runs, so that ``--help`` is quick."""
 
 import contextlib
-import difflib
 import importlib
 import os
 import sys
@@ -54,6 +53,8 @@ class _Lazy(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
+        import difflib
+
         near = difflib.get_close_matches(args[0], _COMMANDS, n=1)
         if near and args[0] not in _COMMANDS and not args[0].startswith("-"):
             error = click.UsageError(f"no such command {args[0]!r}", ctx)
@@ -73,7 +74,8 @@ class _Lazy(click.Group):
         """Run, and exit with the code that page and reference promise."""
         del standalone_mode
         settings = Settings()
-        guard_process(settings)
+        if args is None:
+            guard_process(settings)  # the process is ours, and not that of a test or of an embedding program
         try:
             code = super().main(
                 args,
