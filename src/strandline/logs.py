@@ -236,8 +236,8 @@ class _JSONFormatter(logging.Formatter):
             event["exception"] = self.formatException(record.exc_info)
         if record.stack_info:
             event["stack"] = record.stack_info
-        # Redacted before it is encoded, so that a mask never swallows a quote.
-        return json.dumps(_redact_all(event), ensure_ascii=False)
+        # Redacted before it is encoded, so that a mask never swallows a quote; the names of fields are ours.
+        return json.dumps({name: _redact_all(value) for name, value in event.items()}, ensure_ascii=False)
 
 
 class _Stderr(logging.StreamHandler[TextIO]):

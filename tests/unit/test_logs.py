@@ -232,6 +232,13 @@ class TestLogging:
             "where": {"dsn": "x ***"},
         }
 
+    def test_the_fields_of_an_event_keep_their_names(self, capsys):
+        configure(form="json")
+        register_secret("message")
+        logging.getLogger("strandline").info("a message", extra={"message_count": 1, "of": {"message": 2}})
+        event = json.loads(capsys.readouterr().err)
+        assert (event["message"], event["message_count"], event["of"]) == ("a ***", 1, {"***": 2})
+
     def test_an_exception_in_json_is_redacted(self, capsys):
         configure(form="json")
         register_secret("hunter2-hunter2")
