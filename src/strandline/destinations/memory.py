@@ -264,7 +264,8 @@ class _Merge:
         if not self._appends:
             # rows will change and go without the delivered set, which would then claim what is not there
             for table in self._tables.values():
-                self._delivered(table).versions.clear()
+                delivered = self._delivered(table)
+                delivered.versions, delivered.seen = Counter(), Counter()
 
     def take(self, message: Message) -> None:
         """Apply one message."""

@@ -9,10 +9,10 @@ import pytest
 from strandline.destination import Destination, Transactional, WriteMode
 from strandline.errors import TaskError, UsageError
 from strandline.lazy import pa
-from strandline.message import Delete, Swap, Truncate
+from strandline.message import Delete, Present, Swap, Truncate
 from strandline.state import KeepsState
 from strandline.table import CLIENT_ID, CQ_ID, SOURCE_NAME, SYNC_TIME, Table, sync_time_type
-from strandline.testing.data import random_columns
+from strandline.testing.data import families, random_columns
 from strandline.testing.exact import assert_same_rows
 from strandline.testing.windows import Lineage, batch_of
 
@@ -132,7 +132,8 @@ def refuses(lineage: Lineage, *, deletes: bool = False, replace: bool = False, s
         return True
     if deletes and not able.deletes:
         lineage.migrate(table)
-        for message in (Delete(table.name, keys(table, 1)), Truncate(table.name)):
+        gone = (Delete(table.name, keys(table, 1)), Truncate(table.name), Present(table.name, keys(table, 1)))
+        for message in gone if lineage.mode is not WriteMode.APPEND else ():
             with pytest.raises(REFUSALS):
                 lineage.write(message)
         with pytest.raises(REFUSALS):
@@ -149,3 +150,14 @@ def refuses(lineage: Lineage, *, deletes: bool = False, replace: bool = False, s
         assert lineage.write(lineage.insert(table, id=[1], name=["a"], note=["b"])).state is None
         return True
     return False
+
+
+def refuses_type(lineage: Lineage, kind: "pa.DataType") -> bool:
+    """Whether the destination declares that it cannot store a type; then that it does not create such a table."""
+    refused = families(kind) & set(lineage.destination.capabilities.types_refused)
+    if refused:
+        with pytest.raises(REFUSALS):
+            lineage.migrate(orders(value=kind))
+        assert lineage.migrate(orders(), apply=False).mark is None
+        assert all(lineage.destination.capabilities.types_refused[family] for family in refused)
+    return bool(refused)

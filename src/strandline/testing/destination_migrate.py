@@ -6,13 +6,22 @@ from dataclasses import replace
 
 import pytest
 
-from strandline.destination import RECREATE, MigrateMode
+from strandline.destination import RECREATE, MigrateMode, WriteMode
 from strandline.errors import TaskError
 from strandline.lazy import pa
 from strandline.message import Delete
 from strandline.table import CQ_ID, Table
 from strandline.testing.data import all_types_table
-from strandline.testing.destination_fixtures import DestinationFixtures, Reopen, keys, orders, refuses, same, unkeyed
+from strandline.testing.destination_fixtures import (
+    DestinationFixtures,
+    Reopen,
+    keys,
+    needs,
+    orders,
+    refuses_type,
+    same,
+    unkeyed,
+)
 from strandline.testing.exact import assert_same_rows
 from strandline.testing.windows import Lineage
 
@@ -75,9 +84,14 @@ class CreateCases(DestinationFixtures):
         lineage.write(lineage.insert(table, id=[1], name=["a"], note=["x"]))
         assert not lineage.migrate(table).empty
         assert not lineage.migrate(table, apply=False).empty
-        if not refuses(lineage, deletes=True):
-            lineage.write(Delete(table.name, keys(table, 1)))
-            assert lineage.migrate(table, apply=False).empty
+
+    @needs(WriteMode.OVERWRITE, deletes=True)
+    def test_a_table_is_empty_when_its_rows_were_deleted(self, lineage: Lineage) -> None:
+        table = orders()
+        lineage.migrate(table)
+        lineage.write(lineage.insert(table, id=[1], name=["a"], note=["x"]))
+        lineage.write(Delete(table.name, keys(table, 1)))
+        assert lineage.migrate(table, apply=False).empty
 
     def test_many_tables_are_created_at_once(self, lineage: Lineage) -> None:
         tables = [orders(f"table_{number}") for number in range(8)]
@@ -130,13 +144,13 @@ class ChangeCases(DestinationFixtures):
         third = _rows(lineage, before, 20)
         same(lineage, before, first, second, third)
 
-    @pytest.mark.parametrize(
-        "kinds", [("bool_", "string"), ("string", "int64"), ("int64", "int8"), ("float64", "int64")]
-    )
+    @pytest.mark.parametrize("kinds", [("bool_", "string"), ("string", "int64"), ("float64", "int64")])
     def test_a_column_of_another_type_is_refused_or_the_table_created_again(
         self, lineage: Lineage, kinds: tuple[str, str]
     ) -> None:
         before, after = (_with(pa.field("value", getattr(pa, kind)())) for kind in kinds)
+        if any(refuses_type(lineage, table.schema.field("value").type) for table in (before, after)):
+            return
         mark = lineage.migrate(before).mark
         first = _rows(lineage, before, 0)
         for _ in range(2):
@@ -188,6 +202,8 @@ class ChangeCases(DestinationFixtures):
     )
     def test_a_wider_column_keeps_its_rows_or_is_refused(self, lineage: Lineage, kinds: tuple[str, str]) -> None:
         before, after = (_with(pa.field("value", getattr(pa, kind)())) for kind in kinds)
+        if any(refuses_type(lineage, table.schema.field("value").type) for table in (before, after)):
+            return
         mark = lineage.migrate(before).mark
         first = _rows(lineage, before, 0)
         try:
@@ -202,9 +218,24 @@ class ChangeCases(DestinationFixtures):
         )
         same(lineage, after, wider, _rows(lineage, after, 10))
 
+    def test_a_narrower_column_keeps_its_rows_or_is_refused(self, lineage: Lineage) -> None:
+        before, after = (_with(pa.field("value", kind)) for kind in (pa.int64(), pa.int8()))
+        lineage.migrate(before)
+        first = lineage.insert(before, id=[1], name=["a"], value=[2**40])
+        lineage.write(first)
+        try:
+            lineage.migrate(after)
+        except TaskError:
+            same(lineage, before, first.batch)
+            return
+        lineage.write(lineage.insert(after, id=[2], name=["b"], value=[127]))
+        same(lineage, before, first.batch, lineage.batch(before, id=[2], name=["b"], value=[127]))
+
     def test_a_struct_with_another_field_keeps_its_rows_or_is_refused(self, lineage: Lineage) -> None:
         before = _with(pa.field("value", pa.struct([("a", pa.int32())])))
         after = _with(pa.field("value", pa.struct([("a", pa.int32()), ("b", pa.string())])))
+        if refuses_type(lineage, before.schema.field("value").type):
+            return
         lineage.migrate(before)
         first = lineage.insert(before, id=[1, 2], name=["a", "b"], value=[{"a": 1}, None])
         lineage.write(first)

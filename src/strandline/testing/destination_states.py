@@ -1,6 +1,5 @@
 """Cases: the state is committed with the rows, under a fence. Elsewhere a receipt says that there is none."""
 
-from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
 from typing import Any
@@ -20,6 +19,16 @@ __all__ = ["FenceCases", "StateCases"]
 
 def _row(lineage: Lineage, number: int) -> Any:
     return lineage.insert(orders(), id=[number], name=[f"row {number}"], note=[None])
+
+
+def _fenced(lineage: Lineage) -> "tuple[Lineage, pa.RecordBatch]":
+    """The lineage after another run has taken over from it, and the row that it had written."""
+    lineage.take_over()
+    lineage.migrate(orders())
+    row = _row(lineage, 1)
+    lineage.write(row)
+    replace(lineage).take_over()
+    return lineage, row.batch
 
 
 class StateCases(DestinationFixtures):
@@ -141,23 +150,9 @@ class StateCases(DestinationFixtures):
 class FenceCases(DestinationFixtures):
     """Nothing of an older epoch is accepted: rows, changes of tables and deletes."""
 
-    @pytest.fixture
-    def fenced(self, lineage: Lineage) -> Callable[[], "tuple[Lineage, pa.RecordBatch]"]:
-        """Makes a lineage that another run has taken over from, and the row that it had written."""
-
-        def make() -> "tuple[Lineage, pa.RecordBatch]":
-            lineage.take_over()
-            lineage.migrate(orders())
-            row = _row(lineage, 1)
-            lineage.write(row)
-            replace(lineage).take_over()
-            return lineage, row.batch
-
-        return make
-
     @needs(states=True)
-    def test_a_fenced_run_writes_nothing(self, lineage: Lineage, fenced: Any) -> None:
-        old, row = fenced()
+    def test_a_fenced_run_writes_nothing(self, lineage: Lineage) -> None:
+        old, row = _fenced(lineage)
         stored = old.stored()
         with pytest.raises(StateConflictError):
             old.write(_row(old, 2))
@@ -165,8 +160,8 @@ class FenceCases(DestinationFixtures):
         assert old.stored() == stored
 
     @needs(states=True)
-    def test_a_fenced_run_writes_no_new_lineage(self, lineage: Lineage, fenced: Any) -> None:
-        old, row = fenced()
+    def test_a_fenced_run_writes_no_new_lineage(self, lineage: Lineage) -> None:
+        old, row = _fenced(lineage)
         other = replace(old, task="other", state=None)
         with pytest.raises(StateConflictError):
             other.write(_row(other, 2))
@@ -174,8 +169,8 @@ class FenceCases(DestinationFixtures):
         assert other.stored() is None
 
     @needs(states=True)
-    def test_a_fenced_run_changes_no_table(self, lineage: Lineage, fenced: Any) -> None:
-        old, row = fenced()
+    def test_a_fenced_run_changes_no_table(self, lineage: Lineage) -> None:
+        old, row = _fenced(lineage)
         wider = orders(name=pa.string(), note=pa.string(), more=pa.string())
         other_type = orders(name=pa.int64(), note=pa.string())
         for table, mode in (
@@ -191,16 +186,16 @@ class FenceCases(DestinationFixtures):
         assert new.migrate(orders("new"), apply=False).mark is None
 
     @needs(WriteMode.OVERWRITE, deletes=True, states=True)
-    def test_a_fenced_run_deletes_nothing(self, lineage: Lineage, fenced: Any) -> None:
-        old, row = fenced()
+    def test_a_fenced_run_deletes_nothing(self, lineage: Lineage) -> None:
+        old, row = _fenced(lineage)
         old.next_pass()
         with pytest.raises(StateConflictError):
             old.delete_stale(orders())
         same(lineage, orders(), row)
 
     @needs(states=True)
-    def test_the_run_that_took_over_goes_on(self, lineage: Lineage, fenced: Any) -> None:
-        old, row = fenced()
+    def test_the_run_that_took_over_goes_on(self, lineage: Lineage) -> None:
+        old, row = _fenced(lineage)
         new = replace(old, epoch=old.epoch + 1)
         new.migrate(orders())
         second = _row(new, 2)
@@ -209,8 +204,8 @@ class FenceCases(DestinationFixtures):
         assert isinstance(lineage.destination, KeepsState)
 
     @needs(states=True)
-    def test_a_fence_is_one_source_s(self, lineage: Lineage, fenced: Any) -> None:
-        old, row = fenced()
+    def test_a_fence_is_one_source_s(self, lineage: Lineage) -> None:
+        old, row = _fenced(lineage)
         other = Lineage(old.destination, old.mode, source="other shop")
         other.migrate(orders())
         second = _row(other, 2)

@@ -11,22 +11,19 @@ from strandline.lazy import pa
 from strandline.message import Delete
 from strandline.table import Table
 from strandline.testing.boundaries import BOUNDARIES, EXTREMES, LOOKALIKES, ODD_NAMES, RESERVED_NAMES, array_of
-from strandline.testing.data import TYPES, families, random_array
-from strandline.testing.destination_fixtures import REFUSALS, DestinationFixtures, keys, orders, refuses, same
+from strandline.testing.data import TYPES, random_array
+from strandline.testing.destination_fixtures import (
+    REFUSALS,
+    DestinationFixtures,
+    keys,
+    orders,
+    refuses,
+    refuses_type,
+    same,
+)
 from strandline.testing.windows import Lineage
 
 __all__ = ["NameCases", "TypeCases"]
-
-
-def _is_refused(lineage: Lineage, kind: "pa.DataType") -> bool:
-    """Whether the destination declares that it cannot store a type; then that it does not create such a table."""
-    refused = families(kind) & set(lineage.destination.capabilities.types_refused)
-    if refused:
-        with pytest.raises(REFUSALS):
-            lineage.migrate(orders(value=kind))
-        assert lineage.migrate(orders(), apply=False).mark is None
-        assert all(lineage.destination.capabilities.types_refused[family] for family in refused)
-    return bool(refused)
 
 
 def _stores(lineage: Lineage, values: "pa.Array") -> None:
@@ -50,25 +47,25 @@ class TypeCases(DestinationFixtures):
     @pytest.mark.parametrize("name", TYPES)
     def test_a_type_alone(self, lineage: Lineage, name: str) -> None:
         kind = TYPES[name]()
-        if not _is_refused(lineage, kind):
+        if not refuses_type(lineage, kind):
             _stores(lineage, random_array(kind, 25))
 
     @pytest.mark.parametrize("name", TYPES)
     def test_nothing_but_nulls_of_a_type(self, lineage: Lineage, name: str) -> None:
         kind = TYPES[name]()
-        if not _is_refused(lineage, kind):
+        if not refuses_type(lineage, kind):
             _stores(lineage, pa.nulls(3, kind))
 
     @pytest.mark.parametrize("name", BOUNDARIES)
     def test_values_at_the_edges_of_a_type(self, lineage: Lineage, name: str) -> None:
         values = array_of(BOUNDARIES[name])
-        if not _is_refused(lineage, values.type):
+        if not refuses_type(lineage, values.type):
             _stores(lineage, values)
 
     @pytest.mark.parametrize("name", EXTREMES)
     def test_extreme_values_are_stored_exactly_or_refused(self, lineage: Lineage, name: str) -> None:
         values = array_of(EXTREMES[name])
-        if _is_refused(lineage, values.type):
+        if refuses_type(lineage, values.type):
             return
         table = orders(value=values.type)
         lineage.migrate(table)

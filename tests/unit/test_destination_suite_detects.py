@@ -1,0 +1,428 @@
+"""The destination suite finds what it is there to find: each broken destination fails the case that is named for it."""
+
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pytest
+
+from strandline.destination import WriteMode
+from strandline.destinations import _memory_rows
+from strandline.destinations.memory import MemoryDestination
+from strandline.message import Complete, Delete, Insert, Message, Present, Swap, Truncate
+from strandline.table import CQ_ID, Table
+from strandline.testing.destination import DestinationConformance
+from strandline.testing.destination_fixtures import orders
+from strandline.testing.exact import assert_same_rows
+from strandline.testing.windows import Lineage
+
+
+class Changed:
+    """A window that says something else than the one behind it."""
+
+    def __init__(self, window, change: Callable[[Message], Message | None] = lambda message: message, **attributes):
+        self._window, self._change = window, change
+        self.__dict__.update(attributes)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._window, name)
+
+    def __iter__(self) -> Iterator[Message]:
+        return (changed for message in self._window if (changed := self._change(message)) is not None)
+
+
+class Broken(MemoryDestination):
+    def write(self, window, *, mode, fence):
+        return super().write(self.changed(window), mode=mode, fence=fence)
+
+    def changed(self, window):
+        return Changed(window, lambda message: self.change(window, message))
+
+    def change(self, window, message):
+        return message
+
+
+def with_rows(message: Insert, batch: pa.RecordBatch) -> Insert:
+    return replace(message, batch=batch)
+
+
+# rows ----------------------------------------------------------------------------------------------------------------
+
+
+class CollapsesEqualRows(Broken):
+    def change(self, window, message):
+        if not isinstance(message, Insert) or message.version is None:
+            return message
+        versions = message.version.to_pylist()
+        first = pa.array([at for at, version in enumerate(versions) if version not in versions[:at]], pa.int64())
+        return replace(message, batch=message.batch.take(first), version=message.version.take(first))
+
+
+class NumbersEveryWindowFromZero(Broken):
+    def changed(self, window):
+        return Changed(window, pass_=replace(window.pass_, sync_time_us=uuid.uuid4().int))
+
+
+class NullsAbsentColumns(Broken):
+    def change(self, window, message):
+        if not isinstance(message, Insert):
+            return message
+        batch = message.batch
+        for field in window.tables[message.table].schema:
+            if field.name not in {*batch.schema.names, CQ_ID}:
+                batch = batch.append_column(field, pa.nulls(batch.num_rows, field.type))
+        return with_rows(message, batch)
+
+
+class KeepsTheFirstOfABatch(Broken):
+    def change(self, window, message):
+        if not isinstance(message, Insert):
+            return message
+        backwards = pa.array(range(message.batch.num_rows)[::-1], pa.int64())
+        return with_rows(message, message.batch.take(backwards))
+
+
+class KeepsTheLatestTimestamp(Broken):
+    def changed(self, window):
+        def key(message):
+            is_row = isinstance(message, Insert) and "updated_at" in message.batch.schema.names
+            return pc.max(message.batch["updated_at"]).as_py().timestamp() if is_row else float("inf")
+
+        changed = Changed(window)
+        changed.__class__ = type("Sorted", (Changed,), {"__iter__": lambda _: iter(sorted(window, key=key))})
+        return changed
+
+
+class SkipsNullKeys(Broken):
+    def change(self, window, message):
+        if not isinstance(message, Insert):
+            return message
+        batch = message.batch
+        for column in window.tables[message.table].primary_key:
+            if column in batch.schema.names:
+                batch = batch.filter(pc.is_valid(batch[column]))
+        return with_rows(message, batch)
+
+
+class IgnoresDeletes(Broken):
+    def change(self, window, message):
+        return None if isinstance(message, Delete) else message
+
+
+class DeletesWhenAppending(MemoryDestination):
+    def write(self, window, *, mode, fence):
+        receipt = super().write(Changed(window, self.keep), mode=mode, fence=fence)
+        for name in self.truncated:
+            self._store.data.tables[name].rows.clear()
+        return receipt
+
+    def keep(self, message):
+        self.truncated = getattr(self, "truncated", set()) | (
+            {message.table} if isinstance(message, Truncate) else set()
+        )
+        return message
+
+
+class StoresHalfOfAFailedStream(MemoryDestination):
+    def write(self, window, *, mode, fence):
+        failures = []
+
+        def messages(_):
+            try:
+                yield from window
+            except Exception as error:  # noqa: BLE001 -- raised again below
+                failures.append(error)
+
+        half = Changed(window, state=window._before.following(run_id="half", epoch=fence.epoch))
+        half.__class__ = type("Half", (Changed,), {"__iter__": messages})
+        receipt = super().write(half, mode=mode, fence=fence)
+        if failures:
+            raise failures[0]
+        return receipt
+
+
+class LosesTheSignOfZero(Broken):
+    def change(self, window, message):
+        if not isinstance(message, Insert) or "value" not in message.batch.schema.names:
+            return message
+        at = message.batch.schema.get_field_index("value")
+        return with_rows(
+            message, message.batch.set_column(at, message.batch.schema[at], pc.add(message.batch["value"], 0.0))
+        )
+
+
+class ReadsAnotherType(MemoryDestination):
+    def read(self, table, *, columns=None, key_range=None):
+        fields = [one.with_type(pa.string()) if one.type == pa.large_string() else one for one in table.schema]
+        return super().read(replace(table, schema=pa.schema(fields)), columns=columns, key_range=key_range)
+
+
+class IncludesTheUpperBound(MemoryDestination):
+    def read(self, table, *, columns=None, key_range=None):
+        upper = key_range and key_range.upper
+        bound = replace(key_range, upper=(*upper[:-1], upper[-1] + "\0")) if upper else key_range
+        return super().read(table, columns=columns, key_range=bound)
+
+
+# the delivered set -----------------------------------------------------------------------------------------------------
+
+
+class ForgetsWhatItDelivered(Broken):
+    def change(self, window, message):
+        return replace(message, reread=False) if isinstance(message, Insert) else message
+
+
+class NeverForgets(Broken):
+    def change(self, window, message):
+        return None if isinstance(message, Complete) else message
+
+
+class ForgetsAtTheSwap(MemoryDestination):
+    def write(self, window, *, mode, fence):
+        swapped = []
+        receipt = super().write(
+            Changed(window, lambda message: swapped.append(isinstance(message, Swap)) or message),
+            mode=mode,
+            fence=fence,
+        )
+        if any(swapped):
+            self._store.data.delivered.clear()
+        return receipt
+
+
+class RemembersADroppedTable(MemoryDestination):
+    def migrate(self, table, *, mode, fence, apply=True):
+        delivered = dict(self._store.data.delivered)
+        found = super().migrate(table, mode=mode, fence=fence, apply=apply)
+        self._store.data.delivered.update(delivered)
+        return found
+
+
+# states and fences -----------------------------------------------------------------------------------------------------
+
+
+class IgnoresTheToken(Broken):
+    def changed(self, window):
+        stored = self.states.load(window.key.source).get(window.key)
+        return Changed(window, expected=stored.token if stored else None)
+
+
+class DropsTheState(MemoryDestination):
+    def write(self, window, *, mode, fence):
+        receipt = super().write(window, mode=mode, fence=fence)
+        del self._store.data.commits[window.key]
+        return receipt
+
+
+class IgnoresTheFence(MemoryDestination):
+    def write(self, window, *, mode, fence):
+        return super().write(window, mode=mode, fence=replace(fence, epoch=10**9))
+
+
+class IgnoresTheFenceWhenMigrating(MemoryDestination):
+    def migrate(self, table, *, mode, fence, apply=True):
+        return super().migrate(table, mode=mode, fence=replace(fence, epoch=10**9), apply=apply)
+
+
+class IgnoresTheFenceWhenDeleting(MemoryDestination):
+    def delete_stale(self, table, *, scope, fence):
+        return super().delete_stale(table, scope=scope, fence=replace(fence, epoch=10**9))
+
+
+# deletes ---------------------------------------------------------------------------------------------------------------
+
+
+class TakesThePresentPassForStale(MemoryDestination):
+    def delete_stale(self, table, *, scope, fence):
+        return super().delete_stale(table, scope=replace(scope, sync_time_us=scope.sync_time_us + 1), fence=fence)
+
+
+class DeletesAsMuchAsItLikes(MemoryDestination):
+    def delete_stale(self, table, *, scope, fence):
+        return super().delete_stale(table, scope=replace(scope, share_max=None), fence=fence)
+
+
+class SweepsAsMuchAsItLikes(Broken):
+    def changed(self, window):
+        return Changed(window, scope=replace(window.scope, share_max=None))
+
+
+class ForgetsTheScope(MemoryDestination):
+    """Sweeps, truncates and deletes what is stale in every source and partition."""
+
+    def everywhere(self, act):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(_memory_rows, "_is_in", lambda _row, _scope: True)
+            return act()
+
+    def write(self, window, *, mode, fence):
+        return self.everywhere(lambda: MemoryDestination.write(self, window, mode=mode, fence=fence))
+
+    def delete_stale(self, table, *, scope, fence):
+        return self.everywhere(lambda: MemoryDestination.delete_stale(self, table, scope=scope, fence=fence))
+
+
+class SweepsTheFirstKeysOnly(Broken):
+    def changed(self, window):
+        seen = set()
+
+        def change(message):
+            if isinstance(message, Present):
+                if message.table in seen:
+                    return None
+                seen.add(message.table)
+            return message
+
+        return Changed(window, change)
+
+
+# tables ----------------------------------------------------------------------------------------------------------------
+
+
+class MigratesWhenAsked(MemoryDestination):
+    def migrate(self, table, *, mode, fence, apply=True):
+        return super().migrate(table, mode=mode, fence=fence, apply=True)
+
+
+class MarksEveryTableAlike(MemoryDestination):
+    def migrate(self, table, *, mode, fence, apply=True):
+        found = super().migrate(table, mode=mode, fence=fence, apply=apply)
+        return replace(found, mark=found.mark and "the one")
+
+
+class CutsLongNames(MemoryDestination):
+    """As PostgreSQL would, at 63 bytes."""
+
+    def migrate(self, table, *, mode, fence, apply=True):
+        return super().migrate(table.named(table.name[:63]), mode=mode, fence=fence, apply=apply)
+
+    def write(self, window, *, mode, fence):
+        tables = {name: table.named(table.name[:63]) for name, table in window.tables.items()}
+        return super().write(Changed(window, tables=tables), mode=mode, fence=fence)
+
+    def read(self, table, *, columns=None, key_range=None):
+        return super().read(table.named(table.name[:63]), columns=columns, key_range=key_range)
+
+
+SUITE = DestinationConformance
+OVERWRITE, APPEND = WriteMode.OVERWRITE, WriteMode.APPEND
+
+DETECTED = [
+    (CollapsesEqualRows, SUITE.test_equal_rows_are_numbered, {"mode": APPEND}),
+    (CollapsesEqualRows, SUITE.test_equal_rows_without_a_key_are_counted, {}),
+    (NumbersEveryWindowFromZero, SUITE.test_numbers_go_on_in_the_next_window_of_the_pass, {"mode": OVERWRITE}),
+    (NullsAbsentColumns, SUITE.test_an_absent_column_leaves_what_is_stored, {}),
+    (KeepsTheFirstOfABatch, SUITE.test_the_last_of_a_key_in_a_batch_wins, {"mode": OVERWRITE}),
+    (KeepsTheLatestTimestamp, SUITE.test_the_last_in_the_stream_wins_whatever_its_values_say, {}),
+    (SkipsNullKeys, SUITE.test_a_null_in_the_primary_key_fails_the_window, {"mode": OVERWRITE}),
+    (SkipsNullKeys, SUITE.test_a_null_in_the_primary_key_fails_the_window, {"mode": APPEND}),
+    (IgnoresDeletes, SUITE.test_a_deleted_row_is_gone_and_a_missing_one_is_no_error, {}),
+    (DeletesWhenAppending, SUITE.test_appending_ignores_what_is_gone, {}),
+    (StoresHalfOfAFailedStream, SUITE.test_a_stream_that_fails_midway_leaves_nothing, {}),
+    (LosesTheSignOfZero, SUITE.test_values_at_the_edges_of_a_type, {"name": "float64"}),
+    (ReadsAnotherType, SUITE.test_a_type_alone, {"name": "large_string"}),
+    (IncludesTheUpperBound, SUITE.test_a_range_of_keys_can_be_read, {}),
+    (ForgetsWhatItDelivered, SUITE.test_a_row_that_is_read_again_is_stored_once, {"table": orders(name=pa.string())}),
+    (NeverForgets, SUITE.test_there_and_back_are_three_versions, {"table": orders(name=pa.string())}),
+    (ForgetsAtTheSwap, SUITE.test_what_the_refresh_delivered_is_known_afterwards, {"unique": True}),
+    (
+        RemembersADroppedTable,
+        SUITE.test_a_table_that_is_created_again_has_been_delivered_nothing,
+        {"table": orders(name=pa.string())},
+    ),
+    (IgnoresTheToken, SUITE.test_a_stale_token_changes_nothing, {}),
+    (DropsTheState, SUITE.test_the_state_of_the_window_is_committed_with_the_rows, {"reopen": None}),
+    (IgnoresTheFence, SUITE.test_a_fenced_run_writes_nothing, {}),
+    (IgnoresTheFenceWhenMigrating, SUITE.test_a_fenced_run_changes_no_table, {}),
+    (IgnoresTheFenceWhenDeleting, SUITE.test_a_fenced_run_deletes_nothing, {}),
+    (TakesThePresentPassForStale, SUITE.test_only_rows_of_an_older_pass_are_stale, {}),
+    (DeletesAsMuchAsItLikes, SUITE.test_too_large_a_share_of_stale_rows_stays, {}),
+    (SweepsAsMuchAsItLikes, SUITE.test_a_sweep_of_too_large_a_share_fails_the_window, {}),
+    (ForgetsTheScope, SUITE.test_a_sweep_leaves_other_partitions_and_sources_alone, {}),
+    (ForgetsTheScope, SUITE.test_truncating_leaves_other_partitions_and_sources_alone, {}),
+    (ForgetsTheScope, SUITE.test_stale_rows_of_other_partitions_and_sources_stay, {}),
+    (ForgetsTheScope, SUITE.test_rows_of_other_partitions_and_sources_stay, {"mode": OVERWRITE}),
+    (SweepsTheFirstKeysOnly, SUITE.test_exactly_what_is_missing_is_removed, {}),
+    (MigratesWhenAsked, SUITE.test_asking_creates_nothing, {}),
+    (MarksEveryTableAlike, SUITE.test_another_primary_key_is_refused_or_the_table_created_again, {}),
+    (CutsLongNames, SUITE.test_names_that_look_alike_are_kept_apart_or_refused, {"names": ("x" * 99 + "y", "x" * 100)}),
+]
+
+
+def run(cls, case, arguments) -> None:
+    name = uuid.uuid4().hex
+    spec = cls.Spec(name=name)
+    if "reopen" in arguments:
+        arguments = arguments | {"reopen": lambda: cls(spec)}
+    try:
+        case(SUITE(), lineage=Lineage(cls(spec)), **arguments)
+    finally:
+        cls.reset(name)
+
+
+@pytest.mark.parametrize(("broken", "case", "arguments"), DETECTED, ids=lambda value: getattr(value, "__name__", ""))
+def test_a_broken_destination_fails_its_case(broken, case, arguments):
+    with pytest.raises((AssertionError, pytest.fail.Exception)):
+        run(broken, case, arguments)
+
+
+@pytest.mark.parametrize(("_", "case", "arguments"), DETECTED, ids=lambda value: getattr(value, "__name__", ""))
+def test_the_memory_destination_passes_the_same_cases(_, case, arguments):
+    run(MemoryDestination, case, arguments)
+
+
+# the comparison of rows ------------------------------------------------------------------------------------------------
+
+DIFFERENT = [
+    ([0.0], [-0.0], pa.float64()),
+    ([float("nan")], [None], pa.float64()),
+    ([""], [None], pa.string()),
+    (["a"], ["a "], pa.string()),
+    (["\u00e9"], ["e\u0301"], pa.string()),
+    ([[]], [None], pa.list_(pa.int32())),
+    ([[None]], [[]], pa.list_(pa.int32())),
+    ([{"a": None}], [None], pa.struct([("a", pa.int32())])),
+    ([[("a", 1), ("b", 2)]], [[("b", 2), ("a", 1)]], pa.map_(pa.string(), pa.int32())),
+    ([1], [1, 1], pa.int64()),
+    ([1, 2], [1], pa.int64()),
+    ([1, 1, 2], [1, 2, 2], pa.int64()),
+]
+
+
+def table_of(kind: pa.DataType) -> Table:
+    return Table("t", pa.schema([("value", kind)]))
+
+
+def rows_of(values: pa.Array) -> list[pa.RecordBatch]:
+    return [pa.record_batch([values], ["value"])]
+
+
+@pytest.mark.parametrize(("expected", "actual", "kind"), DIFFERENT)
+def test_different_rows_are_different(expected, actual, kind):
+    first, second = pa.array(expected, kind), pa.array(actual, kind)
+    assert_same_rows(rows_of(first), rows_of(first), table_of(kind))
+    with pytest.raises(AssertionError):
+        assert_same_rows(rows_of(first), rows_of(second), table_of(kind))
+    with pytest.raises(AssertionError):
+        assert_same_rows(rows_of(second), rows_of(first), table_of(kind))
+
+
+def test_a_nanosecond_is_a_difference():
+    kind = pa.timestamp("ns", "UTC")
+    first, second = (pa.array([value], pa.int64()).view(kind) for value in (2**60, 2**60 + 1))
+    with pytest.raises(AssertionError):
+        assert_same_rows(rows_of(first), rows_of(second), table_of(kind))
+
+
+def test_another_type_is_a_difference():
+    values = pa.array([1], pa.int32())
+    with pytest.raises(AssertionError):
+        assert_same_rows(rows_of(values), rows_of(values.cast(pa.int64())), table_of(pa.int32()))
+
+
+def test_the_order_of_rows_is_none():
+    first, second = pa.array([1, None, 2]), pa.array([2, 1, None])
+    assert_same_rows(rows_of(first), rows_of(second), table_of(pa.int64()))
