@@ -26,8 +26,7 @@ class Delivered:
         self._version = dialect.quote(VERSION)
 
     def _lineage(self, step: Step) -> Statement:
-        names = ("source", "task", "destination", "table")
-        text = " AND ".join(f"d.{self._sql.quote(name)} = {self._sql.parameter}" for name in names)
+        text = " AND ".join(f"d.{self._sql.quote(name)} = {self._sql.parameter}" for name in DELIVERED_COLUMNS[:4])
         return Statement(text, (self._key.source, self._key.task, self._key.destination, step.table.name))
 
     def _ranked(self, step: Step, stage: str) -> Statement:
@@ -55,24 +54,35 @@ class Delivered:
         occurrence = f"{self._known('seen', of_pass=True)} + s.{_FRESH}"
         return f"{occurrence} > {self._known('delivered', of_pass=False)}"
 
-    def insert_new(self, step: Step, into: str, stage: str) -> Statement:
-        """The rows of a stage that are not in the delivered set."""
-        ranked = self._ranked(step, stage)
+    def told_apart(self, step: Step, stage: str, id_type: str) -> Statement:
+        """A query: the rows of a stage that are not in the delivered set; where they need one, with their ``_cq_id``."""
+        ranked, columns = self._ranked(step, stage), self._sql.quoted(step.columns, "s.")
+        if step.numbered:
+            number = f"{self._known('numbered', of_pass=True)} + s.{_FRESH} - 1"
+            columns += f", {self._sql.numbered_id(f's.{self._version}', number, id_type)} AS {self._sql.quote(CQ_ID)}"
+        return Statement(f"SELECT {columns} FROM {ranked.text} WHERE {self._is_new(step)}", ranked.values)
+
+    def strangers(self, step: Step, stage: str) -> Statement:
+        """A query: how many versions a stage has, and how many of them are known."""
+        lineage = self._lineage(step)
         return Statement(
-            f"INSERT INTO {into} ({self._sql.quoted(step.columns)}) SELECT {self._sql.quoted(step.columns, 's.')} "
-            f"FROM {ranked.text} WHERE {self._is_new(step)}",
-            ranked.values,
+            f"SELECT count(DISTINCT {self._version}), (SELECT count(*) FROM {self._relation} AS d WHERE {lineage.text} "
+            f"AND EXISTS (SELECT 1 FROM {stage} AS s WHERE s.{self._version} = d.version)) FROM {stage}",
+            lineage.values,
         )
 
-    def numbered(self, step: Step, stage: str, id_type: str) -> Statement:
-        """A query: the rows of a stage that are not in the delivered set, with their ``_cq_id``."""
-        ranked = self._ranked(step, stage)
-        number = f"{self._known('numbered', of_pass=True)} + s.{_FRESH} - 1"
-        cq_id = self._sql.numbered_id(f"s.{self._version}", number, id_type)
+    def first(self, step: Step, stage: str, id_type: str) -> str:
+        """A stage of versions that are all different and unknown, as a relation with ``_cq_id``: each is number 0."""
+        cq_id = self._sql.numbered_id(self._version, "0", id_type)
+        return f"(SELECT {self._sql.quoted(step.columns)}, {cq_id} AS {self._sql.quote(CQ_ID)} FROM {stage})"
+
+    def remember(self, step: Step, stage: str) -> Statement:
+        """The counts of such versions."""
+        lineage, one = self._lineage(step), self._sql.parameter
         return Statement(
-            f"SELECT {self._sql.quoted(step.columns, 's.')}, {cq_id} AS {self._sql.quote(CQ_ID)} FROM {ranked.text} "
-            f"WHERE {self._is_new(step)}",
-            ranked.values,
+            f"INSERT INTO {self._relation} ({self._sql.quoted(DELIVERED_COLUMNS)}) "
+            f"SELECT {one}, {one}, {one}, {one}, {self._version}, {one}, {one}, {one}, {one} FROM {stage}",
+            (*lineage.values, self._pass, int(step.reread), int(step.reread), int(step.numbered)),
         )
 
     def counts(self, step: Step, stage: str) -> Statement:
@@ -105,10 +115,11 @@ class Delivered:
             ),
         )
 
-    def disclaim(self, step: Step) -> Statement:
-        """Before rows are overwritten or deleted: no version is known to be stored any more."""
-        lineage = self._lineage(step)
-        return Statement(f"DELETE FROM {self._relation} AS d WHERE {lineage.text} AND d.delivered > 0", lineage.values)
+    def disclaim(self) -> Statement:
+        """Before rows are overwritten or deleted: no version of this lineage is known to be stored any more."""
+        key = (self._key.source, self._key.task, self._key.destination)
+        text = " AND ".join(f"d.{self._sql.quote(name)} = {self._sql.parameter}" for name in DELIVERED_COLUMNS[:3])
+        return Statement(f"DELETE FROM {self._relation} AS d WHERE {text} AND d.delivered > 0", key)
 
     def trim(self, step: Step, *, forget: bool) -> tuple[Statement, ...]:
         """At the end of a pass: keep what it has re-read, or nothing."""

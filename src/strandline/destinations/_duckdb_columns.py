@@ -6,7 +6,7 @@ from strandline.destination import KeyRange
 from strandline.destinations._arrow_casts import cast_back, cast_to, holds_view, whole_micros
 from strandline.destinations._duckdb_session import DuckDBSession
 from strandline.destinations._duckdb_types import Stored, stored_type
-from strandline.destinations._sql import SEQUENCE, VERSION
+from strandline.destinations._sql import STAGE_PREFIX, VERSION
 from strandline.destinations._sql_states import OWN_TABLES
 from strandline.errors import TaskError
 from strandline.lazy import pa
@@ -32,7 +32,7 @@ class Columns:
         folded: dict[str, str] = {}
         for field in table.schema:
             where = f"{table.name}.{field.name}"
-            if field.name.lower() in {SEQUENCE, VERSION}:
+            if field.name.lower().startswith(STAGE_PREFIX):
                 raise TaskError(f"{where}: this name is Strandline's own", hint="rename the column")
             other = folded.setdefault(field.name.lower(), field.name)
             if other != field.name:

@@ -6,6 +6,7 @@ cast to ``Stored.arrow`` first, which DuckDB takes as it is, and a read is cast 
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 
 from strandline.errors import TaskError
 from strandline.lazy import pa
@@ -90,6 +91,7 @@ def _uuid() -> Stored:
     return Stored("UUID", pa.uuid(), read="BLOB")  # exported as text otherwise
 
 
+@cache
 def _simple() -> "dict[int, Stored]":
     kinds = {
         "TINYINT": [pa.int8()],

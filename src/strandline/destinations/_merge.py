@@ -10,6 +10,7 @@ from strandline.destinations._delivered import Delivered
 from strandline.destinations._sql import Dialect, Statement
 from strandline.destinations._staging import Op, Step
 from strandline.errors import MassDeleteError, TaskError
+from strandline.table import CQ_ID
 
 __all__ = ["Merge", "Session", "guard"]
 
@@ -63,6 +64,7 @@ class Merge:
         self._session, self._sql, self._window, self._mode = session, session.dialect, window, mode
         self._delivered = Delivered(session.dialect, delivered, window)
         self._appends = mode is WriteMode.APPEND
+        self._last: set[int] = set()
 
     def apply(self, steps: Sequence[Step]) -> None:
         """All of them.
@@ -72,8 +74,8 @@ class Merge:
             TaskError: a scope cannot be told, a hidden table is missing.
         """
         if not self._appends:
-            for table in {step.table.name: step for step in steps}.values():
-                self._run(self._delivered.disclaim(table))
+            self._run(self._delivered.disclaim())
+        self._last = _last_words(steps)
         for step in steps:
             with self._session.about(step.table.name):
                 self._apply(step)
@@ -109,35 +111,37 @@ class Merge:
     # inserts ---------------------------------------------------------------------------------------------------------
 
     def _insert(self, step: Step) -> None:
-        if step.numbered:
-            self._insert_numbered(step)
-        elif step.reread:
-            stage = self._session.stage(step)
-            added = self._run(self._delivered.insert_new(step, self._into(step), stage))
-            self._count(step, stage)
-            self.known[step.name] += step.rows - added
+        if step.versioned:
+            self._insert_versions(step)
         elif self._appends:
             self._run(self._sql.insert(self._into(step), step.columns, self._session.stage(step)))
         else:
             self._overwrite(step)
 
-    def _count(self, step: Step, stage: str) -> None:
-        counts = self._session.scratch(self._delivered.counts(step, stage))
-        for statement in self._delivered.replace(step, counts):
-            self._run(statement)
-
-    def _insert_numbered(self, step: Step) -> None:
-        """Rows without a key of their own: give each its ``_cq_id``, then store those that are not known."""
-        into, stage, key = self._into(step), self._session.stage(step), step.table.primary_key
-        id_type = self._session.columns(step.table.name)[key[0]]
-        numbered = self._session.scratch(self._delivered.numbered(step, stage, id_type))
-        columns = (*step.columns, *key)
+    def _insert_versions(self, step: Step) -> None:
+        """Rows to be looked up in the delivered set, or without a key of their own: these get their ``_cq_id``."""
+        into, stage, delivered = self._into(step), self._session.stage(step), self._delivered
+        columns, rows = step.columns, stage
+        id_type = self._session.columns(step.table.name).get(CQ_ID, "") if step.numbered else ""
+        ((different, known),) = self._session.fetch(delivered.strangers(step, stage))
+        fresh = different == step.rows and not known
+        if step.numbered:
+            columns = (*columns, CQ_ID)
+            rows = delivered.first(step, stage, id_type) if fresh else ""
+        if not fresh:
+            rows = self._session.scratch(delivered.told_apart(step, stage, id_type))
         if not self._appends:
-            self._store(into, step, columns, numbered)
+            self._store(into, step, columns, rows)
         else:
-            added = self._run(self._sql.insert(into, columns, numbered))
-            self.known[step.name] += step.rows - added
-        self._count(step, stage)
+            self.known[step.name] += step.rows - self._run(self._sql.insert(into, columns, rows))
+        if id(step) in self._last:
+            return
+        if fresh:
+            self._run(delivered.remember(step, stage))
+            return
+        counts = self._session.scratch(delivered.counts(step, stage))
+        for statement in delivered.replace(step, counts):
+            self._run(statement)
 
     def _overwrite(self, step: Step) -> None:
         keys, columns = step.table.primary_key, step.columns
@@ -204,3 +208,17 @@ class Merge:
         self._run(Statement(f"DROP TABLE {hidden}"))
         for statement in self._delivered.adopt(step):
             self._run(statement)
+
+
+def _last_words(steps: Sequence[Step]) -> set[int]:
+    """Which steps (by ``id``) need not be counted, since the table's pass ends after them without another insert."""
+    ending: set[str] = set()
+    last: set[int] = set()
+    for step in reversed(steps):
+        if step.op is Op.COMPLETE:
+            ending.add(step.name)
+        elif step.op is Op.INSERT:
+            if step.name in ending and not step.reread:
+                last.add(id(step))
+            ending.discard(step.name)
+    return last

@@ -11,8 +11,10 @@ from strandline.destination import KeyRange, Scope
 from strandline.errors import TaskError
 from strandline.table import CLIENT_ID, SOURCE_NAME, SYNC_TIME
 
-__all__ = ["SEQUENCE", "VERSION", "Dialect", "Statement"]
+__all__ = ["SEQUENCE", "STAGE_PREFIX", "VERSION", "Dialect", "Statement"]
 
+STAGE_PREFIX = "_cq_stage_"
+"""No column of a user's table begins with it."""
 SEQUENCE = "_cq_stage_sequence"
 """Column of a stage: the position of the row in the stream."""
 VERSION = "_cq_stage_version"
@@ -58,7 +60,7 @@ class Dialect:
 
     def numbered_id(self, version: str, number: str, column_type: str) -> str:
         """The ``_cq_id``: 12 bytes of the version, then the number as 4 bytes, big endian, as the column's type."""
-        return f"CAST(unhex(substr(hex({version}), 1, 24) || printf('%08X', {number})) AS {column_type})"
+        return f"CAST({version}[1:12] || unhex(printf('%08X', {number})) AS {column_type})"
 
     # rows ------------------------------------------------------------------------------------------------------------
 

@@ -24,7 +24,6 @@ __all__ = [
     "check_fence",
     "create_own_tables",
     "save_state",
-    "stored_token",
 ]
 
 STATES = "cq_state"
@@ -59,76 +58,75 @@ def _where(session: Session, key: StateKey) -> Statement:
     return Statement(text, (key.source, key.task, key.destination))
 
 
-def stored_token(session: Session, key: StateKey) -> Token | None:
-    """The token of the stored state; ``None``: nothing is stored."""
-    where = _where(session, key)
-    rows = session.fetch(Statement(f"SELECT token FROM {session.relation(STATES)} WHERE {where.text}", where.values))
-    if len(rows) > 1:
-        raise StateError(f"{key}: {STATES} has {len(rows)} states of it", hint="restore the database from a backup")
-    return str(rows[0][0]) if rows else None
-
-
-def check_fence(session: Session, fence: Fence) -> None:
-    """Compare with the epoch that is stored, where one is.
+def check_fence(session: Session, fence: Fence, *, key: StateKey | None = None, expected: Token | None = None) -> None:
+    """Compare with the epoch that is stored, where one is; and the token of the state of ``key``, if that is given.
 
     Raises:
         StateConflictError: another run has taken over.
     """
-    where = _where(session, fence.key)
-    rows = session.fetch(Statement(f"SELECT epoch FROM {session.relation(STATES)} WHERE {where.text}", where.values))
-    for (epoch,) in rows:
-        if epoch > fence.epoch:
-            raise StateConflictError(
-                f"{fence.source} → {fence.destination}: another run has taken over (epoch {epoch}; this run has "
-                f"{fence.epoch}); nothing was written",
-                hint="let the other run end, then start again",
-            )
+    keys = [fence.key] if key is None else [fence.key, key]
+    found = _stored(session, keys)
+    epoch = found.get(fence.key, (fence.epoch, None))[0]
+    if epoch > fence.epoch:
+        raise StateConflictError(
+            f"{fence.source} → {fence.destination}: another run has taken over (epoch {epoch}; this run has "
+            f"{fence.epoch}); nothing was written",
+            hint="let the other run end, then start again",
+        )
+    if key is not None:
+        _check_token(key, found, expected)
 
 
-def save_state(session: Session, key: StateKey, state: State, *, expected: Token | None) -> State:
-    """Save ``state`` if ``expected`` is what is stored, with its history. Returns it with its new token.
+def _stored(session: Session, keys: Sequence[StateKey]) -> dict[StateKey, tuple[int, Token]]:
+    """Epoch and token of each key of one source and destination that has a state."""
+    sql, one = session.dialect, session.dialect.parameter
+    tasks = ", ".join(one for _ in keys)
+    rows = session.fetch(
+        Statement(
+            f"SELECT task, epoch, token FROM {session.relation(STATES)} "
+            f"WHERE source = {one} AND {sql.quote('destination')} = {one} AND task IN ({tasks})",
+            (keys[0].source, keys[0].destination, *(key.task for key in keys)),
+        )
+    )
+    found = {StateKey(keys[0].source, task, keys[0].destination): (epoch, token) for task, epoch, token in rows}
+    if len(found) < len(rows):
+        raise StateError(f"{keys[0]}: {STATES} has two states of it", hint="restore the database from a backup")
+    return found
 
-    Raises:
-        StateConflictError: something else is stored.
-    """
-    body = encode_state(key, state)
-    decode_state(key, json.loads(json.dumps(body)), where=STATES)  # what could not be read back is never kept
-    if stored_token(session, key) != expected:
+
+def _check_token(key: StateKey, found: Mapping[StateKey, tuple[int, Token]], expected: Token | None) -> None:
+    if found.get(key, (0, None))[1] != expected:
         raise StateConflictError(
             f"{key}: the stored state is not the one this run saved last; nothing was written",
             hint="another run writes the same table; let it end, then start again",
         )
-    token, text = secrets.token_hex(16), json.dumps(body, ensure_ascii=False)
-    sql, where = session.dialect, _where(session, key)
-    one, states, history = sql.parameter, session.relation(STATES), session.relation(HISTORY)
+
+
+def save_state(session: Session, key: StateKey, state: State, *, expected: Token | None) -> State:
+    """Save ``state`` with its history; ``expected`` was compared before. Returns it with its new token."""
+    body = encode_state(key, state)
+    text = json.dumps(body, ensure_ascii=False)
+    decode_state(key, json.loads(text), where=STATES)  # what could not be read back is never kept
+    token, where = secrets.token_hex(16), _where(session, key)
+    one, states, history = session.dialect.parameter, session.relation(STATES), session.relation(HISTORY)
     if expected is None:
-        session.run(
-            Statement(
-                f"INSERT INTO {states} (source, task, destination, epoch, sequence, token, state) "
-                f"VALUES ({', '.join([one] * 7)})",
-                (*where.values, state.epoch, state.sequence, token, text),
-            )
-        )
+        save = f"INSERT INTO {states} (epoch, sequence, token, state, source, task, destination) VALUES ({one}{f', {one}' * 6})"
     else:
-        session.run(
-            Statement(
-                f"UPDATE {states} SET epoch = {one}, sequence = {one}, token = {one}, state = {one} WHERE {where.text}",
-                (state.epoch, state.sequence, token, text, *where.values),
-            )
-        )
-    last = Statement(f"SELECT coalesce(max(number), 0) FROM {history} WHERE {where.text}", where.values)
-    ((number,),) = session.fetch(last)
+        save = f"UPDATE {states} SET epoch = {one}, sequence = {one}, token = {one}, state = {one} WHERE {where.text}"
+    session.run(Statement(save, (state.epoch, state.sequence, token, text, *where.values)))
     session.run(
         Statement(
-            f"INSERT INTO {history} (source, task, destination, number, token, state) VALUES ({', '.join([one] * 6)})",
-            (*where.values, number + 1, token, text),
+            f"INSERT INTO {history} (source, task, destination, number, token, state) "
+            f"SELECT {one}, {one}, {one}, coalesce(max(number), 0) + 1, {one}, {one} FROM {history} WHERE {where.text}",
+            (*where.values, token, text, *where.values),
         )
     )
-    if number >= HISTORY_MAX:
+    if state.sequence % HISTORY_MAX == 0:  # not at every commit: it is the dearest statement of a small one
         session.run(
             Statement(
-                f"DELETE FROM {history} WHERE {where.text} AND number <= {one}",
-                (*where.values, number + 1 - HISTORY_MAX),
+                f"DELETE FROM {history} WHERE {where.text} "
+                f"AND number <= (SELECT max(number) - {HISTORY_MAX} FROM {history} WHERE {where.text})",
+                where.values * 2,
             )
         )
     return replace(state, token=token)
@@ -173,6 +171,7 @@ class SqlStates:
     def save(self, key: StateKey, state: State, *, expected: Token | None) -> Token:
         """Save ``state`` as its lineage's newest."""
         with self._sessions.writing() as session:
+            _check_token(key, _stored(session, [key]), expected)
             saved = save_state(session, key, state, expected=expected)
         if saved.token is None:
             raise AssertionError("a saved state has a token")
@@ -186,7 +185,8 @@ class SqlStates:
             where = _where(session, key)
             rows = session.fetch(
                 Statement(
-                    f"SELECT token, state FROM {session.relation(HISTORY)} WHERE {where.text} ORDER BY number DESC",
+                    f"SELECT token, state FROM {session.relation(HISTORY)} WHERE {where.text} "
+                    f"ORDER BY number DESC LIMIT {HISTORY_MAX}",
                     where.values,
                 )
             )

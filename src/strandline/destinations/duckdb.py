@@ -105,7 +105,7 @@ class DuckDBDestination:
             staging = Staging(mode, prepare=prepare, spill=spill(session))
             staging.take(window)
             with self._database.transaction(session):
-                check_fence(session, fence)
+                check_fence(session, fence, key=window.key, expected=window.expected)
                 merge = Merge(session, window, mode, session.relation(DELIVERED))
                 merge.apply(staging.steps)
                 state = save_state(session, window.key, window.state, expected=window.expected)
