@@ -6,10 +6,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, TypeAlias, TypeVar, get_args
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, SecretBytes, SecretStr, ValidationError
 from pydantic_core import ErrorDetails
 
 from strandline.errors import Problem
+from strandline.spec_variables import register_secrets
 from strandline.spec_yaml import Node
 
 __all__ = ["check", "did_you_mean"]
@@ -44,6 +45,8 @@ def check(
         value: what to check in its stead, with the same keys: without what was handled before.
     """
     node, depth = document.at(below)
+    if depth == len(below):
+        _register_secrets(model, node)
     if value is None:
         value = node.plain() if depth == len(below) and node.value is not None else {}
     try:
@@ -117,6 +120,25 @@ def _field_names(model: type[BaseModel], path: Sequence[str | int]) -> set[str]:
         if fields:
             models = {below for field in fields for below in _models(field.annotation)}
     return {field.alias or name for kind in models for name, field in kind.model_fields.items()}
+
+
+def _register_secrets(model: type[BaseModel], node: Node) -> None:
+    """Register what stands in fields that pydantic keeps as secrets, whether it is valid or not."""
+    for name, field in model.model_fields.items():
+        below = node.get(field.alias or name)
+        if below is None:
+            continue
+        if _is_secret(field.annotation):
+            register_secrets(below, secret=True)
+        items = below.value if isinstance(below.value, list) else []
+        entries = below.value.values() if isinstance(below.value, dict) else []
+        for inner in _models(field.annotation):
+            for part in (below, *items, *(entry.node for entry in entries)):
+                _register_secrets(inner, part)
+
+
+def _is_secret(annotation: Any) -> bool:
+    return annotation in (SecretStr, SecretBytes) or any(map(_is_secret, get_args(annotation)))
 
 
 def _models(annotation: Any) -> Iterator[type[BaseModel]]:

@@ -1,5 +1,6 @@
 """The spec as a whole: what it may say, what comes out of it, and every error at its place."""
 
+import contextlib
 import logging
 import pickle
 import subprocess
@@ -407,6 +408,13 @@ class TestSecrets:
             "the settings of source 'shop' are wrong: url: Input should be a valid string; "
             "prot: Extra inputs are not permitted"
         )
+
+    @pytest.mark.parametrize("more", ["", ", prot: 1"])
+    def test_fields_that_the_plugin_declares_secret_are_masked(self, load, more):
+        own = f"{{url: x, tables: {{orders: {{opener: [canary-one]}}}}{more}}}"
+        with pytest.raises(UsageError) if more else contextlib.nullcontext():
+            load(source(own=own) + STORE)
+        assert logs.redact("canary-one") == "***"
 
     def test_keys_of_tables_are_no_secrets(self, load):
         load(source(own="{url: x, tables: {orders: {incremental_key: updated_at}}}") + STORE)

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-SOURCE = '''
+SOURCE = """
 from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
 from strandline.lazy import pa
@@ -13,6 +13,7 @@ class Below(BaseModel):
     model_config = ConfigDict(extra="forbid")
     incremental_key: str | None = Field(default=None, description="Grows.")
     start: int | str | None = Field(default=None, description="Where the first sync starts.")
+    opener: list[SecretStr] = Field(default=[], description="Opens it, though its name does not say so.")
 
 
 class Acme:
@@ -43,9 +44,9 @@ class Acme:
 
     def close(self):
         pass
-'''
+"""
 
-DESTINATION = '''
+DESTINATION = """
 from pydantic import BaseModel, ConfigDict, Field
 from strandline.destination import Capabilities, Transactional, WriteMode
 
@@ -70,7 +71,7 @@ class Store(Log):
     @property
     def capabilities(self):
         return Capabilities(write_modes=frozenset(WriteMode), transactional=Transactional.WINDOW)
-'''
+"""
 
 ENTRY_POINTS = """
 [strandline.source]
