@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import logging
 import os
 import subprocess
 import sys
@@ -11,7 +12,9 @@ from pathlib import Path
 import click
 import pytest
 import third_party
+from click.testing import CliRunner
 
+from strandline import __version__, logs
 from strandline.cli import _COMMANDS, main
 
 SPEC = """
@@ -36,33 +39,59 @@ class Done:
 
 
 @pytest.fixture
-def run(tmp_path):
-    """Run ``strandline`` in a directory of its own, where the plugins ``acme``, ``store`` and ``log`` are installed."""
+def site(tmp_path):
+    """Where the plugins ``acme``, ``store`` and ``log`` are installed."""
     site = tmp_path / "site"
     third_party.install(site)
-    work = tmp_path / "work"
-    work.mkdir()
-
-    def run(*arguments, cwd=work, **environment):
-        kept = {name: value for name, value in os.environ.items() if name not in ("NO_COLOR", "FORCE_COLOR")}
-        done = subprocess.run(
-            [sys.executable, "-m", "strandline", *map(str, arguments)],
-            cwd=cwd,
-            env=kept | {"PYTHONPATH": str(site)} | environment,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=60,
-        )
-        return Done(done.returncode, done.stdout, done.stderr)
-
-    run.work = work
-    return run
+    return site
 
 
 @pytest.fixture
-def spec(run):
-    path = run.work / "strandline.yml"
+def work(tmp_path, monkeypatch):
+    """The current directory, empty."""
+    work = tmp_path / "work"
+    work.mkdir()
+    monkeypatch.chdir(work)
+    return work
+
+
+@pytest.fixture
+def run(site, work, monkeypatch):
+    """Run ``strandline`` inside this process, and leave it as it was."""
+    root, ours = logging.getLogger(), logging.getLogger("strandline")
+    kept = root.handlers[:], root.level, ours.level, logging.raiseExceptions
+    monkeypatch.syspath_prepend(str(site))
+    monkeypatch.setattr(logs, "_known", logs._Known())
+
+    def run(*arguments, **environment):
+        done = CliRunner(env=environment).invoke(main, list(map(str, arguments)), prog_name="strandline")
+        return Done(done.exit_code, done.stdout, done.stderr)
+
+    yield run
+    root.handlers[:], root.level, ours.level, logging.raiseExceptions = kept
+    logging.captureWarnings(capture=False)
+    for name in [name for name in sys.modules if name.startswith("acme_strandline")]:
+        del sys.modules[name]
+
+
+@pytest.fixture
+def process(site, work):
+    """Run ``strandline``, or some Python, as a process of its own."""
+
+    def process(*arguments, script=None, **options):
+        how = ["-c", script] if script else ["-m", "strandline"]
+        kept = {name: value for name, value in os.environ.items() if name not in ("NO_COLOR", "FORCE_COLOR")}
+        usual = {"env": kept | {"PYTHONPATH": str(site)}, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+        command = [sys.executable, *how, *map(str, arguments)]
+        done = subprocess.run(command, **usual | options, text=True, check=False, timeout=120)
+        return Done(done.returncode, done.stdout, done.stderr)
+
+    return process
+
+
+@pytest.fixture
+def spec(work):
+    path = work / "strandline.yml"
     path.write_text(SPEC)
     return path
 
@@ -81,25 +110,22 @@ class TestHelp:
             assert command.name == name
             assert command.get_short_help_str(limit=200) == text
 
-    def test_nothing_heavy_is_imported(self):
+    def test_nothing_heavy_is_imported(self, process):
         script = (
             "import sys\nfrom strandline.__main__ import main\n"
             "try:\n    main(['--help'])\nexcept SystemExit:\n    pass\n"
             "heavy = {'pydantic', 'ruamel.yaml', 'rich', 'pyarrow', 'numpy', 'duckdb', 'sqlite3', 'strandline.spec'}\n"
             "print(sorted(heavy & sys.modules.keys()), file=sys.stderr)\n"
         )
-        done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-        assert done.stderr == "[]\n"
+        assert process(script=script).err == "[]\n"
 
-    @pytest.mark.parametrize("name", _COMMANDS)
-    def test_the_help_of_a_command_imports_no_arrow_and_no_driver(self, name):
-        module = _COMMANDS[name][0]
+    def test_the_help_of_commands_imports_no_arrow_and_no_driver(self, process):
+        modules = [f"strandline.cli.{module}" for module, _ in _COMMANDS.values()]
         script = (
-            f"import sys, importlib\nimportlib.import_module('strandline.cli.{module}')\n"
+            f"import sys, importlib\nfor name in {modules!r}:\n    importlib.import_module(name)\n"
             "print(sorted({'rich', 'pyarrow', 'numpy', 'duckdb', 'sqlite3'} & sys.modules.keys()))\n"
         )
-        done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-        assert done.stdout == "[]\n"
+        assert process(script=script).out == "[]\n"
 
     def test_every_command_has_help(self, run):
         for name in _COMMANDS:
@@ -108,8 +134,6 @@ class TestHelp:
             assert done.out.startswith(f"Usage: strandline {name} ")
 
     def test_the_version(self, run):
-        from strandline import __version__
-
         assert run("--version").out == f"strandline, version {__version__}\n"
 
 
@@ -146,13 +170,14 @@ class TestValidate:
     def test_the_spec_of_this_directory(self, run, spec):
         assert run("validate-config").code == 0
 
-    def test_the_spec_above_counts_from_its_own_directory(self, run, spec):
-        (run.work / ".git").mkdir()
-        (run.work / "key").write_text("x")
+    def test_the_spec_above_counts_from_its_own_directory(self, run, work, spec, monkeypatch):
+        (work / ".git").mkdir()
+        (work / "key").write_text("x")
         spec.write_text(SPEC.replace("url: x", 'url: "${file:key}"'))
-        below = run.work / "a" / "b"
+        below = work / "a" / "b"
         below.mkdir(parents=True)
-        assert run("validate-config", cwd=below).code == 0
+        monkeypatch.chdir(below)
+        assert run("validate-config").code == 0
 
     def test_no_spec_anywhere(self, run):
         done = run("validate-config")
@@ -192,20 +217,21 @@ class TestValidate:
         assert "\x1b" not in done.err
         assert "\x9b" not in done.err
 
-    def test_neither_arrow_nor_a_driver_is_imported(self, run, spec):
+    @pytest.mark.parametrize(
+        ("source", "destination"), [("acme", "store"), ("sqlite", "duckdb"), ("files", "duckdb"), ("test", "memory")]
+    )
+    def test_neither_arrow_nor_a_driver_is_imported(self, process, spec, source, destination):
+        settings = {"acme": "{url: x}", "test": "{rows: 1}"}.get(source, "{path: x}")
+        text = SPEC.replace("acme", source).replace("{url: x}", settings).replace("store", destination)
+        spec.write_text(text.replace(", spec: {path: x}", "") if destination == "memory" else text)
         script = (
             "import sys\nfrom strandline.cli import main\n"
-            "try:\n    main(['validate-config', sys.argv[1]])\nexcept SystemExit as stop:\n    assert not stop.code\n"
+            "try:\n    main(['validate-config'])\nexcept SystemExit as stop:\n    assert not stop.code\n"
             "print(sorted({'pyarrow', 'numpy', 'duckdb', 'sqlite3', 'psycopg', 'rich'} & sys.modules.keys()))\n"
         )
-        done = subprocess.run(
-            [sys.executable, "-c", script, str(spec)],
-            env=os.environ | {"PYTHONPATH": str(run.work.parent / "site")},
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-        assert done.stdout.splitlines()[-1] == "[]"
+        done = process(script=script)
+        assert done.err == ""
+        assert done.out.splitlines()[-1] == "[]"
 
 
 class TestErrors:
@@ -252,59 +278,58 @@ class TestErrors:
         assert "warning: strandline.yml:7:3: `scheduler` is ignored" in run("validate-config").err
         assert run("validate-config", "--log-level", "error").err == ""
 
-    def test_an_interrupt_exits_130(self):
+    def test_an_interrupt_exits_130(self, process):
         script = (
             "from unittest.mock import patch\nfrom strandline.cli import main, validate\n"
             "with patch.object(validate, 'load_config', side_effect=KeyboardInterrupt):\n    main(['validate-config'])\n"
         )
-        done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
-        assert (done.returncode, done.stderr) == (130, "\nerror: interrupted\n")
+        done = process(script=script)
+        assert (done.code, done.err) == (130, "\nerror: interrupted\n")
 
-    def test_a_bug_in_a_thread_shows_no_secret(self):
+    def test_a_bug_in_a_thread_shows_no_secret(self, process):
         script = (
-            "import threading\nfrom strandline.cli import main\nfrom strandline.logs import register_secret\n"
-            "try:\n    main(['--version'])\nexcept SystemExit:\n    pass\n"
+            "import sys, threading\nfrom strandline.cli import main\nfrom strandline.logs import register_secret\n"
+            "sys.argv = ['strandline', '--version']\n"
+            "try:\n    main()\nexcept SystemExit:\n    pass\n"
             "register_secret('canary-canary')\n"
             "thread = threading.Thread(target=lambda: {}['canary-canary'])\nthread.start()\nthread.join()\n"
             "raise ValueError('canary-canary')\n"
         )
-        done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
-        assert done.returncode != 0
-        assert "KeyError: '***'" in done.stderr
-        assert "ValueError: ***" in done.stderr
-        assert "canary" not in done.stderr
-        assert "Traceback" not in done.stderr
+        done = process(script=script)
+        assert done.code != 0
+        assert "KeyError: '***'" in done.err
+        assert "ValueError: ***" in done.err
+        assert "canary" not in done.err
+        assert "Traceback" not in done.err
 
-    def test_a_full_disk_is_an_error(self, run):
+    def test_a_bug_in_a_process_is_70_and_a_traceback_only_with_debug(self, process, broken, site):
+        environment = os.environ | broken | {"PYTHONPATH": str(site)}
+        plain, debug = process("tables", env=environment), process("tables", "--debug", env=environment)
+        assert (plain.code, debug.code) == (70, 70)
+        assert ("Traceback" in plain.err, "Traceback" in debug.err) == (False, True)
+        assert "canary" not in plain.err + debug.err
+
+    def test_a_full_disk_is_an_error(self, process):
         with Path("/dev/full").open("w") as full:
-            done = subprocess.run(
-                [sys.executable, "-m", "strandline", "plugin", "list"],
-                stdout=full,
-                stderr=subprocess.PIPE,
-                text=True,
-                check=False,
-            )
-        assert done.returncode == 1
-        assert done.stderr.startswith("error: cannot write: No space left on device\n")
+            done = process("plugin", "list", stdout=full)
+        assert done.code == 1
+        assert done.err.startswith("error: cannot write: No space left on device\n")
 
-    def test_a_reader_that_has_seen_enough_is_no_error(self, run):
-        script = f"{sys.executable} -m strandline plugin list | head -c 1 >/dev/null; exit ${{PIPESTATUS[0]}}"
-        done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=False)
-        assert done.stderr == ""
+    def test_a_reader_that_has_seen_enough_is_no_error(self, process):
+        reading, writing = os.pipe()
+        os.close(reading)
+        done = process("plugin", "list", stdout=writing)
+        os.close(writing)
+        assert (done.code, done.err) == (1, "")
 
     @pytest.mark.parametrize(("environment", "colored"), [({}, True), ({"NO_COLOR": "1"}, False)])
-    def test_color_on_a_terminal_unless_no_color(self, run, environment, colored):
+    def test_color_on_a_terminal_unless_no_color(self, process, environment, colored):
         kept = {name: value for name, value in os.environ.items() if name != "NO_COLOR"}
-        master, slave = os.openpty()
-        subprocess.run(
-            [sys.executable, "-m", "strandline", "nonsense"],
-            stderr=slave,
-            env=kept | {"TERM": "xterm"} | environment,
-            check=False,
-        )
-        os.close(slave)
-        said = os.read(master, 4096).decode()
-        os.close(master)
+        terminal, inner = os.openpty()
+        process("nonsense", stderr=inner, env=kept | {"TERM": "xterm"} | environment)
+        os.close(inner)
+        said = os.read(terminal, 4096).decode()
+        os.close(terminal)
         assert "no such command 'nonsense'" in said
         assert ("\x1b[" in said) is colored
 
@@ -333,10 +358,10 @@ class TestTables:
         done = run("tables", "--filter", "spec")
         assert (done.code, done.err) == (2, "error: `tables`: no table matches 'order'\nhint: did you mean 'orders'?\n")
 
-    def test_markdown(self, run, spec):
+    def test_markdown(self, run, work, spec):
         done = run("tables", "--format", "markdown", "--output-dir", "docs")
         assert (done.code, done.out) == (0, "shop: docs/shop\n")
-        folder = run.work / "docs" / "shop"
+        folder = work / "docs" / "shop"
         assert sorted(path.name for path in folder.iterdir()) == [
             "%4cines%2f..%2fx.md",
             "README.md",
@@ -348,19 +373,19 @@ class TestTables:
             "  - [Lines/../x](%254cines%252f..%252fx.md)"
         )
 
-    def test_json(self, run, spec):
+    def test_json(self, run, work, spec):
         assert run("tables", "--format", "json").code == 0
-        tables = json.loads((run.work / "cq-docs" / "shop" / "__tables.json").read_text())
+        tables = json.loads((work / "cq-docs" / "shop" / "__tables.json").read_text())
         assert [table["name"] for table in tables] == ["audit", "orders"]
         assert tables[1]["is_incremental"] is True
 
-    def test_a_source_cannot_name_its_way_out(self, run, spec):
+    def test_a_source_cannot_name_its_way_out(self, run, work, spec):
         spec.write_text(SPEC.replace("name: shop", "name: ../../shop"))
         assert run("tables", "--format", "json", "--output-dir", "docs").code == 0
-        assert [path.name for path in (run.work / "docs").iterdir()] == ["%2e.%2f..%2fshop"]
+        assert [path.name for path in (work / "docs").iterdir()] == ["%2e.%2f..%2fshop"]
 
-    def test_a_directory_that_cannot_be_written(self, run, spec):
-        (run.work / "docs").write_text("")
+    def test_a_directory_that_cannot_be_written(self, run, work, spec):
+        (work / "docs").write_text("")
         done = run("tables", "--format", "json", "--output-dir", "docs/below")
         assert (done.code, done.out) == (2, "")
         assert "docs/below/shop: Not a directory\nhint: choose another --output-dir" in done.err
@@ -368,8 +393,6 @@ class TestTables:
 
 class TestPlugins:
     def test_built_ins_and_others_are_listed(self, run):
-        from strandline import __version__
-
         rows = [tuple(line.split()) for line in run("plugin", "list").out.splitlines()]
         assert rows[0] == ("KIND", "NAME", "PACKAGE", "VERSION")
         assert ("source", "acme", "acme-strandline", "3.1") in rows
