@@ -1,0 +1,186 @@
+"""SQLite's catalogue: which tables there are, and how the rows of each can be addressed. And opening the file."""
+
+import urllib.parse
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from strandline.errors import RetryableError, StrandlineError, TaskError, UnreachableError, UsageError
+from strandline.lazy import sqlite3
+
+if TYPE_CHECKING:
+    from sqlite3 import Connection
+
+__all__ = ["Catalogued", "Column", "catalogue", "connect", "quoted", "translated"]
+
+VERSION_MIN = (3, 37, 0)
+"""``PRAGMA table_list`` appeared in it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column as it was declared."""
+
+    name: str
+    declared: str
+    """The declared type, upper case; empty where there is none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Catalogued:
+    """A table or view of the file."""
+
+    name: str
+    columns: tuple[Column, ...]
+    primary_key: tuple[str, ...]
+    is_view: bool
+    without_rowid: bool
+    rowid: str | None
+    """A name by which the rowid can be read; none for views, WITHOUT ROWID tables and where columns hide it."""
+    rowid_alias: str | None
+    """The INTEGER PRIMARY KEY column, which is the rowid itself and so survives VACUUM."""
+    indexed: frozenset[str]
+    """Columns that lead an index in binary order over all rows, the rowid's alias included."""
+    autoincrement: bool
+    """Whether ids are never handed out again."""
+
+
+def quoted(name: str) -> str:
+    """``name`` as an identifier. Always qualify a column: SQLite takes an unknown bare name in quotes for a text."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def connect(path: str, *, busy_timeout_s: float) -> "Connection":
+    """Open the file read-only, for one reader.
+
+    Raises:
+        UnreachableError: there is no such file, or it cannot be opened.
+        UsageError: it is not an SQLite database.
+    """
+    if sqlite3.sqlite_version_info < VERSION_MIN:
+        raise UsageError(
+            f"SQLite {sqlite3.sqlite_version} is too old to read the catalogue with",
+            hint="use a Python that comes with SQLite 3.37 or newer",
+        )
+    if not Path(path).exists():
+        raise UnreachableError(
+            f"there is no SQLite file {path!r}",
+            hint=f"check `path`; it is taken relative to the directory {str(Path.cwd())!r}",
+        )
+    uri = f"file:{urllib.parse.quote(str(Path(path).absolute()))}?mode=ro"
+    with translated(path):
+        connection = sqlite3.connect(
+            uri, uri=True, timeout=busy_timeout_s, isolation_level=None, check_same_thread=False
+        )
+        try:
+            connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+        except BaseException:
+            connection.close()
+            raise
+    return connection
+
+
+@contextmanager
+def translated(path: str, table: str | None = None) -> Iterator[None]:
+    """Turn what the driver raises into errors that say what to do next."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise _translate(error, path, table) from error
+
+
+def _translate(error: Exception, path: str, table: str | None) -> StrandlineError:
+    text = str(error)
+    where = f"SQLite file {path!r}" + (f", table {table!r}" if table else "")
+    if "not a database" in text:
+        return UsageError(f"{path!r} is not an SQLite database", hint="check `path`; an encrypted file cannot be read")
+    if "locked" in text or "busy" in text:
+        return RetryableError(f"{where}: a writer held the file longer than `busy_timeout`", hint="sync again later")
+    if "unable to open" in text:
+        return UnreachableError(
+            f"{where}: it cannot be opened ({text})",
+            hint="its file and, in WAL mode, its directory must be readable; the -shm file beside it writable",
+        )
+    if "readonly" in text:
+        return UnreachableError(
+            f"{where}: a crashed writer left a journal that a reader may not roll back",
+            hint=f"open it once with write permission: sqlite3 {path!r} .tables",
+        )
+    if "disk I/O" in text:
+        return RetryableError(f"{where}: {text}", hint="look at the disk; the sync resumes from the last checkpoint")
+    if "malformed" in text:
+        return TaskError(f"{where}: the file is damaged ({text})", hint="`sqlite3 FILE .recover` saves what is left")
+    return TaskError(f"{where}: {text}", hint="run the sync again if the table was being altered; else check `where`")
+
+
+def catalogue(connection: "Connection") -> list[Catalogued]:
+    """Every table and view whose rows can be read, ordered by name.
+
+    SQLite's own tables, virtual tables and the shadow tables behind them are left out, and so is a view that does not
+    work: it has no columns to offer.
+    """
+    found = []
+    rows = connection.execute("SELECT name, type, wr FROM pragma_table_list WHERE schema = 'main'").fetchall()
+    for name, kind, without_rowid in sorted(rows):
+        if kind not in {"table", "view"} or name.lower().startswith("sqlite_"):
+            continue
+        entry = _entry(connection, name, is_view=kind == "view", without_rowid=bool(without_rowid))
+        if entry is not None:
+            found.append(entry)
+    return found
+
+
+def _entry(connection: "Connection", name: str, *, is_view: bool, without_rowid: bool) -> Catalogued | None:
+    try:
+        info = connection.execute(
+            "SELECT name, upper(type), pk FROM pragma_table_xinfo(?) WHERE hidden <> 1 ORDER BY cid", [name]
+        ).fetchall()
+    except sqlite3.OperationalError:
+        if not is_view:
+            raise
+        return None
+    if not info:
+        return None
+    key = [column for _, column in sorted((pk, column) for column, _, pk in info if pk)]
+    names = {column.lower() for column, _, _ in info}
+    rowid = next((alias for alias in ("rowid", "_rowid_", "oid") if alias not in names), None)
+    alias = None if is_view or without_rowid else _rowid_alias(connection, name, info)
+    indexed = _indexed(connection, name) | ({alias} if alias else set())
+    return Catalogued(
+        name=name,
+        columns=tuple(Column(column, declared) for column, declared, _ in info),
+        primary_key=tuple(key),
+        is_view=is_view,
+        without_rowid=without_rowid,
+        rowid=None if is_view or without_rowid else alias or rowid,
+        rowid_alias=alias,
+        indexed=frozenset(indexed),
+        autoincrement=alias is not None and _sequence(connection, name) is not None,
+    )
+
+
+def _rowid_alias(connection: "Connection", name: str, info: Sequence[tuple[str, str, int]]) -> str | None:
+    """The column that is the rowid: the only primary key, declared INTEGER, and without an index of its own."""
+    key = [(column, declared) for column, declared, pk in info if pk]
+    if len(key) != 1 or key[0][1] != "INTEGER":
+        return None
+    own_index = connection.execute("SELECT 1 FROM pragma_index_list(?) WHERE origin = 'pk'", [name]).fetchone()
+    return None if own_index else key[0][0]
+
+
+def _indexed(connection: "Connection", name: str) -> set[str]:
+    sql = """
+        SELECT x.name FROM pragma_index_list(?) AS i, pragma_index_xinfo(i.name) AS x
+        WHERE x.seqno = 0 AND x.cid >= 0 AND x.coll = 'BINARY' AND NOT i.partial
+    """
+    return {column for (column,) in connection.execute(sql, [name])}
+
+
+def _sequence(connection: "Connection", name: str) -> int | None:
+    """The greatest id that AUTOINCREMENT ever handed out; none where the table has no AUTOINCREMENT."""
+    if not connection.execute("SELECT 1 FROM sqlite_schema WHERE name = 'sqlite_sequence'").fetchone():
+        return None
+    row: Any = connection.execute("SELECT seq FROM sqlite_sequence WHERE name = ?", [name]).fetchone()
+    return None if row is None or not isinstance(row[0], int) else row[0]

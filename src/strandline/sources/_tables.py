@@ -1,0 +1,112 @@
+"""What SQL sources share: the settings of one table, durations, and names that were mistyped."""
+
+import difflib
+import json
+import re
+from collections.abc import Iterable, Mapping
+from datetime import date, datetime, timedelta
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, WithJsonSchema
+
+from strandline.errors import UsageError
+
+__all__ = ["Duration", "TableSettings", "duration_s", "known", "parse_duration", "selection"]
+
+_UNITS_S = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
+_DURATION = re.compile(r"(\d{1,9})([smhd])")
+
+
+def parse_duration(value: object) -> timedelta:
+    """A duration as it stands in a spec: ``30s``, ``5m``, ``2h``, ``7d``, or ``0``.
+
+    Raises:
+        ValueError: it is none of these.
+    """
+    if isinstance(value, timedelta):
+        return value
+    match = _DURATION.fullmatch(str(value).strip())
+    if match:
+        return timedelta(seconds=int(match[1]) * _UNITS_S[match[2]])
+    if str(value).strip() == "0":
+        return timedelta(0)
+    raise ValueError(f"{value!r} is not a duration; write 30s, 5m, 2h or 7d")
+
+
+def duration_s(duration: timedelta) -> int:
+    """Its length in whole seconds."""
+    return int(duration.total_seconds())
+
+
+Duration = Annotated[
+    timedelta,
+    BeforeValidator(parse_duration),
+    PlainSerializer(lambda duration: f"{duration_s(duration)}s", return_type=str),
+    WithJsonSchema({"type": "string", "pattern": "^([0-9]+[smhd]|0)$", "examples": ["30s", "5m", "2h", "7d"]}),
+]
+"""A length of time, in a spec written as ``30s``, ``5m``, ``2h`` or ``7d``."""
+
+
+class TableSettings(BaseModel):
+    """How one table is read."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    incremental_key: str | None = Field(
+        default=None, description="Column whose values grow with every change: a time of change, or an id."
+    )
+    primary_key: list[str] | None = Field(
+        default=None, min_length=1, description="Columns that identify a row. Default: the database's own."
+    )
+    lag: Duration = Field(
+        default=timedelta(0),
+        description="Look-back window for rows that appear late, read again at every sync. "
+        "It reaches back over rows that were read since it was set.",
+    )
+    start: datetime | date | int | float | str | None = Field(
+        default=None, description="Rows whose incremental key is smaller are not read. A time, or a number."
+    )
+    columns: list[str] | None = Field(default=None, min_length=1, description="Columns to read. Default: all.")
+    where: str | None = Field(default=None, min_length=1, description="SQL condition that a row must meet to be read.")
+    nulls: Literal["include", "exclude", "fail"] = Field(
+        default="include",
+        description="Rows whose incremental key is NULL: read them at every sync, leave them out, or fail the table.",
+    )
+    deletes: Literal["sweep", "ignore"] = Field(
+        default="ignore",
+        description="Rows deleted at the source: `sweep` reads all primary keys at every sync and removes the rest.",
+    )
+    mode: Literal["full"] | None = Field(default=None, description="`full` reads the table in full at every sync.")
+    timezone: str | None = Field(
+        default=None, description="Zone of times that carry none, as `Europe/Berlin`. Default: UTC."
+    )
+
+
+def selection(settings: TableSettings) -> str:
+    """What restricts the rows, canonical: equal texts select the same rows. Empty when nothing does."""
+    parts: dict[str, object] = {}
+    if settings.where is not None:
+        parts["where"] = settings.where.strip()
+    incremental = settings.incremental_key is not None and settings.mode != "full"
+    if settings.start is not None:
+        parts["start"] = settings.start if isinstance(settings.start, int | float | str) else str(settings.start)
+    if settings.nulls == "exclude":
+        parts["nulls"] = settings.nulls
+    if incremental and settings.timezone is not None:
+        parts["timezone"] = settings.timezone
+    return json.dumps(parts, sort_keys=True) if parts else ""
+
+
+def known(kind: str, name: str, names: Iterable[str], *, where: str) -> None:
+    """Refuse ``name`` unless it is one of ``names``.
+
+    Raises:
+        UsageError: with the nearest name as the hint.
+    """
+    choices = list(names)
+    if name in choices:
+        return
+    folded: Mapping[str, str] = {choice.casefold(): choice for choice in choices}
+    near = difflib.get_close_matches(name.casefold(), folded, n=1)
+    hint = f"did you mean {folded[near[0]]!r}?" if near else f"there are {', '.join(sorted(choices)) or 'none'}"
+    raise UsageError(f"{where} has no {kind} {name!r}", hint=hint)
