@@ -67,6 +67,7 @@ class Content:
     def __init__(self, file: File, encoding: str) -> None:
         self.file = file
         self.raw: BinaryIO
+        self._handles: list[BinaryIO] = []
         try:
             self.raw = Path(file.path).open("rb", buffering=0)  # noqa: SIM115 closed by __exit__
         except OSError as error:
@@ -79,7 +80,8 @@ class Content:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.raw.close()
+        for handle in (self.raw, *self._handles):
+            handle.close()
 
     def blocks(self, offset: int = 0, size_bytes: int = _BLOCK_BYTES) -> Iterator[bytes]:
         """The content from ``offset`` on, in blocks of about ``size_bytes``, none of them empty. One at a time."""
@@ -108,22 +110,27 @@ class Content:
 
     def _recoded(self, blocks: Iterator[bytes], encoding: str) -> Iterator[bytes]:
         decoder = codecs.getincrementaldecoder(encoding)()
-        lines = 0
+        line = 1
         try:
             for block in blocks:
                 text = decoder.decode(block).encode()
-                lines += text.count(b"\n")
+                line += text.count(b"\n")
                 yield text
             decoder.decode(b"", final=True)
-        except UnicodeError as error:
+        except UnicodeDecodeError as error:
+            good = error.object[: error.start].decode(encoding, errors="ignore").encode()
+            yield good
+            line += good.count(b"\n")
             raise TaskError(
-                f"{shown(self.file.key)}: not {encoding} after line {lines}: {error}",
-                hint="set `encoding` to the file's own",
+                f"{shown(self.file.key)}:{line}: {error.reason}: the file is not in {encoding}",
+                hint="set `csv.encoding` to the file's own",
             ) from error
 
     def for_arrow(self) -> "pa.NativeFile":
-        """The file as Arrow reads it. Arrow closes what it is given, so it gets a handle of its own."""
-        return pa.PythonFile(os.fdopen(os.dup(self.raw.fileno()), "rb", buffering=0), "r")
+        """The file as Arrow reads it. Arrow closes what it is given, at times, so it gets a handle of its own."""
+        handle = os.fdopen(os.dup(self.raw.fileno()), "rb", buffering=0)
+        self._handles.append(handle)
+        return pa.PythonFile(handle, "r")
 
     def line_at(self, offset: int) -> int:
         """The number of the line, from 1, in which the byte at ``offset`` stands. Reads everything before it."""

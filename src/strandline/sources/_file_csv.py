@@ -65,6 +65,8 @@ class CSVSettings(BaseModel):
 class CSVLines:
     """One CSV file: its columns and their records. See ``LineFormat``."""
 
+    hint = "mend the record, or set `csv` (delimiter, quote, encoding) to how the files are written"
+
     def __init__(self, settings: CSVSettings, declared: "Mapping[str, pa.DataType]") -> None:
         self.names: list[str] = []
         self._settings = settings

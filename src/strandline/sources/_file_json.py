@@ -29,6 +29,8 @@ _DECODER = json.JSONDecoder()
 class JSONLines:
     """One file of JSON lines. See ``LineFormat``."""
 
+    hint = "mend the line: each is one JSON object, in UTF-8; `jq -c '.[]'` makes lines of an array"
+
     def __init__(self, declared: "Mapping[str, pa.DataType]") -> None:
         self._declared = declared
 

@@ -16,9 +16,9 @@ from pathlib import Path
 
 from strandline.errors import UsageError
 
-__all__ = ["FORMATS", "File", "Place", "find_files", "shown"]
+__all__ = ["File", "Place", "find_files", "shown"]
 
-FORMATS = {".csv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "jsonl", ".parquet": "parquet"}
+_FORMATS = {".csv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "jsonl", ".parquet": "parquet"}
 _COMPRESSIONS = {".gz": "gzip", ".zst": "zstd"}
 _GONE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP})
 """Removed meanwhile, or a link to nowhere."""
@@ -154,15 +154,12 @@ def _begins(parts: _Parts, pattern: _Parts) -> bool:
 
 
 def _file(place: Place, parts: _Parts, found: os.stat_result) -> File:
-    name = parts[-1]
-    ending = Path(name).suffix.lower()
-    compression = _COMPRESSIONS.get(ending)
-    stem = name[: -len(ending)] if compression else name
+    _, ending, compression = _split(parts[-1])
     return File(
         key=_key("/".join(parts)),
         path=os.path.join(place.base, *parts),  # noqa: PTH118 a Path would be slow for 100 k files
         table=_table(parts[0], folder=len(parts) > 1),
-        format=FORMATS.get(Path(stem).suffix.lower()),
+        format=_FORMATS.get(ending),
         compression=compression,
         size=found.st_size,
         mtime_ns=found.st_mtime_ns,
@@ -171,11 +168,17 @@ def _file(place: Place, parts: _Parts, found: os.stat_result) -> File:
     )
 
 
+def _split(name: str) -> tuple[str, str, str | None]:
+    """A file's name without its endings, the ending that says its format, and its compression."""
+    stem, dot, ending = name.rpartition(".")
+    compression = _COMPRESSIONS.get(f".{ending.lower()}") if stem else None
+    if compression:
+        stem, dot, ending = stem.rpartition(".")
+    return stem or ending, f"{dot}{ending.lower()}", compression
+
+
 def _table(name: str, *, folder: bool) -> str:
-    path = Path(name)
-    if not folder and path.suffix.lower() in _COMPRESSIONS:
-        path = path.with_suffix("")
-    return _key(name if folder else path.stem)
+    return _key(name if folder else _split(name)[0])
 
 
 def _key(relative: str) -> str:

@@ -196,20 +196,17 @@ class Survey:
 
     def _judge(self, replaced: Iterable[str], vanished: Iterable[str]) -> None:
         """Apply the policies to files whose content is nowhere any more."""
-        for keys, what, policy, then in (
-            (sorted(replaced), "replaced", self._policies.on_replace, "read again, all rows of them"),
-            (sorted(vanished), "vanished", self._policies.on_vanish, "forgotten; their rows stay"),
+        for keys, what, setting, policy, then in (
+            (sorted(replaced), "been replaced", "on_replace", self._policies.on_replace, "read again, all of them"),
+            (sorted(vanished), "vanished", "on_vanish", self._policies.on_vanish, "forgotten; their rows stay"),
         ):
             if not keys:
                 continue
-            names = ", ".join(map(shown, keys[:_NAMED_MAX])) + (" …" if len(keys) > _NAMED_MAX else "")
+            more = f" and {len(keys) - _NAMED_MAX} more" if len(keys) > _NAMED_MAX else ""
+            message = f"files that were read have {what}: {', '.join(map(shown, keys[:_NAMED_MAX]))}{more}"
             if policy == "fail":
-                setting = "on_replace" if what == "replaced" else "on_vanish"
-                raise TaskError(
-                    f"{len(keys)} files were {what} since they were read: {names}",
-                    hint=f"put them back, or set `{setting}` to accept it",
-                )
-            log.warning("%d files were %s since they were read, and are %s: %s", len(keys), what, then, names)
+                raise TaskError(message, hint=f"put them back, or set `{setting}` to accept it")
+            log.warning("%s; they are %s", message, then)
 
     def _continues(self, file: File, known: Position, *, whole: bool = False, own: bool = False) -> bool:
         """Whether the file begins with (or, if ``whole``, is) what was read before; if so, go on there."""

@@ -31,6 +31,9 @@ Step: TypeAlias = "tuple[pa.RecordBatch | None, Position]"
 class LineFormat(Protocol):
     """A format of records that end with a line. One object reads one file."""
 
+    hint: str
+    """What to do about a record that is none."""
+
     def begin(self, head: bytes, *, final: bool) -> int | None:
         """Where the first record begins, by the first bytes of the file; ``None``: not to be seen yet."""
 
@@ -248,8 +251,7 @@ class _Lines:
         start, record = ends[bad - 1], data[ends[bad - 1] : ends[bad]]
         why = self._fits(record, pa.schema([]), strict=False)
         if why:
-            hint = "mend the record, or the settings that say how the files are written"
-            return self._problem(start, why, hint)
+            return self._problem(start, why, self._format.hint)
         for field in schema:
             if why := self._fits(record, pa.schema([field]), strict=False):
                 hint = f"mend the value, or declare a type that holds all of them: `types: {{{field.name}: string}}`"

@@ -94,11 +94,16 @@ def _parquet(content: Content) -> tuple["pa.Schema", bool]:
 def _lines(content: Content, lines: LineFormat, size: int) -> tuple["pa.Schema", bool]:
     """The types of the columns in the first ``size`` bytes, and whether there is a row."""
     data, final = b"", True
-    for block in content.blocks(0, size):
-        data += block
-        if len(data) >= size:
-            final = False
-            break
+    try:
+        for block in content.blocks(0, size):
+            data += block
+            if len(data) >= size:
+                final = False
+                break
+    except StrandlineError:
+        # Reading will say so; what comes before it has types.
+        if not data:
+            raise
     name = shown(content.file.key)
     try:
         body = lines.begin(data, final=final)
