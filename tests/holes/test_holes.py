@@ -197,7 +197,7 @@ def test_hole_n_a_reader_during_a_full_refresh_sees_the_old_table_until_the_new_
 
     def watch():
         # in this process, since DuckDB lets no other in while a sync holds the file
-        with closing(duckdb.connect(str(bench.store.path), config=bench.connect_config())) as connection:
+        with closing(duckdb.connect(str(bench.store.path))) as connection:
             while not done.is_set():
                 seen.update(connection.execute("SELECT count(*), min(v), max(v) FROM t").fetchall())
 
