@@ -12,6 +12,7 @@ import pytest
 from strandline.destination import WriteMode
 from strandline.destinations import _memory_rows
 from strandline.destinations.memory import MemoryDestination
+from strandline.errors import StateConflictError
 from strandline.message import Complete, Delete, Insert, Message, Present, Swap, Truncate
 from strandline.table import CQ_ID, Table
 from strandline.testing.destination import DestinationConformance
@@ -222,6 +223,27 @@ class IgnoresTheFence(MemoryDestination):
         return super().write(window, mode=mode, fence=replace(fence, epoch=10**9))
 
 
+class LooksAtFenceAndTokenFirst(MemoryDestination):
+    """And not again when it commits."""
+
+    def write(self, window, *, mode, fence):
+        self._store.data.check(fence)
+        if self.token(window.key) != window.expected:
+            raise StateConflictError("another run has saved a state")
+
+        def messages(_):
+            yield from window
+            changed.expected = self.token(window.key)
+
+        changed = Changed(window)
+        changed.__class__ = type("Unchecked", (Changed,), {"__iter__": messages})
+        return super().write(changed, mode=mode, fence=replace(fence, epoch=10**9))
+
+    def token(self, key):
+        stored = self.states.load(key.source).get(key)
+        return stored.token if stored else None
+
+
 class IgnoresTheFenceWhenMigrating(MemoryDestination):
     def migrate(self, table, *, mode, fence, apply=True):
         return super().migrate(table, mode=mode, fence=replace(fence, epoch=10**9), apply=apply)
@@ -336,6 +358,8 @@ DETECTED = [
     (IgnoresTheToken, SUITE.test_a_stale_token_changes_nothing, {}),
     (DropsTheState, SUITE.test_the_state_of_the_window_is_committed_with_the_rows, {"reopen": None}),
     (IgnoresTheFence, SUITE.test_a_fenced_run_writes_nothing, {}),
+    (LooksAtFenceAndTokenFirst, SUITE.test_a_run_that_is_fenced_while_it_reads_writes_nothing, {}),
+    (LooksAtFenceAndTokenFirst, SUITE.test_a_state_that_changes_while_the_window_is_read_changes_nothing, {}),
     (IgnoresTheFenceWhenMigrating, SUITE.test_a_fenced_run_changes_no_table, {}),
     (IgnoresTheFenceWhenDeleting, SUITE.test_a_fenced_run_deletes_nothing, {}),
     (TakesThePresentPassForStale, SUITE.test_only_rows_of_an_older_pass_are_stale, {}),

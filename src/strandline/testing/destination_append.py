@@ -2,6 +2,7 @@
 
 import struct
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import replace
 
 import pytest
@@ -11,7 +12,7 @@ from strandline.errors import TaskError
 from strandline.lazy import pa
 from strandline.message import Complete, Insert
 from strandline.table import CQ_ID, Table
-from strandline.testing.destination_fixtures import DestinationFixtures, needs, orders, refuses, same, unkeyed
+from strandline.testing.destination_fixtures import DestinationFixtures, Reopen, needs, orders, refuses, same, unkeyed
 from strandline.testing.windows import Lineage, versions_of
 
 __all__ = ["DeliveredCases", "NumberCases"]
@@ -116,6 +117,21 @@ class DeliveredCases(DestinationFixtures):
         same(lineage, table, row.batch)
 
     @needs(WriteMode.APPEND, states=True)
+    def test_a_restart_forgets_nothing(self, lineage: Lineage, reopen: Reopen, table: Table) -> None:
+        lineage.migrate(table)
+        first = _reread(lineage, table, (1, "a"), (2, "b"))
+        lineage.write(first, Complete(table.name))
+        lineage.next_pass()
+        lineage.write(_reread(lineage, table, (1, "a")))
+        lineage.destination.close()
+        with closing(reopen()) as destination:
+            lineage.destination = destination
+            receipt = lineage.write(_reread(lineage, table, (2, "b"), (3, "c")), Complete(table.name))
+            assert receipt.known == {table.name: 1}
+            same(lineage, table, first.batch, lineage.batch(table, id=[3], name=["c"]))
+            assert _deliver(lineage, table, (1, "a"), (2, "b"), (3, "c")).known == {table.name: 3}
+
+    @needs(WriteMode.APPEND, states=True)
     def test_each_lineage_and_table_has_delivered_its_own(self, lineage: Lineage, table: Table) -> None:
         twin = table.named("twin")
         lineage.migrate(table, twin)
@@ -136,6 +152,14 @@ class DeliveredCases(DestinationFixtures):
         lineage.migrate(table, mode=MigrateMode.FORCED)
         assert not any(_deliver(lineage, table, (1, "a")).known.values())
         same(lineage, table, lineage.batch(table, id=[1], name=["a"]))
+
+    @needs(WriteMode.APPEND, states=True)
+    def test_a_version_of_a_key_is_one_row(self, lineage: Lineage) -> None:
+        table = _keyed()
+        lineage.migrate(table)
+        receipt = lineage.write(_reread(lineage, table, (1, "a"), (1, "b"), (1, "a")), Complete(table.name))
+        assert (receipt.rows, receipt.known) == ({table.name: 3}, {table.name: 1})
+        same(lineage, table, lineage.batch(table, id=[1, 1], name=["a", "b"]))
 
     @needs(WriteMode.APPEND, states=True)
     def test_equal_rows_without_a_key_are_counted(self, lineage: Lineage) -> None:

@@ -135,6 +135,14 @@ class OverwriteCases(DestinationFixtures):
         same(lineage, table, lineage.batch(table, id=[0, 0], key=values, amount=[2, 2]))
 
     @needs(WriteMode.OVERWRITE)
+    def test_a_row_belongs_to_the_source_that_delivered_it_last(self, lineage: Lineage) -> None:
+        table, other = orders(), Lineage(lineage.destination, lineage.mode, source="other shop")
+        for one in (lineage, other):
+            one.migrate(table)
+            one.write(one.insert(table, id=[1], name=[one.source], note=[None]))
+        same(lineage, table, other.batch(table, id=[1], name=["other shop"], note=[None]))
+
+    @needs(WriteMode.OVERWRITE)
     def test_an_absent_column_leaves_what_is_stored(self, lineage: Lineage) -> None:
         table = orders()
         lineage.migrate(table)

@@ -1,5 +1,7 @@
 """Cases: the state is committed with the rows, under a fence. Elsewhere a receipt says that there is none."""
 
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import replace
 from typing import Any
@@ -9,7 +11,7 @@ import pytest
 from strandline.destination import MigrateMode, WriteMode
 from strandline.errors import StateConflictError
 from strandline.lazy import pa
-from strandline.message import Checkpoint, Complete
+from strandline.message import Checkpoint, Complete, Message
 from strandline.state import HISTORY_MAX, KeepsState, Phase, State
 from strandline.testing.destination_fixtures import DestinationFixtures, Reopen, needs, orders, same
 from strandline.testing.windows import Lineage
@@ -132,6 +134,43 @@ class StateCases(DestinationFixtures):
         assert lineage.stored() is None
         same(lineage, orders())
 
+    @needs(states=True)
+    def test_a_state_that_changes_while_the_window_is_read_changes_nothing(self, lineage: Lineage) -> None:
+        lineage.migrate(orders())
+        first = _row(lineage, 1)
+        lineage.write(first)
+        other, second = replace(lineage), _row(lineage, 2)
+
+        def messages() -> Iterator[Message]:
+            yield _row(lineage, 3)
+            other.write(second)
+            yield Checkpoint({"id": 3})
+
+        with pytest.raises(StateConflictError):
+            lineage.write_window(lineage.window(messages()))
+        assert other.stored() == other.state
+        same(lineage, orders(), first.batch, second.batch)
+
+    @needs(states=True)
+    def test_of_several_windows_after_one_state_one_is_stored(self, lineage: Lineage) -> None:
+        lineage.migrate(orders())
+        lineage.write(_row(lineage, 0))
+        rivals = [replace(lineage) for _ in range(min(4, lineage.destination.capabilities.writers_max))]
+
+        def write(number: int) -> bool:
+            try:
+                rivals[number].write(_row(lineage, number + 1))
+            except StateConflictError:
+                return False
+            return True
+
+        with ThreadPoolExecutor(len(rivals)) as pool:
+            won = list(pool.map(write, range(len(rivals))))
+        assert won.count(True) == 1
+        winner = won.index(True)
+        assert lineage.stored() == rivals[winner].state
+        same(lineage, orders(), _row(lineage, 0).batch, _row(lineage, winner + 1).batch)
+
     @needs(WriteMode.OVERWRITE, states=True)
     def test_a_window_that_is_replayed_changes_no_rows(self, lineage: Lineage) -> None:
         table = orders()
@@ -158,6 +197,23 @@ class FenceCases(DestinationFixtures):
             old.write(_row(old, 2))
         same(lineage, orders(), row)
         assert old.stored() == stored
+
+    @needs(states=True)
+    def test_a_run_that_is_fenced_while_it_reads_writes_nothing(self, lineage: Lineage) -> None:
+        lineage.take_over()
+        lineage.migrate(orders())
+        row = _row(lineage, 1)
+        lineage.write(row)
+
+        def messages() -> Iterator[Message]:
+            yield _row(lineage, 2)
+            replace(lineage).take_over()
+            yield Checkpoint({"id": 2})
+
+        with pytest.raises(StateConflictError):
+            lineage.write_window(lineage.window(messages()))
+        assert lineage.stored() == lineage.state
+        same(lineage, orders(), row.batch)
 
     @needs(states=True)
     def test_a_fenced_run_writes_no_new_lineage(self, lineage: Lineage) -> None:

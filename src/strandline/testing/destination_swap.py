@@ -28,7 +28,7 @@ def _refresh(lineage: Lineage, table: Table) -> Lineage:
 
 
 class SwapCases(DestinationFixtures):
-    """``Swap``."""
+    """A full refresh, as the engine makes it: a lineage of its own fills a hidden table, then ``Swap``."""
 
     @needs(replace=True)
     def test_a_reader_sees_the_old_rows_until_the_swap(self, lineage: Lineage) -> None:
