@@ -24,11 +24,10 @@ lock: $(READY) ## resolve the dependencies again, after a change in pyproject.to
 	$(RUN)/uv lock --default-index https://pypi.org/simple
 
 check: $(READY) ## lint, formatting, types, layers, limits
-	$(RUN)/ruff check
-	$(RUN)/ruff format --check
-	$(RUN)/mypy
-	$(RUN)/lint-imports
-	$(RUN)/pytest -q tests/test_tidy.py tests/test_public.py
+	@status=0; \
+	for one in "ruff check" "ruff format --check" mypy lint-imports "pytest -q tests/test_tidy.py tests/test_public.py"; do \
+		echo "$$one"; $(RUN)/$$one || status=1; \
+	done; exit $$status
 
 test: $(READY) ## the whole test suite
 	$(PYTEST)

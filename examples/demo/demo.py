@@ -13,7 +13,7 @@ HERE = Path(__file__).parent
 STRANDLINE = (sys.executable, "-m", "strandline")
 
 QUERY = """
-SELECT strftime(date_trunc('day', time), '%Y-%m-%d') AS day, count(*) AS earthquakes, max(magnitude) AS strongest,
+SELECT time::DATE AS day, count(*) AS earthquakes, max(magnitude) AS strongest,
        arg_max(place, magnitude) AS place
 FROM earthquakes GROUP BY ALL ORDER BY day
 """
@@ -41,7 +41,7 @@ def script(directory: Path, name: str) -> None:
 
 def show(directory: Path) -> None:
     with duckdb.connect(str(directory / "warehouse.duckdb"), read_only=True) as warehouse:
-        print(f"$ duckdb {directory.name}/warehouse.duckdb", QUERY)
+        print(QUERY)
         print(warehouse.sql(QUERY))
 
 
@@ -49,20 +49,20 @@ def main(directory: Path) -> None:
     shutil.rmtree(directory, ignore_errors=True)
     say("A database of earthquakes and two directories of weather files, as they were on 4 February 2018.")
     script(directory, "prepare.py")
-    say("The first sync reads everything into a DuckDB file.")
+    say(f"The first sync, in {directory.name}/, reads everything into a DuckDB file.")
     strandline(directory, "sync")
     say("What Strandline remembers of each table: the cursor from which the next sync starts.")
     strandline(directory, "state", "list")
     say("Days pass: 777 new earthquakes, 176 revised ones, a file that has grown, two new files.")
     script(directory, "advance.py")
-    say("The second sync reads only that.")
+    say("The second sync reads only that, and the earthquake on the border once more: another might share its moment.")
     strandline(directory, "sync")
     strandline(directory, "state", "list")
-    say("Nothing has changed since, so the third sync finds nothing new.")
+    say("Nothing has changed since: the third sync reads the border again, and nothing else.")
     strandline(directory, "sync")
-    say("The warehouse is an ordinary DuckDB file.")
+    say("The warehouse is an ordinary DuckDB file, for anything that speaks SQL.")
     show(directory)
-    say(f"Look around in {directory}/: strandline.yml is the whole configuration, .cq/ holds the state.")
+    say(f"Look around in {directory.name}/: strandline.yml is the whole configuration, .cq/ holds the state.")
 
 
 if __name__ == "__main__":
