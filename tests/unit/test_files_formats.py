@@ -130,17 +130,17 @@ def test_a_directory_that_cannot_be_listed_is_an_error_and_not_empty(files, monk
 
     def refuse(path):
         if str(path).endswith("/b"):
-            raise PermissionError(13, "Permission denied")
+            raise PermissionError(13, "Permission denied", path)
         return scandir(path)
 
     source = files.source(table="t")
     (table,) = source.tables()
     monkeypatch.setattr(os, "scandir", refuse)
-    with pytest.raises(UsageError, match=r"cannot list .*/b"):
+    with pytest.raises(UsageError, match=r"cannot look at .*/b"):
         files.source(table="t").tables()
     monkeypatch.setattr(type(source), "tables", lambda self: [table])
     before = dict(files.cursors)
-    with pytest.raises(TaskError, match=r"cannot list .*/b"):
+    with pytest.raises(TaskError, match=r"cannot look at .*/b"):
         files.rows(table="t")
     assert files.cursors == before
 

@@ -62,13 +62,19 @@ class Place:
             UsageError: there is no such directory or file.
         """
         path = str(Path(path).expanduser())
-        if Path(path).is_dir():
+        try:
+            found = Path(path).stat().st_mode
+        except OSError as error:
+            if error.errno not in _GONE:
+                raise _unseen(error) from error
+            found = 0
+        if stat.S_ISDIR(found):
             return cls(path, ("**", "*"))
-        if Path(path).exists():
-            if not Path(path).is_file():
-                raise UsageError(f"{path!r} is neither a file nor a directory", hint="files reads regular files only")
+        if stat.S_ISREG(found):
             parent, name = os.path.split(path)
             return cls(parent or ".", (), name)
+        if found:
+            raise UsageError(f"{path!r} is neither a file nor a directory", hint="files reads regular files only")
         parts = Path(path).parts
         wild = next((at for at, part in enumerate(parts) if _WILD.search(part)), None)
         if wild is None:
@@ -86,7 +92,14 @@ def find_files(place: Place, wanted: Callable[[str], bool] = lambda _table: True
     Raises:
         UsageError: a directory cannot be listed. What cannot be seen is never taken for gone.
     """
-    return sorted(_find(place, wanted), key=lambda file: file.key)
+    try:
+        return sorted(_find(place, wanted), key=lambda file: file.key)
+    except OSError as error:
+        raise _unseen(error) from error
+
+
+def _unseen(error: OSError) -> UsageError:
+    return UsageError(f"cannot look at {error.filename!r}: {error.strerror}", hint="mend `path`, or its permissions")
 
 
 def _find(place: Place, wanted: Callable[[str], bool]) -> Iterator[File]:
@@ -100,9 +113,9 @@ def _find(place: Place, wanted: Callable[[str], bool]) -> Iterator[File]:
         try:
             found = os.stat(path)  # noqa: PTH116 as above
         except OSError as error:
-            if error.errno in _GONE:
-                continue
-            raise UsageError(f"cannot look at {path!r}: {error.strerror}", hint="mend its permissions") from error
+            if error.errno not in _GONE:
+                raise
+            continue
         identity = (found.st_dev, found.st_ino)
         if linked and identity in seen:
             continue
@@ -123,9 +136,9 @@ def _listed(place: Place, parts: _Parts, path: str, wanted: Callable[[str], bool
     try:
         entries = os.scandir(path)
     except OSError as error:
-        if error.errno in _GONE:
-            return [], []
-        raise UsageError(f"cannot list {path!r}: {error.strerror}", hint="mend its permissions") from error
+        if error.errno not in _GONE:
+            raise
+        return [], []
     with entries:
         for entry in entries:
             if entry.name.startswith((".", "_")):

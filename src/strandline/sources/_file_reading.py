@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
-from strandline.errors import RetryableError, StrandlineError, TaskError
+from strandline.errors import RetryableError, TaskError
 from strandline.lazy import pa, pq
 from strandline.sources._file_content import Content, digest, prefixes, trouble
 from strandline.sources._file_paths import shown
@@ -81,9 +81,7 @@ class Reader:
             try:
                 one = _Columnar(self, content, work) if work.file.format == "parquet" else _Lines(self, content, work)
                 yield from one.steps()
-            except StrandlineError:
-                raise
-            except (OSError, ValueError, pa.ArrowException) as error:
+            except (OSError, pa.ArrowException) as error:
                 raise trouble(work.file, error) from error
 
     def pieces(self, table: "pa.Table") -> "Iterator[pa.RecordBatch]":
@@ -143,12 +141,15 @@ class _Lines:
         """Learn the columns and go to the first record; whether the file has come that far."""
         blocks = self._content.blocks(0, HEAD_BYTES)
         head = next(blocks, b"")
-        body = self._format.begin(head, final=False)
-        if body is None:
-            final = not next(blocks, b"")
-            body = self._format.begin(head, final=final)
-            if body is None and not final:
-                raise self._problem(0, "no header within the first MiB", "set `csv.header` to the names of the columns")
+        try:
+            body = self._format.begin(head, final=False)
+            if body is None:
+                final = not next(blocks, b"")
+                body = self._format.begin(head, final=final)
+                if body is None and not final:
+                    raise self._problem(0, "no header in the first MiB", "set `csv.header` to the names of the columns")
+        except ValueError as error:
+            raise self._problem(0, str(error), "mend the header, or name the columns in `csv.header`") from error
         if body is not None and self._now.end < body:
             self._hasher.update(head[self._now.end : body])
             self._go_to(body)
@@ -236,7 +237,12 @@ class _Lines:
         try:
             self._format.parse(data, schema, strict=strict)
         except (ValueError, pa.ArrowException) as error:
-            return re.sub(r"^((CSV|JSON) parse error: |In CSV column #\d+: |Row #\d+: )*", "", str(error))[:300] or "?"
+            return (
+                re.sub(r" in row \d+$|^((CSV|JSON) parse error: |In CSV column #\d+: |Row #\d+: )*", "", str(error))[
+                    :300
+                ]
+                or "?"
+            )
         return ""
 
     def _located(self, data: bytes) -> TaskError:
@@ -333,5 +339,6 @@ class _Columnar:
 
 
 def _digest_of(content: Content) -> str:
-    *_, whole = prefixes(content.blocks(), [content.stat.st_size])
-    return digest(whole.hasher)
+    for whole in prefixes(content.blocks(), [content.stat.st_size]):
+        return digest(whole.hasher)
+    raise RetryableError(f"{shown(content.file.key)}: became shorter while it was read")

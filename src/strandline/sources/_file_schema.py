@@ -43,9 +43,10 @@ class _Columns:
                     if self.text
                     else "put the files into tables of their own, or write them with one type",
                 )
+            type_ = type_ or pa.string()
             if not before.equals(type_):
                 self.origin[column.name] = file
-            self.types[column.name] = pa.string() if type_ is None else type_
+            self.types[column.name] = type_
 
 
 def table_schema(files: Sequence[File], lines: Callable[[], LineFormat], encoding: str) -> "pa.Schema | None":

@@ -19,6 +19,8 @@ What is promised:
 - A last line without a newline is delivered once its file has not been changed for 5 s before the run, if it is a
   whole record. If the line then goes on, it was none, and is delivered again when it is complete. Before that, it is
   left for the next sync, or is an error (``on_unfinished: wait | fail``).
+- Times are compared with the start of the run: the clocks of its machine and of the file system have to agree within
+  those 2 s.
 - What cannot be read is an error that names file and line; what comes before it stays delivered, nothing is skipped.
 """
 
@@ -79,7 +81,8 @@ class FilesSettings(BaseModel):
     types: dict[str, str] = Field(
         default={},
         description="Arrow types of columns in CSV and JSON files, like string, int64, timestamp[us, UTC] or "
-        "decimal128(18, 4). string holds every value as it is written.",
+        "decimal128(18, 4). string holds every value as it is written. Numbers with a fraction are doubles otherwise, "
+        "which keep 15 digits.",
     )
     csv: CSVSettings = Field(default=CSVSettings(), description="How CSV files are written.")
     file_column: str | None = Field(
