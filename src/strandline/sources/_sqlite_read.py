@@ -10,55 +10,20 @@ Within a pass it is ``{"pass": {…}}`` beside these: the bounds that the pass d
 """
 
 from collections.abc import Generator, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime, tzinfo
 from typing import Any
-from zoneinfo import ZoneInfo
 
 from strandline.errors import TaskError
 from strandline.lazy import pa, pc
 from strandline.message import Checkpoint, Cursor, Insert, Message, Present
 from strandline.source import RunContext
-from strandline.sources._sqlite_catalog import Catalogued, quoted
-from strandline.sources._sqlite_keys import Key, Value, ceilings, kind_of, time_like
+from strandline.sources._sqlite_bounds import Bounds, Look, Plan
+from strandline.sources._sqlite_catalog import quoted
+from strandline.sources._sqlite_keys import Value
 from strandline.sources._sqlite_rows import to_arrow
-from strandline.sources._tables import TableSettings
-from strandline.table import Table
 
-__all__ = ["Plan", "Reading"]
+__all__ = ["Reading"]
 
 _FORMAT = 1
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """What is known of a table before it is read."""
-
-    table: Table
-    entry: Catalogued
-    settings: TableSettings
-    kinds: Mapping[str, str]
-    """Type names by column."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Bounds:
-    """What a pass decides before it reads a row."""
-
-    key: Key | None
-    old: Value | None
-    """The cursor it starts from."""
-    seen: Value | None
-    """The greatest key that earlier passes delivered."""
-    lower: Value | None
-    """From here on it reads."""
-    next: Value | None
-    """The cursor after it."""
-    top: Value | None
-    """The greatest key there is, future ones included."""
-    tracked: Value | None
-    """From here on a later pass may read again."""
-    schema_version: int
 
 
 class Reading:
@@ -66,6 +31,8 @@ class Reading:
 
     def __init__(self, connection: Any, plan: Plan, context: RunContext) -> None:
         self._connection, self._plan, self._context = connection, plan, context
+        self._look = Look(connection, plan)
+        self._zones: set[str] = set()
         entry = plan.entry
         self._position = (
             [f"t.{quoted(entry.rowid)}"]
@@ -84,10 +51,10 @@ class Reading:
                 f"table {self._plan.table.name!r}: the cursor is not one of the source `sqlite`",
                 hint="read the table again from nothing: --full-refresh",
             )
-        if running is not None and self._renumbered(running):
+        if running is not None and self._look.renumbered(running):
             running = None
         between = {} if cursor is None else {name: cursor.get(name) for name in ("key", "seen", "tracked")}
-        bounds = self._bounds(between) if running is None else self._resumed(between, running)
+        bounds = self._look.bounds(between) if running is None else self._look.resumed(between, running)
         yield from self._deliver(bounds, running, between)
         if not self._plan.table.incremental_key:
             return None
@@ -99,9 +66,7 @@ class Reading:
             "shown": _shown(bounds.next),
         }
 
-    def _deliver(
-        self, bounds: _Bounds, running: dict[str, Any] | None, between: Mapping[str, Any]
-    ) -> Iterator[Message]:
+    def _deliver(self, bounds: Bounds, running: dict[str, Any] | None, between: Mapping[str, Any]) -> Iterator[Message]:
         sections = self._sections(bounds)
         done = running["section"] if running else 0
         for number, (where, values, ordered) in enumerate(sections):
@@ -113,7 +78,7 @@ class Reading:
                 if last is not None:
                     yield Checkpoint(self._within(bounds, between, number, last))
 
-    def _within(self, bounds: _Bounds, between: Mapping[str, Any], section: int, last: Sequence[Any]) -> Cursor:
+    def _within(self, bounds: Bounds, between: Mapping[str, Any], section: int, last: Sequence[Any]) -> Cursor:
         """The cursor in the middle of a pass."""
         state = {
             "kind": bounds.key.kind if bounds.key else None,
@@ -128,48 +93,35 @@ class Reading:
         shown = ", ".join(str(value) for value in last)
         return {"version": _FORMAT, **between, "pass": state, "shown": f"within a pass, after {shown}"}
 
-    def _sections(self, bounds: _Bounds) -> list[tuple[str, list[Any], bool]]:
+    def _sections(self, bounds: Bounds) -> list[tuple[str, list[Any], bool]]:
         """The parts of a pass: a condition with its values, and whether it is ordered by key."""
-        where, values = self._filter()
+        where, values = self._look.filter()
         key = bounds.key
-        if key is None or bounds.old is None or bounds.lower is None:
+        if key is None and not self._plan.table.incremental_key:
             return [(where, values, False)]
-        column = f"t.{quoted(key.column)}"
-        foreign = f"{column} < ''" if key.is_text else f"{column} >= ''"
-        apart = [f"{column} IS NULL", foreign]
+        column = f"t.{quoted(self._plan.table.incremental_key[0])}"
+        if key is None:
+            return [(f"({where}) AND ({column} IS NULL OR typeof({column}) = 'blob')", values, False)]
+        apart = [f"{column} IS NULL", f"{column} < ''" if key.is_text else f"{column} >= ''"]
         more: list[Any] = []
+        if bounds.old is None or bounds.lower is None:
+            return [(f"({where}) AND ({' OR '.join(apart)} OR {column} <= ?)", [*values, bounds.top], False)]
         if key.kind == "text clock" and isinstance(bounds.lower, str) and len(bounds.lower) > _DAY:
             # a space sorts before a T: the other form of the same day must not hide below the cursor
             apart.append(f"({column} >= ? AND {column} < ? AND substr({column}, 11, 1) <> ?)")
             more = [bounds.lower[:_DAY], bounds.lower, bounds.lower[_DAY]]
-        in_class = f"{column} >= ?" if key.is_text else f"{column} >= ? AND {column} < ''"
         return [
             (f"({where}) AND ({' OR '.join(apart)})", [*values, *more], False),
-            (f"({where}) AND {in_class}", [*values, bounds.lower], True),
+            (f"({where}) AND {column} BETWEEN ? AND ?", [*values, bounds.lower, bounds.top], True),
         ]
 
-    def _filter(self) -> tuple[str, list[Any]]:
-        settings, parts, values = self._plan.settings, ["1"], []
-        if settings.where:
-            parts.append(f"({settings.where})")
-        key = self._plan.table.incremental_key
-        if key:
-            column = f"t.{quoted(key[0])}"
-            if settings.nulls == "exclude":
-                parts.append(f"{column} IS NOT NULL")
-            if settings.start is not None:
-                start = settings.start
-                parts.append(f"({column} >= ? OR {column} IS NULL)")
-                values.append(start if isinstance(start, int | float | str) else str(start))
-        return " AND ".join(parts), values
-
-    def _marked(self, batch: "pa.RecordBatch", bounds: _Bounds) -> Iterator[Message]:
+    def _marked(self, batch: "pa.RecordBatch", bounds: Bounds) -> Iterator[Message]:
         """The batch, with the rows that were or will be read again apart."""
         name, key = self._plan.table.name, bounds.key
         if key is None:
             yield Insert(name, batch, reread=self._plan.table.incremental)
             return
-        self._check_zones(batch, key)
+        self._check_zones(batch, bounds)
         keys = batch.column(key.column).to_pylist()
         low, high = bounds.seen, bounds.tracked
         again = [
@@ -182,139 +134,27 @@ class Reading:
             if part.num_rows:
                 yield Insert(name, part, reread=reread)
 
-    def _check_zones(self, batch: "pa.RecordBatch", key: Key) -> None:
+    def _check_zones(self, batch: "pa.RecordBatch", bounds: Bounds) -> None:
         """Texts with different offsets from UTC sort by their digits, not by time."""
-        if key.kind != "text clock":
+        key = bounds.key
+        if key is None or key.kind != "text clock":
             return
-        zones = pc.unique(
-            pc.struct_field(pc.extract_regex(batch.column(key.column), r"\d(?P<zone>[+-]\d\d:?\d\d)$"), "zone")
-        )
-        found = [zone for zone in zones.to_pylist() if zone]
-        if len(found) > 1:
+        texts = batch.column(key.column)
+        if texts.type != pa.string():
+            return
+        if isinstance(bounds.old, str):
+            texts = pa.concat_arrays([texts, pa.array([bounds.old])])
+        long = texts.filter(pc.greater(pc.utf8_length(texts), _DAY))
+        ends = pc.struct_field(pc.extract_regex(long, r":\d\d(?:\.\d+)?(?P<zone>Z|[+-]\d\d:?\d\d)?$"), "zone")
+        zones = {_UTC.get(zone, zone) for zone in pc.unique(ends).to_pylist() if zone is not None}
+        self._zones |= zones
+        if len(self._zones) > 1:
+            found = ", ".join(sorted(zone or "UTC" for zone in self._zones))
             raise TaskError(
-                f"table {self._plan.table.name!r}: times in {key.column!r} have different offsets ({', '.join(found)}), so "
-                "their order as texts is not the order of time, and rows could be missed",
+                f"table {self._plan.table.name!r}: times in {key.column!r} have different offsets ({found}), so their "
+                "order as texts is not the order of time, and rows could be missed",
                 hint="store them in UTC, or read the table with `mode: full`",
             )
-
-    # bounds ----------------------------------------------------------------------------------------------------------
-
-    def _bounds(self, between: Mapping[str, Any]) -> _Bounds:
-        table, settings = self._plan.table, self._plan.settings
-        version = self._one("PRAGMA schema_version")
-        if not table.incremental_key:
-            return _Bounds(None, None, None, None, None, None, None, version)
-        name = table.incremental_key[0]
-        if settings.nulls == "fail":
-            self._refuse_nulls(name)
-        old, seen, tracked = between.get("key"), between.get("seen"), between.get("tracked")
-        key = self._key(name, old)
-        if key is None:
-            return _Bounds(None, None, None, None, None, None, None, version)
-        top = self._extreme(key.column, key.condition)
-        if key.kind == "sequence" and old is not None and top is not None and top < old:
-            raise TaskError(
-                f"table {table.name!r}: the greatest {name!r} is {top!r}, but {old!r} was delivered before; ids seem to "
-                "have started again, and rows could be missed",
-                hint="read it again from nothing: --full-refresh, or choose a key that only grows",
-            )
-        if key.kind == "sequence" and top is None:
-            # the table was emptied: ids may start again, and reading all of nothing costs nothing
-            return _Bounds(key, None, None, None, None, None, None, version)
-        following = _greater(old, self._bound(key, top))
-        back = key.back(following, settings.lag) if following is not None else None
-        lower = key.back(old, settings.lag) if old is not None else None
-        return _Bounds(
-            key, old, seen, _greater(lower, tracked), following, _greater(seen, top), _greater(back, tracked), version
-        )
-
-    def _resumed(self, between: Mapping[str, Any], running: Mapping[str, Any]) -> _Bounds:
-        name = self._plan.table.incremental_key
-        key = Key(name[0], running["kind"], self._zone(), "") if name and running["kind"] else None
-        return _Bounds(
-            key,
-            between.get("key"),
-            between.get("seen"),
-            running["lower"],
-            running["next"],
-            running["top"],
-            running["tracked"],
-            running["schema_version"],
-        )
-
-    def _key(self, name: str, old: Value | None) -> Key | None:
-        """The class of the stored cursor, or of what there is; none where no row has a key."""
-        column = f"t.{quoted(name)}"
-        like = old if old is not None else self._extreme(name, f"typeof({column}) <> 'blob'")
-        if like is None:
-            if self._extreme(name) is not None:
-                raise TaskError(
-                    f"table {self._plan.table.name!r}: the incremental key {name!r} holds binary values only",
-                    hint="choose a key of numbers or texts",
-                )
-            return None
-        condition = f"typeof({column}) {'=' if isinstance(like, str) else 'IN'} "
-        condition += "'text'" if isinstance(like, str) else "('integer', 'real')"
-        samples = [like, self._extreme(name, condition, direction="ASC")]
-        declared = next(column.declared for column in self._plan.entry.columns if column.name == name)
-        kind = kind_of([one for one in samples if one is not None], is_time=time_like(name, declared))
-        return Key(name, kind, self._zone(), condition)
-
-    def _zone(self) -> tzinfo:
-        zone = self._plan.settings.timezone
-        return ZoneInfo(zone) if zone else UTC
-
-    def _bound(self, key: Key, top: Value | None) -> Value | None:
-        """The greatest key that is not in the future."""
-        if top is None or not key.is_clock:
-            return top
-        now, column = datetime.now(UTC), f"t.{quoted(key.column)}"
-        if not key.is_text:
-            for ceiling in ceilings(now):
-                found = self._extreme(
-                    key.column, f"{key.condition} AND {column} BETWEEN ? AND ?", ceiling // 10, ceiling
-                )
-                if found is not None:
-                    return found
-            return None
-        # a T sorts after a space: compare the first 19 characters in one form, then the whole in its own
-        moment = key.now_as_text(now, "2000-01-01 00:00:00")
-        form = f"replace(substr({column}, 1, 19), 'T', ' ')"
-        highest = moment.replace(" ", "T") + "~"
-        found = self._extreme(key.column, f"{column} BETWEEN '' AND ? AND {form} <= ?", highest, moment)
-        if found is None:
-            return None
-        exact = key.now_as_text(now, found)
-        return found if found <= exact else self._extreme(key.column, f"{column} BETWEEN '' AND ?", exact)
-
-    def _extreme(self, name: str, condition: str = "1", *values: Any, direction: str = "DESC") -> Any:
-        """The greatest, or smallest, key under a condition."""
-        where, start = self._filter()
-        column = f"t.{quoted(name)}"
-        return self._one(
-            f"SELECT {column} FROM {quoted(self._plan.entry.name)} AS t WHERE {column} IS NOT NULL AND ({where}) "
-            f"AND ({condition}) ORDER BY {column} {direction} LIMIT 1",
-            *start,
-            *values,
-        )
-
-    def _refuse_nulls(self, name: str) -> None:
-        table = quoted(self._plan.entry.name)
-        count = self._one(f"SELECT count(*) FROM {table} AS t WHERE t.{quoted(name)} IS NULL")
-        if count:
-            raise TaskError(
-                f"table {self._plan.table.name!r}: {count} rows have no {name!r}, and the spec says `nulls: fail`",
-                hint="mend the rows, or say `nulls: include`",
-            )
-
-    def _one(self, sql: str, *values: Any) -> Any:
-        row = self._connection.execute(sql, values).fetchone()
-        return row[0] if row else None
-
-    def _renumbered(self, running: Mapping[str, Any]) -> bool:
-        """Whether positions may have changed since: VACUUM gives rows without an id of their own new numbers."""
-        stable = self._plan.entry.rowid_alias is not None or self._plan.entry.without_rowid
-        return not stable and running["schema_version"] != self._one("PRAGMA schema_version")
 
     # rows ------------------------------------------------------------------------------------------------------------
 
@@ -365,7 +205,7 @@ class Reading:
     def present(self) -> Iterator[Message]:
         """All primary keys, from one statement that began after the rows were read."""
         table = self._plan.table
-        where, values = self._filter()
+        where, values = self._look.filter()
         chosen = ", ".join(f"t.{quoted(name)}" for name in table.primary_key)
         found = self._connection.execute(
             f"SELECT {chosen} FROM {quoted(self._plan.entry.name)} AS t WHERE {where}", values
@@ -385,18 +225,13 @@ class Reading:
 
 
 _DAY = len("2026-01-01")
+_UTC = {"Z": "", "+00:00": "", "-00:00": "", "+0000": "", "-0000": ""}
 _FIRST_ROWS = 4_096
 """A first slice small enough for wide rows; later ones grow to what the context allows."""
 
 
 def _shown(value: Value | None) -> str:
     return "–" if value is None else str(value)
-
-
-def _greater(one: Value | None, other: Value | None) -> Value | None:
-    if one is None or other is None:
-        return other if one is None else one
-    return max(one, other)  # type: ignore[type-var]
 
 
 def _json(value: Any) -> Any:

@@ -17,8 +17,9 @@ from strandline.errors import TaskError, UsageError
 from strandline.lazy import pa
 from strandline.message import Checkpoint, Complete, Cursor, Message
 from strandline.source import RunContext, Task
+from strandline.sources._sqlite_bounds import Plan
 from strandline.sources._sqlite_catalog import Catalogued, catalogue, connect, quoted, translated
-from strandline.sources._sqlite_read import Plan, Reading
+from strandline.sources._sqlite_read import Reading
 from strandline.sources._sqlite_rows import TYPES, arrow_type, type_of
 from strandline.sources._tables import Duration, TableSettings, duration_s, known, selection
 from strandline.table import FULL_READ, Guarantee, Table

@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 from strandline.lazy import pa, pc
 from strandline.table import Table
 
-__all__ = ["assert_same_rows", "exact_rows"]
+__all__ = ["Row", "assert_same_rows", "exact_rows"]
 
 _SHOWN_MAX = 5
 
