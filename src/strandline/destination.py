@@ -138,7 +138,7 @@ class Receipt:
     state: State | None
     """The state it committed with the rows; ``None``: it keeps none, and the engine saves to the backend."""
     rows: Mapping[str, int] = field(default_factory=dict)
-    """For each table, the inserted rows that it took: stored, merged, or known to be stored already."""
+    """By the names that the messages use: the inserted rows that it took, stored, merged, or known already."""
     known: Mapping[str, int] = field(default_factory=dict)
     """How many of these were in the delivered set, so that they were not stored again."""
 
@@ -185,10 +185,11 @@ class Destination(Protocol):
     def migrate(self, table: Table, *, mode: MigrateMode, fence: Fence, apply: bool = True) -> Migration:
         """Make the stored table fit ``table``, or only say what would be done (``apply=False`` changes nothing).
 
-        Called before the first write of a run for each table, and again after a ``Schema`` message; from any thread,
-        not for one table at the same time. A second identical call finds no changes. Additive changes are applied;
-        incompatible ones raise ``TaskError``, unless ``mode`` is forced: then the table is created again, empty.
-        A column the table no longer has stays, and is null from then on.
+        Without ``apply`` the fence does not matter: looking is free to anyone. Called before the first write of a run
+        for each table, and again after a ``Schema`` message; from any thread, not for one table at the same time. A
+        second identical call finds no changes. Additive changes are applied; incompatible ones raise ``TaskError``,
+        unless ``mode`` is forced: then the table is created again, empty. A column the table no longer has stays, and is
+        null in rows that come from then on.
         """
 
     def write(self, window: Window, *, mode: WriteMode, fence: Fence) -> Receipt:
@@ -228,7 +229,11 @@ class Destination(Protocol):
     def read(
         self, table: Table, *, columns: Sequence[str] | None = None, key_range: KeyRange | None = None
     ) -> "Iterator[pa.RecordBatch]":
-        """The stored rows, in no order, in the Arrow types of ``table``. Sees only what is committed."""
+        """The stored rows, in no order, in the Arrow types of ``table``. Sees only what is committed.
+
+        Raises:
+            TaskError: there is no such table.
+        """
 
     def close(self) -> None:
         """Release what is held. A second call does nothing."""

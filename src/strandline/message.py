@@ -115,6 +115,8 @@ class Failure:
 class Swap:
     """Sent by the engine only: replace the scope's rows of ``table`` by all rows of ``hidden``, and drop ``hidden``.
 
+    ``table`` is the name that messages use; ``hidden`` is the name of a stored table.
+
     The end of a full refresh. A reader sees the old rows until the window that holds this message is committed.
     """
 

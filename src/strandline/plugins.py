@@ -12,7 +12,15 @@ KINDS = ("source", "destination", "state_backend")
 
 
 def _found(kind: str) -> dict[str, EntryPoint]:
-    return {point.name: point for point in entry_points(group=f"strandline.{kind}")}
+    found: dict[str, EntryPoint] = {}
+    for point in entry_points(group=f"strandline.{kind}"):
+        other = found.setdefault(point.name, point)
+        if other.value != point.value:
+            raise UsageError(
+                f"two packages offer the {kind} plugin {point.name!r}: {other.value} and {point.value}",
+                hint="uninstall one of them",
+            )
+    return found
 
 
 def plugin_names(kind: str) -> list[str]:

@@ -91,6 +91,12 @@ def test_the_order_of_columns_does_not_matter_and_lineage_is_not_content():
     assert content_versions(one, one.schema.names) == content_versions(other, other.schema.names)
 
 
+def test_equal_rows_of_two_sources_or_partitions_are_two_rows():
+    batch = pa.record_batch({"a": [1]})
+    found = {content_versions(batch, ["a"], scope).to_pylist()[0] for scope in [("s", ""), ("s", "p"), ("sp", "")]}
+    assert len(found) == 3
+
+
 def _decorator(table: Table, mode: WriteMode, partition: str | None = None) -> Decorator:
     stored = stored_table(table, mode=mode, partitioned=partition is not None)
     moment = int(datetime(2026, 1, 2, tzinfo=UTC).timestamp() * 1e6)

@@ -63,7 +63,7 @@ class Decorator:
         if needs_id and table.primary_key:
             identity = content_versions(batch, table.primary_key)
         elif version is None and (needs_id or (message.reread and self.mode is WriteMode.APPEND)):
-            version = content_versions(batch, batch.schema.names)
+            version = content_versions(batch, batch.schema.names, scope=(self.source_name, self.partition or ""))
         return Insert(message.table, self._with_lineage(batch, stored, identity), message.reread, version)
 
     def _with_lineage(self, batch: "pa.RecordBatch", stored: Table, identity: "pa.Array | None") -> "pa.RecordBatch":
@@ -92,8 +92,10 @@ class Decorator:
                 raise TaskError(f"{table.name}.{field.name}: the source sent {field.type}, its table says {wanted}")
 
 
-def content_versions(batch: "pa.RecordBatch", columns: Sequence[str]) -> "pa.Array":
+def content_versions(batch: "pa.RecordBatch", columns: Sequence[str], scope: tuple[str, ...] = ()) -> "pa.Array":
     """For each row 16 bytes that identify the content of ``columns``; lineage columns do not count.
+
+    Equal rows of different scopes (source, partition) are different rows, so a scope counts.
 
     BLAKE2b over the name and the value of each column that is not null, in the order of names, each with its length in
     front, so that no two different rows have the same input. A column that is added and null changes nothing.
@@ -103,8 +105,9 @@ def content_versions(batch: "pa.RecordBatch", columns: Sequence[str]) -> "pa.Arr
         for name in sorted(set(columns) - _NOT_CONTENT)
     ]
     rows = _joined(*parts).to_pylist() if parts else [b""] * batch.num_rows
-    digest = hashlib.blake2b
-    return pa.array([digest(row, digest_size=16).digest() for row in rows], pa.binary(16))
+    seed = hashlib.blake2b(b"".join(b"%d:%b" % (len(part), part) for part in map(str.encode, scope)), digest_size=16)
+    digest, key = hashlib.blake2b, seed.digest()
+    return pa.array([digest(row, digest_size=16, key=key).digest() for row in rows], pa.binary(16))
 
 
 def _bytes(text: str) -> "pa.Scalar":
