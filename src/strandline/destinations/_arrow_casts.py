@@ -3,7 +3,7 @@
 from strandline.errors import TaskError
 from strandline.lazy import pa, pc
 
-__all__ = ["cast_back", "cast_to", "holds_view", "whole_micros"]
+__all__ = ["cast_back", "cast_to", "castable_inside", "whole_micros"]
 
 
 def cast_to(array: "pa.Array", kind: "pa.DataType", *, where: str) -> "pa.Array":
@@ -75,10 +75,18 @@ def _listed(array: "pa.Array") -> "pa.Array":
     return pa.LargeListArray.from_arrays(offsets, array.flatten(), mask=array.is_null())
 
 
-def holds_view(kind: "pa.DataType") -> bool:
-    """Whether a list view stands inside of another type, where its cast cannot be avoided."""
-    inner = [kind.field(at).type for at in range(kind.num_fields)]
-    return any(_is_view(one) or holds_view(one) for one in inner)
+def castable_inside(kind: "pa.DataType") -> bool:
+    """Whether everything inside a nested type can be cast to and fro; only its outermost level is done by hand here."""
+    types = pa.types
+    for inner in (kind.field(at).type for at in range(kind.num_fields)):
+        if _is_view(inner) or types.is_run_end_encoded(inner) or not castable_inside(inner):
+            return False
+        if types.is_dictionary(inner):
+            try:
+                pa.nulls(1, inner.value_type).cast(inner)
+            except pa.ArrowNotImplementedError:
+                return False
+    return True
 
 
 def whole_micros(array: "pa.Array", *, where: str) -> None:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from strandline.destination import KeyRange
-from strandline.destinations._arrow_casts import cast_back, cast_to, holds_view, whole_micros
+from strandline.destinations._arrow_casts import cast_back, cast_to, castable_inside, whole_micros
 from strandline.destinations._duckdb_session import DuckDBSession
 from strandline.destinations._duckdb_types import Stored, stored_type
 from strandline.destinations._sql import STAGE_PREFIX, VERSION
@@ -42,11 +42,12 @@ class Columns:
                 )
             quote(field.name)
             stored = stored_type(field, where=where, quote=quote)
-            if holds_view(field.type):
+            if not castable_inside(field.type):
                 raise TaskError(
-                    f"{where}: {field.type} cannot be stored", hint="send lists instead of nested list views"
+                    f"{where}: {field.type} cannot be stored",
+                    hint="inside other types, send lists and plain values instead of views, runs and dictionaries",
                 )
-            nothing = cast_to(pa.nulls(0, field.type), stored.arrow, where=where)
+            nothing = cast_to(pa.nulls(1, field.type), stored.arrow, where=where)
             cast_back(nothing, field.type, where=where)
             self.stored[field.name] = stored
 

@@ -23,7 +23,7 @@ from strandline.errors import (
 )
 from strandline.lazy import duckdb, pa
 
-__all__ = ["Database", "DuckDBSession"]
+__all__ = ["Database", "DuckDBDialect", "DuckDBSession"]
 
 _MEMORY = ":memory:"
 
@@ -39,10 +39,26 @@ _gates: "weakref.WeakValueDictionary[str, _Gate]" = weakref.WeakValueDictionary(
 _gates_lock = threading.Lock()
 
 
+class DuckDBDialect(Dialect):
+    """DuckDB's spelling."""
+
+    name = "DuckDB"
+    text_type = "VARCHAR"
+    blob_type = "BLOB"
+
+    def time_us(self, parameter: str) -> str:
+        """See ``Dialect``."""
+        return f"make_timestamptz({parameter})"
+
+    def numbered_id(self, version: str, number: str, column_type: str) -> str:
+        """See ``Dialect``."""
+        return f"CAST({version}[1:12] || unhex(printf('%08X', {number})) AS {column_type})"
+
+
 class DuckDBSession:
     """See ``strandline.destinations._merge.Session``. One cursor; its temporary tables go with it."""
 
-    dialect = Dialect()
+    dialect: Dialect = DuckDBDialect()
 
     def __init__(self, cursor: Any, schema: str, database: "Database") -> None:
         self.cursor = cursor
@@ -96,8 +112,11 @@ class DuckDBSession:
 
     def spill(self, step: Step) -> None:
         """Move the batches of a step into its temporary table, with their position in the stream."""
-        if not step.batches:
-            return
+        if step.batches:
+            with self._database.meaning(f"stage rows of {step.table.name}"):
+                self._spill(step)
+
+    def _spill(self, step: Step) -> None:
         name = self._fresh()
         self.cursor.register(name, _placed(step))
         target = self._spilled.get(id(step))
@@ -226,9 +245,10 @@ class Database:
     def _commit(self, cursor: Any) -> None:
         try:
             cursor.execute("COMMIT")
-        except duckdb.TransactionException as error:
-            raise self._translated(error, "commit") from error
         except duckdb.Error as error:
+            if _is_conflict(error):
+                raise self._translated(error, "commit") from error
+            # what failed may have been the last thing to do (fsync, a checkpoint), or the first
             self.close()
             raise StateError(
                 f"DuckDB {self.path}: it is not known whether a commit happened: {_first_line(error)}",
@@ -262,6 +282,11 @@ class Database:
         if "No such file" in text or "not a valid DuckDB" in text or "Is a directory" in text:
             return UsageError(place, hint="path must be a DuckDB file, or a new name in a directory that exists")
         return UnreachableError(place)
+
+
+def _is_conflict(error: Exception) -> bool:
+    """Whether another transaction was faster, so that nothing of this one is there."""
+    return isinstance(error, duckdb.TransactionException) and "conflict" in str(error).lower()
 
 
 def _set(connection: Any, name: str, value: str) -> None:

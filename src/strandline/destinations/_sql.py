@@ -31,10 +31,11 @@ class Statement(NamedTuple):
 class Dialect:
     """How one database spells what all of them can do. Stages have the aliases ``s`` and ``d``, stored rows ``t``."""
 
-    name = "standard SQL"
+    name: str
     parameter = "?"
-    text_type = "VARCHAR"
-    blob_type = "BLOB"
+    text_type = "TEXT"
+    integer_type = "BIGINT"
+    blob_type: str
 
     def quote(self, name: str) -> str:
         """``name`` as an identifier that means exactly this name.
@@ -56,11 +57,11 @@ class Dialect:
 
     def time_us(self, parameter: str) -> str:
         """A bound number of microseconds since 1970, as ``_cq_sync_time`` is stored."""
-        return f"make_timestamptz({parameter})"
+        raise NotImplementedError
 
     def numbered_id(self, version: str, number: str, column_type: str) -> str:
         """The ``_cq_id``: 12 bytes of the version, then the number as 4 bytes, big endian, as the column's type."""
-        return f"CAST({version}[1:12] || unhex(printf('%08X', {number})) AS {column_type})"
+        raise NotImplementedError
 
     # rows ------------------------------------------------------------------------------------------------------------
 

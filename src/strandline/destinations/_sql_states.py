@@ -38,7 +38,7 @@ _KEY = ("source", "task", "destination")
 def create_own_tables(session: Session) -> None:
     """Where they are missing."""
     sql = session.dialect
-    text, number, blob = sql.text_type, "BIGINT", sql.blob_type
+    text, number, blob = sql.text_type, sql.integer_type, sql.blob_type
     key = [(name, text) for name in _KEY]
     state = [*key, ("epoch", number), ("sequence", number), ("token", text), ("state", text)]
     types = dict.fromkeys(DELIVERED_COLUMNS, number) | dict.fromkeys((*_KEY, "table"), text) | {"version": blob}

@@ -5,7 +5,6 @@ There is no primary-key index: a merge by stage, delete and insert is faster wit
 """
 
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -29,7 +28,7 @@ from strandline.destinations._duckdb_types import TYPES_REFUSED
 from strandline.destinations._merge import Merge, guard
 from strandline.destinations._sql import Statement
 from strandline.destinations._sql_states import DELIVERED, SqlStates, check_fence, save_state
-from strandline.destinations._staging import Staging
+from strandline.destinations._staging import STAGED_BYTES_MAX, Staging
 from strandline.errors import TaskError
 from strandline.lazy import pa
 from strandline.state import StateBackend
@@ -42,6 +41,8 @@ _READ_ROWS = 65_536
 
 class DuckDBDestination:
     """See ``strandline.destination.Destination``. One connection; every call has a cursor of its own."""
+
+    staged_bytes_max = STAGED_BYTES_MAX
 
     class Spec(BaseModel):
         """Where the tables are."""
@@ -94,15 +95,8 @@ class DuckDBDestination:
                 columns[id(table)] = Columns(table)
             return columns[id(table)].prepare(batch, version)
 
-        def spill(session: DuckDBSession) -> Any:
-            def move(step: Any) -> None:
-                with self._database.meaning("stage rows"):
-                    session.spill(step)
-
-            return move
-
         with self._database.session() as session:
-            staging = Staging(mode, prepare=prepare, spill=spill(session))
+            staging = Staging(mode, prepare=prepare, spill=session.spill, bytes_max=self.staged_bytes_max)
             staging.take(window)
             with self._database.transaction(session):
                 check_fence(session, fence, key=window.key, expected=window.expected)
@@ -113,7 +107,7 @@ class DuckDBDestination:
 
     def delete_stale(self, table: Table, *, scope: Scope, fence: Fence) -> int:
         """Delete the scope's rows that are older than its pass."""
-        with self._database.writing() as session:
+        with self._database.writing() as session, session.about(table.name):
             check_fence(session, fence)
             sql = session.dialect
             mine = sql.in_scope(table.name, session.columns(table.name), scope)

@@ -1,0 +1,497 @@
+"""What is DuckDB's own: its file and lock, its catalog, its types at their limits, and staging beyond memory."""
+
+import itertools
+import subprocess
+import sys
+import textwrap
+from collections.abc import Callable, Iterator
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from strandline.destination import Fence, MigrateMode, WriteMode
+from strandline.destinations.duckdb import DuckDBDestination
+from strandline.destinations.memory import MemoryDestination
+from strandline.errors import LockedError, TaskError, UsageError
+from strandline.message import Complete, Delete, Insert, Message, Truncate
+from strandline.table import SOURCE_NAME, SYNC_TIME, Table, sync_time_type
+from strandline.testing.destination_fixtures import keys, orders, same, unkeyed
+from strandline.testing.exact import exact_rows
+from strandline.testing.windows import Lineage
+
+FENCE = Fence("shop", "warehouse", 1, "run-1")
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "warehouse.duckdb"
+
+
+@pytest.fixture
+def open_one(path: Path) -> Iterator[Callable[..., DuckDBDestination]]:
+    opened: list[DuckDBDestination] = []
+
+    def make(**spec: Any) -> DuckDBDestination:
+        opened.append(DuckDBDestination(DuckDBDestination.Spec(**({"path": str(path)} | spec))))
+        return opened[-1]
+
+    yield make
+    for one in opened:
+        one.close()
+
+
+@pytest.fixture
+def lineage(open_one: Callable[..., DuckDBDestination]) -> Lineage:
+    return Lineage(open_one())
+
+
+def sql(path: Path, *statements: str) -> list[tuple[Any, ...]]:
+    """As a user would, with another connection of this process."""
+    with duckdb.connect(str(path)) as connection:
+        rows: list[tuple[Any, ...]] = []
+        for statement in statements:
+            rows = connection.execute(statement).fetchall()
+        return rows
+
+
+class TestFile:
+    def test_looking_creates_no_file(self, lineage: Lineage, path: Path) -> None:
+        found = lineage.migrate(orders(), apply=False)
+        assert (found.mark, found.empty) == (None, True)
+        assert found.changes[0].ddl[0].startswith('CREATE TABLE "main"."orders"')
+        assert lineage.states.load("shop") == {}
+        with pytest.raises(TaskError, match="there is no DuckDB file"):
+            lineage.read(orders())
+        assert not path.exists()
+
+    def test_a_file_in_use_by_another_process_is_locked_and_its_holder_named(
+        self, open_one: Callable[..., DuckDBDestination], path: Path
+    ) -> None:
+        code = f"import duckdb, sys; c = duckdb.connect({str(path)!r}); print('open', flush=True); sys.stdin.read()"
+        with subprocess.Popen(
+            [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        ) as holder:
+            assert holder.stdout is not None
+            assert holder.stdout.readline() == "open\n"
+            with pytest.raises(LockedError, match=f"process {holder.pid}") as raised:
+                open_one().migrate(orders(), mode=MigrateMode.SAFE, fence=FENCE)
+            assert str(holder.pid) in raised.value.hint
+            holder.communicate()
+        assert open_one().migrate(orders(), mode=MigrateMode.SAFE, fence=FENCE).mark
+
+    def test_what_is_not_a_database_is_a_wrong_setting(
+        self, open_one: Callable[..., DuckDBDestination], tmp_path: Path
+    ) -> None:
+        (tmp_path / "text").write_text("not a database" * 1000)
+        for wrong in ({"path": str(tmp_path / "text")}, {"path": str(tmp_path / "nowhere" / "x.duckdb")}):
+            with pytest.raises(UsageError):
+                open_one(**wrong).migrate(orders(), mode=MigrateMode.SAFE, fence=FENCE)
+        with pytest.raises(UsageError, match="memory_limit"):
+            open_one(memory_limit="plenty").migrate(orders(), mode=MigrateMode.SAFE, fence=FENCE)
+
+    def test_memory_is_a_database_of_its_own(self, open_one: Callable[..., DuckDBDestination]) -> None:
+        one, other = Lineage(open_one(path=":memory:")), Lineage(open_one(path=":memory:"))
+        one.migrate(orders())
+        one.write(one.insert(orders(), id=[1], name=["a"], note=["x"]))
+        assert other.migrate(orders(), apply=False).mark is None
+
+    def test_schemas_have_tables_and_states_of_their_own(
+        self, open_one: Callable[..., DuckDBDestination], path: Path
+    ) -> None:
+        for schema, ids in (("main", [1]), ('my "own"', [1, 2])):
+            lineage = Lineage(open_one(schema=schema))
+            lineage.migrate(orders())
+            assert lineage.stored() is None
+            lineage.write(lineage.insert(orders(), id=ids, name=["a"] * len(ids), note=["x"] * len(ids)))
+        assert sql(path, 'SELECT count(*) FROM "my ""own""".orders') == [(2,)]
+        assert sql(path, "SELECT count(*) FROM main.orders") == [(1,)]
+
+    def test_a_reader_may_stop_in_the_middle(self, lineage: Lineage) -> None:
+        lineage.migrate(orders())
+        count = 200_000
+        lineage.write(lineage.insert(orders(), id=list(range(count)), name=["a"] * count, note=["x"] * count))
+        reading = lineage.destination.read(orders())
+        assert next(iter(reading)).num_rows < count
+        lineage.write(Delete("orders", keys(orders(), *range(count))))
+        assert sum(batch.num_rows for batch in lineage.read(orders())) == 0
+        del reading
+        lineage.destination.close()
+
+    @pytest.mark.parametrize("limit_kib", [64, 1_000, 6_000, 17_000])
+    def test_a_full_disk_leaves_what_was_committed(self, path: Path, limit_kib: int) -> None:
+        script = f"""
+            import os, resource, signal, sys
+            from strandline.destinations.duckdb import DuckDBDestination
+            from strandline.errors import StrandlineError
+            from strandline.testing.destination_fixtures import orders
+            from strandline.testing.windows import Lineage
+
+            lineage = Lineage(DuckDBDestination(DuckDBDestination.Spec(path={str(path)!r})))
+            table = orders()
+            lineage.migrate(table)
+            signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+            resource.setrlimit(resource.RLIMIT_FSIZE, ({limit_kib} << 10, resource.RLIM_INFINITY))
+            try:
+                for at in range(40):
+                    ids = list(range(at * 10_000, at * 10_000 + 10_000))
+                    notes = [os.urandom(40).hex() for _ in ids]
+                    lineage.write(lineage.insert(table, id=ids, name=notes, note=notes))
+            except StrandlineError as error:
+                print(type(error).__name__, lineage.windows - 1)
+        """
+        ran = subprocess.run(
+            [sys.executable, "-c", textwrap.dedent(script)], capture_output=True, text=True, check=True
+        )
+        kind, acknowledged = ran.stdout.split()
+        assert kind in {"RetryableError", "UnreachableError", "StateError"}
+        with_file = Lineage(DuckDBDestination(DuckDBDestination.Spec(path=str(path))))
+        stored = with_file.stored()
+        windows = int(stored.cursor["window"]) if stored and stored.cursor else 0
+        # the window that failed may be there as a whole, if the state that covers it is
+        assert windows - int(acknowledged) in {0, 1}
+        assert sum(batch.num_rows for batch in with_file.read(orders())) == windows * 10_000
+        with_file.destination.close()
+
+
+class TestCatalog:
+    def test_a_table_that_the_user_created_again_has_another_mark(self, lineage: Lineage, path: Path) -> None:
+        mark = lineage.migrate(orders()).mark
+        lineage.write(lineage.insert(orders(), id=[1], name=["a"], note=["x"]))
+        sql(path, "CREATE TABLE copy AS FROM orders", "DROP TABLE orders", "ALTER TABLE copy RENAME TO orders")
+        asked = lineage.migrate(orders(), apply=False)
+        assert asked.mark != mark
+        assert [change.kind for change in asked.changes] == ["adopt"]
+        adopted = lineage.migrate(orders())
+        assert adopted.mark not in {None, "", mark}
+        again = lineage.migrate(orders())
+        assert (again.changes, again.mark, again.empty) == ((), adopted.mark, False)
+        same(lineage, orders(), lineage.batch(orders(), id=[1], name=["a"], note=["x"]))
+
+    def test_a_table_of_the_user_s_is_taken_over_with_its_rows(self, lineage: Lineage, path: Path) -> None:
+        sql(path, "CREATE TABLE orders (id BIGINT PRIMARY KEY, name VARCHAR)", "INSERT INTO orders VALUES (7, 'mine')")
+        found = lineage.migrate(orders())
+        assert {change.kind for change in found.changes} == {"add_column", "adopt"}
+        lineage.write(lineage.insert(orders(), id=[8], name=["new"], note=["x"]))
+        assert sql(path, "SELECT id, name, note FROM orders ORDER BY id") == [(7, "mine", None), (8, "new", "x")]
+
+    def test_another_comment_is_no_mark(self, lineage: Lineage, path: Path) -> None:
+        for comment in ("all orders", "[1]", '{"mark": "x"}', '{"strandline": 1}'):
+            sql(path, "CREATE OR REPLACE TABLE orders (id BIGINT)", f"COMMENT ON TABLE orders IS '{comment}'")
+            assert not lineage.migrate(orders(), apply=False).mark
+
+    def test_names_that_differ_by_case_are_refused(self, lineage: Lineage, path: Path) -> None:
+        twins = Table("twins", pa.schema([("a", pa.int64()), ("A", pa.int64())]))
+        with pytest.raises(TaskError, match="'a' are one column"):
+            lineage.migrate(twins)
+        lineage.migrate(orders())
+        with pytest.raises(TaskError, match="'orders' are one table"):
+            lineage.migrate(orders("Orders"))
+        fields = [*orders().schema, pa.field("NOTE", pa.string())]
+        for mode in MigrateMode:
+            with pytest.raises(TaskError, match="one column"):
+                lineage.migrate(Table("orders", pa.schema(fields), ("id",)), mode=mode)
+        renamed = [*list(orders().schema)[:-1], pa.field("NOTE", pa.string())]
+        with pytest.raises(TaskError, match="'note' are one column"):
+            lineage.migrate(Table("orders", pa.schema(renamed), ("id",)))
+        assert [row[0] for row in sql(path, "SELECT table_name FROM duckdb_tables() ORDER BY ALL")] == [
+            "cq_delivered",
+            "cq_state",
+            "cq_state_history",
+            "orders",
+        ]
+
+    def test_the_names_of_our_own_tables_and_columns_are_refused(self, lineage: Lineage) -> None:
+        for name in ("cq_state", "CQ_State_History", "cq_delivered"):
+            with pytest.raises(TaskError, match="Strandline's own"):
+                lineage.migrate(orders(name))
+        with pytest.raises(TaskError, match="Strandline's own"):
+            lineage.migrate(orders(_cq_stage_sequence=pa.int64()))
+
+    def test_a_view_is_left_alone(self, lineage: Lineage, path: Path) -> None:
+        sql(path, "CREATE VIEW orders AS SELECT 1 AS id")
+        for mode in MigrateMode:
+            with pytest.raises(TaskError, match="is a view"):
+                lineage.migrate(orders(), mode=mode)
+
+    def test_a_table_that_is_dropped_between_windows_fails_and_nothing_is_saved(
+        self, lineage: Lineage, path: Path
+    ) -> None:
+        lineage.migrate(orders())
+        before = lineage.write(lineage.insert(orders(), id=[1], name=["a"], note=["x"])).state
+        sql(path, "DROP TABLE orders")
+        with pytest.raises(TaskError, match="orders"):
+            lineage.write(lineage.insert(orders(), id=[2], name=["a"], note=["x"]))
+        assert lineage.stored() == before
+
+    def test_the_unit_of_a_duration_cannot_change_unnoticed(self, lineage: Lineage) -> None:
+        lineage.migrate(orders(took=pa.duration("s")))
+        with pytest.raises(TaskError, match=r"took.*duration\[s\].*duration\[ms\]"):
+            lineage.migrate(orders(took=pa.duration("ms")))
+        lineage.migrate(orders(took=pa.duration("ms")), mode=MigrateMode.FORCED)
+        assert lineage.migrate(orders(took=pa.duration("ms"))).changes == ()
+
+    def test_a_column_of_nulls_becomes_what_comes_later(self, lineage: Lineage) -> None:
+        nulls, texts = orders(value=pa.null()), orders(value=pa.string())
+        lineage.migrate(nulls)
+        first = lineage.insert(nulls, id=[1], value=[None])
+        lineage.write(first)
+        assert [change.kind for change in lineage.migrate(texts).changes] == ["widen_column", "record"]
+        second = lineage.insert(texts, id=[2], value=["a"])
+        lineage.write(second)
+        assert lineage.migrate(nulls).changes == ()
+        lineage.write(lineage.insert(nulls, id=[3], value=[None]))
+        same(lineage, texts, lineage.batch(texts, id=[1, 2, 3], value=[None, "a", None]))
+
+    def test_nothing_is_asked_of_the_net(self, lineage: Lineage) -> None:
+        lineage.migrate(orders())
+        with lineage.destination._database.session() as session:  # type: ignore[attr-defined]
+            ask = "SELECT current_setting('autoinstall_known_extensions'), current_setting('autoload_known_extensions')"
+            assert session.cursor.execute(ask).fetchall() == [(False, False)]
+
+
+def ints(*values: int) -> pa.Array:
+    return pa.array(values, pa.int64())
+
+
+LIMITS = (2**63 - 1, -(2**63), 2**63 - 2, -(2**63) + 1, 0)
+KEPT = {
+    **{f"timestamp_{unit}": ints(*LIMITS).view(pa.timestamp(unit)) for unit in ("s", "ms", "us", "ns")},
+    **{f"zoned_{unit}": ints(*LIMITS).view(pa.timestamp(unit, "Europe/Berlin")) for unit in ("us", "ns")},
+    **{f"duration_{unit}": ints(*LIMITS).view(pa.duration(unit)) for unit in ("s", "ms", "us", "ns")},
+    "date32": pa.array([2**31 - 1, -(2**31), 2**31 - 2, -(2**31) + 1], pa.int32()).view(pa.date32()),
+    "date64": ints(-719_162 * 86_400_000, 2_932_896 * 86_400_000).view(pa.date64()),
+    "interval": pa.array(
+        [(2**31 - 1, -(2**31), 2**62 // 1000 * 1000), (-(2**31), 2**31 - 1, -3000)], pa.month_day_nano_interval()
+    ),
+    "float": pa.array([float("nan"), float("inf"), -float("inf"), -0.0, 0.0, 5e-324]),
+    "half": pa.array([float("nan"), float("inf"), 65504.0, -0.0], pa.float16()),
+    "uint64": pa.array([2**64 - 1, 0], pa.uint64()),
+    "decimal128": pa.array([Decimal("9" * 38), Decimal("-" + "9" * 38)], pa.decimal128(38, 0)),
+    "decimal256": pa.array([Decimal("9" * 76), Decimal(-1)], pa.decimal256(76, 0)),
+    "string": pa.array(["a\0b", "", "\0", "\U0010ffff", "\ufffe"]),
+    "binary": pa.array([b"\0\xff", b""]),
+    "large_list": pa.array([[1] * 10_000, [], None], pa.large_list(pa.int8())),
+    "dictionary_of_numbers": pa.array([7, None, 7]).dictionary_encode(),
+    "sliced_view": pa.array([[1], [2, 3], None, []], pa.list_view(pa.int16())).slice(1),
+    "sliced_lists": pa.array([[[1], None], None, [[2, 3]]], pa.list_(pa.list_(pa.duration("s")))).slice(1),
+    "sliced_fixed": pa.array([[1, 2], None, [3, 4], [None, 5]], pa.list_(pa.duration("s"), 2)).slice(1),
+    "sliced_struct": pa.array([{"a": 1}, None, {"a": 2}], pa.struct([("a", pa.duration("s"))])).slice(1),
+    "sliced_map": pa.array([[("a", 1)], None, [("b", 2)]], pa.map_(pa.string(), pa.duration("s"))).slice(1),
+    "sliced_nulls": pa.nulls(5).slice(2),
+}
+REFUSED = {
+    "date64_with_a_time": ints(86_400_001).view(pa.date64()),
+    "zoned_beyond_microseconds": ints(2**60).view(pa.timestamp("s", "UTC")),
+    "interval_with_nanoseconds": pa.array([(1, 2, 3001)], pa.month_day_nano_interval()),
+    "nested_interval_with_nanoseconds": pa.array(
+        [[{"a": (1, 2, 1)}]], pa.list_(pa.struct([("a", pa.month_day_nano_interval())]))
+    ),
+    "map_with_a_key_twice": pa.array([[("a", 1), ("a", 2)]], pa.map_(pa.string(), pa.int64())),
+    "json_that_is_none": pa.ExtensionArray.from_storage(pa.json_(), pa.array(["{a"])),
+    "text_that_is_not_utf8": pa.Array.from_buffers(
+        pa.string(), 1, [None, pa.py_buffer(b"\0\0\0\0\2\0\0\0"), pa.py_buffer(b"\xff\xfe")]
+    ),
+}
+
+
+@pytest.fixture(scope="module")
+def shared() -> Iterator[Lineage]:
+    destination = DuckDBDestination(DuckDBDestination.Spec(path=":memory:"))
+    yield Lineage(destination)
+    destination.close()
+
+
+class TestTypes:
+    """The suite has every type; here are the values at their limits."""
+
+    @pytest.mark.parametrize("label", KEPT)
+    def test_a_value_at_the_limit_is_kept(self, shared: Lineage, label: str) -> None:
+        values = KEPT[label]
+        table = orders(f"kept_{label}", value=values.type)
+        lineage = Lineage(shared.destination, task=label)
+        lineage.migrate(table)
+        rows = lineage.insert(table, id=list(range(len(values))), value=values)
+        lineage.write(rows)
+        same(lineage, table, rows.batch)
+
+    @pytest.mark.parametrize("label", REFUSED)
+    def test_a_value_that_has_no_place_fails_the_window(self, shared: Lineage, label: str) -> None:
+        values = REFUSED[label]
+        table = orders(f"refused_{label}", value=values.type)
+        lineage = Lineage(shared.destination, task=label)
+        lineage.migrate(table)
+        bad = Insert(table.name, lineage.batch(table, id=[1], value=values))
+        with pytest.raises(TaskError, match=table.name):
+            lineage.write(lineage.insert(table, id=[0], value=[None]), bad)
+        same(lineage, table)
+        assert lineage.stored() is None
+
+    @pytest.mark.parametrize(
+        ("extension", "values", "kept_as"),
+        [
+            ("uuid", pa.array([b"0123456789abcdef", None], pa.binary(16)), "UUID"),
+            ("json", pa.array([b'{"a": 1}', None]), "JSON"),
+            ("inet", pa.array([b"192.0.2.0/24", None]), "VARCHAR"),
+            ("mac", pa.array([b"\0\1\2\3\4\5", None]), "BLOB"),
+        ],
+    )
+    def test_the_extension_types_of_cloudquery(
+        self, shared: Lineage, extension: str, values: pa.Array, kept_as: str
+    ) -> None:
+        field = pa.field("value", values.type, metadata={b"ARROW:extension:name": extension.encode()})
+        fields = [(SYNC_TIME, sync_time_type()), (SOURCE_NAME, pa.string()), ("id", pa.int64())]
+        table = Table(
+            f"cloudquery_{extension}", pa.schema([*map(pa.field, *zip(*fields, strict=True)), field]), ("id",)
+        )
+        lineage = Lineage(shared.destination, task=extension)
+        lineage.migrate(table)
+        rows = lineage.insert(table, id=[1, 2], value=values)
+        lineage.write(rows)
+        same(lineage, table, rows.batch)
+        with lineage.destination._database.session() as session:  # type: ignore[attr-defined]
+            assert session.columns(table.name)["value"] == kept_as
+
+    def test_types_that_cannot_be_stored_are_refused_with_a_reason(self, shared: Lineage) -> None:
+        for kind, reason in (
+            (pa.struct([]), "no struct without fields"),
+            (pa.struct([("a", pa.int8()), ("A", pa.int8())]), "differ by case"),
+            (pa.sparse_union([pa.field("a", pa.int8())]), "sparse_union"),
+            (pa.list_(pa.dense_union([pa.field("a", pa.int8())])), "dense_union"),
+            (pa.list_(pa.list_view(pa.int8())), "list_view"),
+            (pa.list_(pa.run_end_encoded(pa.int32(), pa.int8())), "run_end_encoded"),
+            (pa.struct([("a", pa.dictionary(pa.int8(), pa.int64()))]), "dictionary"),
+        ):
+            with pytest.raises(TaskError, match=reason):
+                shared.migrate(orders("refused", value=kind), apply=False)
+
+
+_ids = st.lists(st.integers(0, 3), min_size=1, max_size=4)
+_changes = st.lists(
+    st.one_of(
+        st.tuples(st.sampled_from(["whole", "part", "delete"]), _ids),
+        st.tuples(st.sampled_from(["truncate", "window", "complete"]), st.just([0])),
+    ),
+    max_size=14,
+)
+
+
+_rows = st.lists(st.integers(0, 2), min_size=1, max_size=4)
+_passes = st.lists(
+    st.one_of(
+        st.tuples(st.sampled_from(["insert", "reread"]), _rows),
+        st.tuples(st.sampled_from(["window", "pass"]), st.just([0])),
+    ),
+    max_size=14,
+)
+
+
+class TestStaging:
+    """Whatever comes, in whatever windows: the same as in the model, within memory and beyond it."""
+
+    @staticmethod
+    def same_as_in_the_model(destination: DuckDBDestination, play: Callable[[Lineage], list[pa.RecordBatch]]) -> None:
+        MemoryDestination.reset("model")
+        model = MemoryDestination(MemoryDestination.Spec(name="model"))
+        found = [
+            sorted((row for batch in play(Lineage(one)) for row in exact_rows(batch)), key=repr)
+            for one in (destination, model)
+        ]
+        assert found[0] == found[1]
+
+    @pytest.mark.parametrize("staged_bytes_max", [0, 128 << 20])
+    def test_any_stream_of_changes(self, shared: Lineage, staged_bytes_max: int) -> None:
+        destination = shared.destination
+        destination.staged_bytes_max = staged_bytes_max  # type: ignore[attr-defined]
+        numbers = itertools.count()
+
+        @settings(max_examples=60)
+        @given(_changes, st.sampled_from(WriteMode))
+        def check(changes: list[tuple[str, list[int]]], mode: WriteMode) -> None:
+            table = orders(f"changes_{staged_bytes_max}_{next(numbers)}")
+            self.same_as_in_the_model(destination, lambda lineage: changed(lineage, table, mode, changes))
+
+        check()
+
+    @pytest.mark.parametrize("staged_bytes_max", [0, 128 << 20])
+    @pytest.mark.parametrize("make", [orders, unkeyed])
+    def test_any_passes_that_read_again(
+        self, shared: Lineage, staged_bytes_max: int, make: Callable[..., Table]
+    ) -> None:
+        destination = shared.destination
+        destination.staged_bytes_max = staged_bytes_max  # type: ignore[attr-defined]
+        numbers = itertools.count()
+
+        @settings(max_examples=60)
+        @given(_passes, st.sampled_from(WriteMode))
+        def check(passes: list[tuple[str, list[int]]], mode: WriteMode) -> None:
+            table = make(f"{make.__name__}_{staged_bytes_max}_{next(numbers)}")
+            self.same_as_in_the_model(destination, lambda lineage: read_again(lineage, table, mode, passes))
+
+        check()
+
+    def test_a_window_beyond_memory_is_stored_as_one_within(self, lineage: Lineage) -> None:
+        lineage.destination.staged_bytes_max = 100_000  # type: ignore[attr-defined]
+        table, count = orders(), 20_000
+        lineage.migrate(table)
+        batches = [
+            lineage.batch(table, id=list(range(at, at + 1000)), name=[f"{at}"] * 1000, note=["x"] * 1000)
+            for at in [*range(0, count, 1000), *range(0, count, 2000)]
+        ]
+        receipt = lineage.write(*(Insert("orders", batch) for batch in batches))
+        assert receipt.rows == {"orders": 30_000}
+        same(lineage, table, *batches[:20])
+        with lineage.destination._database.session() as session:  # type: ignore[attr-defined]
+            assert session.cursor.execute("SELECT count(*) FROM duckdb_tables() WHERE temporary").fetchall() == [(0,)]
+
+
+def changed(
+    lineage: Lineage, table: Table, mode: WriteMode, changes: list[tuple[str, list[int]]]
+) -> list[pa.RecordBatch]:
+    """What a destination holds after a stream of changes; every value tells where in the stream it came from."""
+    lineage.mode, lineage.task = mode, table.name
+    lineage.migrate(table)
+    window: list[Message] = []
+    for at, (kind, ids) in enumerate(changes):
+        names = [f"{at}.{place}" for place in range(len(ids))]
+        match kind:
+            case "whole":
+                window.append(lineage.insert(table, id=ids, name=names, note=names))
+            case "part":
+                window.append(lineage.insert(table, id=ids, note=names))
+            case "delete":
+                window.append(Delete(table.name, keys(table, *ids)))
+            case "truncate":
+                window.append(Truncate(table.name))
+            case "complete":
+                window.append(Complete(table.name))
+            case "window":
+                lineage.write(*window)
+                window = []
+    lineage.write(*window)
+    return lineage.read(table)
+
+
+def read_again(
+    lineage: Lineage, table: Table, mode: WriteMode, passes: list[tuple[str, list[int]]]
+) -> list[pa.RecordBatch]:
+    """What a destination holds after several passes over rows that are few, and often equal."""
+    lineage.mode, lineage.task = mode, table.name
+    lineage.migrate(table)
+    window: list[Message] = []
+    for kind, ids in passes:
+        if kind in {"insert", "reread"}:
+            names = [str(one) for one in ids]
+            window.append(lineage.insert(table, reread=kind == "reread", id=ids, name=names))
+            continue
+        lineage.write(*window, *([Complete(table.name)] if kind == "pass" else []))
+        window = []
+        if kind == "pass":
+            lineage.next_pass()
+    lineage.write(*window)
+    return lineage.read(table)
