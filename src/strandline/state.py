@@ -217,8 +217,8 @@ def _checksum(body: Mapping[str, Any]) -> str:
 
 def _repair(key: StateKey) -> str:
     return (
-        f"put back a copy of it, or `strandline state reset {key.source} {key.task}` and "
-        f"`strandline sync --full-refresh` to read the table again from nothing"
+        "put back a copy of it, or move it away: a destination that keeps the state beside its rows then restores it at "
+        f"the next sync; for any other, `strandline sync --full-refresh {key.task!r}` reads the table again from nothing"
     )
 
 
