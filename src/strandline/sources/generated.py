@@ -13,6 +13,7 @@ from typing import Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from strandline.errors import StateError
 from strandline.lazy import pa, pc
 from strandline.message import Checkpoint, Complete, Cursor, Insert, Message
 from strandline.source import RunContext, Task
@@ -99,7 +100,7 @@ class GeneratedSource:
         """The rows of the sync that ``cursor`` names, from the row that it names."""
         [table] = task.tables
         generator = _Generator(self.spec, table)
-        sync, row = (cursor["sync"], cursor["row"]) if cursor is not None else (0, 0)
+        sync, row = _place(cursor)
         end = generator.rows_of(sync)
         step = generator.batch_rows(context)
         while row < end:
@@ -131,6 +132,19 @@ class GeneratedSource:
 
     def _generator(self, name: str) -> "_Generator":
         return next(_Generator(self.spec, table) for table in self.tables() if table.name == name)
+
+
+def _place(cursor: Cursor | None) -> tuple[int, int]:
+    """The number of a sync, and of its next row."""
+    match cursor:
+        case None:
+            return 0, 0
+        case {"sync": int(sync), "row": int(row)} if sync >= 0 and row >= 0:
+            return sync, row
+    raise StateError(
+        f"the cursor {cursor!r} is not one of the test source",
+        hint="restore an older state, or read the table again: strandline sync --full-refresh TABLE",
+    )
 
 
 class _Generator:

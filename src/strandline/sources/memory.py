@@ -12,7 +12,7 @@ from typing import Any, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from strandline.errors import UsageError
+from strandline.errors import StateError, UsageError
 from strandline.lazy import pa
 from strandline.message import Checkpoint, Complete, Cursor, Delete, Failure, Insert, Message, Present, Schema, Truncate
 from strandline.source import RunContext, Task
@@ -85,8 +85,7 @@ class MemorySource:
         """Nothing is held."""
 
     def _messages(self, task: Task, cursor: Cursor | None, context: RunContext) -> Iterator[Message]:
-        places: dict[str, Any] = dict((cursor or {}).get("tables", {}))
-        done: list[str] = list((cursor or {}).get("done", ()))
+        places, done = _opened(cursor)
         for table in task.tables:
             if table.name in done:
                 continue
@@ -123,6 +122,19 @@ class MemorySource:
                 yield Present(table.name, _keys(table, [row.values for row in rows[start : start + rows_max]]))
         yield Complete(table.name)
         yield Checkpoint(plan.end)
+
+
+def _opened(cursor: Cursor | None) -> tuple[dict[str, Any], list[str]]:
+    """The places of a task's tables, and those that this pass has completed."""
+    match cursor:
+        case None:
+            return {}, []
+        case {"tables": Mapping() as places}:
+            return dict(places), list(cursor.get("done", ()))
+    raise StateError(
+        f"the cursor {cursor!r} is not one of the memory source",
+        hint="restore an older state, or read the table again: strandline sync --full-refresh TABLE",
+    )
 
 
 def _cursor(places: Mapping[str, Place], done: Sequence[str]) -> Cursor | None:
