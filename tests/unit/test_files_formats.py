@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from synced_files import SyncedFiles
 
 from strandline.errors import TaskError, UsageError
-from strandline.sources import _file_schema
+from strandline.sources import _file_reading, _file_schema
 from strandline.sources._file_csv import CSVLines, CSVSettings
 
 
@@ -323,6 +323,29 @@ def test_headers(files):
         files.source().tables()
     files.write("t.csv", ',"b ""x"",\ny"\n1,2\n')
     assert files.rows() == [{"f0": 1, 'b "x",\ny': 2}]
+
+
+def test_a_header_that_only_an_unsampled_file_has_wrong_names_the_file(files, monkeypatch):
+    monkeypatch.setattr(_file_schema, "_FILES_MAX", 2)
+    for name, content in (("a", "n\n1\n"), ("b", "n,n\n2,2\n"), ("c", "n\n3\n")):
+        files.write(f"t/{name}.csv", content)
+    with pytest.raises(TaskError, match=r"t/b\.csv:1: the header has column 'n' twice"):
+        files.rows()
+    assert list(files.cursors["t"]["files"]) == ["t/a.csv"]
+
+
+def test_a_record_or_a_header_without_end_is_an_error_and_not_read_into_memory(files, monkeypatch):
+    monkeypatch.setattr(_file_reading, "_RECORD_BYTES_MAX", 100_000)
+    files.write("t.csv", 'n,text\n1,a\n2,"' + "x,y\n" * 200_000)
+    with pytest.raises(TaskError, match=r"t\.csv:3: a record of more than .* or an open quote"):
+        files.rows(bytes_max=1)
+    files.write("t.csv", '"' + "x,y\n" * 400_000)
+    with pytest.raises(UsageError, match="have no rows yet"):
+        files.rows()
+    files.write("u.csv", "n\n1\n")
+    (files.path / "t.csv").rename(files.path / "u2.csv")
+    with pytest.raises(TaskError, match=r"u2\.csv:1: no header in the first MiB"):
+        files.rows(table="t")
 
 
 def test_a_table_without_rows_waits_for_its_types(files, caplog):

@@ -183,6 +183,21 @@ def test_csv_types_that_differ_are_widened_and_at_last_text(files, one, other, t
     assert len(files.rows()) == 2
 
 
+def test_nested_types_of_several_files_are_joined(files):
+    files.write("t/a.jsonl", '{"s":{"a":1,"l":[]},"l":[1]}\n')
+    files.write("t/b.jsonl", '\ufeff{"s":{"a":1.5,"l":[{"x":"y"}],"b":null},"l":[]}\n')
+    assert types(files.table()) == {
+        "s": "struct<a: double, l: list<item: struct<x: string>>, b: string>",
+        "l": "list<item: int64>",
+    }
+    first, second = files.rows()
+    assert first == {"s": {"a": 1.0, "l": [], "b": None}, "l": [1]}
+    assert second == {"s": {"a": 1.5, "l": [{"x": "y"}], "b": None}, "l": []}
+    files.write("t/c.jsonl", '{"s":{"a":"x"}}\n')
+    with pytest.raises(UsageError, match="column 's' is struct"):
+        files.source().tables()
+
+
 def test_json_types_that_do_not_agree_are_refused_with_both_files(files):
     files.write("t/a.jsonl", '{"n":1}\n')
     files.write("t/b.jsonl", '{"n":"x"}\n')
@@ -222,6 +237,16 @@ def test_parquet_types_are_widened_only_without_loss(files, one, other, both, sw
     else:
         assert types(files.table())["v"] == both
         assert files.rows() == [{"v": None, "n": 1}] * 2
+
+
+def test_parquet_that_does_not_fit_the_others_names_file_and_column(files, monkeypatch):
+    monkeypatch.setattr(_file_schema, "_FILES_MAX", 2)
+    (files.path / "t").mkdir(parents=True)
+    for name, values in (("a", [1]), ("b", [0.5]), ("c", [2])):
+        pq.write_table(pa.table({"n": values}), files.path / f"t/{name}.parquet")
+    with pytest.raises(TaskError, match=r"t/b\.parquet: column 'n' is double there, and int64 in other files"):
+        files.rows()
+    assert list(files.cursors["t"]["files"]) == ["t/a.parquet"]
 
 
 def test_parquet_keeps_its_types_and_values(files):

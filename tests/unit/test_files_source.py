@@ -166,6 +166,18 @@ def test_a_renamed_file_is_not_read_again(files, caplog):
     assert numbers(files.rows()) == [2]
 
 
+def test_a_file_of_another_name_that_begins_the_same_is_another_file(files):
+    """It may have got the inode of the one that is gone; only a rotated log may have grown as it was renamed."""
+    files.write("monday.csv", csv(1))
+    files.write("log.csv", csv(5))
+    files.sync()
+    (files.path / "monday.csv").rename(files.path / "tuesday.csv")
+    (files.path / "log.csv").rename(files.path / "log.csv-1.csv")
+    files.append("tuesday.csv", "2\n")
+    files.append("log.csv-1.csv", "6\n")
+    assert sorted(numbers(files.rows())) == [1, 2, 6]
+
+
 def test_a_renamed_directory_is_not_read_again(files):
     for number in range(20):
         files.write(f"old/{number}.csv", csv(number))

@@ -124,8 +124,9 @@ def young(stat: "os.stat_result", started_ns: int) -> bool:
 class _Orphans:
     """Positions of files that are gone, or whose names belong to another content now."""
 
-    def __init__(self, positions: dict[str, Position]) -> None:
+    def __init__(self, positions: dict[str, Position], here: set[str]) -> None:
         self.positions = positions
+        self._here = here
         # Where nothing was delivered nothing can be delivered twice.
         worth = [(key, known) for key, known in positions.items() if known.rows]
         self._by_inode = {known.inode: key for key, known in worth}
@@ -133,9 +134,15 @@ class _Orphans:
         self._lengths = sorted({known.covered for _, known in worth})
 
     def by_inode(self, file: File) -> str | None:
-        """The key of one that had the same inode."""
+        """The key of one that had the same inode, and was renamed, or rotated and perhaps written to before.
+
+        The same inode alone says little: a file system gives the inode of a removed file to the next one.
+        """
         key = self._by_inode.get(file.inode)
-        return key if key in self.positions else None
+        if key is None or key not in self.positions:
+            return None
+        renamed = self.positions[key][:2] == (file.size, file.mtime_ns)
+        return key if renamed or key in self._here or file.key.startswith(key) else None
 
     def by_content(self, file: File, encoding: str) -> str | None:
         """The key of one with the same content to the last byte. Reads the file if there may be one."""
@@ -187,7 +194,7 @@ class Survey:
             elif (known.mark != SETTLED or not known.unchanged(file)) and not self._continues(file, known, own=True):
                 orphans[file.key] = self.positions.pop(file.key)
                 unclaimed.append(file)
-        nameless = _Orphans(orphans)
+        nameless = _Orphans(orphans, here)
         for file in unclaimed:
             if not self._moved(file, nameless):
                 self.works.append(Work(file))
@@ -250,10 +257,7 @@ class Survey:
         self.works.append(Work(file, known, prefix.hasher))
 
     def _moved(self, file: File, orphans: "_Orphans") -> bool:
-        """Whether the content of a file that is gone is found in this one; then it is not read again.
-
-        A file of the same inode may have grown since; of another inode, it must be the same to the last byte.
-        """
+        """Whether the content of a file that is gone is found in this one; then only what is new in it is read."""
         key = orphans.by_inode(file)
         if key is None or not self._continues(file, orphans.positions[key]):
             key = orphans.by_content(file, self._encoding)

@@ -3,7 +3,7 @@
 import hashlib
 import logging
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
@@ -66,7 +66,7 @@ class Reader:
     rows_max: int
     bytes_max: int
 
-    def read(self, work: Work) -> Iterator[Step]:
+    def read(self, work: Work) -> Generator[Step, None, None]:
         """The rows of a file that were not delivered, and at last where it ends, without rows.
 
         Raises:

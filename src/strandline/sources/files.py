@@ -9,13 +9,15 @@ What is promised:
   changed is compared with the digest of what was read of it, so that touching, copying back or renaming one delivers
   nothing twice. One that was changed within 2 s before it was read is compared at the next sync too, for its times may
   be too coarse to show a change.
-- Growth: the new lines (``on_grow: tail``), or the whole file again as new versions of its rows (``reread``).
+- Growth: the new lines (``on_grow: tail``), or the whole file again as new versions of its rows (``reread``). A file
+  has grown when it begins with all that was read of it.
 - Anything else, a shorter file too, is a replacement: the whole file is delivered again as new versions of its rows,
   which append mode adds to the old ones (``on_replace: reread``), or is an error (``fail``). Rows that are in it no
   more stay in the destination.
 - A file that vanishes is forgotten, and its rows stay (``on_vanish: ignore``), or is an error (``fail``). If it comes
-  back after a sync without it, it is a new file. If its content is found under a new name, the same inode (it may have
-  grown since) or the same to the last byte (compressed now, perhaps), it was renamed, and nothing is delivered twice.
+  back after a sync without it, it is a new file. If its content is found under a new name it was renamed, and is not
+  delivered again: the same to the last byte (compressed now, perhaps), or the same inode and rotated, which means that
+  the old name has another content now, or that the new name begins with the old one; then only the new lines are read.
 - A last line without a newline is delivered once its file has not been changed for 5 s before the run, if it is a
   whole record. If the line then goes on, it was none, and is delivered again when it is complete. Before that, it is
   left for the next sync, or is an error (``on_unfinished: wait | fail``).
@@ -26,6 +28,7 @@ What is promised:
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from itertools import groupby
 from typing import Annotated, Any, Literal, get_args
@@ -40,7 +43,7 @@ from strandline.sources._file_content import UTF_8
 from strandline.sources._file_csv import CSVLines, CSVSettings
 from strandline.sources._file_json import JSONLines
 from strandline.sources._file_paths import File, Place, find_files, shown
-from strandline.sources._file_positions import Policies, Survey, Work, cursor_of, positions_of
+from strandline.sources._file_positions import Policies, Position, Survey, Work, cursor_of, positions_of
 from strandline.sources._file_reading import LineFormat, Reader
 from strandline.sources._file_schema import table_schema
 from strandline.sources._file_types import declared_types
@@ -264,28 +267,28 @@ class _Delivery:
 
     def deliver(self, work: Work) -> Iterator[Message]:
         """What is to be read of one file. When that fails, what was read before is sent first."""
-        steps = self.reader.read(work)
-        while True:
-            schema = self.reader.schema
-            try:
-                batch, position = next(steps, (None, None))
-            except StrandlineError:
+        schema = self.reader.schema
+        try:
+            with closing(self.reader.read(work)) as steps:
+                for batch, position in steps:
+                    if not schema.equals(self.reader.schema):
+                        yield from self.flush()
+                        schema = self.reader.schema
+                        yield self._changed(schema)
+                    yield from self._take(work.file, batch, position)
+        except StrandlineError:
+            yield from self.flush()
+            raise
+
+    def _take(self, file: File, batch: "pa.RecordBatch | None", position: Position) -> Iterator[Message]:
+        if batch is not None:
+            batch = self._with_file(batch, file)
+            if not self._has_room(batch):
                 yield from self.flush()
-                raise
-            if position is None:
-                return
-            if schema is not self.reader.schema and not schema.equals(self.reader.schema):
-                yield from self.flush()
-                self._change()
-                yield Schema(self.table)
-            if batch is not None:
-                batch = self._with_file(batch, work.file)
-                if not self._has_room(batch):
-                    yield from self.flush()
-                self.batches.append(batch)
-                self.rows += batch.num_rows
-                self.size_bytes += batch.nbytes
-            self.positions[work.file.key] = list(position)
+            self.batches.append(batch)
+            self.rows += batch.num_rows
+            self.size_bytes += batch.nbytes
+        self.positions[file.key] = list(position)
 
     def flush(self) -> Iterator[Message]:
         """Send what is there, and where it ends."""
@@ -307,8 +310,8 @@ class _Delivery:
             return batch
         return batch.append_column(self.file_column, pa.repeat(pa.scalar(file.key), batch.num_rows))
 
-    def _change(self) -> None:
-        schema = self.reader.schema
+    def _changed(self, schema: "pa.Schema") -> Schema:
         if self.file_column is not None:
             schema = schema.append(pa.field(self.file_column, pa.string()))
         self.table = replace(self.table, schema=schema)
+        return Schema(self.table)
