@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from strandline.errors import LockedError, StateConflictError, StateError, StrandlineError, UnreachableError
+from strandline.logs import redact
 from strandline.message import Cursor
 
 __all__ = ["Event", "EventKind", "Observer", "RunReport", "RunStore", "Status", "TaskReport", "describe_cursor"]
@@ -172,7 +173,7 @@ class RunStore:
         """Append a report; a reader may meet a last line that is torn by a crash, and skips it."""
         self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         with self._path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(report.record(), ensure_ascii=False) + "\n")
+            file.write(redact(json.dumps(report.record(), ensure_ascii=False)) + "\n")
 
     def runs(self) -> list[dict[str, Any]]:
         """The records, oldest first."""

@@ -133,7 +133,7 @@ class Ledger:
         if found is not None and found.nonce == state.nonce and found.token is not None:
             return found.token
         if (found.token if found is not None else None) == expected:
-            raise RetryableError(f"{key}: the state was not saved ({unknown.message})") from unknown
+            raise RetryableError(f"{key}: the state was not saved ({unknown.message})", hint=unknown.hint) from unknown
         raise StateConflictError(
             f"{key}: another run has saved a state meanwhile", hint="let one run at a time sync this source"
         ) from unknown
