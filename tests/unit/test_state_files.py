@@ -381,7 +381,7 @@ def test_a_short_write_goes_on(backend, root, monkeypatch):
     ],
     ids=lambda value: errno.errorcode.get(value, "-"),
 )
-def test_what_the_system_refuses_is_explained(backend, saved, monkeypatch, number, hint):
+def test_what_the_system_refuses_is_explained(backend, root, saved, monkeypatch, number, hint):
     def refuse(*args, **kwargs):
         raise OSError(number, os.strerror(number))
 
@@ -390,6 +390,7 @@ def test_what_the_system_refuses_is_explained(backend, saved, monkeypatch, numbe
         backend.save(KEY, example_state(3), expected=saved[1])
     assert hint in caught.value.hint
     assert backend.history(KEY) == saved[0]
+    assert sorted(path.name for path in (root / "shop").iterdir()) == [".lock", FILE.name]
 
 
 def test_a_path_that_is_too_long_is_explained(tmp_path):

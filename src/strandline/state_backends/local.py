@@ -207,10 +207,8 @@ def _explained(problem: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        hints = (hint for numbers, hint in _HINTS.items() if error.errno in numbers)
-        raise StateError(
-            f"{problem}: {error.strerror}", hint=next(hints, "look after the disk, then sync again")
-        ) from error
+        hint = next((hint for numbers, hint in _HINTS.items() if error.errno in numbers), "look after the disk")
+        raise StateError(f"{problem}: {error.strerror}", hint=hint) from error
 
 
 @contextmanager
