@@ -55,7 +55,8 @@ class TaskReport:
     rows_written: int = 0
     """Rows that the destination took, less those it knew already. In the overwrite modes a row read again counts."""
     rows_reread: int = 0
-    """Of the rows read, those in the re-read region: at or behind the cursor, in the future, or without a key."""
+    """Of the rows read by a pass that went on from a cursor, those in the re-read region: around the cursor, in the
+    future, or without a key. 0 in a pass that began from nothing."""
     rows_known: int = 0
     """Of the rows read, those already stored, and so not stored again (append mode)."""
     rows_rejected: int = 0

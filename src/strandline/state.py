@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, Protocol, TypeAlias, runtime_checkable
 
-from strandline.errors import StateError
+from strandline.errors import StateError, TaskError
 from strandline.message import Cursor
 
 __all__ = [
@@ -137,7 +137,13 @@ def is_newer(one: State, other: State) -> bool:
 
 
 def encode_state(key: StateKey, state: State) -> dict[str, Any]:
-    """The JSON object that every backend keeps. Deterministic but for the order of the cursor's own keys."""
+    """The JSON object that every backend keeps. Deterministic but for the order of the cursor's own keys.
+
+    Raises:
+        TaskError: the cursor would not come back from JSON as it is: a fault of the source.
+    """
+    if not _is_json(state.cursor):
+        raise TaskError(f"{key}: the cursor is not made of JSON values", hint="this is a fault of the source plugin")
     body = {
         "format_version": FORMAT_VERSION,
         "source": key.source,
@@ -179,9 +185,9 @@ def decode_state(key: StateKey, body: object, *, where: str, token: Token | None
             hint="upgrade Strandline, or restore an older state from its history",
         )
     rest = {name: value for name, value in body.items() if name != "checksum"}
-    if body.get("checksum") != _checksum(rest):
+    if not _intact(rest, body.get("checksum")):
         raise StateError(f"{where}: damaged, its checksum does not match", hint=_repair(key))
-    found = StateKey(body["source"], body["task"], body["destination"])
+    found = StateKey(body.get("source", ""), body.get("task", ""), body.get("destination", ""))
     if found != key:
         raise StateError(
             f"{where}: belongs to {found}, not to {key}", hint="put the state file back where it came from"
@@ -208,6 +214,20 @@ def decode_state(key: StateKey, body: object, *, where: str, token: Token | None
         )
     except (KeyError, TypeError, ValueError) as error:
         raise StateError(f"{where}: a field is missing or wrong ({error!r})", hint=_repair(key)) from error
+
+
+def _is_json(cursor: Cursor | None) -> bool:
+    try:
+        return bool(json.loads(json.dumps(cursor, allow_nan=False)) == cursor)
+    except (TypeError, ValueError):
+        return False
+
+
+def _intact(body: Mapping[str, Any], checksum: object) -> bool:
+    try:
+        return _checksum(body) == checksum
+    except (TypeError, ValueError):  # NaN, or something that JSON cannot hold
+        return False
 
 
 def _checksum(body: Mapping[str, Any]) -> str:
@@ -244,8 +264,8 @@ class StateBackend(Protocol):
         ``HISTORY_MAX`` commits.
 
         Raises:
-            StateConflictError: the stored token is another one. Nothing was changed; the run stops, for it has been
-                fenced out.
+            StateConflictError: the stored token is another one, or there is none any more. Nothing was changed; the
+                run stops, for it has been fenced out.
             StateError: the backend could not say whether it was saved. The engine reads back before it decides.
         """
 

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from strandline.errors import StateError, StrandlineError
+from strandline.errors import StateError, StrandlineError, TaskError
 from strandline.plugins import load_plugin
 from strandline.state import Pass, Phase, State, StateKey, TableState, decode_state, encode_state
 from strandline.state_backends.local import LocalState, encode_part
@@ -218,3 +218,15 @@ def test_a_file_name_has_at_most_200_bytes(local, tmp_path):
     local.save(key, OLDER, expected=None)
     assert local.load(key.source) == {key: OLDER}
     assert {len(path.name) <= 200 for path in tmp_path.rglob("*")} == {True}
+
+
+@pytest.mark.parametrize("cursor", [{"at": float("nan")}, {"at": Path()}, {10: "a", 9: "b"}, {"at": (1, 2)}])
+def test_a_cursor_that_json_would_change_is_refused_before_it_is_kept(cursor):
+    with pytest.raises(TaskError, match="JSON"):
+        encode_state(KEY, replace(OLDER, cursor=cursor))
+
+
+def test_a_state_without_a_lineage_is_refused_though_its_checksum_fits():
+    body = {name: value for name, value in encode_state(KEY, OLDER).items() if name != "source"}
+    with pytest.raises(StateError):
+        decode_state(KEY, sealed(body), where="here")

@@ -7,6 +7,7 @@ from strandline.runs import RunReport, Status, TaskReport, describe_cursor
 __all__ = ["exit_code", "summary"]
 
 _WORST_FIRST = (70, 3, 4, 2)
+_WORTH_A_SPEED = 1_000
 _MARKS = {
     Status.COMPLETED: "completed",
     Status.FAILED: "FAILED",
@@ -49,7 +50,7 @@ def _task(task: TaskReport, width: int) -> list[str]:
     if task.rows_deleted:
         counts.append(f"deleted {task.rows_deleted:,}")
     counts.append(f"rejected {task.rows_rejected:,}")
-    speed = f", {task.rows_read / task.seconds:,.0f} rows/s" if task.rows_read and task.seconds else ""
+    speed = f", {task.rows_read / task.seconds:,.0f} rows/s" if task.rows_read >= _WORTH_A_SPEED and task.seconds else ""
     indent = " " * (width + 4)
     lines = [
         f"  {task.task:<{width}}  {_MARKS[task.status]}: {', '.join(counts)} ({task.seconds:.2f} s{speed})",

@@ -2,7 +2,8 @@
 
 The cursor of a table is a JSON object::
 
-    {"version": 1, "files": {"2024/a.csv": [size, mtime_ns, ctime_ns, inode, digest, covered, end, skip, rows, mark]}}
+    {"version": 1, "files": {"2024/a.csv": [size, mtime_ns, ctime_ns, inode, digest, covered, end, skip, rows, mark]},
+     "shown": "1 file, 90 rows"}
 
 with one ``Position`` for each file that was read, or begun: some 150 bytes each.
 """
@@ -70,9 +71,14 @@ class Position(NamedTuple):
         return Position(stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino, *self[4:-1], mark)
 
 
+_ROWS = Position._fields.index("rows")
+
+
 def cursor_of(files: Mapping[str, list[Any]]) -> Cursor:
     """The cursor with a position, as a list, for each file. The mapping may change later, the lists may not."""
-    return {"version": _VERSION, "files": dict(files)}
+    count, rows = len(files), sum(position[_ROWS] for position in files.values())
+    shown = f"{count:,} file{'s' * (count != 1)}, {rows:,} rows"
+    return {"version": _VERSION, "files": dict(files), "shown": shown}
 
 
 def positions_of(cursor: Cursor | None) -> dict[str, Position]:
