@@ -50,7 +50,9 @@ def _task(task: TaskReport, width: int) -> list[str]:
     if task.rows_deleted:
         counts.append(f"deleted {task.rows_deleted:,}")
     counts.append(f"rejected {task.rows_rejected:,}")
-    speed = f", {task.rows_read / task.seconds:,.0f} rows/s" if task.rows_read >= _WORTH_A_SPEED and task.seconds else ""
+    speed = (
+        f", {task.rows_read / task.seconds:,.0f} rows/s" if task.rows_read >= _WORTH_A_SPEED and task.seconds else ""
+    )
     indent = " " * (width + 4)
     lines = [
         f"  {task.task:<{width}}  {_MARKS[task.status]}: {', '.join(counts)} ({task.seconds:.2f} s{speed})",

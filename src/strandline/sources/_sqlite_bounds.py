@@ -142,16 +142,17 @@ class Look:
         exact = key.now_as_text(now, found)
         return found if found <= exact else self._extreme(key.column, f"{column} BETWEEN '' AND ?", exact)
 
-    def _extreme(self, name: str, condition: str = "1", *values: Any, direction: str = "DESC") -> Any:
+    def _extreme(self, name: str, condition: str = "1", *values: Any, direction: str = "DESC") -> Value | None:
         """The greatest, or smallest, key under a condition."""
         where, start = self.filter()
         column = f"t.{quoted(name)}"
-        return self._one(
+        found: Value | None = self._one(
             f"SELECT {column} FROM {quoted(self._plan.entry.name)} AS t WHERE {column} IS NOT NULL AND ({where}) "
             f"AND ({condition}) ORDER BY {column} {direction} LIMIT 1",
             *start,
             *values,
         )
+        return found
 
     def _refuse_nulls(self, name: str) -> None:
         table = quoted(self._plan.entry.name)
@@ -191,4 +192,4 @@ class Look:
 def _greater(one: Value | None, other: Value | None) -> Value | None:
     if one is None or other is None:
         return other if one is None else one
-    return max(one, other)  # type: ignore[type-var]
+    return max(one, other)
