@@ -139,8 +139,8 @@ class Look:
         found = self._extreme(key.column, f"{column} BETWEEN '' AND ? AND {form} <= ?", highest, moment)
         if found is None:
             return None
-        exact = key.now_as_text(now, found)
-        return found if found <= exact else self._extreme(key.column, f"{column} BETWEEN '' AND ?", exact)
+        exact = key.now_as_text(now, str(found))
+        return found if str(found) <= exact else self._extreme(key.column, f"{column} BETWEEN '' AND ?", exact)
 
     def _extreme(self, name: str, condition: str = "1", *values: Any, direction: str = "DESC") -> Value | None:
         """The greatest, or smallest, key under a condition."""
