@@ -25,21 +25,26 @@ class _Comment:
     mark: str
     primary_key: tuple[str, ...] = ()
     notes: Mapping[str, str] = field(default_factory=dict)
+    text: str = ""
+    """What the user had written there before."""
 
     def ddl(self, into: str) -> str:
         """The statement that keeps it. DuckDB binds no values in DDL, hence the quotes."""
         body = {_MARKED: 1, "mark": self.mark, "primary_key": list(self.primary_key), "notes": dict(self.notes)}
+        body |= {"comment": self.text} if self.text else {}
         text = json.dumps(body).replace("'", "''")
         return f"COMMENT ON TABLE {into} IS '{text}'"
 
     @classmethod
-    def parse(cls, text: str | None) -> "_Comment | None":
-        """``None``: the table is not one of ours."""
+    def parse(cls, text: str) -> "_Comment":
+        """Without a mark where the table is not one of ours."""
         try:
-            body = json.loads(text or "")
-            return cls(body["mark"], tuple(body["primary_key"]), body["notes"]) if _MARKED in body else None
+            body = json.loads(text)
+            if body[_MARKED] == 1:
+                return cls(body["mark"], tuple(body["primary_key"]), body["notes"], body.get("comment", ""))
         except (ValueError, KeyError, TypeError):
-            return None
+            pass
+        return cls("", text=text)
 
 
 def creation(columns: Columns, into: str, *, kind: str = "create", detail: str = "") -> Change:
@@ -114,7 +119,7 @@ class Migrator:
                     f"table {name!r} and the stored {stored!r} are one table to DuckDB, which does not tell cases apart",
                     hint="rename one of the two",
                 )
-            return _Comment.parse(text) or _Comment("")
+            return _Comment.parse(text or "")
         return None
 
     def _changes(self, comment: _Comment) -> Sequence[Change]:
@@ -158,7 +163,7 @@ class Migrator:
             if stored.note != "null" or column not in actual:
                 notes.pop(column, None)
                 notes |= {column: stored.note} if stored.note else {}
-        fresh = _Comment(comment.mark or secrets.token_hex(8), self._table.primary_key, notes)
+        fresh = _Comment(comment.mark or secrets.token_hex(8), self._table.primary_key, notes, comment.text)
         if fresh == comment:
             return []
         kind = "record" if comment.mark else "adopt"

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from strandline.destinations._sql import SEQUENCE, Dialect, Statement
-from strandline.destinations._sql_states import OWN_TABLES, create_own_tables
+from strandline.destinations._sql_states import create_own_tables, has_own_tables
 from strandline.destinations._staging import Step
 from strandline.errors import (
     LockedError,
@@ -26,6 +26,7 @@ from strandline.lazy import duckdb, pa
 __all__ = ["Database", "DuckDBDialect", "DuckDBSession"]
 
 _MEMORY = ":memory:"
+_PATH_HINT = "path must be a DuckDB file, or a new name in a directory that exists"
 
 
 class _Gate:
@@ -151,6 +152,7 @@ class Database:
 
     def __init__(self, path: str, schema: str, settings: Mapping[str, str]) -> None:
         self.path, self._schema, self._settings = path, schema, settings
+        self._place = f"DuckDB {path}"
         self._connection: Any = None
         self._opening = threading.Lock()
         self._prepared = False
@@ -168,9 +170,8 @@ class Database:
         """A cursor of its own, outside a transaction."""
         with self.meaning("open it"):
             cursor = self._open().cursor()
+            cursor.execute("SET TimeZone = 'UTC'")
         try:
-            with self.meaning("read it"):
-                cursor.execute("SET TimeZone = 'UTC'")
             yield DuckDBSession(cursor, self._schema, self)
         finally:
             with suppress(duckdb.Error):
@@ -184,7 +185,7 @@ class Database:
             return
         with self.session() as session, self.meaning("read it"):
             session.cursor.execute("BEGIN TRANSACTION")
-            yield session if all(session.columns(name) for name in OWN_TABLES) else None
+            yield session if has_own_tables(session, self._place) else None
 
     @contextmanager
     def writing(self) -> Iterator[DuckDBSession]:
@@ -204,7 +205,7 @@ class Database:
             with self.meaning("write to it"):
                 cursor.execute("BEGIN TRANSACTION")
                 try:
-                    if not self._prepared:
+                    if not self._prepared and not has_own_tables(session, self._place):
                         session.run(Statement(f"CREATE SCHEMA IF NOT EXISTS {session.dialect.quote(self._schema)}"))
                         create_own_tables(session)
                     yield
@@ -233,7 +234,7 @@ class Database:
     def _open(self) -> Any:
         with self._opening:
             if self._connection is None:
-                connection = duckdb.connect(self.path)
+                connection = self._connect()
                 # nothing may be fetched from the net because a query mentions a type
                 for name in ("autoinstall_known_extensions", "autoload_known_extensions"):
                     connection.execute(f"SET GLOBAL {name} = false")
@@ -241,6 +242,14 @@ class Database:
                     _set(connection, name, value)
                 self._connection = connection
             return self._connection
+
+    def _connect(self) -> Any:
+        try:
+            return duckdb.connect(self.path)
+        except (duckdb.IOException, duckdb.ConnectionException):
+            raise
+        except duckdb.Error as error:
+            raise UsageError(f"{self._place}: cannot open it: {_first_line(error)}", hint=_PATH_HINT) from error
 
     def _commit(self, cursor: Any) -> None:
         try:
@@ -251,13 +260,13 @@ class Database:
             # what failed may have been the last thing to do (fsync, a checkpoint), or the first
             self.close()
             raise StateError(
-                f"DuckDB {self.path}: it is not known whether a commit happened: {_first_line(error)}",
+                f"{self._place}: it is not known whether a commit happened: {_first_line(error)}",
                 hint="the next run reads what was stored and goes on from there",
             ) from error
 
     def _translated(self, error: Exception, what: str) -> StrandlineError:
         text = _first_line(error)
-        place = f"DuckDB {self.path}: cannot {what}: {text}"
+        place = f"{self._place}: cannot {what}: {text}"
         if isinstance(error, duckdb.TransactionException):
             return RetryableError(place)
         if isinstance(error, duckdb.FatalException | duckdb.InternalException):
@@ -272,15 +281,15 @@ class Database:
         return TaskError(place)
 
     def _io_error(self, text: str, place: str) -> StrandlineError:
-        if "lock" in text:
+        if "set lock on file" in text or "used by another process" in text:
             holder = re.search(r"PID (\d+)", text)
             who = f"process {holder[1]}" if holder else "another process"
             return LockedError(
-                f"DuckDB {self.path} is open in {who}, and only one process can write to it: {text}",
+                f"{self._place} is open in {who}, and only one process can write to it: {text}",
                 hint=f"end {who}, or wait for it",
             )
         if "No such file" in text or "not a valid DuckDB" in text or "Is a directory" in text:
-            return UsageError(place, hint="path must be a DuckDB file, or a new name in a directory that exists")
+            return UsageError(place, hint=_PATH_HINT)
         return UnreachableError(place)
 
 

@@ -73,7 +73,7 @@ class Merge:
             MassDeleteError: a sweep would remove too much.
             TaskError: a scope cannot be told, a hidden table is missing.
         """
-        if not self._appends:
+        if steps and not self._appends:
             self._run(self._delivered.disclaim())
         self._last = _last_words(steps)
         for step in steps:

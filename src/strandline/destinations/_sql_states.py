@@ -23,6 +23,7 @@ __all__ = [
     "SqlStates",
     "check_fence",
     "create_own_tables",
+    "has_own_tables",
     "save_state",
 ]
 
@@ -35,8 +36,23 @@ OWN_TABLES = (STATES, HISTORY, DELIVERED)
 _KEY = ("source", "task", "destination")
 
 
+def has_own_tables(session: Session, where: str) -> bool:
+    """Whether they are there.
+
+    Raises:
+        StateError: some are, some are not: what is missing was dropped, and with it what is known of the rows.
+    """
+    missing = [name for name in OWN_TABLES if not session.columns(name)]
+    if missing and len(missing) < len(OWN_TABLES):
+        raise StateError(
+            f"{where}: the table {missing[0]} is gone, so it is not known what was delivered",
+            hint=f"restore it from a backup; or drop {', '.join(OWN_TABLES)} and read everything again",
+        )
+    return not missing
+
+
 def create_own_tables(session: Session) -> None:
-    """Where they are missing."""
+    """All of them, empty."""
     sql = session.dialect
     text, number, blob = sql.text_type, sql.integer_type, sql.blob_type
     key = [(name, text) for name in _KEY]
@@ -49,7 +65,7 @@ def create_own_tables(session: Session) -> None:
     }
     for table, columns in wanted.items():
         definition = ", ".join(f"{sql.quote(name)} {kind} NOT NULL" for name, kind in columns)
-        session.run(Statement(f"CREATE TABLE IF NOT EXISTS {session.relation(table)} ({definition})"))
+        session.run(Statement(f"CREATE TABLE {session.relation(table)} ({definition})"))
 
 
 def _where(session: Session, key: StateKey) -> Statement:
@@ -105,7 +121,7 @@ def _check_token(key: StateKey, found: Mapping[StateKey, tuple[int, Token]], exp
 def save_state(session: Session, key: StateKey, state: State, *, expected: Token | None) -> State:
     """Save ``state`` with its history; ``expected`` was compared before. Returns it with its new token."""
     body = encode_state(key, state)
-    text = json.dumps(body, ensure_ascii=False)
+    text = json.dumps(body)
     decode_state(key, json.loads(text), where=STATES)  # what could not be read back is never kept
     token, where = secrets.token_hex(16), _where(session, key)
     one, states, history = session.dialect.parameter, session.relation(STATES), session.relation(HISTORY)

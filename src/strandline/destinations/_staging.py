@@ -105,8 +105,7 @@ class Staging:
                 hidden = window.tables.get(message.hidden)
                 step = self._begin(Step(Op.SWAP, message.table, self._table(message.table, window)))
                 step.hidden = hidden.name if hidden else message.hidden
-                self._open.pop(message.table)
-                self._open.pop(message.hidden, None)
+                self._open.clear()
             case Complete():
                 table = self._table(message.table, window)
                 step = self._begin(Step(Op.COMPLETE, message.table, table))
@@ -156,7 +155,7 @@ class Staging:
             )
         step = Step(Op.INSERT, message.table, table, tuple(batch.schema.names))
         step.reread, step.numbered = message.reread and appends, numbered
-        if step.versioned and message.version is None:
+        if step.versioned and (message.version is None or message.version.null_count):
             raise TaskError(f"{table.name}: rows that may be read again came without their versions")
         prepared = self._prepare(table, batch, message.version if step.versioned else None)
         if not numbered:
