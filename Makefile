@@ -1,6 +1,6 @@
 # One list of verbs for people and for CI. `make test` and `make demo` need nothing but Python 3.11, git and the network.
 .DEFAULT_GOAL := help
-.PHONY: help setup lock check test demo crash bench docs clean
+.PHONY: help setup lock check test demo crash bench reference docs clean
 .DELETE_ON_ERROR:
 SHELL := /bin/bash
 
@@ -37,6 +37,9 @@ crash: $(READY) ## only the tests that kill the engine
 
 demo: $(READY) ## two syncs of real data into a DuckDB file, explained
 	$(RUN)/python examples/demo/demo.py .demo
+
+reference: $(READY) ## write docs/reference.md again
+	$(RUN)/python docs/generate.py
 
 docs: $(READY) ## only the tests of examples and documentation
 	$(PYTEST) tests/docs
