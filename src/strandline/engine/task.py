@@ -12,13 +12,14 @@ from strandline.engine.clock import Clock
 from strandline.engine.feed import Feed
 from strandline.engine.ledger import Ledger
 from strandline.engine.pipeline import Into, Pipeline
-from strandline.engine.plan import Lineage, Opening, hidden_name, next_pass, open_lineage, refresh_task
+from strandline.engine.plan import Lineage, Opening, fingerprint, hidden_name, next_pass, open_lineage, refresh_task
 from strandline.engine.window import Stop, StreamWindow
 from strandline.errors import RetryableError
 from strandline.message import Checkpoint, Message, Swap
 from strandline.runs import Event, EventKind, Observer, TaskReport
 from strandline.source import RunContext, Source, Task
 from strandline.state import Pass, Phase, State, StateKey, TableState
+from strandline.table import Table
 
 __all__ = ["Retries", "TaskRun", "survey"]
 
@@ -96,7 +97,8 @@ class TaskRun:
     def _attempt(self) -> None:
         lineage = survey(self.task, self.into, self.ledger, self.fence)
         now_us = int(self.clock.now().timestamp() * 1_000_000)
-        pending = self.ledger.stored(self.ledger.key(refresh_task(self.task.id)))
+        side = self.ledger.key(refresh_task(self.task.id))
+        pending, mirrored = self.ledger.stored(side), self.ledger.mirrored(side)
         unfinished = pending is not None and pending.current is not None and pending.current.phase is not Phase.DONE
         anew = self.refresh or unfinished
         opening = open_lineage(lineage, now_us=now_us, stateless=self.stateless, anew=anew)
@@ -104,6 +106,8 @@ class TaskRun:
             self._warn(warning)
         if opening.mend and opening.state is not None:
             self.ledger.mend(lineage.key)
+        if pending is not None and (mirrored is None or mirrored.nonce != pending.nonce):
+            self.ledger.mend(side)
         opening = self._recreate(lineage, opening, now_us)
         delivered = opening.state is not None and any(table.rows for table in opening.state.tables.values())
         if anew and delivered:
@@ -187,18 +191,17 @@ class TaskRun:
         side = self.ledger.key(refresh_task(self.task.id))
         if main is None:
             raise AssertionError("a refresh replaces what was delivered")
-        if pending is None or pending.current is None or self.stateless:
-            current = next_pass(main.current, now_us, full=True)
-            pipeline = self._pipeline(side, self.ledger.stored(side), current, hide=key)
-            pipeline.run(None)
-        elif main.current is not None and main.current.sync_time_us == pending.current.sync_time_us:
+        if pending and pending.current and main.current and pending.current.sync_time_us == main.current.sync_time_us:
             self._forget(side, pending)
             self.done = True
             return
+        if pending is None or pending.current is None or not self._goes_on(key, pending, pending.current):
+            pending, current = self._begin_refresh(side, main, now_us)
         else:
-            pipeline = self._pipeline(side, pending, pending.current, hide=key)
-            if pending.current.phase is Phase.READING:
-                pipeline.run(pending.cursor)
+            current = pending.current
+        pipeline = self._pipeline(side, pending, current, hide=key)
+        if current.phase is Phase.READING:
+            pipeline.run(pending.cursor)
         side_state = pipeline.state
         if side_state is None or side_state.current is None or side_state.current.phase is Phase.READING:
             return
@@ -208,8 +211,35 @@ class TaskRun:
         self._forget(side, side_state)
         self.done = True
 
+    def _begin_refresh(self, side: StateKey, main: State, now_us: int) -> tuple[State, Pass]:
+        """Save the pass before its hidden tables are made, so that the next run finds them; later than any other."""
+        last = self.ledger.stored(side) or State(None, self.fence.epoch, 0, self.fence.run_id)
+        current = next_pass(last.current, next_pass(main.current, now_us, full=True).sync_time_us, full=True)
+        return self.ledger.save(side, self._next(last, cursor=None, current=current, tables={})), current
+
+    def _goes_on(self, key: StateKey, pending: State, current: Pass) -> bool:
+        """Whether a refresh may be resumed: its cursor is made for these tables, and what it covers is still there."""
+        for table in self.task.tables:
+            known = pending.tables.get(table.name)
+            if known is None:
+                continue
+            found = self._find_hidden(key, table, current)
+            swapped = current.phase is Phase.READ and found.mark is None and not self.ledger.transactional
+            lost = known.rows and (found.empty or found.mark is None or known.mark not in {"", found.mark})
+            if known.fingerprint != fingerprint(table, self.into.mode) or (lost and not swapped):
+                self._warn(f"{key}: an interrupted full refresh cannot be resumed; beginning another one")
+                return False
+        return True
+
+    def _find_hidden(self, key: StateKey, table: Table, current: Pass) -> Migration:
+        hidden = self.into.stored(table, self.task).named(hidden_name(key, table.name, current))
+        return self.into.destination.migrate(hidden, mode=self.into.migrate_mode, fence=self.fence, apply=False)
+
     def _swap(self, key: StateKey, main: State, side: State) -> None:
-        """One window of one transaction: the old rows of the scope go, the hidden ones come, the cursor moves."""
+        """One window of one transaction: the old rows of the scope go, the hidden ones come, the cursor moves.
+
+        A destination without transactions may have swapped, and have been interrupted before the cursor was saved.
+        """
         current = side.current
         if current is None:
             raise AssertionError("a refresh has a pass")
@@ -220,13 +250,21 @@ class TaskRun:
             pipeline.prepare([table])
             tables[table.name] = replace(side.tables[table.name], mark=pipeline.marks[table.name])
 
+        hidden = [
+            table
+            for table in self.task.tables
+            if self.ledger.transactional or self._find_hidden(key, table, current).mark is not None
+        ]
+
         def messages() -> Iterator[Message]:
-            for table in self.task.tables:
+            for table in hidden:
                 yield Swap(table.name, hidden_name(key, table.name, current))
             yield Checkpoint(side.cursor)
 
         def following(_: StreamWindow) -> State:
-            return self._next(main, cursor=side.cursor, current=done, tables=tables, note="full refresh")
+            return self._next(
+                main, cursor=None if self.stateless else side.cursor, current=done, tables=tables, note="full refresh"
+            )
 
         with Feed(messages, bytes_max=1, name=f"{key}") as feed:
             pipeline.deliver(feed, following)
@@ -258,7 +296,7 @@ class TaskRun:
             current=current,
             clock=self.clock,
             stop=self.stop,
-            stateless=self.stateless,
+            stateless=self.stateless and hide is None,
             sweeps=sweeps or hide is not None,
             hidden=hidden,
             on_commit=lambda: self._say(EventKind.COMMITTED, ""),
