@@ -41,10 +41,14 @@ class Ledger:
         return self._mirror is not None
 
     def load(self) -> None:
-        """Read everything. Changes nothing."""
-        self._stored, self._tokens = self._read(self._authority)
+        """Read everything. Changes nothing.
+
+        The mirror first: while another run goes on, it may then be behind the authority, which is harmless, but never
+        know of something that the authority does not.
+        """
         if self._mirror is not None:
             self._mirrored, self._mirror_tokens = self._read(self._mirror)
+        self._stored, self._tokens = self._read(self._authority)
 
     def _read(self, backend: StateBackend) -> tuple[dict[StateKey, State], dict[StateKey, Token]]:
         loaded = backend.load(self.source)
