@@ -13,7 +13,7 @@ from strandline.lazy import sqlite3
 if TYPE_CHECKING:
     from sqlite3 import Connection
 
-__all__ = ["Catalogued", "Column", "catalogue", "connect", "quoted", "translated"]
+__all__ = ["Catalogued", "Column", "catalogue", "connect", "last_id", "quoted", "transaction", "translated"]
 
 VERSION_MIN = (3, 37, 0)
 """``PRAGMA table_list`` appeared in it."""
@@ -43,8 +43,10 @@ class Catalogued:
     """The INTEGER PRIMARY KEY column, which is the rowid itself and so survives VACUUM."""
     indexed: frozenset[str]
     """Columns that lead an index in binary order over all rows, the rowid's alias included."""
-    autoincrement: bool
-    """Whether ids are never handed out again."""
+    collations: tuple[str, ...]
+    """By which the index of the primary key orders its columns. Empty where the rowid is the key."""
+    key_is_total: bool
+    """Whether no row can lack a part of its primary key; SQLite allows that by default."""
 
 
 def quoted(name: str) -> str:
@@ -135,7 +137,7 @@ def catalogue(connection: "Connection") -> list[Catalogued]:
 def _entry(connection: "Connection", name: str, *, is_view: bool, without_rowid: bool) -> Catalogued | None:
     try:
         info = connection.execute(
-            "SELECT name, upper(type), pk FROM pragma_table_xinfo(?) WHERE hidden <> 1 ORDER BY cid", [name]
+            'SELECT name, upper(type), pk, "notnull" FROM pragma_table_xinfo(?) WHERE hidden <> 1 ORDER BY cid', [name]
         ).fetchall()
     except sqlite3.OperationalError:
         if not is_view:
@@ -143,27 +145,28 @@ def _entry(connection: "Connection", name: str, *, is_view: bool, without_rowid:
         return None
     if not info:
         return None
-    key = [column for _, column in sorted((pk, column) for column, _, pk in info if pk)]
-    names = {column.lower() for column, _, _ in info}
+    key = [column for _, column in sorted((pk, column) for column, _, pk, _ in info if pk)]
+    names = {column.lower() for column, *_ in info}
     rowid = next((alias for alias in ("rowid", "_rowid_", "oid") if alias not in names), None)
     alias = None if is_view or without_rowid else _rowid_alias(connection, name, info)
     indexed = _indexed(connection, name) | ({alias} if alias else set())
     return Catalogued(
         name=name,
-        columns=tuple(Column(column, declared) for column, declared, _ in info),
+        columns=tuple(Column(column, declared) for column, declared, *_ in info),
         primary_key=tuple(key),
         is_view=is_view,
         without_rowid=without_rowid,
         rowid=None if is_view or without_rowid else alias or rowid,
         rowid_alias=alias,
         indexed=frozenset(indexed),
-        autoincrement=alias is not None and _sequence(connection, name) is not None,
+        collations=() if alias else _collations(connection, name),
+        key_is_total=all(notnull for _, _, pk, notnull in info if pk),
     )
 
 
-def _rowid_alias(connection: "Connection", name: str, info: Sequence[tuple[str, str, int]]) -> str | None:
+def _rowid_alias(connection: "Connection", name: str, info: Sequence[tuple[str, str, int, int]]) -> str | None:
     """The column that is the rowid: the only primary key, declared INTEGER, and without an index of its own."""
-    key = [(column, declared) for column, declared, pk in info if pk]
+    key = [(column, declared) for column, declared, pk, _ in info if pk]
     if len(key) != 1 or key[0][1] != "INTEGER":
         return None
     own_index = connection.execute("SELECT 1 FROM pragma_index_list(?) WHERE origin = 'pk'", [name]).fetchone()
@@ -173,14 +176,34 @@ def _rowid_alias(connection: "Connection", name: str, info: Sequence[tuple[str, 
 def _indexed(connection: "Connection", name: str) -> set[str]:
     sql = """
         SELECT x.name FROM pragma_index_list(?) AS i, pragma_index_xinfo(i.name) AS x
-        WHERE x.seqno = 0 AND x.cid >= 0 AND x.coll = 'BINARY' AND NOT i.partial
+        WHERE x.seqno = 0 AND x.cid >= 0 AND upper(x.coll) = 'BINARY' AND NOT i.partial
     """
     return {column for (column,) in connection.execute(sql, [name])}
 
 
-def _sequence(connection: "Connection", name: str) -> int | None:
+def _collations(connection: "Connection", name: str) -> tuple[str, ...]:
+    sql = """
+        SELECT x.coll FROM pragma_index_list(?) AS i, pragma_index_xinfo(i.name) AS x
+        WHERE i.origin = 'pk' AND x.key AND x.cid >= 0 ORDER BY x.seqno
+    """
+    return tuple(collation for (collation,) in connection.execute(sql, [name]))
+
+
+def last_id(connection: "Connection", name: str) -> int | None:
     """The greatest id that AUTOINCREMENT ever handed out; none where the table has no AUTOINCREMENT."""
     if not connection.execute("SELECT 1 FROM sqlite_schema WHERE name = 'sqlite_sequence'").fetchone():
         return None
     row: Any = connection.execute("SELECT seq FROM sqlite_sequence WHERE name = ?", [name]).fetchone()
     return None if row is None or not isinstance(row[0], int) else row[0]
+
+
+@contextmanager
+def transaction(connection: "Connection") -> Iterator[None]:
+    """One view of the file for several statements. Short: in the journal modes other than WAL it holds up writers."""
+    connection.execute("BEGIN")
+    try:
+        yield
+        connection.execute("COMMIT")
+    finally:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")

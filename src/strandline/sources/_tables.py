@@ -87,13 +87,13 @@ def selection(settings: TableSettings) -> str:
     parts: dict[str, object] = {}
     if settings.where is not None:
         parts["where"] = settings.where.strip()
-    incremental = settings.incremental_key is not None and settings.mode != "full"
-    if settings.start is not None:
-        parts["start"] = settings.start if isinstance(settings.start, int | float | str) else str(settings.start)
-    if settings.nulls == "exclude":
-        parts["nulls"] = settings.nulls
-    if incremental and settings.timezone is not None:
-        parts["timezone"] = settings.timezone
+    if settings.incremental_key is not None and settings.mode != "full":
+        if settings.start is not None:
+            parts["start"] = settings.start if isinstance(settings.start, int | float | str) else str(settings.start)
+        if settings.nulls == "exclude":
+            parts["nulls"] = settings.nulls
+        if settings.timezone is not None:
+            parts["timezone"] = settings.timezone
     return json.dumps(parts, sort_keys=True) if parts else ""
 
 

@@ -1,0 +1,243 @@
+"""What a pass over an SQLite table decides before it reads a row: its key, its bounds, and how rows are told apart."""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Literal
+
+from strandline.errors import TaskError
+from strandline.lazy import pa
+from strandline.sources._sqlite_catalog import last_id, quoted
+from strandline.sources._sqlite_heights import (
+    Condition,
+    Height,
+    Key,
+    NumberKey,
+    SequenceTextKey,
+    TimeTextKey,
+    looks_like_time,
+    smallest_offset_s,
+)
+from strandline.sources._sqlite_plan import Plan
+from strandline.sources._sqlite_state import Pass, Saved, decoded, encoded
+from strandline.sources._tables import duration_s
+
+if TYPE_CHECKING:
+    from sqlite3 import Connection
+
+__all__ = ["Bounder", "Clock", "filtered"]
+
+Clock = Callable[["Connection"], int]
+"""The time at the source, in whole seconds since 1970."""
+_FULL = "full"
+
+
+def filtered(plan: Plan) -> Condition:
+    """What the settings restrict the rows to, apart from `start`."""
+    parts = ["1"] if plan.settings.where is None else [f"({plan.settings.where}\n)"]
+    if plan.table.incremental and plan.settings.nulls == "exclude":
+        parts.append(f"t.{quoted(plan.table.incremental_key[0])} IS NOT NULL")
+    return " AND ".join(parts), []
+
+
+class Bounder:
+    """Looks at one table inside one transaction."""
+
+    def __init__(self, connection: "Connection", plan: Plan, clock: Clock) -> None:
+        self._connection, self._plan, self._clock = connection, plan, clock
+
+    def schema_version(self) -> int:
+        """Changed by VACUUM, and by every change of a table."""
+        return int(self._one("PRAGMA schema_version"))
+
+    def begun(self, saved: Saved | None) -> Saved:
+        """The cursor at the beginning of a pass, with its bounds.
+
+        Raises:
+            TaskError: the table cannot be read incrementally by this key, or not any more.
+        """
+        address = self._address()
+        current = Pass(address=address, schema_version=self.schema_version(), by_key=False, until=self._until(address))
+        if not self._plan.table.incremental:
+            return Saved(kind=_FULL, current=current)
+        if self._plan.settings.nulls == "fail":
+            self._refuse_nulls()
+        now_s = self._clock(self._connection)
+        key = self.key(saved)
+        old = None if saved is None else decoded(saved.height)
+        height = self._height(key, old, now_s)
+        promised = None if saved is None else decoded(saved.tracked)
+        lag_s = duration_s(self._plan.settings.lag)
+        lower = None if old is None else _greatest(key.back(old, lag_s, now_s), promised, self.start(key))
+        edge = None if height is None else _greatest(key.back(height, lag_s, now_s), promised)
+        by_key = old is not None and key.column in self._plan.entry.indexed and address != "none"
+        bounds = {
+            "by_key": by_key,
+            "top": encoded(self._first(key, key.own_sql, [], "DESC")) if by_key else None,
+            "lower": encoded(lower),
+            "next": encoded(height),
+            "tracked": encoded(edge),
+            "seen": None if saved is None else saved.seen,
+        }
+        return Saved(
+            kind=key.kind,
+            height=encoded(old),
+            seen=None if saved is None else saved.seen,
+            tracked=None if saved is None else saved.tracked,
+            shown="–" if old is None else key.shown(old),
+            current=current.model_copy(update=bounds),
+        )
+
+    def ended(self, saved: Saved) -> Saved | None:
+        """The cursor after the pass."""
+        current = saved.current
+        assert current is not None
+        if saved.kind == _FULL:
+            return None
+        height = decoded(current.next)
+        return Saved(
+            kind=saved.kind,
+            height=current.next,
+            seen=current.seen,
+            tracked=current.tracked,
+            shown="–" if height is None else self.key(saved).shown(height),
+        )
+
+    def start(self, key: Key) -> Height | None:
+        """The height of the setting `start`."""
+        start = self._plan.settings.start
+        return None if start is None else key.parsed_start(start)
+
+    # the key ---------------------------------------------------------------------------------------------------------
+
+    def key(self, saved: Saved | None) -> Key:
+        """The key of the table: as it was when the cursor was made, or else as its values are."""
+        (name,) = self._plan.table.incremental_key
+        plain = f"t.{quoted(name)}"
+        type_ = self._plan.table.schema.field(name).type
+        table, settings = self._plan.table.name, self._plan.settings
+        if pa.types.is_integer(type_) or pa.types.is_floating(type_) or pa.types.is_decimal(type_):
+            kind: str = NumberKey.kind
+            key: Key = NumberKey(table, name, plain, is_time=self._plan.is_time)
+        else:
+            sql = f"{plain} COLLATE BINARY"
+            greatest = self._one_of(f"{plain} >= '' AND {plain} < x''", sql, "DESC")
+            kind = self._text_kind(saved, greatest)
+            if kind == TimeTextKey.kind:
+                now = self._clock(self._connection)
+                shift_s = smallest_offset_s(settings.timezone, now) if settings.timezone else 0
+                key = TimeTextKey(table, name, sql, shift_s=shift_s)
+            else:
+                key = SequenceTextKey(table, name, sql, length=None if greatest is None else len(greatest))
+        if saved is not None and saved.kind != kind and (saved.height is not None or saved.seen is not None):
+            raise key.refuse(
+                f"the saved cursor is of another kind ({saved.kind}, now {kind})",
+                hint="read the table again from nothing: --full-refresh",
+            )
+        return key
+
+    def _text_kind(self, saved: Saved | None, greatest: str | None) -> Literal["time", "text"]:
+        if self._plan.is_time:
+            return "time"
+        if saved is not None and saved.kind in {"time", "text"} and saved.height is not None:
+            return "time" if saved.kind == "time" else "text"
+        return "time" if looks_like_time(greatest) else "text"
+
+    def _height(self, key: Key, old: Height | None, now_s: int) -> Height | None:
+        """The height from which later passes read; never past the clock, never back."""
+        found = key.greatest(lambda condition, values, order: self._first(key, condition, values, order), now_s)
+        if old is not None and found is not None:
+            self._refuse_restart(key, old)
+            if isinstance(key, NumberKey) and key.is_time and not key.same_unit(old, found, now_s):
+                raise key.refuse(
+                    f"the saved cursor is {old}, but there are times in another unit ({found})",
+                    hint="leave the rows with odd times out by `where`, or read the table again: --full-refresh",
+                )
+        if found is None and old is None and self._plan.settings.lag and isinstance(key, NumberKey):
+            greatest = self._first(key, key.own_sql, [], "DESC")
+            if greatest is not None and greatest <= now_s:
+                raise key.refuse(f"`lag` is a time, but {greatest} is none since 1975", hint="remove `lag`")
+        height: Height | None = _greatest(old, found)
+        return height
+
+    def _refuse_restart(self, key: Key, old: Height) -> None:
+        if not key.is_sequence:
+            return
+        greatest = self._one_of(key.own_sql, key.sql, "DESC")
+        if greatest is None or greatest >= old:
+            return
+        if key.column == self._plan.entry.rowid_alias:
+            handed_out = last_id(self._connection, self._plan.entry.name)
+            if handed_out is not None and isinstance(old, int | float) and handed_out >= old:
+                return
+        raise key.refuse(
+            f"its greatest value is {greatest!r}, but rows up to {old!r} were delivered before: the sequence went back or "
+            "started again, and new rows could be missed",
+            hint="read the table again from nothing (--full-refresh), or choose a key that only grows",
+        )
+
+    def _refuse_nulls(self) -> None:
+        (name,) = self._plan.table.incremental_key
+        where, values = filtered(self._plan)
+        sql = f"SELECT count(*) FROM {self._plan.relation} WHERE {where} AND t.{quoted(name)} IS NULL"
+        count = self._one(sql, *values)
+        if count:
+            raise TaskError(
+                f"table {self._plan.table.name!r}: {count} rows have no {name!r}, and the spec says `nulls: fail`",
+                hint="mend the rows, or say `nulls: include`",
+            )
+
+    # rows ------------------------------------------------------------------------------------------------------------
+
+    def _address(self) -> Literal["rowid", "key", "fragile rowid", "none"]:
+        entry = self._plan.entry
+        if entry.is_view:
+            return "none"
+        if entry.rowid_alias is not None:
+            return "rowid"
+        if entry.without_rowid or (entry.primary_key and self._key_has_no_null()):
+            return "key"
+        return "none" if entry.rowid is None else "fragile rowid"
+
+    def _key_has_no_null(self) -> bool:
+        entry = self._plan.entry
+        if entry.key_is_total or len(entry.primary_key) > 1:
+            return entry.key_is_total
+        column = f"t.{quoted(entry.primary_key[0])}"
+        return self._one(f"SELECT 1 FROM {self._plan.relation} WHERE {column} IS NULL LIMIT 1") is None
+
+    def _until(self, address: str) -> list[Any] | None:
+        columns = self.address_sql(address)
+        if not columns:
+            return None
+        order = ", ".join(f"{column} DESC" for column in columns)
+        sql = f"SELECT {', '.join(columns)} FROM {self._plan.relation} ORDER BY {order} LIMIT 1"
+        row = self._connection.execute(sql).fetchone()
+        return None if row is None else [encoded(value) for value in row]
+
+    def address_sql(self, address: str) -> list[str]:
+        """The columns that tell rows apart, in an order that SQLite can follow."""
+        entry = self._plan.entry
+        if address == "none":
+            return []
+        if address == "key":
+            pairs = zip(entry.primary_key, entry.collations, strict=True)
+            return [f"t.{quoted(name)} COLLATE {quoted(collation)}" for name, collation in pairs]
+        assert entry.rowid is not None
+        return [f"t.{quoted(entry.rowid)}"]
+
+    def _first(self, key: Key, condition: str, values: list[Any], order: str) -> Any:
+        where, bound = filtered(self._plan)
+        return self._one_of(f"{where} AND {condition}", key.sql, order, *bound, *values)
+
+    def _one_of(self, condition: str, column: str, order: str, *values: Any) -> Any:
+        return self._one(
+            f"SELECT {column} FROM {self._plan.relation} WHERE {condition} ORDER BY {column} {order} LIMIT 1", *values
+        )
+
+    def _one(self, sql: str, *values: Any) -> Any:
+        row = self._connection.execute(sql, values).fetchone()
+        return row[0] if row else None
+
+
+def _greatest(*heights: Height | None) -> Any:
+    found = [height for height in heights if height is not None]
+    return max(found) if found else None

@@ -1,0 +1,255 @@
+"""One pass over one SQLite table.
+
+A pass decides its bounds first, in one transaction, and reads slices after, each in a transaction of its own, so that a
+writer never waits for a sync. Rows come in the order of their addresses (the first load, and keys without an index) or
+of the key; either way a checkpoint is an exact position, and nothing is read twice. What was written meanwhile is as
+high as the cursor after the pass, or higher, and is left to the next one.
+"""
+
+from collections.abc import Generator, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from strandline.errors import TaskError
+from strandline.lazy import pa, pc
+from strandline.message import Checkpoint, Complete, Cursor, Insert, Message, Present
+from strandline.source import RunContext
+from strandline.sources._sqlite_bound import Bounder, Clock, filtered
+from strandline.sources._sqlite_catalog import transaction
+from strandline.sources._sqlite_heights import Condition, Key, TimeTextKey
+from strandline.sources._sqlite_plan import Plan
+from strandline.sources._sqlite_slices import Slice, Slicer, within_bounds
+from strandline.sources._sqlite_state import Pass, Saved, decoded, encoded
+
+if TYPE_CHECKING:
+    from sqlite3 import Connection
+
+__all__ = ["Reading"]
+
+
+@dataclass(frozen=True, slots=True)
+class _Stage:
+    """A part of a pass: rows that meet a condition, in one order."""
+
+    condition: Condition
+    by_key: bool = False
+
+
+class Reading:
+    """Reads with one connection, in one thread."""
+
+    def __init__(self, connection: "Connection", plan: Plan, context: RunContext, clock: Clock) -> None:
+        self._connection, self._plan, self._context = connection, plan, context
+        self._bounder = Bounder(connection, plan, clock)
+        self._slicer = Slicer(connection, plan, context, plan.table.schema.names)
+
+    def messages(self, cursor: Cursor | None) -> Iterator[Message]:
+        """All of ``Source.read``."""
+        name = self._plan.table.name
+        saved = None if cursor is None else Saved.parsed(cursor, name)
+        if saved is not None and (saved.kind == "full") == self._plan.table.incremental:
+            raise TaskError(
+                f"table {name!r}: the saved cursor is of a table that was read {'in full' if saved.kind == 'full' else 'incrementally'}",
+                hint="read the table again from nothing: --full-refresh",
+            )
+        if saved is None or saved.current is None or saved.current.address == "none":
+            with transaction(self._connection):
+                saved = self._bounder.begun(saved)
+                if saved.current is not None and saved.current.address == "none":
+                    self._copy(self._slicer, self._all(saved))
+        if saved.current is not None and saved.current.address == "none":
+            saved = yield from self._copied(saved)
+        else:
+            saved = yield from self._slices(saved)
+        if self._plan.settings.deletes == "sweep":
+            yield from self._present(saved)
+        yield Complete(name)
+        ended = self._bounder.ended(saved)
+        yield Checkpoint(None if ended is None else ended.json_value())
+
+    # slices ----------------------------------------------------------------------------------------------------------
+
+    def _slices(self, saved: Saved) -> Generator[Message, None, Saved]:
+        key, stages = self._stages(saved)
+        while True:
+            current = saved.current
+            assert current is not None
+            if current.stage >= len(stages):
+                return saved
+            with transaction(self._connection):
+                renumbered = self._is_renumbered(current)
+                if renumbered:
+                    # from nothing; the rows of this pass so far are rows of an earlier one
+                    saved = self._bounder.begun(saved.model_copy(update={"seen": current.seen, "current": None}))
+                else:
+                    piece = self._slicer.read(self._queries(stages[current.stage], current, key))
+            if renumbered:
+                key, stages = self._stages(saved)
+                continue
+            heights = [] if key is None else key.heights(piece.keys)
+            yield from self._inserts(piece, heights, saved, key)
+            saved = saved.model_copy(update={"current": _advanced(current, piece, heights)})
+            if piece.batch is not None:
+                yield Checkpoint(saved.json_value())
+
+    def _is_renumbered(self, current: Pass) -> bool:
+        return current.address == "fragile rowid" and current.schema_version != self._bounder.schema_version()
+
+    def _stages(self, saved: Saved) -> tuple[Key | None, list[_Stage]]:
+        """The key and the parts of the pass, the same whenever the pass is resumed."""
+        current, (where, values) = saved.current, filtered(self._plan)
+        assert current is not None
+        if not self._plan.table.incremental:
+            return None, [_Stage((where, values))]
+        key = self._bounder.key(saved)
+        lower = decoded(current.lower) if current.lower is not None else self._bounder.start(key)
+        if lower is None:
+            return key, [_Stage((where, values))]
+        strange, (new, bound) = key.strange(lower), key.new(lower)
+        if not current.by_key:
+            either = " OR ".join(f"({condition})" for condition, _ in [*strange, (new, bound)])
+            bindings = [value for _, bindings in strange for value in bindings]
+            return key, [_Stage((f"{where} AND ({either})", [*values, *bindings, *bound]))]
+        (nulls, _), *others = strange
+        stages = [_Stage((f"{where} AND {nulls}", values))]
+        stages += [_Stage((f"{where} AND {other}", [*values, *more]), by_key=True) for other, more in others]
+        if current.top is not None:
+            condition = f"{where} AND {new} AND {key.sql} <= ?"
+            stages.append(_Stage((condition, [*values, *bound, decoded(current.top)]), by_key=True))
+        return key, stages
+
+    def _all(self, saved: Saved) -> Condition:
+        """Every row of the pass, for a table whose rows have no addresses."""
+        _, stages = self._stages(saved)
+        (stage,) = stages
+        return stage.condition
+
+    def _queries(self, stage: _Stage, current: Pass, key: Key | None) -> list[Condition]:
+        """What reads on from the current position: two statements where rows of an equal key may be left."""
+        where, values = stage.condition
+        address = self._bounder.address_sql(current.address)
+        after = None if current.after is None else [decoded(value) for value in current.after]
+        if not stage.by_key or key is None:
+            if current.until is not None:
+                where, values = _and(where, values, address, "<=", [decoded(value) for value in current.until])
+            if after is not None:
+                where, values = _and(where, values, address, ">", after)
+            return [self._query(where, values, address)]
+        if key.column == self._plan.entry.rowid_alias:
+            address = []
+        order = [key.sql, *address]
+        if after is None:
+            return [self._query(where, values, order)]
+        equal = [self._query(*_and(f"{where} AND {key.sql} = ?", [*values, after[0]], address, ">", after[1:]), order)]
+        return [*(equal if address else []), self._query(f"{where} AND {key.sql} > ?", [*values, after[0]], order)]
+
+    def _query(self, where: str, values: list[Any], order: list[str]) -> Condition:
+        chosen, places = ", ".join([*self._slicer.select, *order]), ", ".join(order)
+        return f"SELECT {chosen} FROM {self._plan.relation} WHERE {where} ORDER BY {places}", values
+
+    def _inserts(self, piece: Slice, heights: list[Any], saved: Saved, key: Key | None) -> Iterator[Message]:
+        """The rows, apart by whether another pass may have read them or may read them again."""
+        name, current = self._plan.table.name, saved.current
+        assert current is not None
+        if piece.batch is None:
+            return
+        if key is None:
+            yield from self._bounded(piece.batch, reread=False)
+            return
+        edge, seen = decoded(current.tracked), decoded(saved.seen)
+        if isinstance(key, TimeTextKey) and edge is not None:
+            edge -= 1  # SQLite rounds fractions of a second to milliseconds, perhaps up to the next second
+        again = [
+            edge is None or height is None or height >= edge or (seen is not None and height <= seen)
+            for height in heights
+        ]
+        assert len(again) == piece.batch.num_rows, name
+        if all(again) or not any(again):
+            yield from self._bounded(piece.batch, reread=all(again))
+            return
+        mask = pa.array(again, pa.bool_())
+        yield from self._bounded(piece.batch.filter(pc.invert(mask)), reread=False)
+        yield from self._bounded(piece.batch.filter(mask), reread=True)
+
+    def _bounded(self, batch: "pa.RecordBatch", *, reread: bool) -> Iterator[Message]:
+        for part in within_bounds(batch, self._context.batch_bytes):
+            yield Insert(self._plan.table.name, part, reread=reread)
+
+    # copies ----------------------------------------------------------------------------------------------------------
+
+    def _copy(self, slicer: Slicer, condition: Condition) -> None:
+        """Copy rows aside within the transaction, to be read after it: into a file of SQLite's own, soon deleted."""
+        where, values = condition
+        columns = ", ".join(f"c{place}" for place in range(len(slicer.select)))
+        self._connection.execute("DROP TABLE IF EXISTS temp.strandline_copy")
+        self._connection.execute(f"CREATE TEMP TABLE strandline_copy (place INTEGER PRIMARY KEY, {columns})")
+        self._connection.execute(
+            f"INSERT INTO temp.strandline_copy ({columns}) "
+            f"SELECT {', '.join(slicer.select)} FROM {self._plan.relation} WHERE {where}",
+            values,
+        )
+
+    def _copy_slices(self, slicer: Slicer) -> Iterator[Slice]:
+        columns = ", ".join(f"c{place}" for place in range(len(slicer.select)))
+        sql = f"SELECT {columns}, place FROM temp.strandline_copy WHERE place > ? ORDER BY place"
+        place = 0
+        while True:
+            piece = slicer.read([(sql, [place])])
+            if piece.batch is not None:
+                yield piece
+                place = piece.last[0]
+            if piece.is_last:
+                return
+
+    def _copied(self, saved: Saved) -> Generator[Message, None, Saved]:
+        """Rows without addresses: no position could be found again, so there is no checkpoint before the end."""
+        key, _ = self._stages(saved)
+        for piece in self._copy_slices(self._slicer):
+            assert saved.current is not None
+            heights = [] if key is None else key.heights(piece.keys)
+            yield from self._inserts(piece, heights, saved, key)
+            saved = saved.model_copy(update={"current": _advanced(saved.current, piece, heights)})
+        return saved
+
+    def _present(self, saved: Saved) -> Iterator[Message]:
+        """All primary keys, as they are together after the rows were read."""
+        table = self._plan.table
+        slicer = Slicer(self._connection, self._plan, self._context, table.primary_key)
+        with transaction(self._connection):
+            where, values = filtered(self._plan)
+            key = self._bounder.key(saved) if table.incremental else None
+            start = None if key is None else self._bounder.start(key)
+            if key is not None and start is not None:
+                conditions = [*key.strange(start), key.new(start)]
+                where += " AND (" + " OR ".join(f"({condition})" for condition, _ in conditions) + ")"
+                values = [*values, *(value for _, bindings in conditions for value in bindings)]
+            self._copy(slicer, (where, values))
+        empty = True
+        for piece in self._copy_slices(slicer):
+            for part in within_bounds(piece.batch, self._context.batch_bytes):
+                empty = False
+                yield Present(table.name, part)
+        if empty:
+            fields = [table.schema.field(name) for name in table.primary_key]
+            yield Present(table.name, pa.RecordBatch.from_pylist([], pa.schema(fields)))
+
+
+def _and(where: str, values: list[Any], columns: list[str], sign: str, row: list[Any]) -> Condition:
+    """The condition, and that the columns are beyond a row."""
+    if len(columns) != len(row):
+        raise TaskError(
+            "the saved position does not fit the table, whose primary key seems to have changed",
+            hint="read the table again from nothing: --full-refresh",
+        )
+    if not columns:
+        return where, values
+    places = ", ".join("?" for _ in row)
+    return f"{where} AND ({', '.join(columns)}) {sign} ({places})", [*values, *row]
+
+
+def _advanced(current: Pass, piece: Slice, heights: list[Any]) -> Pass:
+    seen = max((height for height in [decoded(current.seen), *heights] if height is not None), default=None)
+    place: dict[str, Any] = {"stage": current.stage + 1, "after": None}
+    if not piece.is_last:
+        place = {"after": [encoded(value) for value in piece.last]}
+    return current.model_copy(update={"seen": encoded(seen), **place})

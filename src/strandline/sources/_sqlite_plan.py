@@ -1,0 +1,159 @@
+"""What is known of an SQLite table before it is read: the settings checked against the catalogue."""
+
+from dataclasses import dataclass, replace
+from datetime import UTC, tzinfo
+from typing import TYPE_CHECKING
+from zoneinfo import ZoneInfo
+
+from pydantic import Field
+
+from strandline.errors import UsageError
+from strandline.lazy import pa, sqlite3
+from strandline.sources._sqlite_catalog import Catalogued, quoted
+from strandline.sources._sqlite_heights import smallest_offset_s, time_like
+from strandline.sources._sqlite_types import TYPE_NAMES, arrow_type, declared_type, stored_type
+from strandline.sources._tables import TableSettings, duration_s, known, selection
+from strandline.table import FULL_READ, Guarantee, Table
+
+if TYPE_CHECKING:
+    from sqlite3 import Connection
+
+__all__ = ["Plan", "SQLiteTable", "plan"]
+
+_PEEK_ROWS = 1_000
+"""How many rows are looked at for the type of a column whose declaration says nothing."""
+_TIME_LIMITS = (
+    "a key must be set by the transaction that writes the row, after it took the write lock, and at every change; rows "
+    "stamped earlier (by an application, by another machine's clock), or while a row dated into the future comes due, "
+    "need `lag`; a clock set back hides rows; times without a zone are taken as UTC unless `timezone` says otherwise"
+)
+_ID_LIMITS = (
+    "an id must be greater than all before it; changes that leave the id as it is are not seen, nor are ids handed out "
+    "again after the newest rows were deleted (no AUTOINCREMENT)"
+)
+
+
+class SQLiteTable(TableSettings):
+    """How one table is read."""
+
+    types: dict[str, str] = Field(
+        default_factory=dict,
+        description=f"Types of columns that do not hold what was declared: {', '.join(TYPE_NAMES)}.",
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """One table, its place in the catalogue, and its settings."""
+
+    table: Table
+    entry: Catalogued
+    settings: SQLiteTable
+    is_time: bool = False
+    """Whether the key holds times, by its declaration, its name or the settings."""
+
+    @property
+    def relation(self) -> str:
+        """The table in SQL; its columns are ``t."name"``."""
+        return f"main.{quoted(self.entry.name)} AS t"
+
+    @property
+    def zone(self) -> tzinfo:
+        """Of times that carry none."""
+        return ZoneInfo(self.settings.timezone) if self.settings.timezone else UTC
+
+
+def plan(connection: "Connection", entry: Catalogued, settings: SQLiteTable) -> Plan:
+    """How ``entry`` is read.
+
+    Raises:
+        UsageError: a setting is wrong.
+    """
+    where = f"table {entry.name!r}"
+    names = [column.name for column in entry.columns]
+    key = None if settings.mode == "full" else settings.incremental_key
+    primary_key = tuple(settings.primary_key or entry.primary_key)
+    keys = [settings.incremental_key] if settings.incremental_key else []
+    for name in [*(settings.columns or ()), *settings.types, *primary_key, *keys]:
+        known("column", name, names, where=where)
+    chosen = {*settings.columns, *primary_key, key} if settings.columns else set(names)
+    fields = [
+        pa.field(column.name, _type(connection, entry, column.name, column.declared, settings))
+        for column in entry.columns
+        if column.name in chosen
+    ]
+    table = Table(
+        entry.name,
+        pa.schema(fields),
+        primary_key,
+        (key,) if key else (),
+        incremental=key is not None,
+        selection=selection(settings),
+    )
+    declared = next((column.declared for column in entry.columns if column.name == key), "")
+    is_time = key is not None and (bool(settings.lag) or settings.timezone is not None or time_like(key, declared))
+    _check(connection, table, entry, settings)
+    return Plan(replace(table, guarantee=_guarantee(table, entry, settings, is_time=is_time)), entry, settings, is_time)
+
+
+def _check(connection: "Connection", table: Table, entry: Catalogued, settings: SQLiteTable) -> None:
+    where = f"table {entry.name!r}"
+    if settings.deletes == "sweep" and not table.primary_key:
+        raise UsageError(f"{where}: `deletes: sweep` needs a primary key", hint="name its `primary_key`")
+    if settings.incremental_key is None:
+        for name in ("lag", "start", "timezone"):
+            if getattr(settings, name):
+                raise UsageError(
+                    f"{where}: `{name}` means nothing without an `incremental_key`", hint=f"remove `{name}`"
+                )
+    if settings.timezone is not None:
+        smallest_offset_s(settings.timezone, 0)
+    for name in table.incremental_key:
+        type_ = table.schema.field(name).type
+        if pa.types.is_boolean(type_) or pa.types.is_binary(type_):
+            raise UsageError(
+                f"{where}: the incremental key {name!r} is of type {type_}, which has no order of change",
+                hint="choose a column of times or of growing ids, or `mode: full`",
+            )
+    if settings.where is not None:
+        try:
+            connection.execute(f"SELECT 1 FROM main.{quoted(entry.name)} AS t WHERE ({settings.where}\n) LIMIT 0")
+        except sqlite3.Error as error:
+            raise UsageError(
+                f"{where}: `where` is no condition that SQLite understands: {error}", hint=settings.where
+            ) from error
+
+
+def _type(
+    connection: "Connection", entry: Catalogued, name: str, declared: str, settings: SQLiteTable
+) -> "pa.DataType":
+    if name in settings.types:
+        return arrow_type(settings.types[name])
+    found = declared_type(declared)
+    if found is not None:
+        return found
+    column = f"t.{quoted(name)}"
+    row = connection.execute(
+        f"SELECT typeof(k) FROM (SELECT {column} AS k FROM main.{quoted(entry.name)} AS t LIMIT {_PEEK_ROWS}) "
+        "WHERE k IS NOT NULL LIMIT 1"
+    ).fetchone()
+    return stored_type(row[0] if row else None)
+
+
+def _guarantee(table: Table, entry: Catalogued, settings: SQLiteTable, *, is_time: bool) -> Guarantee:
+    limits = []
+    if table.incremental:
+        number = pa.types.is_integer(table.schema.field(table.incremental_key[0]).type)
+        limits.append(_TIME_LIMITS if is_time or not number else _ID_LIMITS)
+        if settings.lag:
+            lag_s = duration_s(settings.lag)
+            limits.append(f"with `lag`, rows that appear up to {lag_s} s late are read, whoever set the key")
+        if settings.nulls == "exclude":
+            limits.append("rows whose key is NULL are left out, as the spec says")
+        if settings.deletes == "ignore":
+            limits.append("deleted rows stay (`deletes: sweep` removes them)")
+    else:
+        limits.append(FULL_READ.limits)
+    if not (entry.primary_key or entry.is_view):
+        limits.append("a VACUUM while the table is read starts the reading again, and append may keep those rows twice")
+    return Guarantee("settled (single writer)" if table.incremental else FULL_READ.name, "; ".join(limits))

@@ -1,0 +1,97 @@
+"""A shop in one SQLite file, and the syncs that read it: what the tests of the source share."""
+
+import json
+import sqlite3
+from contextlib import closing
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from strandline.message import Checkpoint, Complete, Insert, Present
+from strandline.source import RunContext
+from strandline.sources.sqlite import SQLiteSource
+
+
+def at(*, form="%Y-%m-%d %H:%M:%S", **ago):
+    """A time before now, as a text."""
+    return (datetime.now(UTC) - timedelta(**ago)).strftime(form)
+
+
+@dataclass
+class Delivered:
+    """What one sync yielded."""
+
+    rows: list
+    again: list
+    """Of these, the ones marked as such that may come again."""
+    present: list
+    cursor: object
+    checkpoints: list
+    """(cursor, rows so far) each."""
+    messages: list
+
+    def column(self, name):
+        return [row[name] for row in self.rows]
+
+    @property
+    def ids(self):
+        return sorted(row["id"] for row in self.rows)
+
+    @property
+    def ids_again(self):
+        return sorted(row["id"] for row in self.again)
+
+
+class Shop:
+    """The file, a writer that is always open, and a spec."""
+
+    def __init__(self, path, *, wal=False):
+        self.path = path
+        self.writer = sqlite3.connect(path, isolation_level=None, timeout=0)
+        self.writer.execute(f"PRAGMA journal_mode = {'wal' if wal else 'delete'}")
+        self.settings = {}
+
+    def execute(self, sql, *rows):
+        if rows:
+            self.writer.executemany(sql, rows)
+        else:
+            self.writer.execute(sql)
+
+    def source(self, **spec):
+        return SQLiteSource(SQLiteSource.Spec(path=str(self.path), tables=self.settings, **spec))
+
+    def table(self, name="t"):
+        with closing(self.source()) as source:
+            return next(table for table in source.tables() if table.name == name)
+
+    def reading(self, cursor=None, *, name="t", batch_rows=100, batch_bytes=1 << 20):
+        source = self.source()
+        context = RunContext("run", "shop", datetime.now(UTC), batch_rows=batch_rows, batch_bytes=batch_bytes)
+        tables = [table for table in source.tables() if table.name == name]
+        (task,) = source.tasks(tables)
+        return source.read(task, cursor, context)
+
+    def sync(self, cursor=None, **bounds):
+        return taken(self.reading(cursor, **bounds))
+
+    def close(self):
+        self.writer.close()
+
+
+def taken(messages):
+    """All that is left of a reading."""
+    done = Delivered([], [], [], None, [], [])
+    for message in messages:
+        done.messages.append(message)
+        match message:
+            case Insert():
+                rows = message.batch.to_pylist()
+                done.rows += rows
+                done.again += rows if message.reread else []
+            case Present():
+                done.present += message.keys.to_pylist()
+            case Checkpoint():
+                done.cursor = json.loads(json.dumps(message.cursor, allow_nan=False))
+                done.checkpoints.append((done.cursor, list(done.rows)))
+            case Complete():
+                continue
+    return done
