@@ -10,7 +10,7 @@ from strandline.engine.pipeline import Into
 from strandline.engine.run import Job, plan, sync
 from strandline.engine.task import Retries
 from strandline.engine.window import Bounds, Stop
-from strandline.errors import RetryableError, TaskError, UnreachableError, UsageError
+from strandline.errors import LockedError, RetryableError, TaskError, UnreachableError, UsageError
 from strandline.message import Checkpoint, Complete, Insert
 from strandline.plugins import load_plugin
 from strandline.runs import EventKind, Status
@@ -147,6 +147,30 @@ def test_a_failing_destination_holds_back_no_other(request):
     report = sync(one)
     assert [task.status for task in report.tasks] == [Status.FAILED, Status.COMPLETED]
     assert ids(good) == [0, 1, 2, 3, 4, 5]
+
+
+def test_a_destination_that_is_held_by_another_process_holds_back_no_other(request):
+    class Held(load_plugin("destination", "memory")):
+        @property
+        def states(self):
+            raise LockedError("held by process 7")
+
+    good = destination(request.node.nodeid)
+    report = sync(job(Numbers("a"), Held(Held.Spec(name=request.node.nodeid + "held")), good))
+    assert report.exit_code == 4
+    assert ids(good) == [0, 1, 2, 3, 4, 5]
+
+
+def test_a_table_that_cannot_be_stored_fails_alone(store):
+    source = Numbers("a", "b")
+    one = job(source, store)
+    assert sync(one).exit_code == 0
+    source.offered[0] = Table("a", pa.schema({"id": pa.string()}), ("id",), ("id",), incremental=True)
+    source.count = 8
+    report = sync(one)
+    assert report.exit_code == 1
+    assert [task.status for task in report.tasks] == [Status.FAILED, Status.COMPLETED]
+    assert ids(store, "b") == list(range(8))
 
 
 def test_a_stop_commits_what_was_read_and_the_next_run_goes_on(store):

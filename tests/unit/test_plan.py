@@ -121,12 +121,13 @@ def test_a_new_column_does_not_matter_to_a_cursor():
     assert open_lineage(found(stored, stored, table=wider), now_us=NOW).cursor == {"at": "x"}
 
 
-def test_append_may_become_overwrite_but_not_the_reverse():
-    appended = state(mode=WriteMode.APPEND)
-    assert open_lineage(found(appended, appended), now_us=NOW).cursor
-    over = state()
+def test_appending_and_overwriting_are_not_mixed_in_one_table():
+    appended, over = state(mode=WriteMode.APPEND), state()
+    with pytest.raises(StateError, match="write mode"):
+        open_lineage(found(appended, appended), now_us=NOW)
     with pytest.raises(StateError, match="write mode"):
         open_lineage(found(over, over, mode=WriteMode.APPEND), now_us=NOW)
+    assert open_lineage(found(over, over, mode=WriteMode.OVERWRITE_DELETE_STALE), now_us=NOW).cursor
 
 
 def test_an_interrupted_pass_goes_on_with_its_own_sync_time():

@@ -1,6 +1,7 @@
 """`sync`: bring the destinations up to date."""
 
 import json
+import logging
 import os
 import signal
 from collections.abc import Iterator, Sequence
@@ -26,6 +27,7 @@ from strandline.spec import Config
 __all__ = ["command"]
 
 _RUNS = Path(".cq/runs")
+_log = logging.getLogger(__name__)
 
 
 @click.command("sync")
@@ -80,7 +82,7 @@ def _run(config: Config, choice: Choice, settings: Settings) -> list[RunReport]:
                 break
             with open_job(config, source, choice) as job:
                 report = sync(job, observer=observer, stop=stop)
-            store.add(report)
+            _remember(store, report)
             reports.append(report)
     for report in reports:
         if report.error is not None:
@@ -89,6 +91,14 @@ def _run(config: Config, choice: Choice, settings: Settings) -> list[RunReport]:
             if task.bug and task.error is not None and settings.debug:
                 show(task.error.__cause__ or task.error, settings)
     return reports
+
+
+def _remember(store: RunStore, report: RunReport) -> None:
+    """The history of runs is for people; a sync does not fail for it."""
+    try:
+        store.add(report)
+    except OSError as error:
+        _log.warning("the run is not remembered in %s: %s", _RUNS, error)
 
 
 @contextmanager

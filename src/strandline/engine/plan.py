@@ -84,7 +84,7 @@ class TaskPlan:
 
 
 def fingerprint(table: Table, mode: WriteMode) -> str:
-    """What a table's cursor depends on; in append mode also the mode, since it needs the delivered set."""
+    """What a table's cursor depends on; also whether rows were appended or overwritten, which cannot be mixed."""
     return table.fingerprint + (_APPENDED if mode is WriteMode.APPEND else "")
 
 
@@ -177,9 +177,8 @@ def _check_stored(where: str, key: StateKey, known: TableState, found: Migration
 
 
 def _compatible(known: TableState, table: Table, mode: WriteMode) -> bool:
-    """Going over from append to overwriting needs nothing that append did not keep; the reverse does."""
-    wanted = fingerprint(table, mode)
-    return known.fingerprint in {wanted, wanted + _APPENDED}
+    """Appending needs the delivered set, which overwriting does not keep; overwriting one row a key, which append has not."""
+    return known.fingerprint == fingerprint(table, mode)
 
 
 def _same_reading(lineage: Lineage, stored: State) -> bool:

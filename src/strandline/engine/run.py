@@ -216,7 +216,7 @@ class _Run:
         for ledger in dict.fromkeys(unit.ledger for unit in units):
             try:
                 fences[ledger.destination] = ledger.take_over(self._report.run_id, self._clock.now())
-            except RetryableError as error:
+            except (RetryableError, StateConflictError) as error:
                 self._fail([unit.report for unit in units if unit.ledger is ledger], error)
         return fences
 
@@ -235,18 +235,25 @@ class _Run:
                 ledger = ledger_of(self._job, into)
                 ledger.load()
                 opened = [_Unit(task, into, ledger, report) for task, report in zip(tasks, reports, strict=True)]
-                for unit in opened:
-                    self._check(unit)
-            except RetryableError as error:
+                units += [unit for unit in opened if self._may_run(unit)]
+            except (RetryableError, StateConflictError) as error:
                 self._fail(reports, error)
-                continue
-            units += opened
         return units
 
-    def _check(self, unit: _Unit) -> None:
-        planned = _plan(self._job, unit, self._clock.now())
+    def _may_run(self, unit: _Unit) -> bool:
+        """Whether nothing is known against it. A table that cannot be stored fails alone.
+
+        Raises:
+            StateError: its state cannot be trusted, which ends the run.
+        """
+        try:
+            planned = _plan(self._job, unit, self._clock.now())
+        except TaskError as error:
+            self._fail([unit.report], error)
+            return False
         if planned.problem:
             raise StateError(planned.problem, hint=planned.hint)
+        return True
 
     def _wait(self, futures: Sequence["Future[None]"]) -> None:
         """Wait in slices, so that signal handlers run; raise what is not a task's own failure."""

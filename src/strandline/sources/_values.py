@@ -118,7 +118,7 @@ def _values(kind: "pa.DataType", bits: "pa.Array") -> "pa.Array":
     if is_.is_decimal(kind):
         return _decimal(kind, bits)
     if is_.is_interval(kind):
-        some = [pa.MonthDayNano([n % 13 - 6, n * 7 % 31, n * 1_000_000_007]) for n in range(64)]
+        some = [pa.MonthDayNano([n % 13 - 6, n * 7 % 31, n * 1_000_007_000]) for n in range(64)]
         return pa.array(some, kind).take(pc.shift_right(bits, _u64(58)))
     if is_.is_temporal(kind):
         return _temporal(kind, bits)
