@@ -22,7 +22,7 @@ from strandline.table import Table
 
 __all__ = ["Into", "Pipeline"]
 
-_FEED_BYTES_MAX = 32 << 20
+_FEED_BYTES_MAX = 16 << 20
 _POLL_S = 0.2
 
 

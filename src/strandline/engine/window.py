@@ -24,7 +24,7 @@ class Bounds:
     """When a window closes, at the next checkpoint: whichever comes first."""
 
     rows_max: int = 1_000_000
-    bytes_max: int = 64 << 20
+    bytes_max: int = 32 << 20
     seconds_max: float = 60.0
     stall_s: float = 1800.0
     """A source that sends nothing for so long is taken to hang."""

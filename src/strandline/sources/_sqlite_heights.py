@@ -39,7 +39,7 @@ Query: TypeAlias = Callable[[str, list[Any], str], Any]
 
 _TIME_NAME = re.compile(
     r"((^|_)(at|on|ts|[acm]?time|date|datetime|timestamp|epoch|unix)|[a-z](At|On|Time|Date|Ts|Timestamp)"
-    r"|(modified|updated|created|changed|inserted)_?(at|on)?)(_?(s|sec|secs|seconds|ms|millis|us|micros|ns|nanos|utc|Ms|Utc))?$"
+    r"|(modified|updated|created|changed|inserted|deleted|seen|login|expires|expiry|stamp)_?(at|on)?)(_?(s|sec|secs|seconds|ms|millis|us|micros|ns|nanos|utc|Ms|Utc))?$"
 )
 _TIME_TEXT = re.compile(
     r"(\d{4})-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])"
