@@ -51,13 +51,13 @@ class DuckDBDestination:
 
         path: str = Field(min_length=1, description="The database file, created if missing; `:memory:` keeps nothing.")
         schema_name: str = Field("main", alias="schema", min_length=1, description="The schema of the tables.")
-        memory_limit: str | None = Field(
-            None, description="How much memory DuckDB may use, as `4GB`; its own default is 80 % of the machine's."
+        memory_limit: str = Field(
+            "1GB", min_length=1, description="How much memory DuckDB may use for buffers; more makes large merges faster."
         )
 
     def __init__(self, spec: Spec) -> None:
         self.spec = spec
-        settings = {"memory_limit": spec.memory_limit} if spec.memory_limit else {}
+        settings = {"memory_limit": spec.memory_limit}
         self._database = Database(spec.path, spec.schema_name, settings)
         self._states = SqlStates(self._database, f"DuckDB {spec.path}")
 
