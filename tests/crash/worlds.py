@@ -122,7 +122,7 @@ class MemoryWorld:
         }[backend]()
         self.clock = Ticking(clock_step_s)
         self._saved_at, self._began_at = {}, {}
-        self._read = {}
+        self._read, self._left, self._known, self._mirrored = {}, {}, (None, {}), ([], {})
 
     # what a campaign does with it
 
@@ -177,28 +177,45 @@ class MemoryWorld:
 
     def rows(self, name="t"):
         """The rows of a stored table, as pairs of the pass's time and the content."""
+        return self._table(name)[1]
+
+    def content(self, name="t"):
+        return self._table(name)[2]
+
+    def _table(self, name):
+        """A table that is in place is never changed, so it is looked at once."""
         stored = self.tables().get(name)
         if stored is None:
-            return []
-        known, rows = self._read.get(name, (None, []))
-        if known is not stored:
+            return None, [], Counter()
+        if name not in self._read or self._read[name][0] is not stored:
             wanted = [SYNC_TIME, *self.table.schema.names]
             found = [row for batch in self.inner.read(stored.table, columns=wanted) for row in batch.to_pylist()]
             rows = [(row[SYNC_TIME], tuple(row.values())[1:]) for row in found]
-            self._read[name] = (stored, rows)
-        return rows
-
-    def content(self, name="t"):
-        return Counter(content for _, content in self.rows(name))
+            self._read[name] = stored, rows, Counter(content for _, content in rows)
+        return self._read[name]
 
     def hidden(self):
         return [name for name in self.tables() if name.startswith(HIDDEN)]
 
     def authority(self):
-        return dict((self.backend if self.loose else self.inner.states).load("shop"))
+        if self.loose:
+            return self._kept()
+        data = self.inner._store.data
+        if self._known[0] is not data:
+            self._known = data, dict(self.inner.states.load("shop"))
+        return self._known[1]
 
     def mirror(self):
-        return {} if self.loose else dict(self.backend.load("shop"))
+        return {} if self.loose else self._kept()
+
+    def _kept(self):
+        """What the backend keeps; in memory the tokens tell whether it is still the same."""
+        if not isinstance(self.backend, MemoryState):
+            return dict(self.backend.load("shop"))
+        tokens = [commits[0][0] for commits in list(self.backend._commits.values())]
+        if self._mirrored[0] != tokens:
+            self._mirrored = tokens, dict(self.backend.load("shop"))
+        return self._mirrored[1]
 
     def digest(self):
         authority, mirror = self.authority(), self.mirror()
@@ -274,8 +291,8 @@ class MemoryWorld:
                     versions[where, key] = state.version
                     if where == "mirror" and (key not in authority or is_newer(state, authority[key])):
                         yield f"P1: the mirror's state of {key} is ahead of the destination's"
-                    tables = list(map(id, self.tables().values()))
-                    if checked.get(state.nonce) != tables:
+                    tables = list(self.tables().values())
+                    if list(map(id, checked.get(state.nonce, ()))) != list(map(id, tables)):
                         checked[state.nonce] = tables
                         yield from self._uncovered(step, where, key, state)
             if self.refresh_at == step and before:
@@ -300,18 +317,25 @@ class MemoryWorld:
         if key == REFRESH:
             name = hidden_name(TASK, "t", state.current)
             name = name if name in self.tables() else "t"
-        source = self.source_at(step)
-        context = RunContext("", "shop", datetime(2026, 1, 1, tzinfo=UTC))
-        [task] = source.tasks(source.tables())
-        left = Counter(
-            tuple(row.values())
-            for message in source.read(task, state.cursor, context)
-            if isinstance(message, Insert)
-            for row in message.batch.to_pylist()
-        )
+        left = self._to_come(step, state.cursor)
         missing = self.contents[step] - left - self.content(name)
         if missing:
             yield f"P1, a gap: the {where}'s cursor {state.cursor} covers {sorted(missing, key=repr)}, not stored"
+
+    def _to_come(self, step, cursor):
+        """What the source yields from a cursor on."""
+        place = step, repr(cursor)
+        if place not in self._left:
+            source = self.source_at(step)
+            [task] = source.tasks(source.tables())
+            context = RunContext("", "shop", datetime(2026, 1, 1, tzinfo=UTC))
+            self._left[place] = Counter(
+                tuple(row.values())
+                for message in source.read(task, cursor, context)
+                if isinstance(message, Insert)
+                for row in message.batch.to_pylist()
+            )
+        return self._left[place]
 
     def settled(self, step, *, kills, skipped):
         yield from self._finished()
