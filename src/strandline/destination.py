@@ -11,6 +11,7 @@ from strandline.state import RUN_TASK, Pass, State, StateKey, Token
 from strandline.table import Table
 
 __all__ = [
+    "ADD_COLUMN",
     "RECREATE",
     "Capabilities",
     "Change",
@@ -29,6 +30,8 @@ __all__ = [
 
 RECREATE = "recreate"
 """The kind of a ``Change`` that drops a table's rows."""
+ADD_COLUMN = "add_column"
+"""The kind of a ``Change`` that leaves rows without a value in a new column."""
 
 
 class WriteMode(StrEnum):

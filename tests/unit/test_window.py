@@ -104,6 +104,20 @@ def test_a_failure_of_the_source_is_raised_after_what_it_sent():
             next(taken)
 
 
+def test_what_came_before_a_failure_is_committed_up_to_its_checkpoint():
+    def messages():
+        yield rows(1)
+        yield Checkpoint({"n": 1})
+        raise TaskError("line 7 is bad")
+
+    with Feed(messages, bytes_max=1 << 20, name="test") as feed:
+        one = window(feed)
+        assert len(list(one)) == 1
+        assert one.checkpoint == {"n": 1}
+        with pytest.raises(TaskError, match="line 7"):
+            list(window(feed))
+
+
 def test_a_failed_table_fails_the_window_and_takes_no_cursor():
     with feed_of(Failure("t", TaskError("denied")), Checkpoint({"n": 9})) as feed:
         one = window(feed)

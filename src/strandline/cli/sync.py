@@ -6,6 +6,7 @@ import os
 import signal
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
 
@@ -20,6 +21,7 @@ from strandline.cli._sync_options import choosing
 from strandline.cli.plan import show_plans
 from strandline.engine.run import sync
 from strandline.engine.window import Stop
+from strandline.errors import UsageError
 from strandline.logs import redact
 from strandline.runs import RunReport, RunStore
 from strandline.spec import Config
@@ -64,6 +66,10 @@ def command(
     choice = Choice(select, exclude, refresh, may_migrate=not no_migrate, allow_mass_delete=allow_mass_delete)
     if dry_run:
         return show_plans(config, choice)
+    if summary_location is not None and not summary_location.absolute().parent.is_dir():
+        raise UsageError(
+            f"there is no directory {str(summary_location.parent)!r} for the summary", hint="make it first"
+        )
     reports = _run(config, choice, settings)
     if summary_location is not None:
         lines = [json.dumps(report.record(), ensure_ascii=False) + "\n" for report in reports]
@@ -79,7 +85,8 @@ def _run(config: Config, choice: Choice, settings: Settings) -> list[RunReport]:
     with _signals(stop), progress(as_json=settings.log_format == "json") as observer:
         for source in config.sources:
             if stop.requested:
-                break
+                reports.append(RunReport("", source.name, datetime.now(UTC), signal=stop.signal or signal.SIGTERM))
+                continue
             with open_job(config, source, choice) as job:
                 report = sync(job, observer=observer, stop=stop)
             _remember(store, report)

@@ -7,6 +7,7 @@ from datetime import datetime
 from strandline.destination import Change
 from strandline.engine.clock import Clock
 from strandline.engine.run import Job, ledger_of, tasks_of
+from strandline.errors import UsageError
 from strandline.state import Phase, State, StateKey
 
 __all__ = ["migrate", "reset_states"]
@@ -46,6 +47,12 @@ def reset_states(
         ledger = ledger_of(job, into)
         ledger.load()
         keys = [key for key in ledger.lineages() if not tasks or key.task in tasks]
+        unknown = sorted(set(tasks) - {key.task for key in keys})
+        if unknown:
+            raise UsageError(
+                f"source {job.name!r} has no state of {unknown[0]!r} in {into.name!r}",
+                hint="`strandline state list` shows them all",
+            )
         if not keys:
             continue
         run_id = f"reset by {actor}"

@@ -29,7 +29,8 @@ def stored_table(table: Table, *, mode: WriteMode, partitioned: bool, cq_id_only
         key = (CQ_ID,)
         if CQ_ID not in table.schema.names:
             front.append(pa.field(CQ_ID, pa.uuid()))
-    given = [field for field in table.schema if field.name not in {SYNC_TIME, SOURCE_NAME}]
+    # a source's own columns of these names would say what this sync did not do, and move rows out of its scope
+    given = [field for field in table.schema if field.name not in {SYNC_TIME, SOURCE_NAME, CLIENT_ID}]
     if mode is WriteMode.APPEND and not table.primary_key:
         key = (CQ_ID,)
     return replace(table, schema=pa.schema([*front, *given]), primary_key=key)

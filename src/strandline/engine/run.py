@@ -122,7 +122,7 @@ def _check_table(table: Table, into: Into) -> None:
         raise UsageError(f"destination {into.name!r} cannot {into.mode}", hint=f"write_mode can be {modes}")
     if into.mode is not WriteMode.APPEND and table.incremental and not table.primary_key:
         raise UsageError(
-            f"table {table.name!r} has an incremental key but no primary key, so it cannot be overwritten in "
+            f"table {table.name!r} is read incrementally but has no primary key, so it cannot be overwritten in "
             f"{into.name!r}: a row read again could not be told from a new one",
             hint="name its primary_key in the source's spec, or use write_mode: append",
         )

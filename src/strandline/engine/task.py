@@ -7,7 +7,7 @@ import random
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 
-from strandline.destination import RECREATE, Fence, Migration, WriteMode
+from strandline.destination import ADD_COLUMN, RECREATE, Fence, Migration, WriteMode
 from strandline.engine.clock import Clock
 from strandline.engine.feed import Feed
 from strandline.engine.ledger import Ledger
@@ -102,7 +102,7 @@ class TaskRun:
         unfinished = pending is not None and pending.current is not None and pending.current.phase is not Phase.DONE
         anew = self.refresh or unfinished
         opening = open_lineage(lineage, now_us=now_us, stateless=self.stateless, anew=anew)
-        for warning in opening.warnings:
+        for warning in (*opening.warnings, *_without_values(lineage, opening)):
             self._warn(warning)
         if opening.mend and opening.state is not None:
             self.ledger.mend(lineage.key)
@@ -225,7 +225,8 @@ class TaskRun:
                 continue
             found = self._find_hidden(key, table, current)
             swapped = current.phase is Phase.READ and found.mark is None and not self.ledger.transactional
-            lost = known.rows and (found.empty or found.mark is None or known.mark not in {"", found.mark})
+            gone = found.empty or found.mark is None or known.mark not in {"", found.mark} or _recreates(found)
+            lost = known.rows and gone
             if known.fingerprint != fingerprint(table, self.into.mode) or (lost and not swapped):
                 self._warn(f"{key}: an interrupted full refresh cannot be resumed; beginning another one")
                 return False
@@ -312,6 +313,17 @@ class TaskRun:
 
     def _say(self, kind: EventKind, text: str) -> None:
         self.observer(Event(kind, self.context.run_id, self.context.source_name, self.report, text))
+
+
+def _without_values(lineage: Lineage, opening: Opening) -> Iterator[str]:
+    """New columns of a table that goes on from a cursor: rows behind it are not read for them."""
+    for name, found in lineage.found.items():
+        added = [change.column for change in found.changes if change.kind == ADD_COLUMN]
+        if added and opening.cursor is not None:
+            yield (
+                f"{lineage.key}: rows delivered before have no value in the new column {', '.join(added)}; "
+                f"--full-refresh {name!r} fills it"
+            )
 
 
 def _recreates(found: Migration) -> bool:

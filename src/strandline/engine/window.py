@@ -110,7 +110,7 @@ class StreamWindow:
         """Whether messages have come since the last checkpoint."""
         self._began_s = self._heard_s = clock.monotonic_s()
 
-    def __iter__(self) -> Iterator[Message]:
+    def __iter__(self) -> Iterator[Message]:  # noqa: C901 -- one loop, with every way in which it can end
         stopping_since: float | None = None
         while True:
             try:
@@ -124,6 +124,10 @@ class StreamWindow:
             except Ended:
                 self._end()
                 break
+            except StrandlineError:
+                if not self._may_end():
+                    raise
+                break  # what came before is good; the feed raises the same again at the next look
             self._heard_s = self._clock.monotonic_s()
             if isinstance(message, Schema):
                 if not self._may_end():
