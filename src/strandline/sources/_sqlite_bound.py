@@ -12,12 +12,10 @@ from strandline.sources._sqlite_heights import (
     Key,
     NumberKey,
     SequenceTextKey,
-    TimeTextKey,
-    looks_like_time,
-    smallest_offset_s,
 )
 from strandline.sources._sqlite_plan import Plan
 from strandline.sources._sqlite_state import Pass, Saved, decoded, encoded
+from strandline.sources._sqlite_times import TimeTextKey, looks_like_time, smallest_offset_s
 from strandline.sources._tables import duration_s
 
 if TYPE_CHECKING:
@@ -119,7 +117,8 @@ class Bounder:
             key: Key = NumberKey(table, name, plain, is_time=self._plan.is_time)
         else:
             sql = f"{plain} COLLATE BINARY"
-            greatest = self._one_of(f"{plain} >= '' AND {plain} < x''", sql, "DESC")
+            own = SequenceTextKey.own.format(k=sql)
+            greatest = None if self._plan.is_time else self._one_of(own, sql, "DESC")
             kind = self._text_kind(saved, greatest)
             if kind == TimeTextKey.kind:
                 now = self._clock(self._connection)
@@ -137,7 +136,11 @@ class Bounder:
     def _text_kind(self, saved: Saved | None, greatest: str | None) -> Literal["time", "text"]:
         if self._plan.is_time:
             return "time"
-        if saved is not None and saved.kind in {"time", "text"} and saved.height is not None:
+        if (
+            saved is not None
+            and saved.kind in {"time", "text"}
+            and (saved.height is not None or saved.current is not None)
+        ):
             return "time" if saved.kind == "time" else "text"
         return "time" if looks_like_time(greatest) else "text"
 

@@ -7,7 +7,7 @@ high as the cursor after the pass, or higher, and is left to the next one.
 """
 
 from collections.abc import Generator, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from strandline.errors import TaskError
@@ -16,10 +16,11 @@ from strandline.message import Checkpoint, Complete, Cursor, Insert, Message, Pr
 from strandline.source import RunContext
 from strandline.sources._sqlite_bound import Bounder, Clock, filtered
 from strandline.sources._sqlite_catalog import transaction
-from strandline.sources._sqlite_heights import Condition, Key, TimeTextKey
+from strandline.sources._sqlite_heights import Condition, Key, Range
 from strandline.sources._sqlite_plan import Plan
 from strandline.sources._sqlite_slices import Slice, Slicer, within_bounds
 from strandline.sources._sqlite_state import Pass, Saved, decoded, encoded
+from strandline.sources._sqlite_times import TimeTextKey
 
 if TYPE_CHECKING:
     from sqlite3 import Connection
@@ -32,7 +33,9 @@ class _Stage:
     """A part of a pass: rows that meet a condition, in one order."""
 
     condition: Condition
-    by_key: bool = False
+    """Of all its rows."""
+    by_key: Range | None = None
+    """The range of the key, where rows come in its order."""
 
 
 class Reading:
@@ -105,17 +108,15 @@ class Reading:
         lower = decoded(current.lower) if current.lower is not None else self._bounder.start(key)
         if lower is None:
             return key, [_Stage((where, values))]
-        strange, (new, bound) = key.strange(lower), key.new(lower)
+        strange, new = key.strange(lower), key.new(lower)
         if not current.by_key:
-            either = " OR ".join(f"({condition})" for condition, _ in [*strange, (new, bound)])
-            bindings = [value for _, bindings in strange for value in bindings]
-            return key, [_Stage((f"{where} AND ({either})", [*values, *bindings, *bound]))]
-        (nulls, _), *others = strange
-        stages = [_Stage((f"{where} AND {nulls}", values))]
-        stages += [_Stage((f"{where} AND {other}", [*values, *more]), by_key=True) for other, more in others]
+            either, more = _either(key, [*strange, new])
+            return key, [_Stage((f"{where} AND {either}", [*values, *more]))]
+        stages = [_Stage((f"{where} AND {key.sql} IS NULL", values))]
+        stages += [_Stage((where, values), by_key=range_) for range_ in strange]
         if current.top is not None:
-            condition = f"{where} AND {new} AND {key.sql} <= ?"
-            stages.append(_Stage((condition, [*values, *bound, decoded(current.top)]), by_key=True))
+            bounded = f"{where} AND {key.sql} <= ?"
+            stages.append(_Stage((bounded, [*values, decoded(current.top)]), by_key=new))
         return key, stages
 
     def _all(self, saved: Saved) -> Condition:
@@ -129,7 +130,10 @@ class Reading:
         where, values = stage.condition
         address = self._bounder.address_sql(current.address)
         after = None if current.after is None else [decoded(value) for value in current.after]
-        if not stage.by_key or key is None:
+        if stage.by_key is None or key is None:
+            if current.address == "key" and current.lower is not None and after is None:
+                # probably few rows: to find and sort them is faster than to follow the index of the primary key
+                address = [f"+{column}" for column in address]
             if current.until is not None:
                 where, values = _and(where, values, address, "<=", [decoded(value) for value in current.until])
             if after is not None:
@@ -139,9 +143,16 @@ class Reading:
             address = []
         order = [key.sql, *address]
         if after is None:
-            return [self._query(where, values, order)]
-        equal = [self._query(*_and(f"{where} AND {key.sql} = ?", [*values, after[0]], address, ">", after[1:]), order)]
-        return [*(equal if address else []), self._query(f"{where} AND {key.sql} > ?", [*values, after[0]], order)]
+            more, bound = stage.by_key.whole(key.sql)
+            return [self._query(f"{where} AND {more}", [*values, *bound], order)]
+        # a single lower bound, or SQLite may start at the other
+        more, bound = replace(stage.by_key, lower=None).whole(key.sql)
+        where, values = f"{where} AND {more}", [*values, *bound]
+        greater = self._query(f"{where} AND {key.sql} > ?", [*values, after[0]], order)
+        if not address:
+            return [greater]
+        equal = self._query(*_and(f"{where} AND {key.sql} = ?", [*values, after[0]], address, ">", after[1:]), order)
+        return [equal, greater]
 
     def _query(self, where: str, values: list[Any], order: list[str]) -> Condition:
         chosen, places = ", ".join([*self._slicer.select, *order]), ", ".join(order)
@@ -149,7 +160,7 @@ class Reading:
 
     def _inserts(self, piece: Slice, heights: list[Any], saved: Saved, key: Key | None) -> Iterator[Message]:
         """The rows, apart by whether another pass may have read them or may read them again."""
-        name, current = self._plan.table.name, saved.current
+        current = saved.current
         assert current is not None
         if piece.batch is None:
             return
@@ -159,17 +170,21 @@ class Reading:
         edge, seen = decoded(current.tracked), decoded(saved.seen)
         if isinstance(key, TimeTextKey) and edge is not None:
             edge -= 1  # SQLite rounds fractions of a second to milliseconds, perhaps up to the next second
-        again = [
-            edge is None or height is None or height >= edge or (seen is not None and height <= seen)
-            for height in heights
-        ]
-        assert len(again) == piece.batch.num_rows, name
-        if all(again) or not any(again):
-            yield from self._bounded(piece.batch, reread=all(again))
+        assert len(heights) == piece.batch.num_rows, self._plan.table.name
+        if edge is None:
+            yield from self._bounded(piece.batch, reread=True)
             return
-        mask = pa.array(again, pa.bool_())
-        yield from self._bounded(piece.batch.filter(pc.invert(mask)), reread=False)
-        yield from self._bounded(piece.batch.filter(mask), reread=True)
+        if None not in heights and max(heights) < edge and (seen is None or min(heights) > seen):
+            yield from self._bounded(piece.batch, reread=False)
+            return
+        mask = pa.array(
+            [height is None or height >= edge or (seen is not None and height <= seen) for height in heights],
+            pa.bool_(),
+        )
+        for reread, chosen in ((False, pc.invert(mask)), (True, mask)):
+            part = piece.batch.filter(chosen)
+            if part.num_rows:
+                yield from self._bounded(part, reread=reread)
 
     def _bounded(self, batch: "pa.RecordBatch", *, reread: bool) -> Iterator[Message]:
         for part in within_bounds(batch, self._context.batch_bytes):
@@ -220,9 +235,8 @@ class Reading:
             key = self._bounder.key(saved) if table.incremental else None
             start = None if key is None else self._bounder.start(key)
             if key is not None and start is not None:
-                conditions = [*key.strange(start), key.new(start)]
-                where += " AND (" + " OR ".join(f"({condition})" for condition, _ in conditions) + ")"
-                values = [*values, *(value for _, bindings in conditions for value in bindings)]
+                either, more = _either(key, [*key.strange(start), key.new(start)])
+                where, values = f"{where} AND {either}", [*values, *more]
             self._copy(slicer, (where, values))
         empty = True
         for piece in self._copy_slices(slicer):
@@ -232,6 +246,13 @@ class Reading:
         if empty:
             fields = [table.schema.field(name) for name in table.primary_key]
             yield Present(table.name, pa.RecordBatch.from_pylist([], pa.schema(fields)))
+
+
+def _either(key: Key, ranges: list[Range]) -> Condition:
+    """Rows in one of the ranges, or without a key."""
+    conditions = [one.whole(key.sql) for one in ranges]
+    either = " OR ".join(f"({condition})" for condition, _ in [(f"{key.sql} IS NULL", []), *conditions])
+    return f"({either})", [value for _, values in conditions for value in values]
 
 
 def _and(where: str, values: list[Any], columns: list[str], sign: str, row: list[Any]) -> Condition:
@@ -248,7 +269,10 @@ def _and(where: str, values: list[Any], columns: list[str], sign: str, row: list
 
 
 def _advanced(current: Pass, piece: Slice, heights: list[Any]) -> Pass:
-    seen = max((height for height in [decoded(current.seen), *heights] if height is not None), default=None)
+    found = [height for height in heights if height is not None] if None in heights else heights
+    seen = max(
+        [*([] if current.seen is None else [decoded(current.seen)]), *([max(found)] if found else [])], default=None
+    )
     place: dict[str, Any] = {"stage": current.stage + 1, "after": None}
     if not piece.is_last:
         place = {"after": [encoded(value) for value in piece.last]}
