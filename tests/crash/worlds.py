@@ -102,6 +102,7 @@ class MemoryWorld:
         destination=MemoryDestination,
         share_max=0.5,
         clock_step_s=1,
+        attempts_max=1,
     ):
         self.kind, self.mode, self.refresh_at = kind, mode, refresh_at
         self.name = f"{kind} {mode} {loose} {backend} {refresh_at} {directory}"
@@ -120,6 +121,7 @@ class MemoryWorld:
             "none": lambda: NoState(NoState.Spec()),
             "local": lambda: LocalState(LocalState.Spec(path=str(self.directory))),
         }[backend]()
+        self.retries = Retries(attempts_max, first_s=0.001, longest_s=0.001)
         self.clock = Ticking(clock_step_s)
         self._saved_at, self._began_at = {}, {}
         self._read, self._left, self._known, self._mirrored = {}, {}, (None, {}), ([], {})
@@ -142,7 +144,7 @@ class MemoryWorld:
             stateless=self.stateless,
             refresh=lambda _: step == self.refresh_at,
             concurrency=1,
-            retries=Retries(attempts_max=1),
+            retries=self.retries,
         )
         return sync(job, clock=self.clock)
 

@@ -5,6 +5,7 @@ mirror, saved after it. Elsewhere the backend is all there is.
 """
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import datetime
 
 from strandline.destination import Fence
@@ -116,14 +117,14 @@ class Ledger:
             return self._resolve(backend.load, key, state, expected, unknown)
 
     def resolve(self, key: StateKey, state: State, unknown: StateError) -> State:
-        """The reply to the destination's commit was lost: look whether ``state`` is there.
+        """The reply to the destination's commit was lost: look whether ``state`` is there. It then has its token.
 
         Raises:
             RetryableError: it is not; nothing was written.
             StateConflictError: another run's is.
         """
         token = self._resolve(self._authority.load, key, state, self._tokens.get(key), unknown)
-        return self._committed(key, state, token)
+        return replace(state, token=token)
 
     def _resolve(
         self,

@@ -208,7 +208,7 @@ class Pipeline:
 
     def _in_doubt(self, window: StreamWindow, unknown: StateError) -> Receipt:
         """The reply to the commit was lost. What is stored says what happened; nothing is assumed."""
-        if not self.ledger.transactional:
+        if not self.ledger.transactional or not window.exhausted:
             raise unknown
         state = self.ledger.resolve(self.key, window.state, unknown)
         return Receipt(state, dict(window.counts.rows))

@@ -104,7 +104,8 @@ class StreamWindow:
         self._feed, self._mode, self._bounds, self._following = feed, mode, bounds, following
         self._clock, self._stop = clock, stop
         self._checkpoint: Checkpoint | None = None
-        self._exhausted = False
+        self.exhausted = False
+        """Whether the destination has pulled everything; before, it cannot have committed anything."""
         self._state: State | None = None
         self._open = False
         """Whether messages have come since the last checkpoint."""
@@ -144,7 +145,7 @@ class StreamWindow:
             if self._take(message):
                 yield message
             stopping_since = self._check_grace(stopping_since)
-        self._exhausted = True
+        self.exhausted = True
 
     def _take(self, message: Message) -> bool:
         """Count the message; whether the destination should see it."""
@@ -202,14 +203,14 @@ class StreamWindow:
     @property
     def checkpoint(self) -> Cursor | None:
         """See ``strandline.destination.Window``."""
-        if not self._exhausted or self._checkpoint is None:
+        if not self.exhausted or self._checkpoint is None:
             raise RuntimeError("a window has no checkpoint before its messages are exhausted")
         return self._checkpoint.cursor
 
     @property
     def state(self) -> State:
         """See ``strandline.destination.Window``. The same object at every call."""
-        if not self._exhausted:
+        if not self.exhausted:
             raise RuntimeError("a window has no state before its messages are exhausted")
         if self._state is None:
             self._state = self._following(self)
