@@ -213,11 +213,13 @@ class Destination(Protocol):
         that this pass has delivered, in this window or before it. So equal rows are several rows, and replaying them in
         a later pass changes nothing.
 
-        ``Swap``: delete the scope's rows of the table, insert all of the hidden one, drop it, and give the delivered
-        set and lineage of the hidden table to this one; in the same transaction.
+        ``Swap``: unless the hidden table has too few rows for ``scope.share_max``, delete the scope's rows of the table,
+        insert all of the hidden one, drop it, and give the delivered set and lineage of the hidden table to this one; in
+        the same transaction.
 
         Raises:
             TaskError: a row cannot be stored (a null in the primary key, a value out of range). Nothing was written.
+            MassDeleteError: ``Present`` or ``Swap`` would remove more than ``scope.share_max``. Nothing was written.
             StateConflictError: fenced, or the lineage's state is not ``window.expected``. Nothing was written.
             StateError: the reply to the commit was lost. The engine reads back before it decides.
         """

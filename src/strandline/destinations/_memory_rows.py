@@ -67,15 +67,20 @@ class Stored:
 
     def remove_guarded(self, scope: Scope, *, of: Callable[[Key, Row], bool]) -> int:
         """Remove the rows of a scope that satisfy ``of``, unless they are too many; how many they were."""
-        doomed, whole = self.in_scope(scope, of=of), self.in_scope(scope)
+        doomed = self.in_scope(scope, of=of)
+        self.guard(scope, doomed)
+        self.remove(scope, of=of)
+        return doomed
+
+    def guard(self, scope: Scope, doomed: int) -> None:
+        """Refuse to remove so many rows of a scope if they are too many."""
+        whole = self.in_scope(scope)
         if scope.share_max is not None and doomed > scope.share_max * whole:
             raise MassDeleteError(
                 f"{self.table.name}: {doomed} of {whole} rows of {scope.source_name} would be deleted, more than a "
                 f"share of {scope.share_max}",
                 hint="if that is right: strandline sync --allow-mass-delete",
             )
-        self.remove(scope, of=of)
-        return doomed
 
 
 def _is_in(row: Row, scope: Scope) -> bool:

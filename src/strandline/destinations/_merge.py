@@ -200,7 +200,9 @@ class Merge:
         columns = [name for name in self._session.columns(step.hidden) if name in stored]
         if not columns:
             raise TaskError(f"{step.table.name}: the hidden table {step.hidden!r} of its full refresh is not there")
-        self._run(self._delete_scope(step))
+        ((kept,),) = self._session.fetch(Statement(f"SELECT count(*) FROM {hidden}"))
+        removed = self._run(self._delete_scope(step))
+        guard(removed - kept, removed, self._window.scope, step.table.name)
         if not self._appends:
             # a row of another source may have the same key
             self._run(self._sql.delete_matching(into, step.table.primary_key, hidden))

@@ -52,7 +52,9 @@ class DuckDBDestination:
         path: str = Field(min_length=1, description="The database file, created if missing; `:memory:` keeps nothing.")
         schema_name: str = Field("main", alias="schema", min_length=1, description="The schema of the tables.")
         memory_limit: str = Field(
-            "1GB", min_length=1, description="How much memory DuckDB may use for buffers; more makes large merges faster."
+            "1GB",
+            min_length=1,
+            description="How much memory DuckDB may use for buffers; more makes large merges faster.",
         )
 
     def __init__(self, spec: Spec) -> None:

@@ -317,6 +317,7 @@ class _Merge:
 
     def _swap(self, table: Table, hidden: str) -> None:
         stored, new = self._data.stored(table), self._data.stored(table.named(hidden))
+        stored.guard(self._scope, stored.in_scope(self._scope) - sum(len(rows) for rows in new.rows.values()))
         stored.remove(self._scope)
         for key, rows in new.rows.items():
             stored.rows[key] = (*stored.rows.get(key, ()), *rows) if self._appends else rows

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from strandline.destination import WriteMode
-from strandline.errors import StateConflictError, TaskError
+from strandline.errors import MassDeleteError, StateConflictError, TaskError
 from strandline.lazy import pa
 from strandline.message import Complete, Swap
 from strandline.table import Table
@@ -76,12 +76,17 @@ class SwapCases(DestinationFixtures):
         same(lineage, table, new.batch, *others)
 
     @needs(replace=True)
-    def test_an_empty_refresh_empties_the_scope(self, lineage: Lineage) -> None:
+    def test_an_empty_refresh_empties_the_scope_only_if_that_is_allowed(self, lineage: Lineage) -> None:
         table = orders()
         lineage.migrate(table)
-        lineage.write(lineage.insert(table, id=[1, 2], name=["a", "b"], note=["x", "y"]))
+        two = lineage.insert(table, id=[1, 2], name=["a", "b"], note=["x", "y"])
+        lineage.write(two)
         lineage.share_max = 0.5
         _refresh(lineage, table).write(Complete(table.name))
+        with pytest.raises(MassDeleteError):
+            lineage.write(Swap(table.name, _HIDDEN))
+        same(lineage, table, two.batch)
+        lineage.share_max = None
         lineage.write(Swap(table.name, _HIDDEN))
         same(lineage, table)
 
