@@ -49,6 +49,8 @@ class Shop:
         self.writer = sqlite3.connect(path, isolation_level=None, timeout=0)
         self.writer.execute(f"PRAGMA journal_mode = {'wal' if wal else 'delete'}")
         self.settings = {}
+        self.now = None
+        """The time at the source, where it is not the real one."""
 
     def execute(self, sql, *rows):
         if rows:
@@ -57,7 +59,8 @@ class Shop:
             self.writer.execute(sql)
 
     def source(self, **spec):
-        return SQLiteSource(SQLiteSource.Spec(path=str(self.path), tables=self.settings, **spec))
+        clock = {} if self.now is None else {"clock": lambda _: int(self.now.timestamp())}
+        return SQLiteSource(SQLiteSource.Spec(path=str(self.path), tables=self.settings, **spec), **clock)
 
     def table(self, name="t"):
         with closing(self.source()) as source:

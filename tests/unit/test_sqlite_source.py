@@ -1,17 +1,27 @@
 """The hazards of reading SQLite incrementally, one test each. A row that is missed is the worst of them."""
 
+import sqlite3
+import time
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
 
 import pytest
-from sqlite_shop import Shop, at
+from sqlite_shop import Shop, at, taken
 
 from strandline.errors import TaskError
+from strandline.message import Checkpoint, Complete, Present
 
 
-@pytest.fixture
-def shop(tmp_path):
-    shop = Shop(tmp_path / "shop.db")
+@pytest.fixture(params=[False, True], ids=["journal", "wal"])
+def shop(tmp_path, request):
+    shop = Shop(tmp_path / "shop.db", wal=request.param)
     yield shop
     shop.close()
+
+
+@pytest.fixture(params=[True, False], ids=["indexed", "unindexed"])
+def index(request):
+    return request.param
 
 
 def keyed(shop, *rows, kind="TEXT", index=True, **settings):
@@ -24,9 +34,85 @@ def keyed(shop, *rows, kind="TEXT", index=True, **settings):
     shop.settings = {"t": {"incremental_key": "at", **settings}}
 
 
-@pytest.fixture(params=[True, False], ids=["indexed", "unindexed"])
-def index(request):
-    return request.param
+def insert(shop, *rows):
+    shop.execute("INSERT INTO t VALUES (?, ?, 'v')", *rows)
+
+
+# the hole table, at the source ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("lag", ["0", "1h"])
+def test_hole_a_a_row_that_appears_late_is_delivered_within_the_lag(shop, index, lag):
+    keyed(shop, (1, at(minutes=10)), index=index, lag=lag)
+    first = shop.sync()
+    insert(shop, (2, at(minutes=40)))
+    assert (2 in shop.sync(first.cursor).ids) == (lag == "1h")
+
+
+def test_hole_b_a_new_row_with_the_cursor_value_of_the_last_one_synced(shop, index):
+    stamp = at(hours=1)
+    keyed(shop, (1, stamp), index=index)
+    first = shop.sync()
+    insert(shop, (2, stamp))
+    assert 2 in shop.sync(first.cursor).ids
+
+
+def test_hole_c_a_row_that_changes_again_within_the_same_timestamp(shop, index):
+    keyed(shop, (1, at(hours=1)), index=index)
+    first = shop.sync()
+    shop.execute("UPDATE t SET v = 'new'")
+    second = shop.sync(first.cursor)
+    assert second.column("v") == ["new"]
+    assert first.ids_again == second.ids_again == [1]
+
+
+UNITS = {"text": None, "s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
+
+
+@pytest.mark.parametrize("unit", UNITS)
+def test_hole_d_a_row_dated_in_the_future_never_moves_the_cursor_past_the_clock(shop, index, unit):
+    def stamp(**ago):
+        moment = datetime.now(UTC) - timedelta(**ago)
+        return at(**ago) if unit == "text" else int(moment.timestamp()) * UNITS[unit]
+
+    keyed(shop, (1, stamp(days=2)), (2, stamp(days=-4000)), kind="TEXT" if unit == "text" else "INTEGER", index=index)
+    first = shop.sync()
+    insert(shop, (3, stamp(days=1)))
+    second = shop.sync(first.cursor)
+    third = shop.sync(second.cursor)
+    assert first.ids == [1, 2]
+    assert {2, 3} <= set(second.ids)
+    assert third.ids == third.ids_again == [2, 3]
+    assert 2 in first.ids_again
+
+
+def test_hole_d_a_table_of_future_rows_only_has_no_cursor_yet(shop, index):
+    keyed(shop, (1, "9999-12-31 00:00:00"), index=index)
+    first = shop.sync()
+    insert(shop, (2, "1970-01-02 00:00:00"))
+    assert shop.sync(first.cursor).ids == [1, 2]
+
+
+def test_hole_e_a_null_in_the_key_is_read_at_every_sync(shop, index):
+    keyed(shop, (1, at(hours=1)), index=index)
+    first = shop.sync()
+    insert(shop, (2, None))
+    second = shop.sync(first.cursor)
+    third = shop.sync(second.cursor)
+    assert 2 in second.ids_again
+    assert 2 in third.ids_again
+
+
+@pytest.mark.parametrize("batch_rows", [1, 3, 7])
+def test_hole_j_a_chunked_read_over_repeated_timestamps(shop, index, batch_rows):
+    stamps = [at(minutes=30), at(minutes=20), at(minutes=10)]
+    keyed(shop, *[(n, stamps[n % 3]) for n in range(20)], index=index)
+    first = shop.sync(batch_rows=batch_rows)
+    assert first.ids == list(range(20))
+    insert(shop, *[(n, stamps[2]) for n in range(20, 60)])
+    second = shop.sync(first.cursor, batch_rows=batch_rows)
+    assert [n for n in second.ids if n >= 20] == list(range(20, 60))
+    assert len(second.ids) == len(set(second.ids))
 
 
 # the order of texts is not always the order of time -----------------------------------------------------------------
@@ -40,22 +126,23 @@ def index(request):
         ("2024-05-05T10:00:00.500", "2024-05-05T10:00:00.5"),
         ("2024-05-05T10:00:00", "2024-05-05 11:00:00"),
         ("2024-05-05T10:00:00+00:00", "2024-05-05T05:30:00-05:00"),
-        ("2024-05-05T23:30:00Z", "2024-05-05T18:31:00-05:00"),
+        ("2024-05-06T00:30:00+14:00", "2024-05-04T22:31:00-12:00"),
         ("2024-05-05 10:00:00", "2024-05-05"),
         ("2024-05-05 10:00:30", "2024-05-05 10:00"),
+        ("2024-05-05 10:00:30Z", "2024-05-05T12:00+02:00"),
         ("2024-05-05", "2024-05-05"),
     ],
 )
 def test_times_written_in_two_forms_are_all_delivered(shop, index, older, newer):
     keyed(shop, (1, older), index=index)
     first = shop.sync()
-    shop.execute("INSERT INTO t VALUES (2, ?, 'v')", (newer,))
+    insert(shop, (2, newer))
     assert 2 in shop.sync(first.cursor).ids
 
 
 def test_times_written_in_two_forms_are_marked_when_they_first_come(shop, index):
     day = at(days=3, form="%Y-%m-%d")
-    keyed(shop, (1, f"{day}T10:00:00"), (2, f"{day} 09:00:00"), (3, f"{day} 11:00:00"), (4, f"{day}"), index=index)
+    keyed(shop, (1, f"{day}T10:00:00"), (2, f"{day} 09:00:00"), (3, f"{day} 11:00:00"), (4, day), index=index)
     first = shop.sync()
     second = shop.sync(first.cursor)
     assert set(second.ids) <= set(first.ids_again)
@@ -70,13 +157,305 @@ def test_texts_that_only_look_like_times_are_refused(shop, text):
     with pytest.raises(TaskError) as caught:
         shop.sync()
     assert "'t'" in caught.value.message
-    assert "at" in caught.value.message
+    assert "'at'" in caught.value.message
     assert caught.value.hint
 
 
-def test_an_hour_that_comes_twice_is_not_lost(shop):
-    # 2023-10-29, 03:00 in Berlin: the clock went back to 02:00
-    keyed(shop, (1, "2023-10-29 02:59:00"), timezone="Europe/Berlin")
+@pytest.mark.parametrize("odd", ["", "0000-00-00 00:00:00", "12/31/2023", "n/a", "now", 5, 2.5, b"\x00", b""])
+def test_keys_of_another_class_or_without_a_time_are_read_at_every_sync(shop, index, odd):
+    keyed(shop, (1, at(days=1)), (2, odd), kind="BLOB", index=index, types={"at": "string"})
+    if isinstance(odd, bytes):
+        with pytest.raises(TaskError, match="class blob"):
+            shop.sync()
+        return
     first = shop.sync()
-    shop.execute("INSERT INTO t VALUES (2, '2023-10-29 02:01:00', 'v')")
-    assert 2 in shop.sync(first.cursor).ids or True
+    insert(shop, (3, odd), (4, at(hours=1)))
+    second = shop.sync(first.cursor)
+    assert first.ids_again == [1, 2]
+    assert second.ids == [1, 2, 3, 4]
+    assert shop.sync(second.cursor).ids == [2, 3, 4]
+
+
+def test_an_hour_that_comes_twice_is_not_lost(shop, index):
+    # Berlin, 29 October 2023: at 01:00 UTC the clocks went back from 03:00 to 02:00
+    keyed(shop, (1, "2023-10-29 02:59:00"), index=index, timezone="Europe/Berlin")
+    shop.now = datetime(2023, 10, 29, 0, 59, 30, tzinfo=UTC)
+    first = shop.sync()
+    insert(shop, (2, "2023-10-29 02:01:00"))
+    shop.now = datetime(2023, 10, 29, 1, 1, 30, tzinfo=UTC)
+    assert 2 in shop.sync(first.cursor).ids
+
+
+def test_times_behind_utc_are_not_lost_after_a_future_row(shop, index):
+    # stamps of a zone nine hours behind, and a date of the year 9999: the clock says nothing about where the rows are
+    keyed(shop, (1, at(hours=10)), (2, "9999-12-31 00:00:00"), index=index)
+    first = shop.sync()
+    insert(shop, (3, at(hours=9)))
+    assert 3 in shop.sync(first.cursor).ids
+
+
+# sequences -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_sequence_that_started_again_is_noticed(shop):
+    keyed(shop, *[(n, None) for n in range(1, 11)])
+    shop.settings = {"t": {"incremental_key": "id"}}
+    first = shop.sync()
+    shop.execute("DELETE FROM t")
+    assert shop.sync(first.cursor).ids == []
+    insert(shop, (1, None), (2, None))
+    with pytest.raises(TaskError, match="started again") as caught:
+        shop.sync(first.cursor)
+    assert "full-refresh" in caught.value.hint
+
+
+def test_deleting_the_newest_rows_is_no_restart_where_ids_are_never_handed_out_again(shop):
+    shop.execute("CREATE TABLE t (id INTEGER PRIMARY KEY AUTOINCREMENT, v TEXT)")
+    shop.execute("INSERT INTO t (v) VALUES (?)", *[("v",)] * 5)
+    shop.settings = {"t": {"incremental_key": "id"}}
+    first = shop.sync()
+    shop.execute("DELETE FROM t WHERE id > 2")
+    second = shop.sync(first.cursor)
+    shop.execute("INSERT INTO t (v) VALUES ('new')")
+    assert second.ids == []
+    assert shop.sync(second.cursor).ids == [6]
+
+
+def test_a_condition_that_rows_leave_is_no_restart(shop):
+    keyed(shop, (1, None), (2, None))
+    shop.settings = {"t": {"incremental_key": "id", "where": "v = 'v' -- open"}}
+    first = shop.sync()
+    shop.execute("UPDATE t SET v = 'closed' WHERE id = 2")
+    assert shop.sync(first.cursor).ids == []
+
+
+def test_ids_that_are_texts_are_read_in_their_order(shop, index):
+    keyed(shop, (1, "01HX0A"), (2, "01HX0B"), index=index)
+    shop.settings = {"t": {"incremental_key": "at"}}
+    shop.execute("ALTER TABLE t RENAME COLUMN at TO ulid")
+    shop.settings = {"t": {"incremental_key": "ulid"}}
+    first = shop.sync()
+    insert(shop, (3, "01HX0C"))
+    assert shop.sync(first.cursor).ids == [2, 3]
+
+
+def test_texts_of_different_lengths_are_no_sequence(shop):
+    shop.execute("CREATE TABLE t (id INTEGER PRIMARY KEY, number TEXT)")
+    shop.execute("INSERT INTO t VALUES (?, ?)", (1, "9"), (2, "10"))
+    shop.settings = {"t": {"incremental_key": "number"}}
+    with pytest.raises(TaskError, match="differ in length"):
+        shop.sync()
+
+
+def test_a_lag_on_an_id_is_refused(shop):
+    keyed(shop, (1, None), (2, None))
+    shop.settings = {"t": {"incremental_key": "id", "lag": "5m"}}
+    with pytest.raises(TaskError, match="`lag` is a time"):
+        shop.sync()
+
+
+@pytest.mark.parametrize("values", [(2**53, 2**53 + 1, 2**53 + 2), (2**63 - 3, 2**63 - 2, 2**63 - 1), (-3, -2, 0)])
+def test_large_and_negative_ids_are_exact(shop, values):
+    keyed(shop, *[(value, None) for value in values[:2]])
+    shop.settings = {"t": {"incremental_key": "id"}}
+    first = shop.sync()
+    insert(shop, (values[2], None))
+    assert shop.sync(first.cursor).ids == list(values[1:])
+
+
+@pytest.mark.parametrize("values", [(0.1, 0.2, 0.30000000000000004), (-1e308, 1e308, float("inf"))])
+def test_real_keys_are_exact(shop, values):
+    keyed(shop, (1, values[0]), (2, values[1]), kind="REAL")
+    shop.execute("ALTER TABLE t RENAME COLUMN at TO n")
+    shop.settings = {"t": {"incremental_key": "n"}}
+    first = shop.sync(batch_rows=1)
+    insert(shop, (3, values[2]))
+    second = shop.sync(first.cursor, batch_rows=1)
+    assert second.ids == [2, 3]
+    assert shop.sync(second.cursor).ids == [3]
+
+
+# what happens while a table is read ----------------------------------------------------------------------------------
+
+
+def test_vacuum_between_slices_starts_the_pass_again(shop):
+    shop.execute("CREATE TABLE t (id INTEGER, v TEXT)")
+    shop.execute("INSERT INTO t VALUES (?, 'v')", *[(n,) for n in range(20)])
+    reading = shop.reading(batch_rows=5)
+    for message in reading:
+        if isinstance(message, Checkpoint):
+            break
+    shop.execute("DELETE FROM t WHERE id < 5")
+    shop.execute("VACUUM")
+    live = taken(reading)
+    resumed = shop.sync(message.cursor, batch_rows=5)
+    assert live.ids == resumed.ids == list(range(5, 20))
+
+
+def test_vacuum_does_not_disturb_tables_with_a_primary_key(shop):
+    shop.execute("CREATE TABLE t (id TEXT PRIMARY KEY, v TEXT)")
+    shop.execute("INSERT INTO t VALUES (?, 'v')", *[(f"{n:02}",) for n in range(20)])
+    first = shop.sync(batch_rows=5)
+    cursor, rows = first.checkpoints[1]
+    shop.execute("DELETE FROM t WHERE id < '05'")
+    shop.execute("VACUUM")
+    assert len(rows) == 10
+    assert shop.sync(cursor, batch_rows=5).ids == [f"{n:02}" for n in range(10, 20)]
+
+
+def test_rows_without_a_primary_key_value_are_delivered(shop):
+    shop.execute("CREATE TABLE t (id TEXT PRIMARY KEY, v TEXT)")
+    shop.execute("INSERT INTO t VALUES (?, ?)", ("a", "1"), (None, "2"), (None, "3"), ("b", "4"))
+    assert sorted(shop.sync(batch_rows=1).column("v")) == ["1", "2", "3", "4"]
+
+
+def test_keys_that_differ_by_case_only_are_all_delivered(shop):
+    shop.execute("CREATE TABLE t (id TEXT COLLATE NOCASE, v TEXT, PRIMARY KEY (id COLLATE BINARY))")
+    shop.execute("INSERT INTO t VALUES (?, ?)", ("a", "1"), ("A", "2"), ("b", "3"), ("B", "4"))
+    assert sorted(shop.sync(batch_rows=1).column("v")) == ["1", "2", "3", "4"]
+
+
+def test_a_reader_never_holds_up_a_writer_however_slow_it_is(shop):
+    keyed(shop, *[(n, at(minutes=n)) for n in range(1, 20)], deletes="sweep")
+    shop.execute("CREATE VIEW seen AS SELECT * FROM t")
+    for name in ("t", "seen"):
+        for number, _ in enumerate(shop.reading(name=name, batch_rows=4)):
+            # the writer does not wait at all: it fails at once if the file is held
+            shop.execute("INSERT INTO t VALUES (?, ?, 'v')", (1000 * len(name) + number, at(minutes=0)))
+
+
+def test_a_row_that_is_written_while_the_table_is_first_read_comes_with_the_next_sync(shop, index):
+    keyed(shop, *[(n, at(minutes=100 - n)) for n in range(10, 20)], index=index)
+    reading = shop.reading(batch_rows=2)
+    next(reading)
+    insert(shop, (1, at(minutes=0)), (99, at(minutes=0)))
+    shop.execute("UPDATE t SET at = ?, v = 'changed' WHERE id IN (10, 19)", (at(minutes=0),))
+    first = taken(reading)
+    second = shop.sync(first.cursor)
+    assert {1, 99, 10, 19} <= set(second.ids)
+
+
+def test_a_table_to_which_rows_are_added_without_end_is_read_to_an_end(shop, index):
+    keyed(shop, *[(n, at(minutes=100 - n)) for n in range(10)], index=index)
+    cursor = None
+    for _ in range(2):
+        for number, message in enumerate(shop.reading(cursor, batch_rows=2)):
+            assert number < 100
+            top = shop.writer.execute("SELECT max(id) FROM t").fetchone()[0]
+            insert(shop, *[(top + n, at(minutes=0)) for n in range(1, 4)])
+            cursor = message.cursor if isinstance(message, Checkpoint) else cursor
+    assert {row["id"] for row in shop.sync(cursor).rows} >= {top + 1, top + 2, top + 3}
+
+
+def test_a_longer_lag_reaches_back_only_over_rows_that_were_marked(shop, index):
+    keyed(shop, *[(n, at(minutes=60 - n)) for n in range(1, 6)], index=index)
+    first = shop.sync()
+    shop.settings["t"]["lag"] = "2h"
+    second = shop.sync(first.cursor)
+    assert second.ids == [5]
+    insert(shop, (6, at(minutes=1)))
+    third = shop.sync(second.cursor)
+    insert(shop, (7, at(minutes=30)))
+    assert 7 in shop.sync(third.cursor).ids
+
+
+# deletes -------------------------------------------------------------------------------------------------------------
+
+
+def test_the_key_sweep_names_every_row_that_is_there(shop, index):
+    keyed(shop, *[(n, at(minutes=n)) for n in range(1, 11)], index=index, deletes="sweep")
+    first = shop.sync(batch_rows=3)
+    shop.execute("DELETE FROM t WHERE id = 4")
+    reading = shop.reading(first.cursor, batch_rows=3)
+    messages = []
+    for message in reading:
+        messages.append(message)
+        if isinstance(message, Present):
+            break
+        insert(shop, (100 + len(messages), at(minutes=0)))
+    second = taken(reading)
+    kinds = [type(message) for message in [*messages, *second.messages]]
+    present = {key["id"] for key in messages[-1].keys.to_pylist() + second.present}
+    delivered = {row["id"] for message in messages if hasattr(message, "batch") for row in message.batch.to_pylist()}
+    assert present >= ({1, 2, 3, 5, 6, 7, 8, 9, 10} | delivered)
+    assert 4 not in present
+    assert Checkpoint not in kinds[kinds.index(Present) : kinds.index(Complete)]
+
+
+def test_the_key_sweep_of_an_emptied_table_says_that_nothing_is_there(shop):
+    keyed(shop, (1, at(hours=1)), deletes="sweep")
+    first = shop.sync()
+    shop.execute("DELETE FROM t")
+    second = shop.sync(first.cursor)
+    assert sum(isinstance(message, Present) for message in second.messages) == 1
+    assert second.present == []
+
+
+def test_the_key_sweep_names_only_rows_that_the_settings_select(shop):
+    keyed(shop, (1, "2024-01-01"), (2, "2024-06-01"), (3, None), deletes="sweep", start="2024-03-01", where="id <> 4")
+    insert(shop, (4, "2024-07-01"))
+    assert sorted(key["id"] for key in shop.sync().present) == [2, 3]
+
+
+# settings that select rows -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("start", ["2024-03-01", datetime(2024, 3, 1, tzinfo=UTC).date(), "2024-02-29T23:59:59.5"])
+def test_start_leaves_out_what_is_older(shop, index, start):
+    keyed(shop, (1, "2024-02-29 23:59:58"), (2, "2024-03-01 00:00:00"), (3, None), index=index, start=start)
+    assert shop.sync().ids == [2, 3]
+
+
+def test_start_of_a_number_is_a_number(shop, index):
+    keyed(shop, (1, 1_700_000_000), (2, 1_700_000_001), kind="INTEGER", index=index, start=1_700_000_001)
+    assert shop.sync().ids == [2]
+
+
+def test_nulls_can_be_left_out_or_refused(shop, index):
+    keyed(shop, (1, at(hours=1)), (2, None), index=index, nulls="exclude")
+    first = shop.sync()
+    insert(shop, (3, None), (4, at(minutes=1)))
+    assert first.ids == [1]
+    assert shop.sync(first.cursor).ids == [1, 4]
+    shop.settings["t"]["nulls"] = "fail"
+    with pytest.raises(TaskError, match="2 rows have no 'at'"):
+        shop.sync()
+
+
+def test_what_restricts_the_rows_is_part_of_the_state(shop):
+    keyed(shop, (1, at(hours=1)))
+
+    def fingerprint(**settings):
+        shop.settings = {"t": {"incremental_key": "at", **settings}}
+        return shop.table().fingerprint
+
+    plain = fingerprint()
+    restricted = [{"where": "id > 1"}, {"start": "2024-01-01"}, {"nulls": "exclude"}, {"timezone": "Europe/Berlin"}]
+    assert len({plain, *(fingerprint(**settings) for settings in restricted)}) == 5
+    assert fingerprint(lag="5m") == fingerprint(nulls="fail") == fingerprint(deletes="sweep") == plain
+
+
+def test_full_mode_reads_all_rows_at_every_sync(shop):
+    keyed(shop, (1, at(hours=1)), mode="full")
+    first = shop.sync()
+    assert first.cursor is None
+    assert not shop.table().incremental
+    assert shop.sync(first.cursor).ids == [1]
+
+
+def test_the_clock_is_the_sources_own_when_none_is_given(shop):
+    keyed(shop, (1, at(seconds=-3600)), (2, at(seconds=3600)))
+    before = time.time()
+    cursor = shop.sync().cursor
+    assert datetime.fromisoformat(cursor["shown"]).replace(tzinfo=UTC).timestamp() <= before - 3500
+
+
+def test_nothing_is_left_in_the_file_or_beside_it(shop):
+    keyed(shop, (1, at(hours=1)), deletes="sweep")
+    shop.execute("CREATE VIEW seen AS SELECT * FROM t")
+    shop.sync(name="seen")
+    shop.sync()
+    with closing(sqlite3.connect(shop.path)) as other:
+        names = {name for (name,) in other.execute("SELECT name FROM sqlite_schema")}
+    assert names == {"t", "by_at", "seen"}
+    assert {path.name for path in shop.path.parent.iterdir()} <= {"shop.db", "shop.db-wal", "shop.db-shm"}

@@ -115,8 +115,10 @@ class Reading:
         stages = [_Stage((f"{where} AND {key.sql} IS NULL", values))]
         stages += [_Stage((where, values), by_key=range_) for range_ in strange]
         if current.top is not None:
-            bounded = f"{where} AND {key.sql} <= ?"
-            stages.append(_Stage((bounded, [*values, decoded(current.top)]), by_key=new))
+            top, until = decoded(current.top), [decoded(value) for value in current.until or ()]
+            where, values = f"{where} AND {key.sql} <= ?", [*values, top]
+            columns = [key.sql, *self._bounder.address_sql(current.address)][: 1 + len(until)]
+            stages.append(_Stage(_and(where, values, columns, "<=", [top, *until]), by_key=new))
         return key, stages
 
     def _all(self, saved: Saved) -> Condition:
