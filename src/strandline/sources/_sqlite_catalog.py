@@ -71,6 +71,8 @@ def connect(path: str, *, busy_timeout_s: float) -> "Connection":
             f"there is no SQLite file {path!r}",
             hint=f"check `path`; it is taken relative to the directory {str(Path.cwd())!r}",
         )
+    if Path(path).is_dir():
+        raise UnreachableError(f"{path!r} is a directory, no SQLite file", hint="name the file in it in `path`")
     uri = f"file:{urllib.parse.quote(str(Path(path).absolute()))}?mode=ro"
     with translated(path):
         connection = sqlite3.connect(

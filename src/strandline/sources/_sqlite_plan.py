@@ -118,7 +118,10 @@ def _check(connection: "Connection", table: Table, entry: Catalogued, settings: 
             )
     if settings.where is not None:
         try:
-            connection.execute(f"SELECT 1 FROM main.{quoted(entry.name)} AS t WHERE ({settings.where}\n) LIMIT 0")
+            # as an argument, so that it is one expression and closes no bracket of ours
+            connection.execute(
+                f"SELECT 1 FROM main.{quoted(entry.name)} AS t WHERE iif({settings.where}\n, 1, 0) LIMIT 0"
+            )
         except sqlite3.Error as error:
             raise UsageError(
                 f"{where}: `where` is no condition that SQLite understands: {error}", hint=settings.where
