@@ -84,7 +84,56 @@ class Ticking(Clock):
         return self.time
 
 
-class MemoryWorld:
+class _Contents:
+    """What is in a world: rows, tables and states. Each is looked at once, until it changes."""
+
+    def tables(self):
+        return dict(self.inner._store.data.tables)
+
+    def rows(self, name="t"):
+        """The rows of a stored table, as pairs of the pass's time and the content."""
+        return self._table(name)[1]
+
+    def content(self, name="t"):
+        return self._table(name)[2]
+
+    def _table(self, name):
+        """A table that is in place is never changed, so it is looked at once."""
+        stored = self.tables().get(name)
+        if stored is None:
+            return None, [], Counter()
+        if name not in self._read or self._read[name][0] is not stored:
+            wanted = [SYNC_TIME, *self.table.schema.names]
+            found = [row for batch in self.inner.read(stored.table, columns=wanted) for row in batch.to_pylist()]
+            rows = [(row[SYNC_TIME], tuple(row.values())[1:]) for row in found]
+            self._read[name] = stored, rows, Counter(content for _, content in rows)
+        return self._read[name]
+
+    def hidden(self):
+        return [name for name in self.tables() if name.startswith(HIDDEN)]
+
+    def authority(self):
+        if self.loose:
+            return self._kept()
+        data = self.inner._store.data
+        if self._known[0] is not data:
+            self._known = data, dict(self.inner.states.load("shop"))
+        return self._known[1]
+
+    def mirror(self):
+        return {} if self.loose else self._kept()
+
+    def _kept(self):
+        """What the backend keeps; in memory the tokens tell whether it is still the same."""
+        if not isinstance(self.backend, MemoryState):
+            return dict(self.backend.load("shop"))
+        tokens = [commits[0][0] for commits in list(self.backend._commits.values())]
+        if self._mirrored[0] != tokens:
+            self._mirrored = tokens, dict(self.backend.load("shop"))
+        return self._mirrored[1]
+
+
+class MemoryWorld(_Contents):
     """See ``strandline.testing.crash.World``."""
 
     steps = STEPS
@@ -171,53 +220,6 @@ class MemoryWorld:
                     path.unlink()
             for path, content in kept.items():
                 path.write_bytes(content)
-
-    # what is in it
-
-    def tables(self):
-        return dict(self.inner._store.data.tables)
-
-    def rows(self, name="t"):
-        """The rows of a stored table, as pairs of the pass's time and the content."""
-        return self._table(name)[1]
-
-    def content(self, name="t"):
-        return self._table(name)[2]
-
-    def _table(self, name):
-        """A table that is in place is never changed, so it is looked at once."""
-        stored = self.tables().get(name)
-        if stored is None:
-            return None, [], Counter()
-        if name not in self._read or self._read[name][0] is not stored:
-            wanted = [SYNC_TIME, *self.table.schema.names]
-            found = [row for batch in self.inner.read(stored.table, columns=wanted) for row in batch.to_pylist()]
-            rows = [(row[SYNC_TIME], tuple(row.values())[1:]) for row in found]
-            self._read[name] = stored, rows, Counter(content for _, content in rows)
-        return self._read[name]
-
-    def hidden(self):
-        return [name for name in self.tables() if name.startswith(HIDDEN)]
-
-    def authority(self):
-        if self.loose:
-            return self._kept()
-        data = self.inner._store.data
-        if self._known[0] is not data:
-            self._known = data, dict(self.inner.states.load("shop"))
-        return self._known[1]
-
-    def mirror(self):
-        return {} if self.loose else self._kept()
-
-    def _kept(self):
-        """What the backend keeps; in memory the tokens tell whether it is still the same."""
-        if not isinstance(self.backend, MemoryState):
-            return dict(self.backend.load("shop"))
-        tokens = [commits[0][0] for commits in list(self.backend._commits.values())]
-        if self._mirrored[0] != tokens:
-            self._mirrored = tokens, dict(self.backend.load("shop"))
-        return self._mirrored[1]
 
     def digest(self):
         authority, mirror = self.authority(), self.mirror()
