@@ -1,5 +1,7 @@
 """Two runs of one source at once: the later one wins, and the earlier one, however late it goes on, changes nothing."""
 
+import threading
+
 import pytest
 from worlds import TASK, MemoryWorld
 
@@ -40,7 +42,7 @@ def filled(kind, mode, steps=1):
 def interrupted(world, step, point, later):
     """Run ``step``; at ``point`` another run syncs what the source has become by the step ``later``."""
     reports = []
-    meanwhile = Meanwhile(point, lambda: reports.append(world.run(later, Outside())))
+    meanwhile = Meanwhile({point: lambda: reports.append(world.run(later, Outside()))})
     report = world.run(step, meanwhile)
     assert meanwhile.happened
     assert reports[0].exit_code == 0
@@ -73,6 +75,44 @@ def test_a_delete_of_a_zombie_is_refused(kind, mode):
     report = interrupted(world, 1, Point("destination.delete_stale", 1), later=2)
     assert report.exit_code == StateConflictError.exit_code
     assert world.content() == world.contents[2]
+
+
+@pytest.mark.parametrize("at", [Point("states.save", 1), Point("destination.look", 1)], ids=str)
+def test_the_earlier_run_may_go_on_until_the_later_one_takes_over(at):
+    """While the later run looks around, the earlier one commits a window. The later one knows, and goes on from there."""
+    world = filled("keyed", WriteMode.APPEND, steps=0)
+    waiting, may_commit, committed, done = (threading.Event() for _ in range(4))
+    earlier = {
+        Point("destination.write", 2): lambda: waiting.set() or may_commit.wait(20),
+        Point("destination.write", 3): lambda: committed.set() or done.wait(20),
+    }
+    reports = []
+    runner = threading.Thread(target=lambda: reports.append(world.run(0, Meanwhile(earlier))))
+    runner.start()
+    assert waiting.wait(20)
+    report = world.run(0, Meanwhile({at: lambda: may_commit.set() or committed.wait(20)}))
+    done.set()
+    runner.join(20)
+    assert report.exit_code == 0, report
+    assert reports[0].exit_code == StateConflictError.exit_code
+    assert list(world.settled(0, kills=0, skipped=False)) == []
+
+
+@pytest.mark.parametrize("loose", [False, True])
+def test_of_two_that_take_over_one_after_the_other_the_last_wins(loose):
+    """Between its taking over and its look at what it took over, the first is taken over itself."""
+    world = MemoryWorld("keyed", WriteMode.OVERWRITE, loose=loose)
+    assert world.run(0, Outside()).exit_code == 0
+    before, outside = world.snapshot(), Outside()
+    world.run(1, outside)
+    looks = [point for point in outside.calls if point.call == ("backend.load" if loose else "states.load")]
+    assert len(looks) > 1
+    for point in looks[1:]:
+        world.restore(before)
+        report = interrupted(world, 1, point, later=2)
+        assert report.exit_code == StateConflictError.exit_code
+        assert report.tasks[0].windows == 0
+        assert list(world.settled(2, kills=0, skipped=True)) == []
 
 
 def test_looking_at_the_states_while_another_run_begins_contradicts_nothing():

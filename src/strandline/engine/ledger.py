@@ -77,12 +77,26 @@ class Ledger:
         return self._tokens.get(key)
 
     def take_over(self, run_id: str, now: datetime) -> Fence:
-        """Raise the epoch above all that was ever used here: whoever held it before is fenced."""
+        """Raise the epoch above all that was ever used here: whoever held it before is fenced.
+
+        Until now it may have gone on, so everything is read again. What was read is only used if nobody has taken over
+        meanwhile: with a later run's tokens, this one would no longer be kept out.
+
+        Raises:
+            StateConflictError: another run has taken over.
+        """
         key = self.key(RUN_TASK)
         known = [*self._stored.values(), *self._mirrored.values()]
         epoch = 1 + max((state.epoch for state in known), default=0)
         before = self._stored.get(key) or self._mirrored.get(key) or State(None, epoch, 0, run_id)
-        self.save(key, before.following(run_id=run_id, epoch=epoch, now=now))
+        mine = self.save(key, before.following(run_id=run_id, epoch=epoch, now=now))
+        self.load()
+        holder = self._authority.load(self.source).get(key)
+        if holder is not None and holder.nonce != mine.nonce:
+            raise StateConflictError(
+                f"run {holder.run_id} has taken over {self.source} into {self.destination}",
+                hint="let one run at a time sync this source",
+            )
         return Fence(self.source, self.destination, epoch, run_id)
 
     def save(self, key: StateKey, state: State) -> State:

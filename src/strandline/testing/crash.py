@@ -203,7 +203,7 @@ class Campaign:
         for point in self._sample(waiting):
             world.restore(before)
             path = (f"step {step}: another run came {point}",)
-            report = world.run(step, Meanwhile(point, partial(self._sync, step, path, skipped=False)))
+            report = world.run(step, Meanwhile({point: partial(self._sync, step, path, skipped=False)}))
             self.report.runs += 1
             if report.exit_code not in endings:
                 self._find(path, [f"the earlier run ended with {_ending(report)}"])

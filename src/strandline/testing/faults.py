@@ -163,19 +163,18 @@ class Injector(Outside):
 
 
 class Meanwhile(Outside):
-    """Lets something else happen at one point, once, while the process waits: another run, or a change at the source."""
+    """Lets other things happen at some points while the process waits: another run, or a change at the source."""
 
-    def __init__(self, point: Point, happen: Callable[[], object]) -> None:
+    def __init__(self, happenings: Mapping[Point, Callable[[], object]]) -> None:
         super().__init__()
-        self.point = point
-        self.happened = False
-        self._happen = happen
+        self.happened: list[Point] = []
+        self._happenings = happenings
 
     def strike(self, point: Point) -> None:
         """Let it happen here. The thread that calls is the one that waits."""
-        if point == self.point:
-            self.happened = True
-            self._happen()
+        if point in self._happenings:
+            self.happened.append(point)
+            self._happenings[point]()
 
 
 class FaultySource:
