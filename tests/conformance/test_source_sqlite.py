@@ -8,73 +8,102 @@ from strandline.plugins import load_plugin
 from strandline.testing.source import SourceConformance
 
 
-def sqlite_source(path, statements, tables=None):
+def execute(path, statements):
     with closing(sqlite3.connect(path)) as connection, connection:
         for statement in statements:
             connection.execute(statement)
-    cls = load_plugin("source", "sqlite")
-    return lambda: cls(cls.Spec(path=str(path), tables=tables or {}))
 
 
-class Many(SourceConformance):
+def numbers(first, last, values, table="t"):
+    """A statement that inserts a row for each number `i`."""
+    series = f"WITH RECURSIVE n(i) AS (SELECT {first} UNION ALL SELECT i + 1 FROM n WHERE i < {last})"
+    return f"{series} INSERT INTO {table} SELECT {values} FROM n"
+
+
+class SQLite(SourceConformance):
     statements = ()
+    changes = ()
     tables: ClassVar[dict[str, Any]] = {}
 
     @pytest.fixture
     def make_source(self, tmp_path):
-        return sqlite_source(tmp_path / "shop.db", self.statements, self.tables)
+        execute(tmp_path / "shop.db", self.statements)
+        cls = load_plugin("source", "sqlite")
+        return lambda: cls(cls.Spec(path=str(tmp_path / "shop.db"), tables=self.tables))
+
+    @pytest.fixture
+    def change(self, tmp_path):
+        return lambda: execute(tmp_path / "shop.db", self.changes)
 
 
-class TestNoKey(Many):
+class TestNoKey(SQLite):
     statements = (
         "CREATE TABLE t (id INTEGER PRIMARY KEY, v TEXT)",
-        "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 20) INSERT INTO t SELECT i, 'v' || i FROM n",
+        numbers(1, 20, "i, 'v' || i"),
         "CREATE TABLE empty (id INTEGER PRIMARY KEY)",
         "CREATE TABLE equal (a TEXT, b REAL)",
         "INSERT INTO equal VALUES ('x', 1.5), ('x', 1.5), ('x', 1.5), (NULL, NULL), (NULL, NULL)",
+        "CREATE TABLE named (name TEXT PRIMARY KEY)",
+        "INSERT INTO named VALUES ('a'), ('b'), ('c'), ('d'), (NULL), (NULL)",
         "CREATE VIEW seen AS SELECT id, v FROM t WHERE id > 3",
     )
+    changes = ("DELETE FROM t WHERE id < 5", "INSERT INTO equal VALUES ('x', 1.5)")
 
 
-class TestIntegerKey(Many):
+class TestIntegerKey(SQLite):
     statements = TestNoKey.statements[:2]
+    changes = (numbers(21, 40, "i, 'new'"),)
     tables: ClassVar[dict[str, Any]] = {"t": {"incremental_key": "id"}}
 
 
-class TestTextClockWithTiesNullsAndTheFuture(Many):
+class TestTextClockWithTiesNullsAndTheFuture(SQLite):
     statements = (
         "CREATE TABLE t (id INTEGER PRIMARY KEY, at TEXT)",
-        "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 12) INSERT INTO t SELECT i, '2026-01-0' || (i % 3 + 1) || ' 10:00:00' FROM n",
+        numbers(1, 12, "i, '2026-01-0' || (i % 3 + 1) || ' 10:00:00'"),
         "INSERT INTO t VALUES (100, NULL), (101, NULL), (102, '2999-01-01 00:00:00'), (103, '2999-01-01 00:00:00'), (104, 5)",
+    )
+    changes = (
+        numbers(201, 210, "i, '2026-01-03 10:00:00'"),
+        numbers(301, 310, "i, '2026-01-03T1' || (i % 3) || ':30:00Z'"),
+        "UPDATE t SET at = NULL WHERE id = 1",
     )
     tables: ClassVar[dict[str, Any]] = {"t": {"incremental_key": "at", "lag": "1d"}}
 
 
-class TestEpochKey(Many):
+class TestIndexedTextClock(TestTextClockWithTiesNullsAndTheFuture):
+    statements = (*TestTextClockWithTiesNullsAndTheFuture.statements, "CREATE INDEX by_at ON t (at)")
+
+
+class TestEpochKey(SQLite):
     statements = (
-        "CREATE TABLE t (id INTEGER PRIMARY KEY, updated_at INTEGER)",
-        "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 12) INSERT INTO t SELECT i, 1760000000 + i / 4 FROM n",
-        "INSERT INTO t VALUES (100, 253402300799), (101, NULL)",
+        "CREATE TABLE t (id TEXT PRIMARY KEY, updated_at INTEGER)",
+        "CREATE INDEX by_updated_at ON t (updated_at)",
+        numbers(1, 12, "'k' || i, 1760000000 + i / 4"),
+        "INSERT INTO t VALUES ('x', 253402300799), ('y', NULL)",
     )
+    changes = (numbers(13, 30, "'k' || i, 1760000003 + i / 20"),)
     tables: ClassVar[dict[str, Any]] = {"t": {"incremental_key": "updated_at"}}
 
 
-class TestWithoutRowid(Many):
+class TestWithoutRowid(SQLite):
     statements = (
         'CREATE TABLE "odd ""name"" ; --" (a TEXT, b BLOB, "select" INTEGER, PRIMARY KEY (a, b)) WITHOUT ROWID',
         "INSERT INTO \"odd \"\"name\"\" ; --\" VALUES ('a', x'00', 1), ('a', x'ff', 2), ('b', x'', 3), ('b', x'01', 4)",
         "INSERT INTO \"odd \"\"name\"\" ; --\" VALUES ('', x'00', 1), ('é', x'ff', 2), ('c', x'', 3), ('d', x'01', 4)",
     )
+    changes = (numbers(5, 15, "'new', CAST(i AS BLOB), 4 + i / 6", '"odd ""name"" ; --"'),)
     tables: ClassVar[dict[str, Any]] = {'odd "name" ; --': {"incremental_key": "select"}}
 
 
-class TestSweep(Many):
+class TestSweep(SQLite):
     statements = TestNoKey.statements[:2]
+    changes = ("DELETE FROM t WHERE id IN (2, 19)", numbers(21, 30, "i, 'new'"))
     tables: ClassVar[dict[str, Any]] = {"t": {"incremental_key": "id", "deletes": "sweep"}}
 
 
-class TestIncrementalView(Many):
+class TestIncrementalView(SQLite):
     statements = (*TestNoKey.statements[:2], "CREATE VIEW seen AS SELECT id, v FROM t WHERE id > 3")
+    changes = (numbers(21, 30, "i, 'new'"),)
     tables: ClassVar[dict[str, Any]] = {
         "seen": {"incremental_key": "id", "primary_key": ["id"]},
         "t": {"incremental_key": "id"},

@@ -19,7 +19,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from itertools import islice
 
@@ -35,6 +35,7 @@ from strandline.testing.exact import Row, exact_rows
 __all__ = ["SourceConformance"]
 
 MakeSource = Callable[[], Source]
+_STEPS_MAX = 1_000
 _RESUMED_MAX = 60
 """How many checkpoints of a task are resumed from; more are sampled evenly."""
 
@@ -89,6 +90,11 @@ class SourceConformance:
         """Small batches, so that there are many checkpoints."""
         return RunContext("run", "source", datetime(2026, 1, 1, tzinfo=UTC), batch_rows=3, batch_bytes=1 << 20)
 
+    @pytest.fixture
+    def change(self) -> Callable[[], None]:
+        """Changes the data between two syncs: new rows, changed ones, many of one key. By default nothing changes."""
+        return lambda: None
+
     # tables and tasks ------------------------------------------------------------------------------------------------
 
     def test_tables_are_the_same_at_every_look(self, make_source: MakeSource) -> None:
@@ -138,6 +144,17 @@ class SourceConformance:
                     if isinstance(message, Insert):
                         _check_batch(message, tables[message.table], context)
 
+    def test_batches_keep_to_few_bytes(self, make_source: MakeSource, context: RunContext) -> None:
+        few = replace(context, batch_rows=1_000, batch_bytes=256)
+        with _opened(make_source) as (source, tasks):
+            for task in tasks:
+                tables = {table.name: table for table in task.tables}
+                messages = list(source.read(task, None, few))
+                for message in messages:
+                    if isinstance(message, Insert):
+                        _check_batch(message, tables[message.table], few)
+                assert _take(iter(messages)).rows == _take(source.read(task, None, context)).rows
+
     def test_two_reads_yield_the_same_rows(self, make_source: MakeSource, context: RunContext) -> None:
         with _opened(make_source) as (source, tasks), _opened(make_source) as (other, _):
             for task in tasks:
@@ -169,6 +186,34 @@ class SourceConformance:
                     first, second = before.get(table.name, Counter()), rest.get(table.name, Counter())
                     where = f"{task.id}, checkpoint {place}: {cursor}"
                     assert first + second == read.rows.get(table.name, Counter()), where
+
+    def test_a_read_that_dies_after_every_checkpoint_loses_nothing_and_repeats_nothing(
+        self, make_source: MakeSource, context: RunContext
+    ) -> None:
+        with _opened(make_source) as (source, tasks):
+            for task in tasks:
+                whole = _insert_counts(source.read(task, None, context))
+                assert _in_steps(make_source, task.id, context) == whole, task.id
+
+    def test_a_second_pass_is_the_sum_of_reads_resumed_from_every_checkpoint(
+        self, make_source: MakeSource, context: RunContext, change: Callable[[], None]
+    ) -> None:
+        with _opened(make_source) as (source, tasks):
+            cursors = [_last(list(source.read(task, None, context))) for task in tasks]
+        change()
+        with _opened(make_source) as (source, tasks):
+            whole = [_take(source.read(task, cursor, context)) for task, cursor in zip(tasks, cursors, strict=True)]
+            marked = [
+                _insert_counts(source.read(task, cursor, context)) for task, cursor in zip(tasks, cursors, strict=True)
+            ]
+            for task, read, cursor, rows in zip(tasks, whole, cursors, marked, strict=True):
+                for place in _sample(len(read.checkpoints) - 1):
+                    between, before = read.checkpoints[place]
+                    rest = _take(source.read(task, between, context)).rows
+                    for table in task.tables:
+                        first, second = before.get(table.name, Counter()), rest.get(table.name, Counter())
+                        assert first + second == read.rows.get(table.name, Counter()), f"{task.id}: {between}"
+                assert _in_steps(make_source, task.id, context, cursor) == rows, task.id
 
     def test_leaving_at_any_message_is_harmless(self, make_source: MakeSource, context: RunContext) -> None:
         with _opened(make_source) as (source, tasks):
@@ -254,6 +299,39 @@ def _rows(messages: Sequence[Message] | Iterator[Message]) -> Counter[tuple[str,
     return found
 
 
+def _insert_counts(messages: Iterator[Message]) -> Counter[tuple[str, bool, Row]]:
+    """Rows with their table and mark."""
+    found: Counter[tuple[str, bool, Row]] = Counter()
+    for message in messages:
+        if isinstance(message, Insert):
+            found.update((message.table, message.reread, row) for row in exact_rows(message.batch))
+    return found
+
+
+def _in_steps(
+    make_source: MakeSource, task_id: str, context: RunContext, cursor: Cursor | None = None
+) -> Counter[tuple[str, bool, Row]]:
+    """The same, by a reader that is killed after each checkpoint, and by another one that goes on from there."""
+    found: Counter[tuple[str, bool, Row]] = Counter()
+    completed: set[str] = set()
+    for _ in range(_STEPS_MAX):
+        kept = []
+        with _opened(make_source) as (source, tasks):
+            task = next(task for task in tasks if task.id == task_id)
+            reading = source.read(task, cursor, context)
+            for message in reading:
+                kept.append(message)
+                completed |= {message.table} if isinstance(message, Complete) else set()
+                if isinstance(message, Checkpoint):
+                    cursor = _stored(message.cursor)
+                    break
+            reading.close()  # type: ignore[attr-defined]
+        found += _insert_counts(iter(kept))
+        if completed == {table.name for table in task.tables}:
+            return found
+    raise AssertionError(f"{task_id}: not complete after {_STEPS_MAX} checkpoints")
+
+
 def _check_grammar(task: Task, messages: Sequence[Message]) -> None:
     names = {table.name for table in task.tables}
     assert isinstance(messages[-1], Checkpoint), "a read ends with a checkpoint"
@@ -288,5 +366,6 @@ def _check_batch(message: Insert, table: Table, context: RunContext) -> None:
     for column in batch.schema:
         assert column.type == table.schema.field(column.name).type, f"{table.name}.{column.name}"
     assert 0 < batch.num_rows <= context.batch_rows
+    # a source may go by an estimate of its rows, so the bound in bytes is not sharp
     assert batch.num_rows == 1 or batch.nbytes <= 2 * context.batch_bytes
     assert message.version is None or message.version.type == pa.binary(16)
