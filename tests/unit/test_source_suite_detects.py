@@ -1,0 +1,180 @@
+"""The source suite finds what it is there to find: each broken source fails the case that is named for it."""
+
+from dataclasses import replace
+
+import pyarrow as pa
+import pytest
+from sqlite_shop import Shop
+
+from strandline.message import Checkpoint, Complete, Insert, Present
+from strandline.source import Task
+from strandline.sources.sqlite import SQLiteSource
+from strandline.testing.source import SourceConformance
+
+
+class Broken(SQLiteSource):
+    """Changes the messages of a read."""
+
+    def read(self, task, cursor, context):
+        yield from self.changed(list(super().read(task, cursor, context)), cursor)
+
+    def changed(self, messages, cursor):
+        return messages
+
+
+def within_a_pass(cursor):
+    return cursor is not None and "current" in cursor
+
+
+def inserts(messages):
+    return [message for message in messages if isinstance(message, Insert)]
+
+
+def without(messages, dropped):
+    return [message for message in messages if message is not dropped]
+
+
+class SkipsARowWhenItGoesOn(Broken):
+    def changed(self, messages, cursor):
+        return without(messages, inserts(messages)[0]) if within_a_pass(cursor) and inserts(messages) else messages
+
+
+class RepeatsARowWhenItGoesOn(Broken):
+    def changed(self, messages, cursor):
+        return [*inserts(messages)[:1], *messages] if within_a_pass(cursor) else messages
+
+
+class SavesWronglyOnceItWentOn(Broken):
+    """Each read yields what it should; only the positions that a resumed one saves are one row ahead."""
+
+    def changed(self, messages, cursor):
+        return [self.ahead(message) for message in messages] if within_a_pass(cursor) else messages
+
+    def ahead(self, message):
+        if not isinstance(message, Checkpoint) or "after" not in message.cursor.get("current", {}):
+            return message
+        current = message.cursor["current"]
+        return Checkpoint({**message.cursor, "current": {**current, "after": [current["after"][0] + 1]}})
+
+
+class SaysThatNothingComesAgain(Broken):
+    def changed(self, messages, cursor):
+        return [replace(one, reread=False) if isinstance(one, Insert) else one for one in messages]
+
+
+class MarksOnlyTheSecondTime(Broken):
+    def changed(self, messages, cursor):
+        return messages if cursor else SaysThatNothingComesAgain.changed(self, messages, cursor)
+
+
+class IsNeverComplete(Broken):
+    def changed(self, messages, cursor):
+        return [message for message in messages if not isinstance(message, Complete)]
+
+
+class EndsWithoutACheckpoint(Broken):
+    def changed(self, messages, cursor):
+        return messages[:-1]
+
+
+class ChecksInTheMiddleOfASweep(Broken):
+    def changed(self, messages, cursor):
+        place = next(at for at, message in enumerate(messages) if isinstance(message, Present))
+        return [*messages[: place + 1], Checkpoint(messages[-1].cursor), *messages[place + 1 :]]
+
+
+class NamesAnotherTable(Broken):
+    def changed(self, messages, cursor):
+        return [replace(one, table="other") if isinstance(one, Insert) else one for one in messages]
+
+
+class SavesWhatJSONCannotHold(Broken):
+    def changed(self, messages, cursor):
+        return [Checkpoint({**one.cursor, "at": {1, 2}}) if isinstance(one, Checkpoint) else one for one in messages]
+
+
+class ChangesTypes(Broken):
+    def changed(self, messages, cursor):
+        return [self.cast(message) if isinstance(message, Insert) else message for message in messages]
+
+    def cast(self, message):
+        schema = pa.schema([field.with_type(pa.string()) for field in message.batch.schema])
+        return replace(message, batch=message.batch.cast(schema))
+
+
+class YieldsLargeBatches(Broken):
+    def read(self, task, cursor, context):
+        return super().read(task, cursor, replace(context, batch_rows=1000, batch_bytes=1 << 20))
+
+
+class TakesAnyCursor(Broken):
+    def read(self, task, cursor, context):
+        if cursor is not None and cursor["version"] != 1:
+            raise AssertionError
+        yield from super().read(task, cursor, context)
+
+
+class NamesTasksBySomethingElse(Broken):
+    def tasks(self, tables):
+        return [Task(f"{table.name}-{id(self)}", (table,)) for table in tables]
+
+
+class HasReservedTasks(Broken):
+    def tasks(self, tables):
+        return [Task(f"@{table.name}", (table,)) for table in tables]
+
+
+class ReadsEverythingAlways(Broken):
+    def tasks(self, tables):
+        return super().tasks(self.tables())
+
+
+BROKEN = {
+    SkipsARowWhenItGoesOn: "test_a_full_read_is_the_sum_of_reads_resumed_from_every_checkpoint",
+    RepeatsARowWhenItGoesOn: "test_a_full_read_is_the_sum_of_reads_resumed_from_every_checkpoint",
+    SavesWronglyOnceItWentOn: "test_a_read_that_dies_after_every_checkpoint_loses_nothing_and_repeats_nothing",
+    SaysThatNothingComesAgain: "test_a_second_sync_of_an_incremental_table_yields_only_what_was_marked",
+    MarksOnlyTheSecondTime: "test_a_second_sync_of_an_incremental_table_yields_only_what_was_marked",
+    IsNeverComplete: "test_messages_keep_the_grammar",
+    EndsWithoutACheckpoint: "test_messages_keep_the_grammar",
+    ChecksInTheMiddleOfASweep: "test_messages_keep_the_grammar",
+    NamesAnotherTable: "test_messages_keep_the_grammar",
+    SavesWhatJSONCannotHold: "test_messages_keep_the_grammar",
+    ChangesTypes: "test_batches_fit_their_tables_and_their_bounds",
+    YieldsLargeBatches: "test_batches_keep_to_few_bytes",
+    TakesAnyCursor: "test_a_cursor_of_another_source_is_refused_in_words",
+    NamesTasksBySomethingElse: "test_tasks_are_the_same_at_every_look_and_can_travel",
+    HasReservedTasks: "test_tasks_are_the_same_at_every_look_and_can_travel",
+    ReadsEverythingAlways: "test_only_the_chosen_tables_are_read",
+}
+
+
+@pytest.fixture
+def shop(tmp_path):
+    shop = Shop(tmp_path / "shop.db")
+    for name in ("t", "u"):
+        shop.execute(f"CREATE TABLE {name} (id INTEGER PRIMARY KEY, v TEXT)")
+        shop.execute(f"INSERT INTO {name} VALUES (?, ?)", *[(n, "v" * 30) for n in range(1, 21)])
+    yield shop
+    shop.close()
+
+
+def run(case, cls, shop):
+    settings = {name: {"incremental_key": "id", "deletes": "sweep"} for name in ("t", "u")}
+
+    def make_source():
+        return cls(cls.Spec(path=str(shop.path), tables=settings))
+
+    suite = SourceConformance()
+    context = SourceConformance.context.__wrapped__(suite)
+    test = getattr(suite, case)
+    names = test.__code__.co_varnames[1 : test.__code__.co_argcount]
+    available = {"make_source": make_source, "context": context, "change": lambda: None}
+    test(**{name: available[name] for name in names})
+
+
+@pytest.mark.parametrize(("cls", "case"), BROKEN.items(), ids=[cls.__name__ for cls in BROKEN])
+def test_a_broken_source_is_noticed(shop, cls, case):
+    run(case, SQLiteSource, shop)
+    with pytest.raises((AssertionError, pytest.fail.Exception, TypeError, KeyError)):
+        run(case, cls, shop)
