@@ -104,7 +104,7 @@ def test_hole_h_a_second_run_is_refused_while_the_first_holds_the_warehouse(benc
     with closing(duckdb.connect(str(bench.store.path))) as connection:
         connection.execute("SELECT 1")
         second = bench.start("sync")
-        _, err = second.communicate(timeout=60)
+        err = "".join(second.communicate(timeout=60))
     assert second.returncode == 4, err
     assert "lock" in err or "held" in err
     sync()
