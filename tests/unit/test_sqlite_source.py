@@ -1,6 +1,7 @@
 """The hazards of reading SQLite incrementally, one test each. A row that is missed is the worst of them."""
 
 import sqlite3
+import threading
 import time
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
@@ -322,6 +323,33 @@ def test_a_reader_never_holds_up_a_writer_however_slow_it_is(shop):
         for number, _ in enumerate(shop.reading(name=name, batch_rows=4)):
             # the writer does not wait at all: it fails at once if the file is held
             shop.execute("INSERT INTO t VALUES (?, ?, 'v')", (1000 * len(name) + number, at(minutes=0)))
+
+
+@pytest.mark.parametrize("form", ["%Y-%m-%d %H:%M:%S", "%Y-%m-%dT%H:%M:%fZ", "%s"])
+def test_nothing_is_missed_while_another_connection_writes_without_a_pause(shop, index, form):
+    keyed(shop, kind="INTEGER" if form == "%s" else "TEXT", index=index)
+    shop.writer.execute("PRAGMA busy_timeout = 60000")
+    done = threading.Event()
+
+    def write():
+        with closing(sqlite3.connect(shop.path, isolation_level=None, timeout=60)) as writer:
+            for number in range(150):
+                writer.execute("BEGIN IMMEDIATE")
+                writer.execute("INSERT INTO t VALUES (?, strftime(?, 'now'), 'v')", (number, form))
+                writer.execute("UPDATE t SET at = strftime(?, 'now'), v = v || 'w' WHERE id = ?", (form, number // 2))
+                writer.execute("COMMIT")
+        done.set()
+
+    thread = threading.Thread(target=write)
+    thread.start()
+    cursor, found, was_done = None, {}, False
+    while not was_done:
+        was_done = done.is_set()
+        synced = shop.sync(cursor, batch_rows=7)
+        cursor = synced.cursor
+        found |= {row["id"]: row["v"] for row in synced.rows}
+    thread.join()
+    assert found == dict(shop.writer.execute("SELECT id, v FROM t"))
 
 
 def test_a_row_that_is_written_while_the_table_is_first_read_comes_with_the_next_sync(shop, index):
