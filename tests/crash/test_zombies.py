@@ -77,20 +77,29 @@ def test_a_delete_of_a_zombie_is_refused(kind, mode):
     assert world.content() == world.contents[2]
 
 
-@pytest.mark.parametrize("at", [Point("states.save", 1), Point("destination.look", 1)], ids=str)
-def test_the_earlier_run_may_go_on_until_the_later_one_takes_over(at):
-    """While the later run looks around, the earlier one commits a window. The later one knows, and goes on from there."""
+@pytest.mark.parametrize(
+    ("stops", "goes_on", "at"),
+    [
+        (Point("destination.write", 2), Point("destination.write", 3), Point("states.save", 1)),
+        (Point("destination.write", 2), Point("destination.write", 3), Point("destination.look", 1)),
+        (Point("backend.save", 2), Point("backend.save", 2, after=True), Point("destination.migrate", 1)),
+        (Point("backend.save", 2), Point("backend.save", 2, after=True), Point("backend.save", 2)),
+    ],
+    ids=["before the fence is raised", "while it looks around", "in the mirror", "in the mirror while it is mended"],
+)
+def test_the_earlier_run_may_go_on_until_the_later_one_takes_over(stops, goes_on, at):
+    """The earlier one waits at ``stops``, then comes as far as ``goes_on`` while the later one waits ``at`` some point."""
     world = filled("keyed", WriteMode.APPEND, steps=0)
-    waiting, may_commit, committed, done = (threading.Event() for _ in range(4))
+    waiting, may_go_on, has_gone_on, done = (threading.Event() for _ in range(4))
     earlier = {
-        Point("destination.write", 2): lambda: waiting.set() or may_commit.wait(20),
-        Point("destination.write", 3): lambda: committed.set() or done.wait(20),
+        stops: lambda: waiting.set() or may_go_on.wait(20),
+        goes_on: lambda: has_gone_on.set() or done.wait(20),
     }
     reports = []
     runner = threading.Thread(target=lambda: reports.append(world.run(0, Meanwhile(earlier))))
     runner.start()
     assert waiting.wait(20)
-    report = world.run(0, Meanwhile({at: lambda: may_commit.set() or committed.wait(20)}))
+    report = world.run(0, Meanwhile({at: lambda: may_go_on.set() or has_gone_on.wait(20)}))
     done.set()
     runner.join(20)
     assert report.exit_code == 0, report

@@ -117,12 +117,21 @@ class Ledger:
         return state
 
     def mend(self, key: StateKey) -> None:
-        """Make the mirror equal to the authority."""
-        state = self._stored[key]
-        if self._mirror is None:
+        """Make the mirror equal to the authority.
+
+        An older run may have saved its last commit there after this one has looked: that is history.
+        """
+        state, mirror = self._stored[key], self._mirror
+        if mirror is None:
             return
-        self._mirror_tokens[key] = self._save(self._mirror, key, state, self._mirror_tokens.get(key))
-        self._mirrored[key] = state
+        try:
+            token = self._save(mirror, key, state, self._mirror_tokens.get(key))
+        except StateConflictError:
+            late = mirror.load(self.source).get(key)
+            if late is None or is_newer(late, state):
+                raise
+            token = self._save(mirror, key, state, late.token)
+        self._mirror_tokens[key], self._mirrored[key] = token, state
 
     def _save(self, backend: StateBackend, key: StateKey, state: State, expected: Token | None) -> Token:
         try:

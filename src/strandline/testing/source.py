@@ -77,9 +77,7 @@ def _sample(count: int) -> Sequence[int]:
     return sorted({*range(0, count, step), count - 1}) if count else []
 
 
-class SourceConformance:
-    """Subclass it, and give it a ``make_source`` fixture."""
-
+class _Given:
     @pytest.fixture
     def make_source(self) -> MakeSource:
         """A function that opens the source, anew at every call, over the same data."""
@@ -94,6 +92,10 @@ class SourceConformance:
     def change(self) -> Callable[[], None]:
         """Changes the data between two syncs: new rows, changed ones, many of one key. By default nothing changes."""
         return lambda: None
+
+
+class ReadCases(_Given):
+    """Tables, tasks, and one read."""
 
     # tables and tasks ------------------------------------------------------------------------------------------------
 
@@ -169,7 +171,9 @@ class SourceConformance:
                 together = [pool.submit(_read, source, task, context) for _ in range(4)]
                 assert all(future.result().rows == alone for future in together)
 
-    # resuming --------------------------------------------------------------------------------------------------------
+
+class ResumeCases(_Given):
+    """A read that goes on from a checkpoint."""
 
     def test_a_full_read_is_the_sum_of_reads_resumed_from_every_checkpoint(
         self, make_source: MakeSource, context: RunContext
@@ -258,7 +262,9 @@ class SourceConformance:
                     list(source.read(task, {"strange": [1, 2, 3]}, context))
                 assert caught.value.hint
 
-    # ends ------------------------------------------------------------------------------------------------------------
+
+class SourceConformance(ReadCases, ResumeCases):
+    """Subclass it, and give it a ``make_source`` fixture."""
 
     def test_an_acknowledged_cursor_may_be_acknowledged_again(
         self, make_source: MakeSource, context: RunContext
