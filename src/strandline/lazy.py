@@ -9,7 +9,7 @@ import importlib
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-__all__ = ["duckdb", "pa", "pa_csv", "pa_json", "pc", "pq", "sqlite3"]
+__all__ = ["adbc", "adbc_postgresql", "duckdb", "pa", "pa_csv", "pa_json", "pc", "pgpq", "pq", "psycopg", "sqlite3"]
 
 
 class _Lazy(ModuleType):
@@ -22,17 +22,25 @@ class _Lazy(ModuleType):
 if TYPE_CHECKING:
     import sqlite3
 
+    import adbc_driver_manager as adbc
+    import adbc_driver_postgresql as adbc_postgresql
     import duckdb
+    import pgpq
+    import psycopg
     import pyarrow as pa
     import pyarrow.compute as pc
     import pyarrow.csv as pa_csv
     import pyarrow.json as pa_json
     import pyarrow.parquet as pq
 else:
+    adbc = _Lazy("adbc_driver_manager")
+    adbc_postgresql = _Lazy("adbc_driver_postgresql")
     duckdb = _Lazy("duckdb")
     pa = _Lazy("pyarrow")
     pa_csv = _Lazy("pyarrow.csv")
     pa_json = _Lazy("pyarrow.json")
     pc = _Lazy("pyarrow.compute")
+    pgpq = _Lazy("pgpq")
     pq = _Lazy("pyarrow.parquet")
+    psycopg = _Lazy("psycopg")
     sqlite3 = _Lazy("sqlite3")
