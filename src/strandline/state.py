@@ -87,6 +87,8 @@ class TableState:
     """Identity of the stored table; a table dropped and created again has another. Empty: the destination has none."""
     rows: int = 0
     """Rows written since the table was created; 0 proves that an empty table is no loss."""
+    selections: tuple[str, ...] = ()
+    """Fingerprints of the selections under which these rows were read, sorted; several where a filter was changed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +158,7 @@ def encode_state(key: StateKey, state: State) -> dict[str, Any]:
         "saved_at": state.saved_at,
         "note": state.note,
         "pass": asdict(state.current) if state.current else None,
-        "tables": {name: asdict(table) for name, table in state.tables.items()},
+        "tables": {name: _encode_table(table) for name, table in state.tables.items()},
         "cursor": dict(state.cursor) if state.cursor is not None else None,
     }
     return body | {"checksum": _checksum(body)}
@@ -209,11 +211,20 @@ def decode_state(key: StateKey, body: object, *, where: str, token: Token | None
                 phase=Phase(current["phase"]),
                 completed=tuple(current["completed"]),
             ),
-            tables={name: TableState(**table) for name, table in body["tables"].items()},
+            tables={name: _decode_table(**table) for name, table in body["tables"].items()},
             token=token,
         )
     except (KeyError, TypeError, ValueError) as error:
         raise StateError(f"{where}: a field is missing or wrong ({error!r})", hint=_repair(key)) from error
+
+
+def _encode_table(table: TableState) -> dict[str, Any]:
+    """Without ``selections`` where there are none, as before they were kept."""
+    return {name: value for name, value in asdict(table).items() if name != "selections" or value}
+
+
+def _decode_table(*, selections: Sequence[str] = (), **rest: Any) -> TableState:
+    return TableState(**rest, selections=tuple(selections))
 
 
 def _is_json(cursor: Cursor | None) -> bool:

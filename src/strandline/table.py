@@ -97,6 +97,11 @@ class Table:
         parts = [typed(self.primary_key), typed(self.incremental_key), self.incremental, self.selection]
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
 
+    @property
+    def selection_fingerprint(self) -> str:
+        """Of the selection alone. Hex, 16 characters."""
+        return hashlib.sha256(self.selection.encode()).hexdigest()[:16]
+
     def named(self, name: str) -> "Table":
         """The same table under another name."""
         return replace(self, name=name)

@@ -1,6 +1,7 @@
 """What the engine does around a source and a destination that work: retry, stop, fail apart, take over."""
 
 import threading
+from dataclasses import replace
 
 import pyarrow as pa
 import pytest
@@ -301,3 +302,39 @@ def test_a_source_that_ends_without_completing_its_table_fails(store):
     report = sync(job(source, store))
     assert report.exit_code == 1
     assert "without completing" in report.tasks[0].error.message
+
+
+def test_rows_that_another_filter_let_through_are_never_deleted_as_stale(store):
+    source = Numbers("a", incremental=False)
+    one = job(source, store, mode=WriteMode.OVERWRITE_DELETE_STALE)
+    assert sync(one).exit_code == 0
+    everything, few = source.offered[0], replace(source.offered[0], selection="id < 4")
+    source.offered, source.count = [few], 4
+    for _ in range(2):
+        assert "--full-refresh" in plan(one)[0].warnings[0]
+        report = sync(one)
+        assert (report.exit_code, report.tasks[0].rows_deleted) == (0, 0)
+        assert "--full-refresh" in report.tasks[0].warnings[0]
+        assert ids(store) == [0, 1, 2, 3, 4, 5]
+    source.offered = [everything]
+    assert sync(one).tasks[0].rows_deleted == 0
+    assert ids(store) == [0, 1, 2, 3, 4, 5]
+    source.offered, source.count, one.refresh = [few], 4, lambda task: True
+    refreshed = sync(one)
+    assert (refreshed.exit_code, refreshed.tasks[0].warnings) == (0, [])
+    assert ids(store) == [0, 1, 2, 3]
+    source.count, one.refresh = 3, lambda task: False
+    assert sync(one).tasks[0].rows_deleted == 1
+    assert ids(store) == [0, 1, 2]
+
+
+def test_without_a_backend_a_changed_filter_deletes_nothing_either(store):
+    none = load_plugin("state_backend", "none")
+    source = Numbers("a", incremental=False)
+    mode = WriteMode.OVERWRITE_DELETE_STALE
+    one = job(source, store, mode=mode, backend=none(none.Spec()), stateless=True)
+    assert sync(one).exit_code == 0
+    source.offered, source.count = [replace(source.offered[0], selection="id < 4")], 4
+    report = sync(one)
+    assert (report.exit_code, report.tasks[0].rows_deleted, len(report.tasks[0].warnings)) == (0, 0, 1)
+    assert ids(store) == [0, 1, 2, 3, 4, 5]

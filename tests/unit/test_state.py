@@ -105,6 +105,7 @@ def test_what_is_encoded_is_decoded(state):
         ({"destination": "lake"}, "belongs to shop/orders@lake"),
         ({"pass": {"full": True}}, "a field is missing or wrong"),
         ({"tables": {"orders": {"colour": 1}}}, "a field is missing or wrong"),
+        ({"tables": {"orders": "blue"}}, "a field is missing or wrong"),
     ],
 )
 def test_a_state_that_is_not_ours_is_refused_whatever_its_checksum_says(change, text):

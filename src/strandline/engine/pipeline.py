@@ -240,9 +240,15 @@ class Pipeline:
         before = self.state or State(None, self.fence.epoch, 0, self.fence.run_id)
         tables = dict(before.tables)
         for name, table in self._offered.items():
-            rows = tables[name].rows if name in tables and tables[name].mark == self.marks[name] else 0
+            known, selections = tables.get(name), {table.selection_fingerprint}
+            rows = known.rows if known is not None and known.mark == self.marks[name] else 0
+            if known is not None and rows:
+                selections |= set(known.selections)
             tables[name] = TableState(
-                fingerprint(table, self.into.mode), self.marks[name], rows + window.counts.rows[name]
+                fingerprint(table, self.into.mode),
+                self.marks[name],
+                rows + window.counts.rows[name],
+                tuple(sorted(selections)),
             )
         return before.following(
             run_id=self.fence.run_id,

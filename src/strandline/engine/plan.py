@@ -16,6 +16,7 @@ __all__ = [
     "TaskPlan",
     "fingerprint",
     "guarantees",
+    "has_other_rows",
     "hidden_name",
     "next_pass",
     "open_lineage",
@@ -103,8 +104,11 @@ def open_lineage(lineage: Lineage, *, now_us: int, stateless: bool = False, anew
     stored, warnings, mend = _authoritative(lineage, anew=anew or stateless)
     if stored is None:
         return Opening(None, None, next_pass(None, now_us, full=True), resumed=False, mend=mend, warnings=warnings)
+    if not anew:
+        warnings += _not_swept(lineage, stored)
     if stateless:
-        return Opening(stored, None, next_pass(stored.current, now_us, full=True), resumed=False, mend=mend)
+        fresh = next_pass(stored.current, now_us, full=True)
+        return Opening(stored, None, fresh, resumed=False, mend=mend, warnings=warnings)
     if not anew:
         _check_tables(lineage, stored)
     started = _same_reading(lineage, stored)
@@ -115,6 +119,11 @@ def open_lineage(lineage: Lineage, *, now_us: int, stateless: bool = False, anew
     fresh = next_pass(current, now_us, full=cursor is None)
     sweep = current if current is not None and current.phase is Phase.READ else None
     return Opening(stored, cursor, fresh, resumed=False, sweep=sweep, mend=mend, warnings=warnings)
+
+
+def has_other_rows(table: Table, known: TableState | None) -> bool:
+    """Whether rows are stored that were read under another selection, so that their age does not prove them stale."""
+    return known is not None and bool(known.rows) and not set(known.selections) <= {table.selection_fingerprint}
 
 
 def next_pass(last: Pass | None, now_us: int, *, full: bool) -> Pass:
@@ -188,6 +197,17 @@ def _same_reading(lineage: Lineage, stored: State) -> bool:
     return all(
         table.name not in stored.tables or _compatible(stored.tables[table.name], table, lineage.mode)
         for table in lineage.tables
+    )
+
+
+def _not_swept(lineage: Lineage, stored: State) -> tuple[str, ...]:
+    if lineage.mode is not WriteMode.OVERWRITE_DELETE_STALE:
+        return ()
+    return tuple(
+        f"{lineage.key}: rows of {table.name!r} were read with another filter, so no stale rows are deleted; to replace "
+        f"them by what the filter lets through now: --full-refresh {table.name!r}"
+        for table in lineage.tables
+        if has_other_rows(table, stored.tables.get(table.name))
     )
 
 

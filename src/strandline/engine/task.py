@@ -12,7 +12,16 @@ from strandline.engine.clock import Clock
 from strandline.engine.feed import Feed
 from strandline.engine.ledger import Ledger
 from strandline.engine.pipeline import Into, Pipeline
-from strandline.engine.plan import Lineage, Opening, fingerprint, hidden_name, next_pass, open_lineage, refresh_task
+from strandline.engine.plan import (
+    Lineage,
+    Opening,
+    fingerprint,
+    has_other_rows,
+    hidden_name,
+    next_pass,
+    open_lineage,
+    refresh_task,
+)
 from strandline.engine.window import Stop, StreamWindow
 from strandline.errors import RetryableError
 from strandline.message import Checkpoint, Message, Swap
@@ -170,6 +179,8 @@ class TaskRun:
         """Delete what the pass did not deliver; then the pass is done. Its rows are durable, its tables complete."""
         scope = self.into.scope(key, self.task, current)
         for table in self.task.tables:
+            if has_other_rows(table, state.tables.get(table.name)):
+                continue  # a warning has said so when the lineage was opened
             stored = self.into.stored(table, self.task)
             self.report.rows_deleted += self.into.destination.delete_stale(stored, scope=scope, fence=self.fence)
         return self.ledger.save(key, self._next(state, current=replace(current, phase=Phase.DONE)))

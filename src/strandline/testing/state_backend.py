@@ -81,7 +81,8 @@ _INT64 = st.integers(0, 2**63 - 1)
 def states() -> st.SearchStrategy[State]:
     """Everything that may be a state."""
     passes = st.builds(Pass, _INT64, st.booleans(), st.sampled_from(Phase), st.lists(st.text(), max_size=2).map(tuple))
-    tables = st.dictionaries(st.text(), st.builds(TableState, st.text(), st.text(), _INT64), max_size=2)
+    selections = st.lists(st.text(), max_size=2).map(tuple)
+    tables = st.dictionaries(st.text(), st.builds(TableState, st.text(), st.text(), _INT64, selections), max_size=2)
     cursors = st.none() | st.dictionaries(st.text(), _JSON, max_size=4)
     return st.builds(
         State, cursors, _INT64, _INT64, st.text(), st.none() | passes, tables, st.text(), st.text(), st.text()
