@@ -104,6 +104,8 @@ class RunReport:
     """The signal that stopped the run, if one did."""
     error: StrandlineError | None = None
     """What ended the run before or beside its tasks."""
+    warnings: list[str] = field(default_factory=list)
+    """What concerns no task of this run, as a table that the source offers no longer."""
 
     @property
     def exit_code(self) -> int:
@@ -135,6 +137,7 @@ class RunReport:
             "seconds": round(self.seconds, 3),
             "exit_code": self.exit_code,
             "error": self.error and {"kind": type(self.error).__name__, "message": self.error.message},
+            "warnings": list(self.warnings),
             "tasks": [task.record() for task in self.tasks],
         }
 

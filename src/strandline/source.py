@@ -3,12 +3,12 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from strandline.message import Cursor, Message
 from strandline.table import Table
 
-__all__ = ["RunContext", "Source", "Task"]
+__all__ = ["MissesTasks", "RunContext", "Source", "Task"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,3 +75,15 @@ class Source(Protocol):
 
     def close(self) -> None:
         """Release what is held. A second call does nothing."""
+
+
+@runtime_checkable
+class MissesTasks(Protocol):
+    """A source that may insist on tasks that it offered once. Optional: without, they are let go with a warning."""
+
+    def missing(self, task: str) -> None:
+        """A task of this id was synced, is selected, and is not among ``tasks`` any more. Its rows stay in any case.
+
+        Raises:
+            TaskError: it should be there, so the task fails.
+        """

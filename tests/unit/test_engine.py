@@ -2,11 +2,13 @@
 
 import threading
 from dataclasses import replace
+from datetime import UTC, datetime
 
 import pyarrow as pa
 import pytest
 
 from strandline.destination import WriteMode
+from strandline.engine.administer import reset_states
 from strandline.engine.pipeline import Into
 from strandline.engine.run import Job, plan, sync
 from strandline.engine.task import Retries
@@ -338,3 +340,40 @@ def test_without_a_backend_a_changed_filter_deletes_nothing_either(store):
     report = sync(one)
     assert (report.exit_code, report.tasks[0].rows_deleted, len(report.tasks[0].warnings)) == (0, 0, 1)
     assert ids(store) == [0, 1, 2, 3, 4, 5]
+
+
+def test_a_table_that_is_offered_no_longer_is_named_until_its_state_is_forgotten(store):
+    source = Numbers("a", "b")
+    one = job(source, store)
+    assert sync(one).warnings == []
+    source.offered.pop()
+    events = []
+    report = sync(one, observer=lambda event: events.append((event.kind, event.text)))
+    assert (report.exit_code, len(report.tasks), len(report.warnings)) == (0, 1, 1)
+    assert "'b'" in report.warnings[0]
+    assert "state reset" in report.warnings[0]
+    assert (EventKind.WARNING, report.warnings[0]) in events
+    assert report.record()["warnings"] == report.warnings
+    assert ids(store, "b") == [0, 1, 2, 3, 4, 5]
+    one.selects = lambda table: table != "b"
+    assert sync(one).warnings == []
+    one.selects = lambda table: True
+    reset_states(one, ["b"], [], actor="ann", now=datetime.now(UTC))
+    assert sync(one).warnings == []
+
+
+def test_a_source_may_insist_on_a_table_that_is_offered_no_longer(store):
+    class Insisting(Numbers):
+        def missing(self, task):
+            raise TaskError(f"{task} has to be there")
+
+    source = Insisting("a", "b")
+    one = job(source, store)
+    assert sync(one).exit_code == 0
+    source.offered.pop()
+    source.count = 7
+    report = sync(one)
+    assert report.exit_code == 1
+    assert [(task.task, task.status) for task in report.tasks] == [("a", Status.COMPLETED), ("b", Status.FAILED)]
+    assert report.tasks[1].error.message == "b has to be there"
+    assert ids(store, "a") == list(range(7))

@@ -156,6 +156,12 @@ def test_a_vanished_file_is_forgotten_and_its_rows_stay(files):
     assert numbers(files.rows()) == [1]
 
 
+def test_a_table_all_of_whose_files_vanished_fails_where_one_file_would(files):
+    assert files.source().missing("t") is None
+    with pytest.raises(TaskError, match=r"all files of table 't' have vanished"):
+        files.source(on_vanish="fail").missing("t")
+
+
 def test_a_renamed_file_is_not_read_again(files, caplog):
     files.write("a.csv", csv(1))
     files.sync()

@@ -51,6 +51,7 @@ def open_job(config: Config, source: SourceSpec, choice: Choice | None = None) -
             backend=backend,
             stateless=source.backend == "none",
             select=lambda tables: _select(source, tables, choice),
+            selects=lambda table: _selects(source, table, choice),
             refresh=lambda task: _refreshed(task, choice.refresh),
             concurrency=source.concurrency,
         )
@@ -105,6 +106,16 @@ def _select(source: SourceSpec, tables: Sequence[Table], choice: Choice) -> Sequ
             names = ", ".join(table.name for table in chosen)
             raise UsageError(f"--full-refresh {glob!r} matches no table", hint=f"the tables are {names}")
     return chosen
+
+
+def _selects(source: SourceSpec, table: str, choice: Choice) -> bool:
+    """Whether a root table of this name would be chosen, if it were there."""
+
+    def among(globs: Sequence[str]) -> bool:
+        return any(matches(glob, table) for glob in globs)
+
+    left_out = among(source.skip_tables) or among(choice.exclude)
+    return among(source.tables) and among(choice.select or ("*",)) and not left_out
 
 
 def _refreshed(task: Task, globs: Sequence[str]) -> bool:

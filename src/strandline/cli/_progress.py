@@ -57,6 +57,8 @@ class _Lines:
     def __call__(self, event: Event) -> None:
         report = event.report
         if report is None:
+            if event.kind is EventKind.WARNING:
+                self._say(f"{event.source}: warning: {event.text}")
             return
         match event.kind:
             case EventKind.TASK_STARTED:

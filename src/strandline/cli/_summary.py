@@ -39,6 +39,7 @@ def summary(reports: Sequence[RunReport]) -> str:
             for task in report.tasks:
                 if task.destination == destination:
                     lines += _task(task, width)
+        lines += [f"warning: {warning}" for warning in report.warnings]
     lines += _totals(reports, tasks)
     return "\n".join(lines)
 

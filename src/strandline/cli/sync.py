@@ -75,7 +75,7 @@ def command(
         lines = [json.dumps(report.record(), ensure_ascii=False) + "\n" for report in reports]
         with summary_location.open("a", encoding="utf-8") as file:
             file.write(redact("".join(lines)))
-    if settings.log_format == "text" and any(report.tasks for report in reports):
+    if settings.log_format == "text" and any(report.tasks or report.warnings for report in reports):
         click.echo(redact(summary(reports)))
     return exit_code(reports)
 

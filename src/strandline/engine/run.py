@@ -4,7 +4,7 @@ import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import UTC, datetime
 from uuid import uuid4
 
 from strandline.destination import Fence, WriteMode
@@ -23,7 +23,7 @@ from strandline.errors import (
     UsageError,
 )
 from strandline.runs import Event, EventKind, Observer, RunReport, Status, TaskReport
-from strandline.source import RunContext, Source, Task
+from strandline.source import MissesTasks, RunContext, Source, Task
 from strandline.state import KeepsState, Phase, StateBackend
 from strandline.table import Table
 
@@ -43,6 +43,8 @@ class Job:
     stateless: bool = False
     """No cursor is kept (backend ``none``)."""
     select: Callable[[Sequence[Table]], Sequence[Table]] = lambda tables: tables
+    selects: Callable[[str], bool] = lambda _: True
+    """Whether a table of this name is selected, if the source offers it."""
     refresh: Callable[[Task], bool] = lambda _: False
     """Whether a task is to be read again from nothing."""
     concurrency: int = 8
@@ -234,11 +236,40 @@ class _Run:
             try:
                 ledger = ledger_of(self._job, into)
                 ledger.load()
+                self._look_for_missing(into, ledger, tasks)
                 opened = [_Unit(task, into, ledger, report) for task, report in zip(tasks, reports, strict=True)]
                 units += [unit for unit in opened if self._may_run(unit)]
             except (RetryableError, StateConflictError) as error:
                 self._fail(reports, error)
         return units
+
+    def _look_for_missing(self, into: Into, ledger: Ledger, tasks: Sequence[Task]) -> None:
+        """Say which selected tables were synced once, and are offered no longer: nothing is left out silently."""
+        job = self._job
+        for key in ledger.lineages():
+            state = ledger.stored(key) or ledger.mirrored(key)
+            if state is None or key.task.startswith("@") or key.task in {task.id for task in tasks}:
+                continue
+            if not any(job.selects(table) for table in state.tables):
+                continue
+            try:
+                if isinstance(job.source, MissesTasks):
+                    job.source.missing(key.task)
+            except TaskError as error:
+                report = TaskReport(job.name, key.task, into.name, tuple(state.tables))
+                report.cursor_from = report.cursor_to = state.cursor
+                self._report.tasks.append(report)
+                self._fail([report], error)
+                continue
+            synced_at = datetime.fromtimestamp((state.current.sync_time_us if state.current else 0) / 1e6, UTC)
+            self._warn(
+                f"{key}: the source does not offer {key.task!r} any more, which was synced until {synced_at:%Y-%m-%d %H:%M} "
+                f"UTC; its rows stay; to forget it: strandline state reset {job.name!r} {key.task!r}"
+            )
+
+    def _warn(self, text: str) -> None:
+        self._report.warnings.append(text)
+        self._observer(Event(EventKind.WARNING, self._report.run_id, self._job.name, text=text))
 
     def _may_run(self, unit: _Unit) -> bool:
         """Whether nothing is known against it. A table that cannot be stored fails alone.

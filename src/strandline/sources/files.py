@@ -14,7 +14,8 @@ What is promised:
 - Anything else, a shorter file too, is a replacement: the whole file is delivered again as new versions of its rows,
   which append mode adds to the old ones (``on_replace: reread``), or is an error (``fail``). Rows that are in it no
   more stay in the destination.
-- A file that vanishes is forgotten, and its rows stay (``on_vanish: ignore``), or is an error (``fail``). If it comes
+- A file that vanishes is forgotten, and its rows stay (``on_vanish: ignore``), or is an error (``fail``); so is a table
+  all of whose files vanish. If it comes
   back after a sync without it, it is a new file. If its content is found under a new name it was renamed, and is not
   delivered again: the same to the last byte (compressed now, perhaps), or the same inode and rotated, which means that
   the old name has another content now, or that the new name begins with the old one; then only the new lines are read.
@@ -169,6 +170,14 @@ class FilesSource:
 
     def acknowledge(self, task: Task, cursor: Cursor) -> None:
         """Files need not be told."""
+
+    def missing(self, task: str) -> None:
+        """All files of a table are gone, or have no rows; ``on_vanish`` says whether that may be."""
+        if self._spec.on_vanish == "fail":
+            raise TaskError(
+                f"all files of table {task!r} have vanished from {self._spec.path!r}, or are empty",
+                hint="put them back, or set `on_vanish` to accept it",
+            )
 
     def close(self) -> None:
         """Nothing is held between calls."""

@@ -18,17 +18,17 @@ import pickle
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from itertools import islice
 
 import pytest
 
-from strandline.errors import StrandlineError
+from strandline.errors import StrandlineError, TaskError
 from strandline.lazy import pa
 from strandline.message import Checkpoint, Complete, Cursor, Delete, Failure, Insert, Message, Present, Schema, Swap
-from strandline.source import RunContext, Source, Task
+from strandline.source import MissesTasks, RunContext, Source, Task
 from strandline.table import Table
 from strandline.testing.exact import Row, exact_rows
 
@@ -275,6 +275,12 @@ class SourceConformance(ReadCases, ResumeCases):
                 if last is not None:
                     source.acknowledge(task, last)
                     source.acknowledge(task, last)
+
+    def test_a_task_that_is_offered_no_longer_fails_or_is_let_go(self, make_source: MakeSource) -> None:
+        with closing(make_source()) as source:
+            if isinstance(source, MissesTasks):
+                with suppress(TaskError):
+                    assert source.missing("a task that nobody offers") is None  # type: ignore[func-returns-value]
 
     def test_closing_twice_is_closing_once(self, make_source: MakeSource) -> None:
         source = make_source()
