@@ -15,8 +15,8 @@ from strandline.sources._sqlite_heights import (
 )
 from strandline.sources._sqlite_plan import Plan
 from strandline.sources._sqlite_state import Pass, Saved, decoded, encoded
-from strandline.sources._sqlite_times import TimeTextKey, looks_like_time, smallest_offset_s
-from strandline.sources._tables import duration_s
+from strandline.sources._sqlite_times import TimeTextKey, looks_like_time
+from strandline.sources._tables import duration_s, smallest_offset_s
 
 if TYPE_CHECKING:
     from sqlite3 import Connection

@@ -11,9 +11,8 @@ from strandline.errors import UsageError
 from strandline.lazy import pa, sqlite3
 from strandline.sources._sqlite_catalog import Catalogued, quoted
 from strandline.sources._sqlite_heights import time_like
-from strandline.sources._sqlite_times import smallest_offset_s
 from strandline.sources._sqlite_types import TYPE_NAMES, arrow_type, declared_type, stored_type
-from strandline.sources._tables import TableSettings, duration_s, known, selection
+from strandline.sources._tables import TableSettings, duration_s, known, selection, smallest_offset_s
 from strandline.table import FULL_READ, Guarantee, Table
 
 if TYPE_CHECKING:

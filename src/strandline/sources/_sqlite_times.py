@@ -10,13 +10,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import Any, ClassVar
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from strandline.errors import UsageError
 from strandline.lazy import pa, pc
 from strandline.sources._sqlite_heights import Height, Key, Query, Range, SequenceTextKey
 
-__all__ = ["TimeTextKey", "looks_like_time", "smallest_offset_s"]
+__all__ = ["TimeTextKey", "looks_like_time"]
 
 _TIME_TEXT = re.compile(
     r"(\d{4})-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])"
@@ -169,18 +167,3 @@ def _offset_s(zone: str) -> int:
         return 0
     seconds = int(zone[1:3]) * 3_600 + int(zone[4:6]) * 60
     return -seconds if zone[0] == "-" else seconds
-
-
-def smallest_offset_s(name: str, now_s: int) -> int:
-    """The smallest offset from UTC, in seconds, that the zone has in the years around ``now_s``.
-
-    Raises:
-        UsageError: there is no such zone.
-    """
-    try:
-        zone = ZoneInfo(name)
-    except (ZoneInfoNotFoundError, ValueError, OSError) as error:
-        raise UsageError(f"there is no time zone {name!r}", hint="write it like Europe/Berlin or UTC") from error
-    now = datetime.fromtimestamp(now_s, UTC)
-    offsets = [(now + timedelta(days=days)).astimezone(zone).utcoffset() for days in range(-400, 400, 7)]
-    return int(min(offset for offset in offsets if offset is not None).total_seconds())

@@ -4,14 +4,15 @@ import difflib
 import json
 import re
 from collections.abc import Iterable, Mapping
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Annotated, Literal
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, WithJsonSchema
 
 from strandline.errors import UsageError
 
-__all__ = ["Duration", "TableSettings", "duration_s", "known", "parse_duration", "selection"]
+__all__ = ["Duration", "TableSettings", "duration_s", "known", "parse_duration", "selection", "smallest_offset_s"]
 
 _UNITS_S = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
 _DURATION = re.compile(r"(\d{1,9})([smhd])")
@@ -95,6 +96,21 @@ def selection(settings: TableSettings) -> str:
         if settings.timezone is not None:
             parts["timezone"] = settings.timezone
     return json.dumps(parts, sort_keys=True) if parts else ""
+
+
+def smallest_offset_s(name: str, now_s: int) -> int:
+    """The smallest offset from UTC, in seconds, that the zone has in the years around ``now_s``.
+
+    Raises:
+        UsageError: there is no such zone.
+    """
+    try:
+        zone = ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError) as error:
+        raise UsageError(f"there is no time zone {name!r}", hint="write it like Europe/Berlin or UTC") from error
+    now = datetime.fromtimestamp(now_s, UTC)
+    offsets = [(now + timedelta(days=days)).astimezone(zone).utcoffset() for days in range(-400, 400, 7)]
+    return int(min(offset for offset in offsets if offset is not None).total_seconds())
 
 
 def known(kind: str, name: str, names: Iterable[str], *, where: str) -> None:
