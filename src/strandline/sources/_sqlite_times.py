@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import Any, ClassVar
 
+from strandline.errors import UsageError
 from strandline.lazy import pa, pc
 from strandline.sources._sqlite_heights import Height, Key, Query, Range, SequenceTextKey
 
