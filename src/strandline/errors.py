@@ -7,7 +7,8 @@
     ├── RetryableError         the engine resumes from the last checkpoint, with back-off   exit 1 once it gives up
     │   └── UnreachableError   a source or destination does not answer                      exit 5 once it gives up
     ├── TaskError              this task fails, its cursor stays, the run goes on           exit 1
-    │   └── MassDeleteError    more would be deleted than was allowed
+    │   ├── MassDeleteError    more would be deleted than was allowed
+    │   └── CursorExpiredError the source cannot go on from the cursor: the table has to be read anew
     ├── StateError             corrupt, foreign, newer or contradicted state: stop          exit 3, never from zero
     └── StateConflictError     fenced out by another run: stop                              exit 4
         └── LockedError        another process holds the destination or the state          exit 4, at once
@@ -20,6 +21,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 __all__ = [
+    "CursorExpiredError",
     "LockedError",
     "MassDeleteError",
     "Problem",
@@ -90,6 +92,17 @@ class TaskError(StrandlineError):
 
 class MassDeleteError(TaskError):
     """A delete would remove more of a table than is plausible; nothing was deleted."""
+
+
+class CursorExpiredError(TaskError):
+    """The source cannot go on from this cursor, through no fault of the state: it was restored, failed over, rewritten.
+
+    In the overwrite modes the engine begins a pass over everything; in append mode, where that would store rows twice,
+    the task fails.
+    """
+
+    def __init__(self, message: str, *, hint: str = "read the table again from nothing: --full-refresh") -> None:
+        super().__init__(message, hint=hint)
 
 
 class StateError(StrandlineError):

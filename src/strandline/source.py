@@ -39,6 +39,9 @@ class RunContext:
     """How many rows a batch should have at most."""
     batch_bytes: int = 16 << 20
     """How many bytes a batch should have at most; a single larger row is allowed."""
+    mirror: bool = False
+    """The destination is to hold what the source holds, and no more (`overwrite-delete-stale`): a source that can tell
+    which rows are gone does so, unless its own settings say otherwise."""
 
 
 class Source(Protocol):
