@@ -118,8 +118,8 @@ class TaskRun:
         if pending is not None and (mirrored is None or mirrored.nonce != pending.nonce):
             self.ledger.mend(side)
         opening = self._recreate(lineage, opening, now_us)
-        delivered = opening.state is not None and any(table.rows for table in opening.state.tables.values())
-        if anew and delivered:
+        # rows are replaced also where the state has forgotten them, as after a reset
+        if anew and (opening.state is not None or any(not found.empty for found in lineage.found.values())):
             if unfinished and not self.refresh:
                 self._warn(f"{lineage.key}: going on with a full refresh that was interrupted")
             self._full_refresh(lineage.key, opening, pending if unfinished else None, now_us)
@@ -198,10 +198,8 @@ class TaskRun:
 
     def _full_refresh(self, key: StateKey, opening: Opening, pending: State | None, now_us: int) -> None:
         """Into hidden tables, with a pass and a cursor of its own; a reader sees the old rows until all is there."""
-        main = opening.state
+        main = opening.state or State(None, self.fence.epoch, 0, self.fence.run_id)
         side = self.ledger.key(refresh_task(self.task.id))
-        if main is None:
-            raise AssertionError("a refresh replaces what was delivered")
         if pending and pending.current and main.current and pending.current.sync_time_us == main.current.sync_time_us:
             self._forget(side, pending)
             self.done = True
