@@ -160,7 +160,7 @@ class Window(Protocol):
     """The pass to which the rows belong."""
 
     def __iter__(self) -> Iterator[Message]:
-        """Every message but ``Schema`` and ``Failure``, which the engine handles."""
+        """Every message but ``Schema``, ``Failure`` and ``Notice``, which the engine handles."""
 
     @property
     def checkpoint(self) -> Cursor | None:

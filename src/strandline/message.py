@@ -16,6 +16,7 @@ __all__ = [
     "Failure",
     "Insert",
     "Message",
+    "Notice",
     "Present",
     "Schema",
     "Swap",
@@ -112,6 +113,17 @@ class Failure:
 
 
 @dataclass(frozen=True, slots=True)
+class Notice:
+    """What a user should know of this read and cannot see otherwise: who holds the cursor back, what was left out.
+
+    The engine shows it as a warning; it moves nothing and fails nothing. May come at any place of the stream.
+    """
+
+    table: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class Swap:
     """Sent by the engine only: replace the scope's rows of ``table`` by all rows of ``hidden``, and drop ``hidden``.
 
@@ -124,4 +136,4 @@ class Swap:
     hidden: str
 
 
-Message: TypeAlias = Schema | Insert | Delete | Truncate | Present | Checkpoint | Complete | Failure | Swap
+Message: TypeAlias = Schema | Insert | Delete | Truncate | Present | Checkpoint | Complete | Failure | Notice | Swap

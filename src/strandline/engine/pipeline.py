@@ -14,7 +14,7 @@ from strandline.engine.lineage import Decorator, stored_table
 from strandline.engine.plan import fingerprint
 from strandline.engine.window import Bounds, Stop, StreamWindow
 from strandline.errors import StateError, TaskError
-from strandline.message import Cursor, Insert, Message, Schema
+from strandline.message import Cursor, Insert, Message, Notice, Schema
 from strandline.runs import TaskReport
 from strandline.source import RunContext, Source, Task
 from strandline.state import Pass, Phase, State, StateKey, TableState
@@ -88,6 +88,8 @@ class Pipeline:
     hidden: Callable[[str], str] | None = None
     """For a full refresh: the name of the stored table, by the table's own."""
     on_commit: Callable[[], None] = lambda: None
+    on_notice: Callable[[str], None] = lambda _: None
+    """Called in the reader's thread."""
     deletes: bool = False
     """Whether anything was deleted, so that a table may be empty now for a good reason."""
     position: Cursor | None = None
@@ -141,6 +143,8 @@ class Pipeline:
                 case Insert():
                     if message.batch.num_rows:
                         yield decorator.insert(message)
+                case Notice():
+                    self.on_notice(message.text)
                 case _:
                     yield message
 

@@ -23,7 +23,7 @@ from strandline.engine.plan import (
     refresh_task,
 )
 from strandline.engine.window import Stop, StreamWindow
-from strandline.errors import RetryableError
+from strandline.errors import CursorExpiredError, RetryableError
 from strandline.message import Checkpoint, Message, Swap
 from strandline.runs import Event, EventKind, Observer, TaskReport
 from strandline.source import RunContext, Source, Task
@@ -88,10 +88,15 @@ class TaskRun:
         Raises:
             StrandlineError: what stopped the task.
         """
-        attempt, windows = 0, 0
+        attempt, windows, expired = 0, 0, False
         while True:
             try:
                 self._attempt()
+            except CursorExpiredError as error:
+                if expired:
+                    raise
+                expired = True
+                self._forget_cursor(error)
             except RetryableError as error:
                 attempt = 1 if self.report.windows > windows else attempt + 1
                 windows = self.report.windows
@@ -102,6 +107,20 @@ class TaskRun:
                 self.stop.wait(pause_s)
             else:
                 return
+
+    def _forget_cursor(self, error: CursorExpiredError) -> None:
+        """Durably, so that the next attempt begins a pass over everything; where that stores no row twice."""
+        key = self.ledger.key(self.task.id)
+        for side in (key, self.ledger.key(refresh_task(self.task.id))):
+            state = self.ledger.stored(side)
+            if state is None or state.cursor is None:
+                continue
+            if side == key and self.into.mode is WriteMode.APPEND and any(one.rows for one in state.tables.values()):
+                raise error
+            done = replace(state.current, phase=Phase.DONE) if state.current else None
+            self.ledger.save(side, self._next(state, cursor=None, current=done, note=error.message))
+        self._held = None
+        self._warn(f"{key}: {error.message}; reading everything")
 
     def _attempt(self) -> None:
         lineage = survey(self.task, self.into, self.ledger, self.fence)
@@ -300,7 +319,7 @@ class TaskRun:
             into=self.into,
             fence=self.fence,
             ledger=self.ledger,
-            context=self.context,
+            context=replace(self.context, mirror=self.into.mode is WriteMode.OVERWRITE_DELETE_STALE),
             report=self.report,
             state=state,
             current=current,
@@ -310,6 +329,7 @@ class TaskRun:
             sweeps=sweeps or hide is not None,
             hidden=hidden,
             on_commit=lambda: self._say(EventKind.COMMITTED, ""),
+            on_notice=self._warn,
         )
 
     def _next(self, state: State, **changes: object) -> State:

@@ -27,7 +27,19 @@ import pytest
 
 from strandline.errors import StrandlineError, TaskError
 from strandline.lazy import pa
-from strandline.message import Checkpoint, Complete, Cursor, Delete, Failure, Insert, Message, Present, Schema, Swap
+from strandline.message import (
+    Checkpoint,
+    Complete,
+    Cursor,
+    Delete,
+    Failure,
+    Insert,
+    Message,
+    Notice,
+    Present,
+    Schema,
+    Swap,
+)
 from strandline.source import MissesTasks, RunContext, Source, Task
 from strandline.table import Table
 from strandline.testing.exact import Row, exact_rows
@@ -363,7 +375,7 @@ def _check_grammar(task: Task, messages: Sequence[Message]) -> None:
                 completed.append(message.table)
             case Insert() | Delete():
                 assert message.table not in sweeping, "rows come before the keys that are present"
-            case Schema():
+            case Schema() | Notice():
                 continue
         assert not isinstance(message, Insert | Present | Delete | Complete) or message.table in names
         assert not isinstance(message, Insert) or message.table not in completed, "rows after Complete"
