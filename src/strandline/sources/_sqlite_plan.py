@@ -153,7 +153,7 @@ def _guarantee(table: Table, entry: Catalogued, settings: SQLiteTable, *, is_tim
             limits.append(f"with `lag`, rows that appear up to {lag_s} s late are read, whoever set the key")
         if settings.nulls == "exclude":
             limits.append("rows whose key is NULL are left out, as the spec says")
-        if settings.deletes == "ignore":
+        if settings.deletes != "sweep":
             limits.append("deleted rows stay (`deletes: sweep` removes them)")
     else:
         limits.append(FULL_READ.limits)

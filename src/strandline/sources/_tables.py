@@ -73,9 +73,10 @@ class TableSettings(BaseModel):
         default="include",
         description="Rows whose incremental key is NULL: read them at every sync, leave them out, or fail the table.",
     )
-    deletes: Literal["sweep", "ignore"] = Field(
-        default="ignore",
-        description="Rows deleted at the source: `sweep` reads all primary keys at every sync and removes the rest.",
+    deletes: Literal["sweep", "ignore"] | None = Field(
+        default=None,
+        description="Rows deleted at the source: `sweep` reads all primary keys at every sync and removes the rest. "
+        "Default: `ignore`.",
     )
     mode: Literal["full"] | None = Field(default=None, description="`full` reads the table in full at every sync.")
     timezone: str | None = Field(
