@@ -7,7 +7,7 @@ a torn, flipped, foreign or newer state is recognised wherever it was kept.
 import hashlib
 import json
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -20,6 +20,7 @@ __all__ = [
     "FORMAT_VERSION",
     "HISTORY_MAX",
     "RUN_TASK",
+    "Anew",
     "KeepsState",
     "Pass",
     "Phase",
@@ -31,6 +32,7 @@ __all__ = [
     "decode_state",
     "encode_state",
     "is_newer",
+    "load_state",
 ]
 
 FORMAT_VERSION = 1
@@ -53,6 +55,10 @@ class StateKey:
 
     def __str__(self) -> str:
         return f"{self.source}/{self.task}@{self.destination}"
+
+
+Anew: TypeAlias = Callable[[StateKey], bool]
+"""Whether a lineage begins anew, so that a state of it that cannot be trusted may be given up."""
 
 
 class Phase(StrEnum):
@@ -164,6 +170,30 @@ def encode_state(key: StateKey, state: State) -> dict[str, Any]:
     return body | {"checksum": _checksum(body)}
 
 
+def load_state(
+    key: StateKey, body: object, *, where: str, token: Token, epoch: int = 0, anew: Anew | None = None
+) -> State:
+    """As ``decode_state``, for ``StateBackend.load``.
+
+    Args:
+        key: as there.
+        body: as there.
+        where: as there.
+        token: as there; also of a state that is given up.
+        epoch: what else is known of the epoch, beside the body.
+        anew: of ``load``.
+
+    Raises:
+        StateError: it cannot be trusted, and does not begin anew.
+    """
+    try:
+        return decode_state(key, body, where=where, token=token)
+    except StateError as error:
+        if anew is None or not anew(key):
+            raise
+        return State(None, epoch, 0, run_id="", note=error.message, token=token)
+
+
 def decode_state(key: StateKey, body: object, *, where: str, token: Token | None = None) -> State:
     """The state in ``body``, checked.
 
@@ -184,7 +214,7 @@ def decode_state(key: StateKey, body: object, *, where: str, token: Token | None
     if version > FORMAT_VERSION:
         raise StateError(
             f"{where}: written by a newer Strandline (state format {version}; this one reads up to {FORMAT_VERSION})",
-            hint="upgrade Strandline, or restore an older state from its history",
+            hint=f"upgrade Strandline; or {_repair(key)}",
         )
     rest = {name: value for name, value in body.items() if name != "checksum"}
     if not _intact(rest, body.get("checksum")):
@@ -192,7 +222,7 @@ def decode_state(key: StateKey, body: object, *, where: str, token: Token | None
     found = StateKey(body.get("source", ""), body.get("task", ""), body.get("destination", ""))
     if found != key:
         raise StateError(
-            f"{where}: belongs to {found}, not to {key}", hint="put the state file back where it came from"
+            f"{where}: belongs to {found}, not to {key}", hint=f"put it back where it came from; or {_repair(key)}"
         )
     try:
         current = body["pass"]
@@ -247,10 +277,10 @@ def _checksum(body: Mapping[str, Any]) -> str:
 
 
 def _repair(key: StateKey) -> str:
-    return (
-        "put back a copy of it, or move it away: a destination that keeps the state beside its rows then restores it at "
-        f"the next sync; for any other, `strandline sync --full-refresh {key.task!r}` reads the table again from nothing"
-    )
+    reset = f"strandline state reset {key.source!r} {key.task!r} forgets it"
+    if key.task.startswith("@"):
+        return reset
+    return f"strandline sync --full-refresh {key.task!r} replaces the rows and the state; or {reset}, and the rows stay"
 
 
 class StateBackend(Protocol):
@@ -259,8 +289,14 @@ class StateBackend(Protocol):
     Unknown is not empty: what cannot be read, or cannot be trusted, is an error and never "no state".
     """
 
-    def load(self, source: str) -> Mapping[StateKey, State]:
+    def load(self, source: str, *, anew: Anew | None = None) -> Mapping[StateKey, State]:
         """Every state of ``source``, each with the token to save over it. Called once when a run opens a source.
+
+        Args:
+            source: its name.
+            anew: given only where somebody has asked to begin anew (``state reset``, a full refresh). In the place of a
+                state that cannot be trusted, and whose key it holds for, comes one that knows nothing: no run, no cursor,
+                no pass, the reason as its note, and a token to save over what is there. Looking changes nothing.
 
         Raises:
             StateError: one of them is unreadable, damaged, foreign or newer.

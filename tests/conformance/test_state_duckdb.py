@@ -1,12 +1,14 @@
 """The states that DuckDB keeps beside its rows."""
 
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 
+import duckdb
 import pytest
 
 from strandline.plugins import load_plugin
-from strandline.state import StateBackend
+from strandline.state import StateBackend, StateKey
 from strandline.testing.state_backend import StateBackendConformance
 
 
@@ -21,3 +23,12 @@ class TestDuckDBState(StateBackendConformance):
         backend = reopen()
         yield backend
         backend.close()
+
+    @pytest.fixture
+    def damage(self, tmp_path: Path, backend: StateBackend) -> Callable[[StateKey], None]:
+        def damage(key: StateKey) -> None:
+            backend.close()
+            with closing(duckdb.connect(str(tmp_path / "warehouse.duckdb"))) as connection:
+                connection.execute("UPDATE cq_state SET state = state[:-9] WHERE task = ?", [key.task])
+
+        return damage

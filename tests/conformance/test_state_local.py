@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from strandline.plugins import load_plugin
-from strandline.state import StateBackend
+from strandline.state import StateBackend, StateKey
 from strandline.testing.state_backend import StateBackendConformance
 
 
@@ -19,3 +19,11 @@ class TestLocalState(StateBackendConformance):
         backend = reopen()
         yield backend
         backend.close()
+
+    @pytest.fixture
+    def damage(self, tmp_path: Path) -> Callable[[StateKey], None]:
+        def damage(key: StateKey) -> None:
+            path = tmp_path / "state" / key.source / f"{key.task}@{key.destination}.json"
+            path.write_bytes(path.read_bytes()[:-9])
+
+        return damage

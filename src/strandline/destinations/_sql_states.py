@@ -12,7 +12,7 @@ from strandline.destinations._delivered import DELIVERED_COLUMNS
 from strandline.destinations._merge import Session
 from strandline.destinations._sql import Statement
 from strandline.errors import StateConflictError, StateError
-from strandline.state import HISTORY_MAX, State, StateKey, Token, decode_state, encode_state
+from strandline.state import HISTORY_MAX, Anew, State, StateKey, Token, decode_state, encode_state, load_state
 
 __all__ = [
     "DELIVERED",
@@ -164,24 +164,24 @@ class SqlStates:
     def __init__(self, sessions: Sessions, where: str) -> None:
         self._sessions, self._place = sessions, where
 
-    def load(self, source: str) -> Mapping[StateKey, State]:
+    def load(self, source: str, *, anew: Anew | None = None) -> Mapping[StateKey, State]:
         """Every state of ``source``."""
         with self._sessions.reading() as session:
             if session is None:
                 return {}
             rows = session.fetch(
                 Statement(
-                    f"SELECT task, destination, token, state FROM {session.relation(STATES)} "
+                    f"SELECT task, destination, epoch, token, state FROM {session.relation(STATES)} "
                     f"WHERE source = {session.dialect.parameter}",
                     (source,),
                 )
             )
         states = {}
-        for task, destination, token, text in rows:
+        for task, destination, epoch, token, text in rows:
             key = StateKey(source, task, destination)
             if key in states:
                 raise StateError(f"{key}: {self._place} has two states of it", hint="restore the database")
-            states[key] = self._decode(key, token, text)
+            states[key] = load_state(key, _parsed(text), where=self._place, token=token, epoch=epoch, anew=anew)
         return states
 
     def save(self, key: StateKey, state: State, *, expected: Token | None) -> Token:
@@ -206,14 +206,15 @@ class SqlStates:
                     where.values,
                 )
             )
-        return [self._decode(key, token, text) for token, text in rows]
+        return [decode_state(key, _parsed(text), where=self._place, token=token) for token, text in rows]
 
     def close(self) -> None:
         """Do nothing: the destination closes what it opened."""
 
-    def _decode(self, key: StateKey, token: Token, text: str) -> State:
-        try:
-            body = json.loads(text)
-        except ValueError as error:
-            raise StateError(f"{self._place}: the state of {key} is not JSON ({error})") from error
-        return decode_state(key, body, where=self._place, token=token)
+
+def _parsed(text: str) -> object:
+    """What is not JSON is no state, which is what decoding then says."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        return None

@@ -41,7 +41,7 @@ from strandline.destinations._memory_rows import (
 from strandline.errors import StateConflictError, TaskError, UsageError
 from strandline.lazy import pa
 from strandline.message import Complete, Delete, Insert, Message, Present, Swap, Truncate
-from strandline.state import HISTORY_MAX, Pass, State, StateKey, Token, decode_state, encode_state
+from strandline.state import HISTORY_MAX, Anew, Pass, State, StateKey, Token, decode_state, encode_state, load_state
 from strandline.table import CQ_ID, Table
 
 __all__ = ["MemoryDestination"]
@@ -96,7 +96,10 @@ class _Data:
         self.delivered = {place: delivered for place, delivered in self.delivered.items() if place[1] != name}
 
     def check(self, fence: Fence) -> None:
-        stored = self.states(fence.source).get(fence.key)
+        token, text = self.commits.get(fence.key, (("", ""),))[0]
+        stored = (
+            load_state(fence.key, json.loads(text), where="memory", token=token, anew=lambda _: True) if text else None
+        )
         if stored is not None and stored.epoch > fence.epoch:
             raise StateConflictError(
                 f"run {fence.run_id} of {fence.source} is fenced: its epoch {fence.epoch} is over, "
@@ -104,8 +107,12 @@ class _Data:
                 hint="let one run at a time sync this source",
             )
 
-    def states(self, source: str) -> dict[StateKey, State]:
-        return {key: _decode(key, *commits[0]) for key, commits in self.commits.items() if key.source == source}
+    def states(self, source: str, anew: Anew | None = None) -> dict[StateKey, State]:
+        newest = {key: commits[0] for key, commits in self.commits.items() if key.source == source}
+        return {
+            key: load_state(key, json.loads(text), where="memory", token=token, anew=anew)
+            for key, (token, text) in newest.items()
+        }
 
     def save(self, key: StateKey, state: State, expected: Token | None) -> Token:
         commit = (secrets.token_hex(16), json.dumps(encode_state(key, state)))
@@ -137,8 +144,8 @@ class _States:
     def __init__(self, store: _Store) -> None:
         self._store = store
 
-    def load(self, source: str) -> Mapping[StateKey, State]:
-        return self._store.data.states(source)
+    def load(self, source: str, *, anew: Anew | None = None) -> Mapping[StateKey, State]:
+        return self._store.data.states(source, anew)
 
     def save(self, key: StateKey, state: State, *, expected: Token | None) -> Token:
         with self._store.lock:

@@ -8,7 +8,7 @@ from strandline.destination import Change
 from strandline.engine.clock import Clock
 from strandline.engine.run import Job, ledger_of, tasks_of
 from strandline.errors import UsageError
-from strandline.state import Phase, State, StateKey
+from strandline.state import RUN_TASK, Phase, State, StateKey
 
 __all__ = ["migrate", "reset_states"]
 
@@ -45,15 +45,15 @@ def reset_states(
         if destinations and into.name not in destinations:
             continue
         ledger = ledger_of(job, into)
-        ledger.load()
+        ledger.load(lambda key: not tasks or key.task in {RUN_TASK, *tasks})
         keys = [key for key in ledger.lineages() if not tasks or key.task in tasks]
-        unknown = sorted(set(tasks) - {key.task for key in keys})
+        unknown = sorted(set(tasks) - {RUN_TASK} - {key.task for key in keys})
         if unknown:
             raise UsageError(
                 f"source {job.name!r} has no state of {unknown[0]!r} in {into.name!r}",
                 hint="`strandline state list` shows them all",
             )
-        if not keys:
+        if not keys and RUN_TASK not in tasks:
             continue
         run_id = f"reset by {actor}"
         fence = ledger.take_over(run_id, now)
@@ -62,8 +62,9 @@ def reset_states(
             if before is None:
                 continue
             current = replace(before.current, phase=Phase.DONE) if before.current else None
+            note = run_id if before.run_id else f"{run_id}; {before.note}"
             state = before.following(
-                run_id=run_id, epoch=fence.epoch, now=now, cursor=None, current=current, tables={}, note=run_id
+                run_id=run_id, epoch=fence.epoch, now=now, cursor=None, current=current, tables={}, note=note
             )
             ledger.save(key, state)
             done.append((key, before))

@@ -4,13 +4,13 @@ A destination that keeps states is authoritative, since it commits them with the
 mirror, saved after it. Elsewhere the backend is all there is.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime
 
 from strandline.destination import Fence
 from strandline.errors import RetryableError, StateConflictError, StateError
-from strandline.state import RUN_TASK, State, StateBackend, StateKey, Token, is_newer
+from strandline.state import RUN_TASK, Anew, State, StateBackend, StateKey, Token, is_newer
 
 __all__ = ["Ledger"]
 
@@ -35,26 +35,34 @@ class Ledger:
         self._mirrored: dict[StateKey, State] = {}
         self._tokens: dict[StateKey, Token] = {}
         self._mirror_tokens: dict[StateKey, Token] = {}
+        self._anew: Anew | None = None
 
     @property
     def mirrors(self) -> bool:
         """Whether there are two states to compare."""
         return self._mirror is not None
 
-    def load(self) -> None:
-        """Read everything. Changes nothing.
+    def load(self, anew: Anew | None = None) -> None:
+        """Read everything. Changes nothing. See ``StateBackend.load`` for ``anew``, which holds from now on.
 
         The mirror first: while another run goes on, it may then be behind the authority, which is harmless, but never
         know of something that the authority does not.
         """
+        self._anew = anew
         if self._mirror is not None:
             self._mirrored, self._mirror_tokens = self._read(self._mirror)
         self._stored, self._tokens = self._read(self._authority)
+        for key, state in self._stored.items():
+            if state.current is None and key in self._mirrored:  # given up, but the mirror still knows the pass
+                self._stored[key] = replace(state, current=self._mirrored[key].current)
 
     def _read(self, backend: StateBackend) -> tuple[dict[StateKey, State], dict[StateKey, Token]]:
-        loaded = backend.load(self.source)
+        loaded = self._states(backend)
         states = {key: state for key, state in loaded.items() if key.destination == self.destination}
         return states, {key: state.token for key, state in states.items() if state.token is not None}
+
+    def _states(self, backend: StateBackend) -> Mapping[StateKey, State]:
+        return backend.load(self.source, anew=self._anew)
 
     def key(self, task: str) -> StateKey:
         """The lineage of a task."""
@@ -90,8 +98,8 @@ class Ledger:
         epoch = 1 + max((state.epoch for state in known), default=0)
         before = self._stored.get(key) or self._mirrored.get(key) or State(None, epoch, 0, run_id)
         mine = self.save(key, before.following(run_id=run_id, epoch=epoch, now=now))
-        self.load()
-        holder = self._authority.load(self.source).get(key)
+        self.load(self._anew)
+        holder = self._states(self._authority).get(key)
         if holder is not None and holder.nonce != mine.nonce:
             raise StateConflictError(
                 f"run {holder.run_id} has taken over {self.source} into {self.destination}",
@@ -127,7 +135,7 @@ class Ledger:
         try:
             token = self._save(mirror, key, state, self._mirror_tokens.get(key))
         except StateConflictError:
-            late = mirror.load(self.source).get(key)
+            late = self._states(mirror).get(key)
             if late is None or is_newer(late, state):
                 raise
             token = self._save(mirror, key, state, late.token)
@@ -137,7 +145,7 @@ class Ledger:
         try:
             return backend.save(key, state, expected=expected)
         except StateError as unknown:
-            return self._resolve(backend.load, key, state, expected, unknown)
+            return self._resolve(backend, key, state, expected, unknown)
 
     def resolve(self, key: StateKey, state: State, unknown: StateError) -> State:
         """The reply to the destination's commit was lost: look whether ``state`` is there. It then has its token.
@@ -146,18 +154,18 @@ class Ledger:
             RetryableError: it is not; nothing was written.
             StateConflictError: another run's is.
         """
-        token = self._resolve(self._authority.load, key, state, self._tokens.get(key), unknown)
+        token = self._resolve(self._authority, key, state, self._tokens.get(key), unknown)
         return replace(state, token=token)
 
     def _resolve(
         self,
-        load: Callable[[str], Mapping[StateKey, State]],
+        backend: StateBackend,
         key: StateKey,
         state: State,
         expected: Token | None,
         unknown: StateError,
     ) -> Token:
-        found = load(self.source).get(key)
+        found = self._states(backend).get(key)
         if found is not None and found.nonce == state.nonce and found.token is not None:
             return found.token
         if (found.token if found is not None else None) == expected:

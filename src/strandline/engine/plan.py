@@ -145,7 +145,7 @@ def _authoritative(lineage: Lineage, *, anew: bool) -> tuple[State | None, tuple
             )
         # a first sync, or one that was asked for: the epoch and the sync time go on from what the mirror remembers
         return replace(mirrored, cursor=None, current=_done(mirrored.current), tables={}), (), False
-    if is_newer(mirrored, stored):
+    if is_newer(mirrored, stored) and not anew:
         warning = (
             f"{key}: the destination is older than the state (restored from a backup?); going on from the destination"
         )

@@ -24,7 +24,7 @@ from strandline.errors import (
 )
 from strandline.runs import Event, EventKind, Observer, RunReport, Status, TaskReport
 from strandline.source import MissesTasks, RunContext, Source, Task
-from strandline.state import KeepsState, Phase, StateBackend
+from strandline.state import RUN_TASK, Anew, KeepsState, Phase, StateBackend
 from strandline.table import Table
 
 __all__ = ["Job", "ledger_of", "plan", "sync", "tasks_of"]
@@ -68,7 +68,7 @@ def plan(job: Job, *, clock: Clock | None = None) -> list[TaskPlan]:
     plans = []
     for into in job.into:
         ledger = ledger_of(job, into)
-        ledger.load()
+        ledger.load(_anew(job, tasks))
         plans += [_plan(job, _Unit(task, into, ledger, _report(job, task, into)), clock.now()) for task in tasks]
     return plans
 
@@ -185,6 +185,13 @@ def _plan(job: Job, unit: _Unit, now: datetime) -> TaskPlan:
     )
 
 
+def _anew(job: Job, tasks: Sequence[Task]) -> Anew | None:
+    """Lineages that are to be read again from nothing, whatever is known of them; and then the fence."""
+    ids = {task.id for task in tasks if job.refresh(task)}
+    refreshed = {RUN_TASK, *ids, *map(refresh_task, ids)}
+    return (lambda key: key.task in refreshed) if ids else None
+
+
 def _nobody(ledger: Ledger) -> Fence:
     """For looking: it may not write."""
     return Fence(ledger.source, ledger.destination, 0, "")
@@ -235,7 +242,7 @@ class _Run:
             self._report.tasks += reports
             try:
                 ledger = ledger_of(self._job, into)
-                ledger.load()
+                ledger.load(_anew(self._job, tasks))
                 self._look_for_missing(into, ledger, tasks)
                 opened = [_Unit(task, into, ledger, report) for task, report in zip(tasks, reports, strict=True)]
                 units += [unit for unit in opened if self._may_run(unit)]

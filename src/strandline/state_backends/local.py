@@ -26,11 +26,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
+from urllib.parse import unquote
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from strandline.errors import LockedError, StateConflictError, StateError, UsageError
-from strandline.state import HISTORY_MAX, State, StateKey, Token, decode_state, encode_state
+from strandline.state import HISTORY_MAX, Anew, State, StateKey, Token, decode_state, encode_state
 
 __all__ = ["LocalState", "encode_part"]
 
@@ -106,7 +107,7 @@ class LocalState:
         self._trusted = spec.allow_network
         self._swept: set[Path] = set()
 
-    def load(self, source: str) -> Mapping[StateKey, State]:
+    def load(self, source: str, *, anew: Anew | None = None) -> Mapping[StateKey, State]:
         """Every state of ``source``. Only a directory that does not exist is empty."""
         where = self._root / encode_part(source)
         found = {}
@@ -117,9 +118,21 @@ class LocalState:
             with _opened(where, _FOLDER | os.O_NOFOLLOW) as directory:
                 for name in sorted(os.listdir(directory)):  # noqa: PTH208 - of what is open
                     if name.endswith(".json") and not name.startswith("."):
-                        kept = self._read(directory, where / name)
-                        found[kept.key] = kept.newest
+                        key, state = self._load(directory, where / name, source, anew)
+                        found[key] = state
         return found
+
+    def _load(self, directory: int, where: Path, source: str, anew: Anew | None) -> tuple[StateKey, State]:
+        try:
+            kept = self._read(directory, where)
+        except StateError as error:
+            task, _, destination = where.stem.partition("@")
+            key = StateKey(source, unquote(task), unquote(destination))
+            if anew is None or self._path(key) != where or not anew(key):
+                raise
+            token = _given_up(_content(directory, where))
+            return key, State(None, 0, 0, run_id="", note=error.message, token=token)
+        return kept.key, kept.newest
 
     def save(self, key: StateKey, state: State, *, expected: Token | None) -> Token:
         """Save ``state`` as its lineage's newest; on disk once this returns."""
@@ -129,8 +142,8 @@ class LocalState:
             self._refuse_network()
             _make_directory(folder)
             with _opened(folder, _FOLDER | os.O_NOFOLLOW) as directory, _locked(directory, folder):
-                kept = None if _is_missing(where) else self._read(directory, where)
-                if (kept.newest.token if kept else None) != expected:
+                kept, found_token = self._find(directory, where, expected)
+                if found_token != expected:
                     found = f"run {kept.newest.run_id} has saved another" if kept else "it is gone"
                     raise StateConflictError(
                         f"{where}: the state is not the one this run saved last; {found}",
@@ -142,8 +155,19 @@ class LocalState:
                 token = secrets.token_hex(16)
                 content = _encode(token, [encode_state(key, state), *(kept.bodies if kept else ())][:HISTORY_MAX])
                 _decode(content, where)  # what could not be read back is never written
+                if kept is None and expected is not None:
+                    _replace(directory, f"{where.name}.damaged", _content(directory, where))
                 _replace(directory, where.name, content)
         return token
+
+    def _find(self, directory: int, where: Path, expected: Token | None) -> tuple[_Kept | None, Token | None]:
+        """What is stored, with its token. What cannot be trusted has one only for who gives it up."""
+        if _is_missing(where):
+            return None, None
+        if expected is not None and expected == _given_up(_content(directory, where)):
+            return None, expected
+        kept = self._read(directory, where)
+        return kept, kept.newest.token
 
     def history(self, key: StateKey) -> Sequence[State]:
         """The last commits of one lineage, the newest first."""
@@ -165,12 +189,7 @@ class LocalState:
         return self._root / encode_part(key.source) / name
 
     def _read(self, directory: int, where: Path) -> _Kept:
-        opening = _opened(where.name, os.O_RDONLY | _PLAIN, directory=directory)
-        with _explained(f"{where}: cannot be read"), opening as fd:
-            if not stat.S_ISREG(os.fstat(fd).st_mode):
-                raise StateError(f"{where}: not a plain file", hint="move it away, and put back a copy of the state")
-            content = b"".join(iter(lambda: os.read(fd, 1 << 16), b""))
-        kept = _decode(content, where)
+        kept = _decode(_content(directory, where), where)
         right = self._path(kept.key)
         if right != where:
             raise StateError(f"{where}: belongs to {kept.key}", hint=f"put it back as {right}")
@@ -232,6 +251,19 @@ def _locked(directory: int, where: Path) -> Iterator[None]:
             fcntl.flock(fd, fcntl.LOCK_UN)  # a forked child may share the descriptor and outlive the save
 
 
+def _content(directory: int, where: Path) -> bytes:
+    opening = _opened(where.name, os.O_RDONLY | _PLAIN, directory=directory)
+    with _explained(f"{where}: cannot be read"), opening as fd:
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            raise StateError(f"{where}: not a plain file", hint="move it away, and put back a copy of the state")
+        return b"".join(iter(lambda: os.read(fd, 1 << 16), b""))
+
+
+def _given_up(content: bytes) -> Token:
+    """The token of a file that cannot be trusted."""
+    return f"damaged {hashlib.sha256(content).hexdigest()}"
+
+
 def _is_missing(path: Path) -> bool:
     """Whether there is certainly nothing; ``Path.exists`` also takes a loop or a file in the way for nothing."""
     try:
@@ -284,7 +316,11 @@ def _encode(token: Token, bodies: Sequence[Mapping[str, Any]]) -> bytes:
 
 
 def _decode(content: bytes, where: Path) -> _Kept:
-    repair = f"put back a copy of {where}, or move it away and `strandline sync --full-refresh` to start from nothing"
+    task = unquote(where.stem.partition("@")[0])
+    repair = (
+        f"put back a copy of it; or move it away, where the destination keeps states too, and it is written again; or "
+        f"strandline state reset {unquote(where.parent.name)!r} {task!r} forgets it"
+    )
     try:
         body = json.loads(content)
         token, bodies = body["token"], body["states"]

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pydantic import BaseModel, ConfigDict
 
 from strandline.errors import StateConflictError
-from strandline.state import HISTORY_MAX, State, StateKey, Token, decode_state, encode_state
+from strandline.state import HISTORY_MAX, Anew, State, StateKey, Token, decode_state, encode_state, load_state
 
 __all__ = ["MemoryState"]
 
@@ -29,11 +29,14 @@ class MemoryState:
         self._lock = threading.Lock()
         self._commits: dict[StateKey, list[tuple[Token, str]]] = {}
 
-    def load(self, source: str) -> Mapping[StateKey, State]:
+    def load(self, source: str, *, anew: Anew | None = None) -> Mapping[StateKey, State]:
         """Every state of ``source``."""
         with self._lock:
             newest = {key: commits[0] for key, commits in self._commits.items() if key.source == source}
-        return {key: _decode(key, *commit) for key, commit in newest.items()}
+        return {
+            key: load_state(key, json.loads(text), where="memory", token=token, anew=anew)
+            for key, (token, text) in newest.items()
+        }
 
     def save(self, key: StateKey, state: State, *, expected: Token | None) -> Token:
         """Save ``state`` as its lineage's newest."""

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 
 from pydantic import BaseModel, ConfigDict
 
-from strandline.state import State, StateKey, Token
+from strandline.state import Anew, State, StateKey, Token
 
 __all__ = ["NoState"]
 
@@ -25,9 +25,9 @@ class NoState:
     def __init__(self, spec: Spec) -> None:
         del spec
 
-    def load(self, source: str) -> Mapping[StateKey, State]:
+    def load(self, source: str, *, anew: Anew | None = None) -> Mapping[StateKey, State]:
         """Nothing, always."""
-        del source
+        del source, anew
         return {}
 
     def save(self, key: StateKey, state: State, *, expected: Token | None) -> Token:

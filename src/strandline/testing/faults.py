@@ -42,7 +42,7 @@ from strandline.errors import StrandlineError
 from strandline.lazy import pa
 from strandline.message import Cursor, Message
 from strandline.source import RunContext, Source, Task
-from strandline.state import KeepsState, State, StateBackend, StateKey, Token
+from strandline.state import Anew, KeepsState, State, StateBackend, StateKey, Token
 from strandline.table import Table
 
 __all__ = [
@@ -211,9 +211,9 @@ class FaultyStates:
     def __init__(self, states: StateBackend, outside: Outside, name: str = "backend") -> None:
         self._states, self._outside, self._name = states, outside, name
 
-    def load(self, source: str) -> Mapping[StateKey, State]:
+    def load(self, source: str, *, anew: Anew | None = None) -> Mapping[StateKey, State]:
         """See ``strandline.state.StateBackend``."""
-        return self._outside.reach(f"{self._name}.load", lambda: self._states.load(source))
+        return self._outside.reach(f"{self._name}.load", lambda: self._states.load(source, anew=anew))
 
     def save(self, key: StateKey, state: State, *, expected: Token | None) -> Token:
         """See ``strandline.state.StateBackend``."""
