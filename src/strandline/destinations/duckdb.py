@@ -22,11 +22,12 @@ from strandline.destination import (
 )
 from strandline.destinations._arrow_casts import cast_back
 from strandline.destinations._duckdb_columns import Columns
-from strandline.destinations._duckdb_migration import Migrator, creation
+from strandline.destinations._duckdb_migration import DuckDBMigrator
 from strandline.destinations._duckdb_session import Database, DuckDBSession
 from strandline.destinations._duckdb_types import TYPES_REFUSED
 from strandline.destinations._merge import Merge, guard
 from strandline.destinations._sql import Statement
+from strandline.destinations._sql_migration import creation
 from strandline.destinations._sql_states import DELIVERED, SqlStates, check_fence, save_state
 from strandline.destinations._staging import STAGED_BYTES_MAX, Staging
 from strandline.errors import TaskError
@@ -80,13 +81,14 @@ class DuckDBDestination:
         columns = Columns(table)
         if not apply:
             if not self._database.exists:
-                into = DuckDBSession.dialect.relation(self.spec.schema_name, table.name)
-                return Migration((creation(columns, into),), None, empty=True)
+                sql = DuckDBSession.dialect
+                into = sql.relation(self.spec.schema_name, table.name)
+                return Migration((creation(table, columns.stored, into, sql),), None, empty=True)
             with self._database.session() as session, self._database.meaning(f"look at {table.name}"):
-                return Migrator(session, columns, mode).plan()
+                return DuckDBMigrator(session, columns, mode).plan()
         with self._database.writing() as session:
             check_fence(session, fence)
-            return Migrator(session, columns, mode).apply()
+            return DuckDBMigrator(session, columns, mode).apply()
 
     def write(self, window: Window, *, mode: WriteMode, fence: Fence) -> Receipt:
         """Take all messages of ``window``, in one transaction."""
