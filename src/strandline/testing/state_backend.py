@@ -13,12 +13,16 @@
             backend = reopen()
             yield backend
             backend.close()
+
+        @pytest.fixture
+        def damage(self, tmp_path: Path) -> Callable[[StateKey], None]:
+            return lambda key: spoil(tmp_path / "state.db", key)
 """
 
 import itertools
 import threading
 import unicodedata
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
 from dataclasses import replace
@@ -31,12 +35,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
-from strandline.errors import StateConflictError, StateError, StrandlineError
+from strandline.errors import StateConflictError, StrandlineError
 from strandline.state import HISTORY_MAX, RUN_TASK, Pass, Phase, State, StateBackend, StateKey, TableState, Token
+from strandline.testing.state_given_up import KEY, GivenUpCases, Reopen, example_state
 
 __all__ = ["KEY", "NAMES", "StateBackendConformance", "example_state", "states"]
-
-Reopen = Callable[[], StateBackend]
 
 NAMES = (
     *("aws", "aws-prod", "aws-prod-xyz", "aws.", "aws ", ".aws", "aws.json", "AWS", "Aws", "%61ws", "aws%", "%"),
@@ -63,9 +66,6 @@ NAMES = (
 )
 """Names that are easily taken for each other, or for something else. The emoji are 280 bytes long in UTF-8."""
 
-KEY = StateKey("shop", "orders", "warehouse")
-"""The lineage of most tests."""
-
 _JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
@@ -89,11 +89,6 @@ def states() -> st.SearchStrategy[State]:
     )
 
 
-def example_state(sequence: int = 1, **changes: Any) -> State:
-    """A plain state; a fresh nonce each time."""
-    return replace(State(cursor={"n": sequence}, epoch=1, sequence=sequence, run_id="run"), **changes)
-
-
 def _load(backend: StateBackend, key: StateKey) -> State | None:
     return backend.load(key.source).get(key)
 
@@ -114,8 +109,8 @@ def _raise_by_one(backend: StateBackend, key: StateKey, run_id: str) -> int:
     pytest.fail("a save conflicts although its token was just loaded")
 
 
-class StateBackendConformance:
-    """Subclass it, and provide the fixtures ``backend`` and ``reopen``."""
+class StateBackendConformance(GivenUpCases):
+    """Subclass it, and provide the fixtures ``backend``, ``reopen`` and ``damage``."""
 
     @pytest.fixture
     def backend(self) -> Iterator[StateBackend]:
@@ -128,11 +123,6 @@ class StateBackendConformance:
 
         A backend that keeps its states in the handle itself gives that one.
         """
-        raise NotImplementedError
-
-    @pytest.fixture
-    def damage(self) -> Callable[[StateKey], None]:
-        """Damages the stored state of a key behind the backend's back, as a torn write or a careless hand would."""
         raise NotImplementedError
 
     def test_nothing_is_stored_at_first(self, backend: StateBackend) -> None:
@@ -315,40 +305,6 @@ class StateBackendConformance:
                 done.set()
             seen = reading.result(60)
         assert seen == sorted(seen)
-
-    def test_a_state_that_cannot_be_trusted_is_refused_until_it_is_given_up(
-        self, backend: StateBackend, reopen: Reopen, damage: Callable[[StateKey], None]
-    ) -> None:
-        good, token = example_state(7), backend.save(KEY, example_state(3), expected=None)
-        beside = replace(KEY, task="items")
-        backend.save(beside, good, expected=None)
-        damage(KEY)
-        with closing(reopen()) as other:
-            for anew in (None, lambda key: key != KEY):
-                with pytest.raises(StateError) as refused:
-                    other.load(KEY.source, anew=anew)
-                assert "state reset 'shop' 'orders'" in refused.value.hint
-            found = other.load(KEY.source, anew=lambda key: key == KEY)
-            given_up = found[KEY]
-            assert (given_up.cursor, given_up.current, given_up.tables, given_up.run_id) == (None, None, {}, "")
-            assert given_up.note
-            assert dict(found) == {KEY: given_up, beside: good}
-            with pytest.raises(StateError):
-                other.load(KEY.source)
-            for wrong in {None, "0", token} - {given_up.token}:
-                with pytest.raises((StateConflictError, StateError)):
-                    other.save(KEY, example_state(8), expected=wrong)
-            fresh = example_state(9)
-            token = other.save(KEY, fresh, expected=given_up.token)
-            assert dict(other.load(KEY.source)) == {KEY: fresh, beside: good}
-            assert _token(other, KEY) == token
-
-    def test_beginning_anew_gives_up_nothing_that_can_be_trusted(self, backend: StateBackend) -> None:
-        state = example_state()
-        token = backend.save(KEY, state, expected=None)
-        found = backend.load(KEY.source, anew=lambda _: True)
-        assert dict(found) == {KEY: state}
-        assert found[KEY].token == token
 
     def test_it_does_what_a_dictionary_would_do(self, backend: StateBackend, reopen: Reopen) -> None:
         del backend
