@@ -14,7 +14,7 @@ from strandline.engine.run import Job, plan, sync
 from strandline.engine.task import Retries
 from strandline.engine.window import Bounds, Stop
 from strandline.errors import LockedError, RetryableError, TaskError, UnreachableError, UsageError
-from strandline.message import Checkpoint, Complete, Insert
+from strandline.message import Checkpoint, Complete, Delete, Insert, Present
 from strandline.plugins import load_plugin
 from strandline.runs import EventKind, Status
 from strandline.source import Task
@@ -377,3 +377,21 @@ def test_a_source_may_insist_on_a_table_that_is_offered_no_longer(store):
     assert [(task.task, task.status) for task in report.tasks] == [("a", Status.COMPLETED), ("b", Status.FAILED)]
     assert report.tasks[1].error.message == "b has to be there"
     assert ids(store, "a") == list(range(7))
+
+
+@pytest.mark.parametrize("kind", [Delete, Present])
+def test_deletes_reach_rows_whose_primary_key_is_their_cq_id(store, kind):
+    class Deleting(Numbers):
+        def read(self, task, cursor, context):
+            keys = [2, 3] if kind is Delete else [0, 1, 4, 5]
+            if cursor is None:
+                yield from super().read(task, cursor, context)
+                return
+            yield kind("a", pa.record_batch({"id": pa.array(keys, pa.int64())}))
+            yield Complete("a")
+            yield Checkpoint(cursor)
+
+    one = job(Deleting("a"), store, mode=WriteMode.OVERWRITE)
+    one.into = [replace(one.into[0], cq_id_only=True)]
+    assert [sync(one).exit_code for _ in range(2)] == [0, 0]
+    assert ids(store) == [0, 1, 4, 5]

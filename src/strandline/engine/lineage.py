@@ -67,6 +67,15 @@ class Decorator:
             version = content_versions(batch, batch.schema.names, scope=(self.source_name, self.partition or ""))
         return Insert(message.table, self._with_lineage(batch, stored, identity), message.reread, version)
 
+    def keys(self, table: str, keys: "pa.RecordBatch") -> "pa.RecordBatch":
+        """Keys of the source, as those of the stored table."""
+        stored = self.stored.get(table)
+        if stored is None or stored.primary_key != (CQ_ID,) or CQ_ID in keys.schema.names:
+            return keys
+        field = stored.schema.field(CQ_ID)
+        identity = content_versions(keys, self.tables[table].primary_key)
+        return pa.record_batch([pa.ExtensionArray.from_storage(field.type, identity)], schema=pa.schema([field]))
+
     def _with_lineage(self, batch: "pa.RecordBatch", stored: Table, identity: "pa.Array | None") -> "pa.RecordBatch":
         count = batch.num_rows
         constants = {

@@ -14,7 +14,7 @@ from strandline.engine.lineage import Decorator, stored_table
 from strandline.engine.plan import fingerprint
 from strandline.engine.window import Bounds, Stop, StreamWindow
 from strandline.errors import StateError, TaskError
-from strandline.message import Cursor, Insert, Message, Notice, Schema
+from strandline.message import Cursor, Delete, Insert, Message, Notice, Present, Schema
 from strandline.runs import TaskReport
 from strandline.source import RunContext, Source, Task
 from strandline.state import Pass, Phase, State, StateKey, TableState
@@ -145,6 +145,8 @@ class Pipeline:
                         yield decorator.insert(message)
                 case Notice():
                     self.on_notice(message.text)
+                case Delete() | Present():
+                    yield replace(message, keys=decorator.keys(message.table, message.keys))
                 case _:
                     yield message
 
