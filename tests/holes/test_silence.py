@@ -19,3 +19,12 @@ def test_a_table_that_was_dropped_at_the_source(bench, sync):
     assert "'u'" not in sync("--select", "t").text
     assert bench.run("state", "reset", "shop", "u", "--spec", "strandline.yml") == 0
     assert "'u'" not in sync().text
+
+
+def test_a_plan_shows_the_statements_that_it_would_run(bench, capfd):
+    keyed(bench, "t")
+    assert bench.run("plan") == 0
+    shown = capfd.readouterr().out
+    assert 'CREATE TABLE "main"."t" (' in shown
+    assert '"id" BIGINT, "v" VARCHAR)' in shown
+    assert not bench.store.path.exists()
