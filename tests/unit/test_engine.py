@@ -395,3 +395,20 @@ def test_deletes_reach_rows_whose_primary_key_is_their_cq_id(store, kind):
     one.into = [replace(one.into[0], cq_id_only=True)]
     assert [sync(one).exit_code for _ in range(2)] == [0, 0]
     assert ids(store) == [0, 1, 4, 5]
+
+
+def test_a_run_that_was_taken_over_stops_no_other_run_of_the_command(store, request):
+    keeper, stop = backend(), Stop()
+
+    def trouble(table, number):
+        if number == 3:
+            first.source.trouble = lambda table, number: None
+            assert sync(job(Numbers("a"), store, backend=keeper)).exit_code == 0
+
+    first = job(Numbers("a", trouble=trouble), store, backend=keeper)
+    assert sync(first, stop=stop).exit_code == 4
+    other = destination(request.node.nodeid + "other")
+    assert sync(job(Numbers("a"), other), stop=stop).exit_code == 0
+    assert ids(other) == [0, 1, 2, 3, 4, 5]
+    stop.set(15)
+    assert sync(job(Numbers("a"), other), stop=stop).exit_code == 128 + 15

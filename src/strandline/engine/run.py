@@ -88,7 +88,7 @@ def sync(
 
     Never raises a ``StrandlineError``: it is in the report.
     """
-    clock, stop = clock or Clock(), stop or Stop()
+    clock, stop = clock or Clock(), (stop or Stop()).of_run()
     report = RunReport(run_id or uuid4().hex, job.name, clock.now(), [])
     began_s = clock.monotonic_s()
     observer(Event(EventKind.RUN_STARTED, report.run_id, job.name))

@@ -36,15 +36,26 @@ class Stop:
     def __init__(self, *, grace_s: float = 30.0) -> None:
         self.grace_s = grace_s
         self.signal: int | None = None
+        self._runs: list[Stop] = []
         self._event = threading.Event()
+
+    def of_run(self) -> "Stop":
+        """The stop of one run: set with this one, but fenced alone."""
+        run = Stop(grace_s=self.grace_s)
+        self._runs.append(run)
+        if self.signal is not None:
+            run.set(self.signal)
+        return run
 
     def set(self, signal: int) -> None:
         """Ask everyone to stop."""
         self.signal = signal
         self._event.set()
+        for run in self._runs:
+            run.set(signal)
 
     def fence(self) -> None:
-        """Another run has taken over: everyone leaves."""
+        """Another run has taken over: everyone in this one leaves."""
         self._event.set()
 
     @property
