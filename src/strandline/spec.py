@@ -39,6 +39,9 @@ __all__ = ["FILE_NAME", "Batch", "Config", "DestinationBackend", "DestinationSpe
 
 FILE_NAME = "strandline.yml"
 
+_SAID = {*SourceSpec.model_fields, *DestinationSpec.model_fields} - {"spec", "backend_spec", "backend_options"}
+"""Fields of a ``spec`` that every report names: a variable in them is a name, and no secret."""
+
 _log = logging.getLogger(__name__)
 
 
@@ -151,7 +154,7 @@ class _Reading:
     def add(self, file: File) -> None:
         documents = parse(file, self.problems)
         for document in documents:
-            self.variables.replace(document, self.problems)
+            self.variables.replace_document(document, self.problems, said=_SAID)
             register_secrets(document)
         for document in documents:
             self._document(document)

@@ -5,7 +5,7 @@ Replaced after parsing, so that a value never becomes structure, and never in ke
 
 import difflib
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -31,7 +31,7 @@ class _UnknownError(Exception):
 
 @dataclass(slots=True)
 class Variables:
-    """Replaces variables in nodes, in place, and registers what it found as secret.
+    """Replaces variables in nodes, in place, and registers what it found as secret, unless it is a name.
 
     A value for a field of another type stays a text: ``${PORT}`` is ``"5432"``, which the field's own model reads as a
     number.
@@ -42,24 +42,38 @@ class Variables:
     """One time for all of a spec. With a zone."""
     _done: set[int] = field(default_factory=set)
 
-    def replace(self, node: Node, problems: list[Problem]) -> None:
+    def replace_document(self, document: Node, problems: list[Problem], *, said: Collection[str]) -> None:
+        """Replace all variables of a document; in the fields of its ``spec`` that are ``said``, they are no secrets.
+
+        These come last: what also stands elsewhere, by an alias, is secret.
+        """
+        spec = document.get("spec")
+        for parent, open_to_all in ((document, {"kind", "spec"}), (spec, said)):
+            entries = parent.value if parent is not None and isinstance(parent.value, dict) else {}
+            for name, entry in entries.items():
+                if name not in open_to_all:
+                    self.replace(entry.node, problems)
+        is_known = spec is None or isinstance(spec.value, dict)
+        self.replace(document, problems, secret=not (is_known and isinstance(document.value, dict)))
+
+    def replace(self, node: Node, problems: list[Problem], *, secret: bool = True) -> None:
         """Replace all variables below ``node``; what is unknown goes to ``problems``."""
         if id(node) in self._done:
             return
         self._done.add(id(node))
         if isinstance(node.value, dict):
             for entry in node.value.values():
-                self.replace(entry.node, problems)
+                self.replace(entry.node, problems, secret=secret)
         elif isinstance(node.value, list):
             for item in node.value:
-                self.replace(item, problems)
+                self.replace(item, problems, secret=secret)
         elif isinstance(node.value, str) and "${" in node.value:
-            self._replace(node, node.value, problems)
+            self._replace(node, node.value, problems, secret=secret)
 
-    def _replace(self, node: Node, text: str, problems: list[Problem]) -> None:
+    def _replace(self, node: Node, text: str, problems: list[Problem], *, secret: bool) -> None:
         def found(match: re.Match[str]) -> str:
             try:
-                return self._resolve(match[1])
+                return self._resolve(match[1], secret=secret)
             except _UnknownError as error:
                 problems.append(node.problem(error.message, error.hint))
                 return match[0]
@@ -68,11 +82,12 @@ class Variables:
         end = text.rfind("}") + 1
         node.value = _VARIABLE.sub(found, text[:end]) + text[end:]
 
-    def _resolve(self, inside: str) -> str:
+    def _resolve(self, inside: str, *, secret: bool) -> str:
         kind, separator, rest = inside.partition(":")
         if separator and kind == "file":
             value = _read(rest)
-            register_secret(value)
+            if secret or is_secret_name(rest):
+                register_secret(value)
             return value
         if separator and kind == "time":
             return time_text(rest, self.now)
@@ -81,7 +96,8 @@ class Variables:
             raise _UnknownError(f"`${{{inside}}}` is not a variable", _HINT)
         value = self.environment.get(name, "")
         if name in self.environment and not (separator and not value):
-            register_secret(value, pieces=is_secret_name(name))
+            if secret or is_secret_name(name):
+                register_secret(value, pieces=is_secret_name(name))
             return value
         if separator:
             return default

@@ -3,6 +3,7 @@
 import contextlib
 import logging
 import pickle
+import secrets
 import subprocess
 import sys
 from datetime import UTC, datetime
@@ -415,6 +416,32 @@ class TestSecrets:
         with pytest.raises(UsageError) if more else contextlib.nullcontext():
             load(source(own=own) + STORE)
         assert logs.redact("canary-one") == "***"
+
+    def test_names_from_variables_are_said(self, load):
+        document = source("  tables: ['${TABLE}*']\n", name="${NAME}").replace("[warehouse]", "['${TO}']")
+        load(
+            document + STORE.replace("warehouse", "'${TO}'"), NAME="said-shop-1", TABLE="said-order", TO="said-house-1"
+        )
+        assert logs.redact("said-shop-1 said-order said-house-1") == "said-shop-1 said-order said-house-1"
+
+    @pytest.mark.parametrize(
+        ("name", "own", "more"),
+        [
+            ("${PASSWORD}", "{url: x}", ""),
+            ("'${file:secret.key}'", "{url: x}", ""),
+            ("${VALUE}", "{url: '${VALUE}'}", ""),
+            ("&name '${VALUE}'", "{url: *name}", ""),
+            ("shop", "{url: x}", "  backend_spec: {path: '${VALUE}'}\n"),
+            ("shop", "{url: x}", "  nonsense: '${VALUE}'\n"),
+            ("shop", "{url: x}", "nonsense: '${VALUE}'\n"),
+        ],
+    )
+    def test_a_variable_that_stands_anywhere_else_is_a_secret_even_in_a_name(self, load, tmp_path, name, own, more):
+        canary = secrets.token_hex(12)
+        (tmp_path / "secret.key").write_text(canary)
+        with contextlib.suppress(UsageError):
+            load(source(more, own=own, name=name) + STORE, VALUE=canary, PASSWORD=canary)
+        assert logs.redact(f"a {canary} z") == "a *** z"
 
     def test_keys_of_tables_are_no_secrets(self, load):
         load(source(own="{url: x, tables: {orders: {incremental_key: updated_at}}}") + STORE)
