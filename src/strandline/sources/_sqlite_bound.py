@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Literal
 
-from strandline.errors import TaskError
+from strandline.errors import CursorExpiredError, TaskError
 from strandline.lazy import pa
 from strandline.sources._sqlite_catalog import last_id, quoted
 from strandline.sources._sqlite_heights import (
@@ -42,10 +42,6 @@ class Bounder:
     def __init__(self, connection: "Connection", plan: Plan, clock: Clock) -> None:
         self._connection, self._plan, self._clock = connection, plan, clock
 
-    def schema_version(self) -> int:
-        """Changed by VACUUM, and by every change of a table."""
-        return int(self._one("PRAGMA schema_version"))
-
     def begun(self, saved: Saved | None) -> Saved:
         """The cursor at the beginning of a pass, with its bounds.
 
@@ -53,7 +49,7 @@ class Bounder:
             TaskError: the table cannot be read incrementally by this key, or not any more.
         """
         address = self._address()
-        current = Pass(address=address, schema_version=self.schema_version(), by_key=False, until=self._until(address))
+        current = Pass(address=address, by_key=False, until=self._until(address))
         if not self._plan.table.incremental:
             return Saved(kind=_FULL, current=current)
         if self._plan.settings.nulls == "fail":
@@ -190,15 +186,28 @@ class Bounder:
 
     # rows ------------------------------------------------------------------------------------------------------------
 
-    def _address(self) -> Literal["rowid", "key", "fragile rowid", "none"]:
+    def _address(self) -> Literal["rowid", "key", "none"]:
+        """A rowid that is no primary key is none: VACUUM may give it to another row, and so may whoever alters the table."""
         entry = self._plan.entry
-        if entry.is_view:
-            return "none"
         if entry.rowid_alias is not None:
             return "rowid"
         if entry.without_rowid or (entry.primary_key and self._key_has_no_null()):
             return "key"
-        return "none" if entry.rowid is None else "fragile rowid"
+        return "none"
+
+    def check_address(self, current: Pass) -> None:
+        """Refuse to go on in a pass whose positions are of another primary key.
+
+        Raises:
+            CursorExpiredError: they are.
+        """
+        entry = self._plan.entry
+        there = "rowid" if entry.rowid_alias is not None else "key" if entry.primary_key else "none"
+        if current.address != there:
+            raise CursorExpiredError(
+                f"table {self._plan.table.name!r}: its primary key was changed while it was read, so the rows that are left "
+                "cannot be found"
+            )
 
     def _key_has_no_null(self) -> bool:
         entry = self._plan.entry
@@ -224,8 +233,8 @@ class Bounder:
         if address == "key":
             pairs = zip(entry.primary_key, entry.collations, strict=True)
             return [f"t.{quoted(name)} COLLATE {quoted(collation)}" for name, collation in pairs]
-        assert entry.rowid is not None
-        return [f"t.{quoted(entry.rowid)}"]
+        assert entry.rowid_alias is not None
+        return [f"t.{quoted(entry.rowid_alias)}"]
 
     def _first(self, key: Key, condition: str, values: list[Any], order: str) -> Any:
         where, bound = filtered(self._plan)

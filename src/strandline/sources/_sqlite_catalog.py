@@ -37,8 +37,6 @@ class Catalogued:
     primary_key: tuple[str, ...]
     is_view: bool
     without_rowid: bool
-    rowid: str | None
-    """A name by which the rowid can be read; none for views, WITHOUT ROWID tables and where columns hide it."""
     rowid_alias: str | None
     """The INTEGER PRIMARY KEY column, which is the rowid itself and so survives VACUUM."""
     indexed: frozenset[str]
@@ -148,8 +146,6 @@ def _entry(connection: "Connection", name: str, *, is_view: bool, without_rowid:
     if not info:
         return None
     key = [column for _, column in sorted((pk, column) for column, _, pk, _ in info if pk)]
-    names = {column.lower() for column, *_ in info}
-    rowid = next((alias for alias in ("rowid", "_rowid_", "oid") if alias not in names), None)
     alias = None if is_view or without_rowid else _rowid_alias(connection, name, info)
     indexed = _indexed(connection, name) | ({alias} if alias else set())
     return Catalogued(
@@ -158,7 +154,6 @@ def _entry(connection: "Connection", name: str, *, is_view: bool, without_rowid:
         primary_key=tuple(key),
         is_view=is_view,
         without_rowid=without_rowid,
-        rowid=None if is_view or without_rowid else alias or rowid,
         rowid_alias=alias,
         indexed=frozenset(indexed),
         collations=() if alias else _collations(connection, name),

@@ -2,15 +2,16 @@
 
 A pass decides its bounds first, in one transaction, and reads slices after, each in a transaction of its own, so that a
 writer never waits for a sync. Rows come in the order of their addresses (the first load, and keys without an index) or
-of the key; either way a checkpoint is an exact position, and nothing is read twice. What was written meanwhile is as
-high as the cursor after the pass, or higher, and is left to the next one.
+of the key; either way a checkpoint is an exact position, and nothing is read twice. Where rows have no address that
+lasts, the first transaction copies them aside, and the pass has no checkpoint. What was written meanwhile is as high as
+the cursor after the pass, or higher, and is left to the next one.
 """
 
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from strandline.errors import TaskError
+from strandline.errors import CursorExpiredError, TaskError
 from strandline.lazy import pa, pc
 from strandline.message import Checkpoint, Complete, Cursor, Insert, Message, Present
 from strandline.source import RunContext
@@ -55,12 +56,16 @@ class Reading:
                 f"table {name!r}: the saved cursor is of a table that was read {'in full' if saved.kind == 'full' else 'incrementally'}",
                 hint="read the table again from nothing: --full-refresh",
             )
-        if saved is None or saved.current is None or saved.current.address == "none":
+        copied = False
+        if saved is not None and saved.current is not None:
+            self._bounder.check_address(saved.current)
+        else:
             with transaction(self._connection):
                 saved = self._bounder.begun(saved)
-                if saved.current is not None and saved.current.address == "none":
+                copied = saved.current is not None and saved.current.address == "none"
+                if copied:
                     self._copy(self._slicer, self._all(saved))
-        if saved.current is not None and saved.current.address == "none":
+        if copied:
             saved = yield from self._copied(saved)
         else:
             saved = yield from self._slices(saved)
@@ -80,28 +85,20 @@ class Reading:
             if current.stage >= len(stages):
                 return saved
             with transaction(self._connection):
-                renumbered = self._is_renumbered(current)
-                if renumbered:
-                    # from nothing; the rows of this pass so far are rows of an earlier one
-                    saved = self._bounder.begun(saved.model_copy(update={"seen": current.seen, "current": None}))
-                else:
-                    piece = self._slicer.read(self._queries(stages[current.stage], current, key))
-            if renumbered:
-                key, stages = self._stages(saved)
-                continue
+                piece = self._slicer.read(self._queries(stages[current.stage], current, key))
             heights = [] if key is None else key.heights(piece.keys)
             yield from self._inserts(piece, heights, saved, key)
             saved = saved.model_copy(update={"current": _advanced(current, piece, heights)})
             if piece.batch is not None:
                 yield Checkpoint(saved.json_value())
 
-    def _is_renumbered(self, current: Pass) -> bool:
-        return current.address == "fragile rowid" and current.schema_version != self._bounder.schema_version()
-
     def _stages(self, saved: Saved) -> tuple[Key | None, list[_Stage]]:
         """The key and the parts of the pass, the same whenever the pass is resumed."""
         current, (where, values) = saved.current, filtered(self._plan)
         assert current is not None
+        if current.address == "key" and not self._plan.entry.key_is_total:
+            # there was none when the pass began, or it had no addresses
+            where = " AND ".join([where, *(f"{column} IS NOT NULL" for column in self._bounder.address_sql("key"))])
         if not self._plan.table.incremental:
             return None, [_Stage((where, values))]
         key = self._bounder.key(saved)
@@ -219,7 +216,10 @@ class Reading:
                 return
 
     def _copied(self, saved: Saved) -> Generator[Message, None, Saved]:
-        """Rows without addresses: no position could be found again, so there is no checkpoint before the end."""
+        """Rows without addresses, as views have none, nor tables whose rowids VACUUM may number anew.
+
+        No position among them could be found again, so there is no checkpoint before the end.
+        """
         key, _ = self._stages(saved)
         for piece in self._copy_slices(self._slicer):
             assert saved.current is not None
@@ -260,10 +260,7 @@ def _either(key: Key, ranges: list[Range]) -> Condition:
 def _and(where: str, values: list[Any], columns: list[str], sign: str, row: list[Any]) -> Condition:
     """The condition, and that the columns are beyond a row."""
     if len(columns) != len(row):
-        raise TaskError(
-            "the saved position does not fit the table, whose primary key seems to have changed",
-            hint="read the table again from nothing: --full-refresh",
-        )
+        raise CursorExpiredError("the saved position does not fit the table, whose primary key seems to have changed")
     if not columns:
         return where, values
     places = ", ".join("?" for _ in row)

@@ -157,6 +157,6 @@ def _guarantee(table: Table, entry: Catalogued, settings: SQLiteTable, *, is_tim
             limits.append("deleted rows stay (`deletes: sweep` removes them)")
     else:
         limits.append(FULL_READ.limits)
-    if not (entry.primary_key or entry.is_view):
-        limits.append("a VACUUM while the table is read starts the reading again, and append may keep those rows twice")
+    if not entry.primary_key:
+        limits.append("rows that no key tells apart are copied aside first; a pass that is cut begins again")
     return Guarantee("settled (single writer)" if table.incremental else FULL_READ.name, "; ".join(limits))

@@ -16,10 +16,8 @@ class Pass(BaseModel):
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
-    address: Literal["rowid", "key", "fragile rowid", "none"]
-    """What tells rows apart. A fragile rowid does so until VACUUM renumbers the rows."""
-    schema_version: int
-    """Of the file when the pass began; VACUUM changes it."""
+    address: Literal["rowid", "key", "none"]
+    """What tells rows apart."""
     by_key: bool
     """Whether rows come in the order of the incremental key, or else of their addresses."""
     until: list[Any] | None = None
