@@ -64,10 +64,10 @@ class Delivered:
 
     def strangers(self, step: Step, stage: str) -> Statement:
         """A query: how many versions a stage has, and how many of them are known."""
-        lineage = self._lineage(step)
+        lineage, known = self._lineage(step), self._sql.among(["version"], "d", [VERSION], stage)
         return Statement(
             f"SELECT count(DISTINCT {self._version}), (SELECT count(*) FROM {self._relation} AS d WHERE {lineage.text} "
-            f"AND EXISTS (SELECT 1 FROM {stage} AS s WHERE s.{self._version} = d.version)) FROM {stage}",
+            f"AND {known}) FROM {stage}",
             lineage.values,
         )
 
@@ -105,7 +105,7 @@ class Delivered:
         return (
             Statement(
                 f"DELETE FROM {self._relation} AS d WHERE {lineage.text} "
-                f"AND EXISTS (SELECT 1 FROM {counts} AS n WHERE n.version = d.version)",
+                f"AND {self._sql.among(['version'], 'd', ['version'], counts)}",
                 lineage.values,
             ),
             Statement(

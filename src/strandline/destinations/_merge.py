@@ -187,8 +187,8 @@ class Merge:
         scope, into = self._scope(step), self._into(step)
         missing = "TRUE"
         if present.rows:
-            same = self._sql.same(present.columns, "s", "t")
-            missing = f"NOT EXISTS (SELECT 1 FROM {self._session.stage(present)} AS s WHERE {same})"
+            keys = present.columns
+            missing = f"NOT {self._sql.among(keys, 't', keys, self._session.stage(present))}"
         where = f"FROM {into} AS t WHERE {scope.text}"
         ((total,),) = self._session.fetch(Statement(f"SELECT count(*) {where}", scope.values))
         removed = self._run(Statement(f"DELETE {where} AND {missing}", scope.values))

@@ -55,6 +55,13 @@ class Dialect:
         """A table of a schema."""
         return f"{self.quote(schema)}.{self.quote(name)}"
 
+    def lock(self, name: str, *, shared: bool) -> Statement | None:  # noqa: ARG002 -- for those that need it
+        """Makes this transaction wait for others that have locked ``name``; ``None``: there is only one at a time.
+
+        Those who share it do not wait for each other.
+        """
+        return None
+
     def time_us(self, parameter: str) -> str:
         """A bound number of microseconds since 1970, as ``_cq_sync_time`` is stored."""
         raise NotImplementedError
@@ -63,12 +70,17 @@ class Dialect:
         """The ``_cq_id``: 12 bytes of the version, then the number as 4 bytes, big endian, as the column's type."""
         raise NotImplementedError
 
+    def keep(self, into: str, text: str, mark: str) -> tuple[str, ...]:  # noqa: ARG002 -- for those without comments
+        """The DDL that keeps a text with a table, whose identity it also tells. DDL binds no values, hence the quotes."""
+        quoted = text.replace("'", "''")
+        return (f"COMMENT ON TABLE {into} IS '{quoted}'",)
+
     # rows ------------------------------------------------------------------------------------------------------------
 
     def insert(self, into: str, columns: Sequence[str], stage: str) -> Statement:
         """All rows of a stage."""
         names = self.quoted(columns)
-        return Statement(f"INSERT INTO {into} ({names}) SELECT {names} FROM {stage}")
+        return Statement(f"INSERT INTO {into} ({names}) SELECT {names} FROM {stage} AS s")
 
     def insert_missing(self, into: str, columns: Sequence[str], keys: Sequence[str], stage: str) -> Statement:
         """The rows of a stage whose key is not stored."""
@@ -84,9 +96,13 @@ class Dialect:
 
     def delete_matching(self, table: str, keys: Sequence[str], stage: str) -> Statement:
         """Stored rows with a key of the stage."""
-        return Statement(
-            f"DELETE FROM {table} AS t WHERE EXISTS (SELECT 1 FROM {stage} AS s WHERE {self.same(keys, 's', 't')})"
-        )
+        return Statement(f"DELETE FROM {table} AS t WHERE {self.among(keys, 't', keys, stage)}")
+
+    def among(self, keys: Sequence[str], alias: str, stage_keys: Sequence[str], stage: str) -> str:
+        """The condition that a stage has the key of a row."""
+        pairs = zip(stage_keys, keys, strict=True)
+        same = " AND ".join(f"s.{self.quote(one)} = {alias}.{self.quote(other)}" for one, other in pairs)
+        return f"EXISTS (SELECT 1 FROM {stage} AS s WHERE {same})"
 
     def same(self, keys: Sequence[str], one: str, other: str) -> str:
         """Whether two rows have the same key; keys are never null."""

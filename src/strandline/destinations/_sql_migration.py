@@ -45,12 +45,11 @@ class Record:
     ours: bool = True
     """Whether Strandline wrote it."""
 
-    def ddl(self, into: str) -> str:
-        """The statement that keeps it. DDL binds no values, hence the quotes."""
+    def ddl(self, into: str, dialect: Dialect) -> tuple[str, ...]:
+        """The statements that keep it."""
         body = {_MARKED: 1, "mark": self.mark, "primary_key": list(self.primary_key), "notes": dict(self.notes)}
         body |= {"comment": self.text} if self.text else {}
-        text = json.dumps(body).replace("'", "''")
-        return f"COMMENT ON TABLE {into} IS '{text}'"
+        return dialect.keep(into, json.dumps(body), self.mark)
 
     @classmethod
     def parse(cls, text: str) -> "Record":
@@ -86,7 +85,7 @@ def creation(
     """The DDL of a new table."""
     definition = ", ".join(f"{dialect.quote(name)} {column.sql}" for name, column in stored.items())
     record = Record(table.primary_key, {name: column.note for name, column in stored.items() if column.note}, mark)
-    ddl = [f"CREATE TABLE {into} ({definition})", record.ddl(into)]
+    ddl = [f"CREATE TABLE {into} ({definition})", *record.ddl(into, dialect)]
     if kind == RECREATE:
         ddl.insert(0, f"DROP TABLE {into}")
     return Change(kind, table.name, detail=detail or ", ".join(stored), ddl=tuple(ddl))
@@ -198,7 +197,8 @@ class Migrator(ABC):
         fresh = replace(record, primary_key=self._table.primary_key, notes=notes, mark=mark, ours=True)
         if fresh == record:
             return []
-        return [Change("record" if record.ours else "adopt", self._table.name, ddl=(fresh.ddl(self._into),))]
+        ddl = fresh.ddl(self._into, self._session.dialect)
+        return [Change("record" if record.ours else "adopt", self._table.name, ddl=ddl)]
 
     def _refuse(self, reasons: Sequence[str]) -> Change:
         why = "; ".join(reasons)
