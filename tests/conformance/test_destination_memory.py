@@ -5,7 +5,7 @@ import pytest
 
 from strandline.destination import Destination
 from strandline.plugins import load_plugin
-from strandline.state import StateBackend
+from strandline.state import StateBackend, StateKey
 from strandline.testing.destination import DestinationConformance
 from strandline.testing.state_backend import StateBackendConformance
 
@@ -39,3 +39,12 @@ class TestMemoryStates(StateBackendConformance):
     @pytest.fixture
     def backend(self, reopen: Callable[[], StateBackend]) -> StateBackend:
         return reopen()
+
+    @pytest.fixture
+    def damage(self, backend: StateBackend) -> Callable[[StateKey], None]:
+        def damage(key: StateKey) -> None:
+            commits = backend._store.data.commits
+            (token, text), *older = commits[key]
+            commits[key] = ((token, text.replace('"sequence": 3', '"sequence": 4')), *older)
+
+        return damage
