@@ -21,6 +21,7 @@ __all__ = [
     "DestinationBackend",
     "DestinationSpec",
     "Foreign",
+    "Seconds",
     "SourceSpec",
     "connected",
     "without_batch",
@@ -71,6 +72,10 @@ def _seconds(value: object) -> object:
     if not _DURATION.fullmatch(value):
         raise ValueError(f"{value!r} is not a duration such as 30s, 5m, 2h or 7d")
     return sum(float(amount) * _SECONDS[unit] for amount, unit in _DURATION_PART.findall(value))
+
+
+Seconds: TypeAlias = Annotated[float, BeforeValidator(_seconds), Field(gt=0)]
+"""A length of time, in a spec written as ``20s``. In Python: seconds."""
 
 
 class _Document(BaseModel):
@@ -165,9 +170,7 @@ class Batch(BaseModel):
 
     batch_size: int | None = Field(None, ge=1, description="Rows.")
     batch_size_bytes: int | None = Field(None, ge=1, description="Bytes of Arrow data.")
-    batch_timeout: Annotated[float, BeforeValidator(_seconds), Field(gt=0)] | None = Field(
-        None, description="A duration, as 20s. In Python: seconds."
-    )
+    batch_timeout: Seconds | None = Field(None, description="A duration, as 20s. In Python: seconds.")
 
 
 def _write_mode(data: dict[str, Any]) -> WriteMode:

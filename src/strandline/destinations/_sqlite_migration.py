@@ -1,0 +1,68 @@
+"""Makes a stored SQLite table fit: how SQLite tells what is there."""
+
+from collections.abc import Mapping
+
+from strandline.destination import Change, MigrateMode
+from strandline.destinations._sql import Statement
+from strandline.destinations._sql_migration import Found, Migrator, Record
+from strandline.destinations._sqlite_columns import Columns, folded
+from strandline.destinations._sqlite_dialect import MARK_PREFIX
+from strandline.destinations._sqlite_session import SQLiteSession
+from strandline.destinations._sqlite_types import fit
+from strandline.destinations._widening import Fit
+from strandline.errors import TaskError
+
+__all__ = ["SQLiteMigrator"]
+
+
+class SQLiteMigrator(Migrator):
+    """SQLite does not tell cases apart, and keeps no identity of a table: an index does, see ``SQLiteDialect.keep``."""
+
+    def __init__(self, session: SQLiteSession, columns: Columns, mode: MigrateMode) -> None:
+        super().__init__(session, columns.table, columns.stored, mode)
+
+    def _find(self) -> Found | None:
+        """See ``Migrator``; without a mark where the table is not one of ours."""
+        name, session = self._table.name, self._session
+        found = session.fetch(
+            Statement(
+                "SELECT type, name, tbl_name, sql FROM main.sqlite_master WHERE lower(tbl_name) = lower(?) "
+                f"AND (type IN ('table', 'view') OR type = 'index' AND name GLOB '{MARK_PREFIX}*')",
+                (name,),
+            )
+        )
+        record, there = Record.parse(""), False
+        for kind, stored, of_table, sql in found:
+            if kind == "view":
+                raise TaskError(f"{name!r} is a view in the database", hint="rename the view, or the table")
+            if of_table != name:
+                raise TaskError(
+                    f"table {name!r} and the stored {of_table!r} are one table to SQLite, which does not tell cases apart",
+                    hint="rename one of the two",
+                )
+            if kind == "table":
+                there = True
+            elif stored:
+                record = Record.parse(sql.rsplit("'", 2)[1])
+        return Found(record, record.mark) if there else None
+
+    def _twin(self, column: str, actual: Mapping[str, str]) -> str:
+        """See ``Migrator``."""
+        return {folded(stored): stored for stored in actual}.get(folded(column), "")
+
+    def _wanted(self) -> Mapping[str, str]:
+        """See ``Migrator``."""
+        return {name: stored.sql for name, stored in self._stored.items()}
+
+    def _fit(self, before: tuple[str, str], after: tuple[str, str]) -> Fit:
+        """See ``Migrator``."""
+        return fit(before, after)
+
+    def _widen(self, column: str, before: str, after: str, verdict: Fit) -> Change:  # noqa: ARG002 -- it holds nulls
+        """SQLite changes no types, so a column of nothing but nulls makes room for another."""
+        name, kind = self._quote(column), self._stored[column].sql
+        ddl = (
+            f"ALTER TABLE {self._into} DROP COLUMN {name}",
+            f"ALTER TABLE {self._into} ADD COLUMN {name} {kind}".rstrip(),
+        )
+        return Change("widen_column", self._table.name, column, f"nulls to {kind or 'any'}", ddl)
