@@ -215,7 +215,7 @@ class Destination(Protocol):
 
         ``Swap``: unless the hidden table has too few rows for ``scope.share_max``, delete the scope's rows of the table,
         insert all of the hidden one, drop it, and give the delivered set and lineage of the hidden table to this one; in
-        the same transaction.
+        the same transaction. ``Forget``: see there.
 
         Raises:
             TaskError: a row cannot be stored (a null in the primary key, a value out of range). Nothing was written.

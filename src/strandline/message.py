@@ -14,6 +14,7 @@ __all__ = [
     "Cursor",
     "Delete",
     "Failure",
+    "Forget",
     "Insert",
     "Message",
     "Notice",
@@ -136,4 +137,18 @@ class Swap:
     hidden: str
 
 
-Message: TypeAlias = Schema | Insert | Delete | Truncate | Present | Checkpoint | Complete | Failure | Notice | Swap
+@dataclass(frozen=True, slots=True)
+class Forget:
+    """Sent by the engine only: forget the delivered set of the stored ``table`` in this lineage; with ``drop``, drop it too.
+
+    The end of a full refresh that is given up, and part of a ``state reset``. ``table`` is the name of a stored table, which
+    need not be there. A destination that keeps nothing of the kind ignores it.
+    """
+
+    table: str
+    drop: bool = False
+
+
+Message: TypeAlias = (
+    Schema | Insert | Delete | Truncate | Present | Checkpoint | Complete | Failure | Notice | Swap | Forget
+)

@@ -89,3 +89,12 @@ def test_a_full_refresh_of_another_table_gives_up_nothing(table, sync):
     edit(table, "t", "damaged")
     sync("--full-refresh", "u", code=3)
     assert table.store.rows() == [(1, "a")]
+
+
+def test_a_reset_of_a_table_that_was_emptied_delivers_all_rows_again(table, sync):
+    sync()
+    table.store.execute("DELETE FROM t")
+    assert "state reset" in sync(code=3).err
+    assert table.run("state", "reset", "shop", "t") == 0
+    sync()
+    assert table.store.rows() == [(1, "a")]

@@ -412,3 +412,71 @@ def test_a_run_that_was_taken_over_stops_no_other_run_of_the_command(store, requ
     assert ids(other) == [0, 1, 2, 3, 4, 5]
     stop.set(15)
     assert sync(job(Numbers("a"), other), stop=stop).exit_code == 128 + 15
+
+
+def interrupted_refresh(store, source, **more):
+    """A job whose full refresh was stopped after its first commit."""
+    one = job(source, store, **more)
+    assert sync(one).exit_code == 0
+    stop, one.refresh = Stop(), lambda task: True
+
+    def observe(event):
+        if event.kind is EventKind.COMMITTED:
+            stop.set(15)
+
+    assert sync(one, stop=stop, observer=observe).exit_code == 128 + 15
+    one.refresh = lambda task: False
+    assert len(hidden(store)) == 1
+    return one
+
+
+def hidden(store):
+    return [name for name in store._store.data.tables if name.startswith("_cq_refresh_")]
+
+
+def test_a_full_refresh_that_cannot_be_gone_on_with_leaves_nothing_over(store):
+    source = Numbers("a")
+    one = interrupted_refresh(store, source)
+    before = hidden(store)
+    source.offered, source.count = [replace(source.offered[0], selection="id < 4")], 4
+    stop = Stop()
+
+    def observe(event):
+        if event.kind is EventKind.COMMITTED:
+            stop.set(15)
+
+    assert sync(one, stop=stop, observer=observe).exit_code == 128 + 15
+    assert not set(before) & set(hidden(store))
+    assert sync(one).exit_code == 0
+    assert hidden(store) == []
+    assert ids(store) == [0, 1, 2, 3]
+
+
+def test_a_full_refresh_of_a_table_that_is_not_synced_any_more_is_named_until_it_is_dropped(store):
+    source = Numbers("a", "b")
+    one = interrupted_refresh(store, source, select=lambda tables: tables[:1])
+    one.select, one.selects = lambda tables: tables[1:], lambda name: name == "b"
+    (warning,) = sync(one).warnings
+    assert "full refresh of 'a'" in warning
+    assert "state reset 'numbers' 'a'" in warning
+    reset_states(one, ["a"], [], actor="ann", now=datetime.now(UTC))
+    assert hidden(store) == []
+    assert sync(one).warnings == []
+    assert ids(store) == [0, 1, 2, 3, 4, 5]
+    one.select = lambda tables: tables[:1]
+    assert "full refresh" not in " ".join(sync(one).tasks[0].warnings)
+
+
+@pytest.mark.parametrize("mode", WriteMode)
+def test_what_a_reset_forgets_is_delivered_again(store, mode):
+    class Marking(Numbers):
+        def read(self, task, cursor, context):
+            for message in super().read(task, cursor, context):
+                yield replace(message, reread=True) if isinstance(message, Insert) else message
+
+    one = job(Marking("a"), store, mode=mode)
+    assert sync(one).exit_code == 0
+    ((key, before),) = reset_states(one, [], [], actor="ann", now=datetime.now(UTC))
+    assert (key.task, before.cursor) == ("a", {"next": 6})
+    assert sync(one).exit_code == 0
+    assert ids(store) == sorted([0, 1, 2, 3, 4, 5] * (2 if mode is WriteMode.APPEND else 1))

@@ -93,6 +93,8 @@ class Merge:
                 self._complete(step)
             case Op.SWAP:
                 self._swap(step)
+            case Op.FORGET:
+                self._forget(step)
 
     def _run(self, statement: Statement) -> int:
         return self._session.run(statement)
@@ -210,6 +212,12 @@ class Merge:
         self._run(Statement(f"DROP TABLE {hidden}"))
         for statement in self._delivered.adopt(step):
             self._run(statement)
+
+    def _forget(self, step: Step) -> None:
+        for statement in self._delivered.trim(step, forget=True):
+            self._run(statement)
+        if step.hidden and self._session.columns(step.hidden):
+            self._run(Statement(f"DROP TABLE {self._session.relation(step.hidden)}"))
 
 
 def _last_words(steps: Sequence[Step]) -> set[int]:

@@ -11,7 +11,7 @@ from enum import StrEnum
 from strandline.destination import Window, WriteMode
 from strandline.errors import TaskError, UsageError
 from strandline.lazy import pa
-from strandline.message import Checkpoint, Complete, Delete, Insert, Message, Present, Swap, Truncate
+from strandline.message import Checkpoint, Complete, Delete, Forget, Insert, Message, Present, Swap, Truncate
 from strandline.table import CQ_ID, Table
 
 __all__ = ["STAGED_BYTES_MAX", "Op", "Staging", "Step"]
@@ -30,6 +30,7 @@ class Op(StrEnum):
     PRESENT = "present"
     COMPLETE = "complete"
     SWAP = "swap"
+    FORGET = "forget"
 
 
 @dataclass(slots=True, eq=False)
@@ -57,7 +58,7 @@ class Step:
     """For ``COMPLETE``: the keys that exist at the source, if it sent them. For ``INSERT``: keys that are deleted among
     the rows, by position, so that a stream of changes does not fall into a step for each of them."""
     hidden: str = ""
-    """For ``SWAP``: the stored name of the hidden table."""
+    """For ``SWAP``: the stored name of the hidden table. For ``FORGET``: of the one to drop, if it is there."""
 
     @property
     def size(self) -> int:
@@ -113,6 +114,9 @@ class Staging:
                 step = self._begin(Step(Op.SWAP, message.table, self._table(message.table, window)))
                 step.hidden = hidden.name if hidden else message.hidden
                 self._open.clear()
+            case Forget(table=name, drop=drop):
+                step = self._begin(Step(Op.FORGET, name, Table(name, pa.schema([(CQ_ID, pa.binary(16))]))))
+                step.hidden = name if drop else ""
             case Complete():
                 table = self._table(message.table, window)
                 step = self._begin(Step(Op.COMPLETE, message.table, table))

@@ -40,7 +40,7 @@ from strandline.destinations._memory_rows import (
 )
 from strandline.errors import StateConflictError, TaskError, UsageError
 from strandline.lazy import pa
-from strandline.message import Complete, Delete, Insert, Message, Present, Swap, Truncate
+from strandline.message import Complete, Delete, Forget, Insert, Message, Present, Swap, Truncate
 from strandline.state import HISTORY_MAX, Anew, Pass, State, StateKey, Token, decode_state, encode_state, load_state
 from strandline.table import CQ_ID, Table
 
@@ -283,6 +283,10 @@ class _Merge:
                 self._complete(name)
             case Swap(table=name, hidden=hidden):
                 self._swap(self._table(name), hidden)
+            case Forget(table=name, drop=drop):
+                self._data.delivered.pop((self._key, name), None)
+                if drop:
+                    self._data.drop(name)
             case Delete(table=name, keys=keys) if not self._appends:
                 stored = self._data.stored(self._table(name))
                 for key in keys_of(stored.table, keys):

@@ -4,11 +4,19 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 
-from strandline.destination import Change
+from strandline.destination import Change, Fence
 from strandline.engine.clock import Clock
+from strandline.engine.ledger import Ledger
+from strandline.engine.pipeline import Into, Pipeline
+from strandline.engine.plan import is_unfinished, refresh_task, refreshed_task
 from strandline.engine.run import Job, ledger_of, tasks_of
+from strandline.engine.task import drops
+from strandline.engine.window import Stop
 from strandline.errors import UsageError
-from strandline.state import RUN_TASK, Phase, State, StateKey
+from strandline.message import Forget, Message
+from strandline.runs import TaskReport
+from strandline.source import RunContext, Task
+from strandline.state import RUN_TASK, Pass, Phase, State, StateKey
 
 __all__ = ["migrate", "reset_states"]
 
@@ -33,6 +41,9 @@ def reset_states(
 ) -> list[tuple[StateKey, State]]:
     """Forget cursors, under a raised epoch and recorded in the history; what each state was before.
 
+    Rows stay. What was delivered is forgotten with the cursor, so that it is delivered again; and a full refresh that was
+    interrupted is dropped.
+
     Args:
         job: the source with its destinations and backend.
         tasks: ids; none means all.
@@ -41,12 +52,17 @@ def reset_states(
         now: for people.
     """
     done: list[tuple[StateKey, State]] = []
+    named = {RUN_TASK, *tasks, *map(refresh_task, tasks)}
+
+    def meant(key: StateKey) -> bool:
+        return not tasks or key.task in named
+
     for into in job.into:
         if destinations and into.name not in destinations:
             continue
         ledger = ledger_of(job, into)
-        ledger.load(lambda key: not tasks or key.task in {RUN_TASK, *tasks})
-        keys = [key for key in ledger.lineages() if not tasks or key.task in tasks]
+        ledger.load(meant)
+        keys = [key for key in ledger.lineages() if meant(key) and _is_there(ledger, key)]
         unknown = sorted(set(tasks) - {RUN_TASK} - {key.task for key in keys})
         if unknown:
             raise UsageError(
@@ -55,17 +71,42 @@ def reset_states(
             )
         if not keys and RUN_TASK not in tasks:
             continue
-        run_id = f"reset by {actor}"
-        fence = ledger.take_over(run_id, now)
-        for key in keys:
-            before = ledger.stored(key) or ledger.mirrored(key)
-            if before is None:
-                continue
-            current = replace(before.current, phase=Phase.DONE) if before.current else None
-            note = run_id if before.run_id else f"{run_id}; {before.note}"
-            state = before.following(
-                run_id=run_id, epoch=fence.epoch, now=now, cursor=None, current=current, tables={}, note=note
-            )
-            ledger.save(key, state)
-            done.append((key, before))
+        fence = ledger.take_over(f"reset by {actor}", now)
+        done += [(key, _reset(job, into, ledger, fence, key, now)) for key in keys]
     return done
+
+
+def _is_there(ledger: Ledger, key: StateKey) -> bool:
+    """Whether there is something to forget: a full refresh that was swapped in is none."""
+    state = ledger.stored(key) or ledger.mirrored(key)
+    return refreshed_task(key.task) is None or is_unfinished(state) or state is None or not state.run_id
+
+
+def _reset(job: Job, into: Into, ledger: Ledger, fence: Fence, key: StateKey, now: datetime) -> State:
+    before = ledger.stored(key) or ledger.mirrored(key)
+    if before is None:
+        raise AssertionError("a lineage has a state")
+    last, refreshed = before.current or Pass(0, full=True), refreshed_task(key.task)
+    current = replace(last, phase=Phase.DONE)
+    note = fence.run_id if before.run_id else f"{fence.run_id}; {before.note}"
+    state = before.following(
+        run_id=fence.run_id, epoch=fence.epoch, now=now, cursor=None, current=current, tables={}, note=note
+    )
+    messages: list[Message] = [Forget(table) for table in before.tables]
+    if refreshed is not None:
+        messages = drops(ledger.key(refreshed), before, last)
+    Pipeline(
+        key=key,
+        task=Task(key.task, ()),
+        source=job.source,
+        into=into,
+        fence=fence,
+        ledger=ledger,
+        context=RunContext(fence.run_id, job.name, now),
+        report=TaskReport(job.name, key.task, into.name, ()),
+        state=before,
+        current=current,
+        clock=Clock(),
+        stop=Stop(),
+    ).settle(messages, state)
+    return before

@@ -14,7 +14,7 @@ from strandline.engine.lineage import Decorator, stored_table
 from strandline.engine.plan import fingerprint
 from strandline.engine.window import Bounds, Stop, StreamWindow
 from strandline.errors import StateError, TaskError
-from strandline.message import Cursor, Delete, Insert, Message, Notice, Present, Schema
+from strandline.message import Checkpoint, Cursor, Delete, Insert, Message, Notice, Present, Schema
 from strandline.runs import TaskReport
 from strandline.source import RunContext, Source, Task
 from strandline.state import Pass, Phase, State, StateKey, TableState
@@ -211,6 +211,11 @@ class Pipeline:
         self.on_commit()
         if self.state.cursor is not None:
             self.source.acknowledge(self.task, self.state.cursor)
+
+    def settle(self, messages: Sequence[Message], state: State) -> None:
+        """One window of the engine's own messages, and then ``state``."""
+        with Feed(lambda: iter([*messages, Checkpoint(state.cursor)]), bytes_max=1, name=f"{self.key}") as feed:
+            self.deliver(feed, lambda _: state)
 
     def _in_doubt(self, window: StreamWindow, unknown: StateError) -> Receipt:
         """The reply to the commit was lost. What is stored says what happened; nothing is assumed."""

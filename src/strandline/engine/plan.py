@@ -18,13 +18,16 @@ __all__ = [
     "guarantees",
     "has_other_rows",
     "hidden_name",
+    "is_unfinished",
     "next_pass",
     "open_lineage",
     "promise",
     "refresh_task",
+    "refreshed_task",
 ]
 
 _APPENDED = "/append"
+_REFRESH = "@refresh/"
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,7 +223,17 @@ def _again(key: StateKey) -> str:
 
 def refresh_task(task: str) -> str:
     """The task name under which a full refresh keeps its own state."""
-    return f"@refresh/{task}"
+    return f"{_REFRESH}{task}"
+
+
+def refreshed_task(task: str) -> str | None:
+    """The task that a full refresh of that task name replaces; ``None``: it is no full refresh."""
+    return task.removeprefix(_REFRESH) if task.startswith(_REFRESH) else None
+
+
+def is_unfinished(state: State | None) -> bool:
+    """Whether a full refresh was begun, and not swapped in."""
+    return state is not None and state.current is not None and state.current.phase is not Phase.DONE
 
 
 def hidden_name(key: StateKey, table: str, current: Pass) -> str:

@@ -11,7 +11,15 @@ from strandline.destination import Fence, WriteMode
 from strandline.engine.clock import Clock
 from strandline.engine.ledger import Ledger
 from strandline.engine.pipeline import Into
-from strandline.engine.plan import TaskPlan, guarantees, open_lineage, promise, refresh_task
+from strandline.engine.plan import (
+    TaskPlan,
+    guarantees,
+    is_unfinished,
+    open_lineage,
+    promise,
+    refresh_task,
+    refreshed_task,
+)
 from strandline.engine.task import Retries, TaskRun, survey
 from strandline.engine.window import Stop, StoppedError
 from strandline.errors import (
@@ -24,7 +32,7 @@ from strandline.errors import (
 )
 from strandline.runs import Event, EventKind, Observer, RunReport, Status, TaskReport
 from strandline.source import MissesTasks, RunContext, Source, Task
-from strandline.state import RUN_TASK, Anew, KeepsState, Phase, StateBackend
+from strandline.state import RUN_TASK, Anew, KeepsState, StateBackend
 from strandline.table import Table
 
 __all__ = ["Job", "ledger_of", "plan", "sync", "tasks_of"]
@@ -158,8 +166,7 @@ def _plan(job: Job, unit: _Unit, now: datetime) -> TaskPlan:
     ledger, into, task = unit.ledger, unit.into, unit.task
     lineage = survey(task, into, ledger, _nobody(ledger))
     pending = ledger.stored(ledger.key(refresh_task(task.id)))
-    unfinished = pending is not None and pending.current is not None and pending.current.phase is not Phase.DONE
-    refresh = job.refresh(task) or unfinished
+    refresh = job.refresh(task) or is_unfinished(pending)
     cursor, full, resumed, problem, hint = None, True, False, "", ""
     warnings: tuple[str, ...] = ()
     try:
@@ -254,8 +261,15 @@ class _Run:
         """Say which selected tables were synced once, and are offered no longer: nothing is left out silently."""
         job = self._job
         for key in ledger.lineages():
-            state = ledger.stored(key) or ledger.mirrored(key)
-            if state is None or key.task.startswith("@") or key.task in {task.id for task in tasks}:
+            state, refreshed = ledger.stored(key) or ledger.mirrored(key), refreshed_task(key.task)
+            if state is None or (refreshed or key.task) in {task.id for task in tasks}:
+                continue
+            if refreshed is not None and is_unfinished(state):
+                self._warn(
+                    f"{key}: a full refresh of {refreshed!r} was interrupted, and is not gone on with here; the next sync of "
+                    f"{refreshed!r} finishes it; to drop it: strandline state reset {job.name!r} {refreshed!r}"
+                )
+            if key.task.startswith("@"):
                 continue
             if not any(job.selects(table) for table in state.tables):
                 continue

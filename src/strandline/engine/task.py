@@ -9,7 +9,6 @@ from dataclasses import dataclass, field, replace
 
 from strandline.destination import ADD_COLUMN, RECREATE, Fence, Migration, WriteMode
 from strandline.engine.clock import Clock
-from strandline.engine.feed import Feed
 from strandline.engine.ledger import Ledger
 from strandline.engine.pipeline import Into, Pipeline
 from strandline.engine.plan import (
@@ -18,19 +17,20 @@ from strandline.engine.plan import (
     fingerprint,
     has_other_rows,
     hidden_name,
+    is_unfinished,
     next_pass,
     open_lineage,
     refresh_task,
 )
-from strandline.engine.window import Stop, StreamWindow
+from strandline.engine.window import Stop
 from strandline.errors import CursorExpiredError, RetryableError
-from strandline.message import Checkpoint, Message, Swap
+from strandline.message import Forget, Message, Swap
 from strandline.runs import Event, EventKind, Observer, TaskReport
 from strandline.source import RunContext, Source, Task
 from strandline.state import Pass, Phase, State, StateKey, TableState
 from strandline.table import Table
 
-__all__ = ["Retries", "TaskRun", "survey"]
+__all__ = ["Retries", "TaskRun", "drops", "survey"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +127,7 @@ class TaskRun:
         now_us = int(self.clock.now().timestamp() * 1_000_000)
         side = self.ledger.key(refresh_task(self.task.id))
         pending, mirrored = self.ledger.stored(side), self.ledger.mirrored(side)
-        unfinished = pending is not None and pending.current is not None and pending.current.phase is not Phase.DONE
+        unfinished = is_unfinished(pending)
         anew = self.refresh or unfinished
         opening = open_lineage(lineage, now_us=now_us, stateless=self.stateless, anew=anew)
         for warning in (*opening.warnings, *_without_values(lineage, opening)):
@@ -224,7 +224,7 @@ class TaskRun:
             self.done = True
             return
         if pending is None or pending.current is None or not self._goes_on(key, pending, pending.current):
-            pending, current = self._begin_refresh(side, main, now_us)
+            pending, current = self._begin_refresh(key, main, pending, now_us)
         else:
             current = pending.current
         pipeline = self._pipeline(side, pending, current, hide=key)
@@ -239,11 +239,18 @@ class TaskRun:
         self._forget(side, side_state)
         self.done = True
 
-    def _begin_refresh(self, side: StateKey, main: State, now_us: int) -> tuple[State, Pass]:
+    def _begin_refresh(self, key: StateKey, main: State, given_up: State | None, now_us: int) -> tuple[State, Pass]:
         """Save the pass before its hidden tables are made, so that the next run finds them; later than any other."""
+        side = self.ledger.key(refresh_task(self.task.id))
         last = self.ledger.stored(side) or State(None, self.fence.epoch, 0, self.fence.run_id)
         current = next_pass(last.current, next_pass(main.current, now_us, full=True).sync_time_us, full=True)
-        return self.ledger.save(side, self._next(last, cursor=None, current=current, tables={})), current
+        tables = {table.name: TableState(fingerprint(table, self.into.mode)) for table in self.task.tables}
+        state = self._next(last, cursor=None, current=current, tables=tables)
+        if given_up is None or given_up.current is None:
+            return self.ledger.save(side, state), current
+        pipeline = self._pipeline(side, given_up, given_up.current)
+        pipeline.settle(drops(key, given_up, given_up.current), state)
+        return pipeline.state or state, current
 
     def _goes_on(self, key: StateKey, pending: State, current: Pass) -> bool:
         """Whether a refresh may be resumed: its cursor is made for these tables, and what it covers is still there."""
@@ -279,24 +286,13 @@ class TaskRun:
             pipeline.prepare([table])
             tables[table.name] = replace(side.tables[table.name], mark=pipeline.marks[table.name])
 
-        hidden = [
-            table
+        swaps = [
+            Swap(table.name, hidden_name(key, table.name, current))
             for table in self.task.tables
             if self.ledger.transactional or self._find_hidden(key, table, current).mark is not None
         ]
-
-        def messages() -> Iterator[Message]:
-            for table in hidden:
-                yield Swap(table.name, hidden_name(key, table.name, current))
-            yield Checkpoint(side.cursor)
-
-        def following(_: StreamWindow) -> State:
-            return self._next(
-                main, cursor=None if self.stateless else side.cursor, current=done, tables=tables, note="full refresh"
-            )
-
-        with Feed(messages, bytes_max=1, name=f"{key}") as feed:
-            pipeline.deliver(feed, following)
+        cursor = None if self.stateless else side.cursor
+        pipeline.settle(swaps, self._next(main, cursor=cursor, current=done, tables=tables, note="full refresh"))
 
     def _forget(self, side: StateKey, state: State) -> None:
         done = replace(state.current, phase=Phase.DONE) if state.current else None
@@ -342,6 +338,11 @@ class TaskRun:
 
     def _say(self, kind: EventKind, text: str) -> None:
         self.observer(Event(kind, self.context.run_id, self.context.source_name, self.report, text))
+
+
+def drops(key: StateKey, given_up: State, current: Pass) -> list[Message]:
+    """What is left of a full refresh of ``key`` that is not gone on with."""
+    return [Forget(hidden_name(key, name, current), drop=True) for name in given_up.tables]
 
 
 def _without_values(lineage: Lineage, opening: Opening) -> Iterator[str]:

@@ -7,7 +7,7 @@ import pytest
 from strandline.destination import WriteMode
 from strandline.errors import MassDeleteError, StateConflictError, TaskError
 from strandline.lazy import pa
-from strandline.message import Complete, Swap
+from strandline.message import Complete, Forget, Swap
 from strandline.table import Table
 from strandline.testing.destination_fixtures import DestinationFixtures, needs, orders, refuses, same, unkeyed
 from strandline.testing.windows import Lineage
@@ -156,3 +156,33 @@ class SwapCases(DestinationFixtures):
         receipt = lineage.write(again, Complete(table.name))
         assert receipt.known == {table.name: 2}  # row 1 went with the old table
         same(lineage, table, new.batch, again.batch.slice(2))
+
+    @needs(replace=True)
+    def test_a_refresh_that_is_given_up_leaves_nothing_over(self, lineage: Lineage) -> None:
+        table = orders()
+        lineage.migrate(table)
+        old = lineage.insert(table, id=[1, 2], name=["a", "b"], note=["x", "y"])
+        lineage.write(old)
+        side = _refresh(lineage, table)
+        side.write(side.insert(table, id=[2], name=["new"], note=["x"]))
+        for _ in range(2):
+            side.tables = {}
+            side.write(Forget(_HIDDEN, drop=True))
+            assert side.migrate(table.named(_HIDDEN), apply=False).mark is None
+            same(lineage, table, old.batch)
+
+    @pytest.mark.parametrize("drop", [False, True])
+    @needs(WriteMode.APPEND, replace=True, states=True)
+    def test_what_is_forgotten_is_delivered_again(self, lineage: Lineage, drop: bool) -> None:  # noqa: FBT001 -- a parameter of the test
+        table, other = orders(name=pa.string()), orders("other", name=pa.string())
+        lineage.migrate(table, other)
+        first = [lineage.insert(one, reread=True, id=[1, 2], name=["a", "b"]) for one in (table, other)]
+        lineage.write(*first, Complete(table.name), Complete(other.name))
+        lineage.write(Forget(table.name, drop=drop))
+        lineage.migrate(table)
+        lineage.next_pass()
+        again = [lineage.insert(one, reread=True, id=[1, 2], name=["a", "b"]) for one in (table, other)]
+        receipt = lineage.write(*again)
+        assert {name: count for name, count in receipt.known.items() if count} == {other.name: 2}
+        same(lineage, table, *([] if drop else [first[0].batch]), again[0].batch)
+        same(lineage, other, first[1].batch)
