@@ -9,7 +9,21 @@ import importlib
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-__all__ = ["adbc", "adbc_postgresql", "duckdb", "pa", "pa_csv", "pa_json", "pc", "pgpq", "pq", "psycopg", "sqlite3"]
+__all__ = [
+    "adbc",
+    "adbc_postgresql",
+    "duckdb",
+    "pa",
+    "pa_csv",
+    "pa_json",
+    "pc",
+    "pgpq",
+    "pgpq_encoders",
+    "pgpq_schema",
+    "pq",
+    "psycopg",
+    "sqlite3",
+]
 
 
 class _Lazy(ModuleType):
@@ -26,6 +40,8 @@ if TYPE_CHECKING:
     import adbc_driver_postgresql as adbc_postgresql
     import duckdb
     import pgpq
+    import pgpq.encoders as pgpq_encoders
+    import pgpq.schema as pgpq_schema
     import psycopg
     import pyarrow as pa
     import pyarrow.compute as pc
@@ -41,6 +57,8 @@ else:
     pa_json = _Lazy("pyarrow.json")
     pc = _Lazy("pyarrow.compute")
     pgpq = _Lazy("pgpq")
+    pgpq_encoders = _Lazy("pgpq.encoders")
+    pgpq_schema = _Lazy("pgpq.schema")
     pq = _Lazy("pyarrow.parquet")
     psycopg = _Lazy("psycopg")
     sqlite3 = _Lazy("sqlite3")

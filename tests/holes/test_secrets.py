@@ -82,6 +82,16 @@ CASES = {
         {"path": "duckdb", "spec": {"path": "w.duckdb", "batch_size": "${CANARY}"}},
         {},
     ),
+    "postgresql connection string": (
+        {"path": "test", "spec": {"rows": 3}},
+        {"path": "postgresql", "spec": {"connection_string": "host=127.0.0.1 port=1 password=${CANARY} dbname=x"}},
+        {},
+    ),
+    "postgresql connection string that is none": (
+        {"path": "test", "spec": {"rows": 3}},
+        {"path": "postgresql", "spec": {"connection_string": "host=127.0.0.1 ${CANARY}"}},
+        {},
+    ),
     "connection string": (
         {"path": "sqlite", "spec": {"path": f"postgresql://me:{urllib.parse.quote(CANARY, safe='')}@localhost/x"}},
         {"path": "duckdb", "spec": {"path": "w.duckdb"}},

@@ -81,6 +81,9 @@ def check_fence(session: Session, fence: Fence, *, key: StateKey | None = None, 
         StateConflictError: another run has taken over.
     """
     keys = [fence.key] if key is None else [fence.key, key]
+    _lock(session, fence.key, shared=True)
+    if key is not None:
+        _lock(session, key)
     found = _stored(session, keys)
     epoch = found.get(fence.key, (fence.epoch, None))[0]
     if epoch > fence.epoch:
@@ -91,6 +94,17 @@ def check_fence(session: Session, fence: Fence, *, key: StateKey | None = None, 
         )
     if key is not None:
         _check_token(key, found, expected)
+
+
+def _lock(session: Session, key: StateKey, *, shared: bool = False) -> None:
+    """Keep ``key`` as it is, or for this transaction alone, until it ends.
+
+    Rows could be locked instead; but one that is not there cannot, and one that others share without a pause is never
+    free for a run that wants to take over. A lock has a queue.
+    """
+    statement = session.dialect.lock(f"{session.relation(STATES)} {key}", shared=shared)
+    if statement is not None:
+        session.fetch(statement)
 
 
 def _stored(session: Session, keys: Sequence[StateKey]) -> dict[StateKey, tuple[int, Token]]:
@@ -187,6 +201,7 @@ class SqlStates:
     def save(self, key: StateKey, state: State, *, expected: Token | None) -> Token:
         """Save ``state`` as its lineage's newest."""
         with self._sessions.writing() as session:
+            _lock(session, key)
             _check_token(key, _stored(session, [key]), expected)
             saved = save_state(session, key, state, expected=expected)
         if saved.token is None:

@@ -1,0 +1,248 @@
+"""One PostgreSQL database: its connections, and its transactions."""
+
+import secrets
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from functools import cached_property
+from typing import Any
+
+from strandline.destinations._postgresql_errors import drivers, first_line, refused_connection, translated
+from strandline.destinations._postgresql_session import PostgreSQLSession
+from strandline.destinations._sql import Statement
+from strandline.destinations._sql_states import (
+    DELIVERED,
+    HISTORY,
+    STATES,
+    create_own_tables,
+    has_own_tables,
+)
+from strandline.errors import RetryableError, StateError, UsageError
+from strandline.lazy import psycopg
+
+__all__ = ["Database", "Limits"]
+
+_DEFAULTS = {
+    "application_name": "strandline",
+    "connect_timeout": "10",
+    "keepalives_idle": "30",
+    "keepalives_interval": "10",
+    "keepalives_count": "3",
+    "tcp_user_timeout": "60000",
+}
+"""So that a network that swallows everything is noticed; the connection string may say otherwise."""
+_MILLISECONDS_MAX = 2**31 - 1
+_FORCED = {"client_encoding": "UTF8"}
+
+
+class Limits:
+    """How long a statement, or the wait for a lock, may take."""
+
+    def __init__(self, *, statement_timeout_s: float, lock_timeout_s: float) -> None:
+        self.statement_ms = min(int(statement_timeout_s * 1000), _MILLISECONDS_MAX)
+        self.lock_ms = min(int(lock_timeout_s * 1000), _MILLISECONDS_MAX)
+
+    def begin(self, name: str, *, read_only: bool) -> bytes:
+        """The beginning of a transaction that holds the lock ``name``. All settings end with it, as a pooler may want.
+
+        What is acknowledged must be durable, so a ``synchronous_commit = off`` of the role is not accepted; and a
+        connection whose client has vanished must not hold locks for ever.
+        """
+        access = "READ ONLY" if read_only else ""
+        text = (
+            f"BEGIN ISOLATION LEVEL READ COMMITTED {access}; SET LOCAL statement_timeout = {self.statement_ms}; "
+            f"SET LOCAL lock_timeout = {self.lock_ms}; SET LOCAL standard_conforming_strings = on; "
+            f"SET LOCAL idle_in_transaction_session_timeout = {self.statement_ms}; SET LOCAL timezone = 'UTC'; "
+            "SELECT set_config('synchronous_commit', 'on', true) WHERE current_setting('synchronous_commit') = 'off'; "
+            f"SELECT pg_advisory_xact_lock(hashtextextended('{name}', 0))"
+        )
+        return text.encode()
+
+
+class Database:
+    """Connections are opened at need and kept for the next one. Safe to share; a session is one thread's."""
+
+    def __init__(self, connection_string: str, schema: str, limits: Limits) -> None:
+        self._connection_string, self._schema, self._limits = connection_string, schema, limits
+        self._idle: list[psycopg.Connection[Any]] = []
+        self._lock = threading.Lock()
+        self._prepared = False
+        self._doubtful: set[str] = set()
+        """Transactions of which it is not known whether they have ended, by the locks that they hold."""
+
+    @cached_property
+    def _parameters(self) -> Mapping[str, Any]:
+        with drivers():
+            parse, wrong = psycopg.conninfo.conninfo_to_dict, psycopg.Error
+        try:
+            return {**_DEFAULTS, **parse(self._connection_string), **_FORCED}
+        except wrong:
+            # the error quotes what it cannot read, which may be a password
+            raise UsageError(
+                "connection_string is neither a URL of PostgreSQL nor a list of settings",
+                hint="for example postgresql://user:password@host:5432/database?sslmode=verify-full",
+            ) from None
+
+    @property
+    def conninfo(self) -> str:
+        """The connection string, with what it does not say."""
+        return psycopg.conninfo.make_conninfo(**self._parameters)
+
+    @property
+    def place(self) -> str:
+        """The database, as it may be said."""
+        found = self._parameters
+        host, port = found.get("host") or found.get("hostaddr") or "local", found.get("port") or "5432"
+        return f"PostgreSQL {host}:{port}/{found.get('dbname') or found.get('user') or ''}"
+
+    @property
+    def reading_settings(self) -> Sequence[str]:
+        """What a connection that reads is to be told."""
+        return (f"SET statement_timeout = {self._limits.statement_ms}", f"SET lock_timeout = {self._limits.lock_ms}")
+
+    # connections -----------------------------------------------------------------------------------------------------
+
+    def _take(self) -> "psycopg.Connection[Any]":
+        """An idle connection that still answers, or a new one."""
+        while True:
+            with self._lock:
+                connection = self._idle.pop() if self._idle else None
+            if connection is None:
+                return self._connect()
+            try:
+                connection.execute("SELECT 1")
+            except psycopg.Error:
+                connection.close()
+            else:
+                return connection
+
+    def _connect(self) -> "psycopg.Connection[Any]":
+        place, conninfo = self.place, self.conninfo
+        try:
+            return psycopg.connect(conninfo, autocommit=True, prepare_threshold=None)
+        except psycopg.Error as error:
+            raise refused_connection(place, error) from error
+
+    def _give_back(self, session: PostgreSQLSession) -> None:
+        """Keep the connection if nothing of this session is left on it."""
+        connection = session.connection
+        try:
+            for relation in session.spilled.values():
+                connection.execute(f"DROP TABLE IF EXISTS {relation}".encode())
+        except psycopg.Error:
+            connection.close()
+        if connection.closed or connection.info.transaction_status != psycopg.pq.TransactionStatus.IDLE:
+            connection.close()
+            return
+        with self._lock:
+            self._idle.append(connection)
+
+    # sessions --------------------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def session(self) -> Iterator[PostgreSQLSession]:
+        """Outside a transaction."""
+        session = PostgreSQLSession(self._take, self._schema, self.place)
+        try:
+            yield session
+        finally:
+            if session.connected:
+                self._give_back(session)
+
+    @contextmanager
+    def looking(self) -> Iterator[PostgreSQLSession]:
+        """A transaction that only looks."""
+        with self.session() as session, translated(self.place, "read it"), self._begun(session, read_only=True):
+            yield session
+            session.connection.execute(b"ROLLBACK")
+
+    @contextmanager
+    def reading(self) -> Iterator[PostgreSQLSession | None]:
+        """A transaction that only looks; ``None``: our tables are not there."""
+        with self.looking() as session:
+            yield session if has_own_tables(session, self.place) else None
+
+    @contextmanager
+    def writing(self, *, repeatable: bool = False) -> Iterator[PostgreSQLSession]:
+        """A transaction that commits unless something is raised."""
+        with self.session() as session, self.transaction(session, repeatable=repeatable):
+            yield session
+
+    @contextmanager
+    def transaction(self, session: PostgreSQLSession, *, repeatable: bool = False) -> Iterator[None]:
+        """One transaction of ``session``; our tables are there.
+
+        Args:
+            session: the only one of its thread.
+            repeatable: whether doing the same again would change nothing.
+
+        Raises:
+            StateError: whether it was committed is not known, and it is not repeatable.
+        """
+        with translated(self.place, "write to it", own=True), self._begun(session):
+            if not self._prepared:
+                self._prepare(session)
+            yield
+        self._commit(session, repeatable=repeatable)
+        self._prepared = True
+
+    @contextmanager
+    def _begun(self, session: PostgreSQLSession, *, read_only: bool = False) -> Iterator[None]:
+        session.transaction = f"strandline {secrets.token_hex(8)}"
+        session.connection.execute(self._limits.begin(session.transaction, read_only=read_only))
+        try:
+            self._settle(session)
+            yield
+        except BaseException:
+            with suppress(psycopg.Error):
+                session.connection.execute(b"ROLLBACK")
+            raise
+
+    def _prepare(self, session: PostgreSQLSession) -> None:
+        """Our own tables, with what keeps two runs from making two states of one lineage."""
+        sql, schema = session.dialect, self._schema
+        session.lock(f"{sql.quote(schema)} own tables")
+        if has_own_tables(session, self.place):
+            return
+        one = sql.parameter
+        if not session.fetch(Statement(f"SELECT 1 FROM pg_namespace WHERE nspname = {one}", (schema,))):
+            session.run(Statement(f"CREATE SCHEMA {sql.quote(schema)}"))
+        create_own_tables(session)
+        lineage = sql.quoted(("source", "task", "destination"))
+        states, history, delivered = (session.relation(name) for name in (STATES, HISTORY, DELIVERED))
+        session.run(Statement(f"ALTER TABLE {states} ADD PRIMARY KEY ({lineage})"))
+        session.run(Statement(f"ALTER TABLE {history} ADD PRIMARY KEY ({lineage}, number)"))
+        session.run(Statement(f"CREATE INDEX ON {delivered} ({lineage}, {sql.quoted(('table', 'version'))})"))
+
+    def _commit(self, session: PostgreSQLSession, *, repeatable: bool) -> None:
+        connection = session.connection
+        try:
+            connection.execute(b"COMMIT")
+        except psycopg.Error as error:
+            if error.sqlstate and connection.info.transaction_status == psycopg.pq.TransactionStatus.IDLE:
+                with translated(self.place, "commit"):
+                    raise
+            connection.close()
+            with self._lock:
+                self._doubtful.add(session.transaction)
+            kind = RetryableError if repeatable else StateError
+            raise kind(
+                f"{self.place}: it is not known whether a commit happened: {first_line(error)}",
+                hint="the next run reads what was stored and goes on from there",
+            ) from error
+
+    def _settle(self, session: PostgreSQLSession) -> None:
+        """Wait until transactions have ended whose end was not heard of: a commit may arrive late."""
+        with self._lock:
+            doubtful = list(self._doubtful)
+        for name in doubtful:
+            session.lock(name)
+        with self._lock:
+            self._doubtful.difference_update(doubtful)
+
+    def close(self) -> None:
+        """Close what is idle. A second call does nothing."""
+        with self._lock:
+            idle, self._idle, self._prepared = self._idle, [], False
+        for connection in idle:
+            connection.close()

@@ -1,0 +1,61 @@
+"""Makes a stored PostgreSQL table fit: how PostgreSQL tells what is there."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from strandline.destination import MigrateMode
+from strandline.destinations._postgresql_columns import Columns
+from strandline.destinations._postgresql_session import PostgreSQLSession
+from strandline.destinations._postgresql_types import fits
+from strandline.destinations._sql import Statement
+from strandline.destinations._sql_migration import Found, Migrator, Record
+from strandline.destinations._widening import Fit
+from strandline.errors import TaskError
+
+__all__ = ["PostgreSQLMigrator"]
+
+_OTHER_KINDS = {"v": "a view", "m": "a materialized view", "f": "a foreign table", "S": "a sequence", "i": "an index"}
+
+
+class PostgreSQLMigrator(Migrator):
+    """A table's identity is its oid; the comment keeps what the catalog does not tell."""
+
+    def __init__(self, session: PostgreSQLSession, columns: Columns, mode: MigrateMode) -> None:
+        super().__init__(session, columns.table, columns.stored, mode)
+        self._schema = session.schema
+
+    def _find(self) -> Found | None:
+        """See ``Migrator``."""
+        name, one = self._table.name, self._session.dialect.parameter
+        found = self._session.fetch(
+            Statement(
+                "SELECT CAST(c.oid AS text), c.relkind, obj_description(c.oid, 'pg_class') FROM pg_class AS c "
+                f"JOIN pg_namespace AS n ON n.oid = c.relnamespace WHERE n.nspname = {one} AND c.relname = {one}",
+                (self._schema, name),
+            )
+        )
+        for oid, kind, comment in found:
+            if kind not in {"r", "p"}:
+                other = _OTHER_KINDS.get(kind, "no table")
+                raise TaskError(f"{name!r} is {other} in the database", hint="rename it there, or rename the table")
+            return Found(self._known(Record.parse(comment or "")), oid)
+        return None
+
+    def _known(self, record: Record) -> Record:
+        """Where the comment was lost, the types must speak for themselves."""
+        if record.ours:
+            return record
+        notes = {name: stored.note for name, stored in self._stored.items() if stored.note not in {"", "null"}}
+        return replace(record, notes=notes)
+
+    def _wanted(self) -> Mapping[str, str]:
+        """See ``Migrator``."""
+        return {name: stored.sql for name, stored in self._stored.items()}
+
+    def _fit(self, before: tuple[str, str], after: tuple[str, str]) -> Fit:
+        """See ``Migrator``."""
+        return fits(before, after)
+
+    def _new_mark(self) -> str:
+        """See ``Migrator``."""
+        return ""

@@ -1,0 +1,191 @@
+"""The destination ``postgresql``: tables of a PostgreSQL database, written by binary COPY.
+
+Rows, cursor and fence are committed in one transaction of one connection, so an interrupted sync leaves neither a gap
+nor a duplicate. Batches are encoded by pgpq, without Python in between; they are read by ADBC.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, closing
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from strandline.destination import (
+    Capabilities,
+    Fence,
+    KeyRange,
+    MigrateMode,
+    Migration,
+    Receipt,
+    Scope,
+    Transactional,
+    Window,
+    WriteMode,
+)
+from strandline.destinations._merge import Merge, guard
+from strandline.destinations._postgresql_columns import Columns
+from strandline.destinations._postgresql_database import Database, Limits
+from strandline.destinations._postgresql_errors import drivers, translated
+from strandline.destinations._postgresql_migration import PostgreSQLMigrator
+from strandline.destinations._postgresql_session import PostgreSQLSession
+from strandline.destinations._postgresql_types import TYPES_REFUSED
+from strandline.destinations._sql import Statement
+from strandline.destinations._sql_states import DELIVERED, SqlStates, check_fence, save_state
+from strandline.destinations._staging import STAGED_BYTES_MAX, Staging, Step
+from strandline.lazy import adbc, adbc_postgresql, pa
+from strandline.spec_models import Seconds
+from strandline.state import StateBackend
+from strandline.table import Table
+
+__all__ = ["PostgreSQLDestination"]
+
+
+class PostgreSQLDestination:
+    """See ``strandline.destination.Destination``. Every call has a connection of its own."""
+
+    staged_bytes_max = STAGED_BYTES_MAX
+
+    class Spec(BaseModel):
+        """Where the tables are."""
+
+        model_config = ConfigDict(extra="forbid")
+
+        connection_string: str = Field(
+            min_length=1,
+            description="A URL (`postgresql://user:password@host:5432/database?sslmode=verify-full`) or settings of libpq.",
+        )
+        schema_name: str = Field(
+            "public", alias="schema", min_length=1, description="The schema of the tables, created if missing."
+        )
+        statement_timeout: Seconds = Field(
+            3600, description="How long one statement may take; a merge is one. A duration, as 1h."
+        )
+        lock_timeout: Seconds = Field(
+            60, description="How long to wait for a lock that another connection holds. A duration, as 1m."
+        )
+
+    def __init__(self, spec: Spec) -> None:
+        self.spec = spec
+        limits = Limits(statement_timeout_s=spec.statement_timeout, lock_timeout_s=spec.lock_timeout)
+        self._database = Database(spec.connection_string, spec.schema_name, limits)
+        self._states = _States(self._database, f"PostgreSQL schema {spec.schema_name}")
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What PostgreSQL can do."""
+        return Capabilities(
+            write_modes=frozenset(WriteMode),
+            transactional=Transactional.WINDOW,
+            types_refused=TYPES_REFUSED,
+            remote=True,
+        )
+
+    @property
+    def states(self) -> StateBackend:
+        """The states beside the rows."""
+        return self._states
+
+    def migrate(self, table: Table, *, mode: MigrateMode, fence: Fence, apply: bool = True) -> Migration:
+        """Make the stored table fit ``table``."""
+        with drivers():
+            columns = Columns(table)
+        if not apply:
+            with self._database.looking() as session, session.about(table.name):
+                return PostgreSQLMigrator(session, columns, mode).plan()
+        with self._database.writing(repeatable=True) as session, session.about(table.name):
+            check_fence(session, fence)
+            return PostgreSQLMigrator(session, columns, mode).apply()
+
+    def write(self, window: Window, *, mode: WriteMode, fence: Fence) -> Receipt:
+        """Take all messages of ``window``, in one transaction."""
+        with drivers(), self._database.session() as session:
+
+            def prepare(table: Table, batch: "pa.RecordBatch", version: "pa.Array | None") -> "pa.RecordBatch":
+                return session.columns_of(table).prepare(batch, version)
+
+            def spill(step: Step) -> None:
+                with self._database.transaction(session), session.about(step.table.name):
+                    session.spill(step)
+
+            staging = Staging(mode, prepare=prepare, spill=spill, bytes_max=self.staged_bytes_max)
+            staging.take(window)
+            with self._database.transaction(session):
+                check_fence(session, fence, key=window.key, expected=window.expected)
+                if mode is not WriteMode.APPEND:
+                    _index_keys(session, staging.steps)
+                merge = _Merge(session, window, mode, session.relation(DELIVERED))
+                merge.apply(staging.steps)
+                state = save_state(session, window.key, window.state, expected=window.expected)
+        return Receipt(state, dict(merge.rows), dict(merge.known))
+
+    def delete_stale(self, table: Table, *, scope: Scope, fence: Fence) -> int:
+        """Delete the scope's rows that are older than its pass."""
+        with self._database.writing(repeatable=True) as session, session.about(table.name):
+            check_fence(session, fence)
+            sql = session.dialect
+            mine = sql.in_scope(table.name, session.columns(table.name), scope)
+            stale = sql.is_stale(scope)
+            rows = f"FROM {session.relation(table.name)} AS t WHERE {mine.text}"
+            ((total,),) = session.fetch(Statement(f"SELECT count(*) {rows}", mine.values))
+            removed = session.run(Statement(f"DELETE {rows} AND {stale.text}", mine.values + stale.values))
+            guard(removed, total, scope, table.name)
+            return removed
+
+    def read(
+        self, table: Table, *, columns: Sequence[str] | None = None, key_range: KeyRange | None = None
+    ) -> "Iterator[pa.RecordBatch]":
+        """The stored rows, in the Arrow types of ``table``."""
+        with drivers():
+            names = list(columns) if columns is not None else table.schema.names
+            wanted = pa.schema([table.schema.field(name) for name in names])
+            stored, sql = Columns(table), PostgreSQLSession.dialect
+            query = f"SELECT {stored.reading(names)} FROM {sql.relation(self.spec.schema_name, table.name)} AS t"
+            if key_range is not None:
+                query += f" WHERE {sql.in_range(table.primary_key, key_range, stored.bounds(key_range))}"
+            for batch in self._fetched(query, f"read {table.name}"):
+                yield stored.decoded(batch, wanted)
+
+    def _fetched(self, query: str, what: str) -> "Iterator[pa.RecordBatch]":
+        place = self._database.place
+        with ExitStack() as stack, translated(place, what):
+            database = stack.enter_context(closing(adbc_postgresql.connect(self._database.conninfo)))
+            connection = stack.enter_context(closing(adbc.AdbcConnection(database)))
+            statement = stack.enter_context(closing(adbc.AdbcStatement(connection)))
+            for setting in self._database.reading_settings:
+                statement.set_sql_query(setting)
+                statement.execute_update()
+            statement.set_sql_query(query)
+            handle, _ = statement.execute_query()
+            with pa.RecordBatchReader._import_from_c(handle.address) as reader:  # noqa: SLF001 -- how ADBC hands it over
+                yield from reader
+
+    def close(self) -> None:
+        """Close the connections. A second call does nothing."""
+        self._database.close()
+
+
+class _States(SqlStates):
+    """Closing them closes idle connections, for who has no more than the states. Whatever is needed is opened again."""
+
+    _sessions: Database
+
+    def close(self) -> None:
+        """See ``StateBackend``."""
+        self._sessions.close()
+
+
+class _Merge(Merge):
+    """Rows that are only added go into their table without a stage."""
+
+    _session: PostgreSQLSession
+
+    def _insert(self, step: Step) -> None:
+        if self._appends and not step.versioned:
+            self._session.load(step, self._into(step))
+        else:
+            super()._insert(step)
+
+
+def _index_keys(session: PostgreSQLSession, steps: Sequence[Step]) -> None:
+    for table in {step.table.name: step.table for step in steps if step.table.primary_key}.values():
+        with session.about(table.name):
+            session.index_key(table)
