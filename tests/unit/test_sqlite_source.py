@@ -9,8 +9,10 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from sqlite_shop import Shop, at, taken
 
-from strandline.errors import TaskError
+from strandline.errors import CursorExpiredError, TaskError
 from strandline.message import Checkpoint, Complete, Insert, Present
+from strandline.source import RunContext
+from strandline.sources.sqlite import SQLiteSource
 
 
 @pytest.fixture(params=[False, True], ids=["journal", "wal"])
@@ -162,7 +164,10 @@ def test_texts_that_only_look_like_times_are_refused(shop, text):
     assert caught.value.hint
 
 
-@pytest.mark.parametrize("odd", ["", "0000-00-00 00:00:00", "12/31/2023", "n/a", "now", 5, 2.5, b"\x00", b""])
+NO_TIMES = """|0000-00-00 00:00:00|0001-01-01T00:00:00Z|1900-01-01|1970-01-01 00:00:00|12/31/2023|1/6/2026|n/a|now"""
+
+
+@pytest.mark.parametrize("odd", [*NO_TIMES.split("|"), 5, 2.5, b"\x00", b""])
 def test_keys_of_another_class_or_without_a_time_are_read_at_every_sync(shop, index, odd):
     keyed(shop, (1, at(days=1)), (2, odd), kind="BLOB", index=index, types={"at": "string"})
     if isinstance(odd, bytes):
@@ -175,6 +180,41 @@ def test_keys_of_another_class_or_without_a_time_are_read_at_every_sync(shop, in
     assert first.ids_again == [1, 2]
     assert second.ids == [1, 2, 3, 4]
     assert shop.sync(second.cursor).ids == [2, 3, 4]
+
+
+UNORDERED = """20/06/2026 10:00|2/6/2026 10:00:00|20 Jun 2026|2026 06 20|2026- 6-20|2026-06- 7|2026-06|2x|1999/12/31
+2026-06-20 11:00:00 PM|2026-06-20T9:00"""
+
+
+@pytest.mark.parametrize(("kind", "settings"), [("TEXT", {}), ("DATETIME", {"start": "2024-05-01"})])
+@pytest.mark.parametrize("text", UNORDERED.replace("\n", "|").split("|"))
+def test_texts_that_sort_below_the_cursor_but_may_be_later_are_refused_and_not_missed(
+    shop, index, kind, settings, text
+):
+    keyed(shop, (1, "2026-06-20 12:00:00"), kind=kind, index=index, **settings)
+    shop.now = datetime(2026, 6, 21, tzinfo=UTC)
+    first = shop.sync()
+    insert(shop, (2, text))
+    for cursor in (first.cursor, None):
+        with pytest.raises(TaskError) as caught:
+            shop.sync(cursor)
+        assert repr(text) in caught.value.message
+        assert "where" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("newest", "late"),
+    [
+        ("2024-05-05 10:01", "2024-05-05 10:00"),
+        ("2024-05-05", "2024-05-04"),
+        ("2024-05-05T10:01Z", "2024-05-05 10:00:31"),
+    ],
+)
+def test_the_lag_reaches_back_from_the_first_second_that_a_time_may_mean(shop, index, newest, late):
+    keyed(shop, (1, newest), index=index, lag="30s")
+    first = shop.sync()
+    insert(shop, (2, late))
+    assert 2 in shop.sync(first.cursor).ids
 
 
 def test_an_hour_that_comes_twice_is_not_lost(shop, index):
@@ -240,12 +280,74 @@ def test_ids_that_are_texts_are_read_in_their_order(shop, index):
     assert shop.sync(first.cursor).ids == [2, 3]
 
 
-def test_texts_of_different_lengths_are_no_sequence(shop):
-    shop.execute("CREATE TABLE t (id INTEGER PRIMARY KEY, number TEXT)")
-    shop.execute("INSERT INTO t VALUES (?, ?)", (1, "9"), (2, "10"))
+@pytest.fixture
+def numbered(shop, index):
+    """A table with an incremental key of texts that are no times."""
+    shop.execute("CREATE TABLE t (id INTEGER PRIMARY KEY, number TEXT, v TEXT)")
+    if index:
+        shop.execute("CREATE INDEX by_number ON t (number)")
     shop.settings = {"t": {"incremental_key": "number"}}
-    with pytest.raises(TaskError, match="differ in length"):
-        shop.sync()
+    return shop
+
+
+@pytest.mark.parametrize(("older", "newer"), [("999", "1000"), ("ORD-99", "ORD-100"), ("z", "10"), ("9", "10")])
+def test_numbers_in_texts_that_grow_by_a_digit_are_refused_and_not_missed(numbered, older, newer):
+    insert(numbered, (1, older))
+    first = numbered.sync()
+    insert(numbered, (2, newer))
+    for cursor in (first.cursor, None):
+        with pytest.raises(TaskError, match="differ in length") as caught:
+            numbered.sync(cursor)
+        assert repr(newer) in caught.value.message
+        assert caught.value.hint
+    assert "of one length" in numbered.table().guarantee.limits
+
+
+def test_random_ids_are_no_sequence(numbered):
+    insert(numbered, (1, "9d2c4a3e-8c39-4f6c-a6de-7d0c37b4b0a1"))
+    with pytest.raises(TaskError, match="random") as caught:
+        numbered.sync()
+    assert caught.value.hint
+
+
+@pytest.mark.parametrize("definition", ["id INTEGER PRIMARY KEY", "id TEXT PRIMARY KEY", "id INTEGER"])
+def test_what_is_added_to_an_empty_table_while_it_is_read_comes_with_the_next_sync(tmp_path, definition):
+    shop = Shop(tmp_path / "shop.db", wal=True)
+    shop.execute(f"CREATE TABLE t ({definition}, number TEXT)")
+    shop.settings = {"t": {"incremental_key": "number"}}
+
+    def clock(_):
+        # within the transaction that looks for the bounds, which does not see it
+        shop.execute("INSERT OR IGNORE INTO t VALUES (1, '2026-06-20 12:00:00')")
+        return int(time.time())
+
+    source = SQLiteSource(SQLiteSource.Spec(path=str(shop.path), tables=shop.settings), clock=clock)
+    (task,) = source.tasks(source.tables())
+    first = taken(source.read(task, None, RunContext("run", "shop", datetime.now(UTC))))
+    second = shop.sync(first.cursor)
+    assert first.rows + second.rows
+    shop.close()
+
+
+@pytest.mark.parametrize("unit", [1, 10**3, 10**6, 10**9])
+@pytest.mark.parametrize("odd", [0, -1, 20_260_621, 202_606_211_200, 315_532_799])
+def test_numbers_that_are_no_times_of_that_unit_are_read_at_every_sync(shop, index, unit, odd):
+    now_s = 1_782_000_100
+    shop.now = datetime.fromtimestamp(now_s, UTC)
+    keyed(shop, (1, (now_s - 90) * unit), (2, odd), kind="INTEGER", index=index)
+    first = shop.sync()
+    insert(shop, (3, odd), (4, (now_s - 60) * unit))
+    second = shop.sync(first.cursor)
+    assert first.ids_again == [1, 2]
+    assert second.ids == second.ids_again == [1, 2, 3, 4]
+    assert shop.sync(second.cursor).ids == [2, 3, 4]
+
+
+def test_numbers_that_are_dates_without_marks_are_not_missed_after_one_of_the_future(shop, index):
+    keyed(shop, (1, 202_601_011_200), (2, 999_912_312_359), kind="INTEGER", index=index)
+    first = shop.sync()
+    insert(shop, (3, 202_601_021_200))
+    assert 3 in shop.sync(first.cursor).ids
 
 
 def test_a_lag_on_an_id_is_refused(shop):
@@ -310,6 +412,24 @@ def test_a_table_without_a_usable_key_is_never_read_twice_whatever_happens_to_it
     assert sorted(found) == sorted(["none", *(f"v{n}" for n in range(20) if n not in {3, 4, 5})])
     # a position among rows without a key could not be found again, so there is none
     assert all(cursor is None or "current" not in cursor for cursor in cursors)
+
+
+@pytest.mark.parametrize("before", ["INTEGER PRIMARY KEY", "INTEGER NOT NULL PRIMARY KEY DESC"])
+@pytest.mark.parametrize("after", ["INTEGER PRIMARY KEY", "INTEGER NOT NULL PRIMARY KEY DESC", "INTEGER"])
+def test_a_pass_does_not_go_on_among_rows_that_another_key_tells_apart(shop, before, after):
+    shop.execute(f"CREATE TABLE t (id {before})")
+    shop.execute("INSERT INTO t VALUES (1), (2), (3)")
+    shop.settings = {"t": {"primary_key": ["id"]}}
+    first = shop.sync(batch_rows=1)
+    shop.execute("DROP TABLE t")
+    shop.execute(f"CREATE TABLE t (id {after})")
+    shop.execute("INSERT INTO t VALUES (1), (2), (3)")
+    cursor, _ = first.checkpoints[0]
+    if before == after:
+        assert shop.sync(cursor).ids == [2, 3]
+    else:
+        with pytest.raises(CursorExpiredError):
+            shop.sync(cursor)
 
 
 def test_vacuum_does_not_disturb_tables_with_a_primary_key(shop):

@@ -12,6 +12,7 @@ from strandline.sources._sqlite_heights import (
     Key,
     NumberKey,
     SequenceTextKey,
+    unit_of,
 )
 from strandline.sources._sqlite_plan import Plan
 from strandline.sources._sqlite_state import Pass, Saved, decoded, encoded
@@ -61,6 +62,7 @@ class Bounder:
         promised = None if saved is None else decoded(saved.tracked)
         lag_s = duration_s(self._plan.settings.lag)
         lower = None if old is None else _greatest(key.back(old, lag_s, now_s), promised, self.start(key))
+        self._refuse_hidden(key, self.start(key) if lower is None else lower)
         edge = None if height is None else _greatest(key.back(height, lag_s, now_s), promised)
         by_key = old is not None and key.column in self._plan.entry.indexed and address != "none"
         bounds = {
@@ -110,7 +112,7 @@ class Bounder:
         table, settings = self._plan.table.name, self._plan.settings
         if pa.types.is_integer(type_) or pa.types.is_floating(type_) or pa.types.is_decimal(type_):
             kind: str = NumberKey.kind
-            key: Key = NumberKey(table, name, plain, is_time=self._plan.is_time)
+            key: Key = NumberKey(table, name, plain, is_time=self._plan.is_time, per_s=_unit(saved))
         else:
             sql = f"{plain} COLLATE BINARY"
             own = SequenceTextKey.own.format(k=sql)
@@ -145,7 +147,7 @@ class Bounder:
         found = key.greatest(lambda condition, values, order: self._first(key, condition, values, order), now_s)
         if old is not None and found is not None:
             self._refuse_restart(key, old)
-            if isinstance(key, NumberKey) and key.is_time and not key.same_unit(old, found, now_s):
+            if isinstance(key, NumberKey) and key.is_time and unit_of(old) != unit_of(found):
                 raise key.refuse(
                     f"the saved cursor is {old}, but there are times in another unit ({found})",
                     hint="leave the rows with odd times out by `where`, or read the table again: --full-refresh",
@@ -153,7 +155,7 @@ class Bounder:
         if found is None and old is None and self._plan.settings.lag and isinstance(key, NumberKey):
             greatest = self._first(key, key.own_sql, [], "DESC")
             if greatest is not None and greatest <= now_s:
-                raise key.refuse(f"`lag` is a time, but {greatest} is none since 1975", hint="remove `lag`")
+                raise key.refuse(f"`lag` is a time, but {greatest} is none since 1980", hint="remove `lag`")
         height: Height | None = _greatest(old, found)
         return height
 
@@ -172,6 +174,17 @@ class Bounder:
             "started again, and new rows could be missed",
             hint="read the table again from nothing (--full-refresh), or choose a key that only grows",
         )
+
+    def _refuse_hidden(self, key: Key, lower: Height | None) -> None:
+        hidden = None if lower is None else key.hidden(lower)
+        if hidden is None:
+            return
+        where, bound = filtered(self._plan)
+        condition, values = hidden
+        sql = f"SELECT {key.sql} FROM {self._plan.relation} WHERE {where} AND {condition} LIMIT 1"
+        found = self._one(sql, *bound, *values)
+        if found is not None:
+            key.heights([found])  # which refuses it
 
     def _refuse_nulls(self) -> None:
         (name,) = self._plan.table.incremental_key
@@ -248,6 +261,13 @@ class Bounder:
     def _one(self, sql: str, *values: Any) -> Any:
         row = self._connection.execute(sql, values).fetchone()
         return row[0] if row else None
+
+
+def _unit(saved: Saved | None) -> int | None:
+    """The unit of the numbers so far."""
+    heights = [] if saved is None else [saved.height, *([saved.current.next] if saved.current else [])]
+    known = next((decoded(height) for height in heights if height is not None), None)
+    return unit_of(known) if isinstance(known, int | float) else None
 
 
 def _greatest(*heights: Height | None) -> Any:

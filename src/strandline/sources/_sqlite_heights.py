@@ -1,10 +1,12 @@
 """The incremental key of an SQLite table: the *height* of a row, by which passes know what is new.
 
 SQLite orders NULL < numbers < texts < blobs, whatever a column was declared as. The key has one class, numbers or
-texts; a value of another class is treated like a NULL: read at every sync, and never a cursor.
+texts; a value of another class is treated like a NULL: read at every sync, and never a cursor. So is a time before 1980,
+which is no time of change but how some programs write that there is none.
 
 A height is what the cursor is made of. Of a number, and of a text that sorts, it is the value itself; of times in texts
-see ``_sqlite_times``.
+see ``_sqlite_times``. What lies below the cursor is not read again, so a value may lie there only if it is older; one
+that may not be is looked for before every pass (``hidden``), and fails the table.
 """
 
 import re
@@ -15,7 +17,7 @@ from typing import Any, ClassVar, TypeAlias
 
 from strandline.errors import TaskError, UsageError
 
-__all__ = ["Condition", "Height", "Key", "NumberKey", "Query", "Range", "SequenceTextKey", "time_like"]
+__all__ = ["Condition", "Height", "Key", "NumberKey", "Query", "Range", "SequenceTextKey", "time_like", "unit_of"]
 
 Height: TypeAlias = int | float | str
 Condition: TypeAlias = tuple[str, list[Any]]
@@ -28,6 +30,11 @@ _TIME_NAME = re.compile(
     r"|(modified|updated|created|changed|inserted|deleted|seen|login|expires|expiry|stamp)_?(at|on)?)(_?(s|sec|secs|seconds|ms|millis|us|micros|ns|nanos|utc|Ms|Utc))?$"
 )
 _ID = re.compile(r"[0-9A-Za-z_-]*")
+_RANDOM = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[1-5][0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12}", re.IGNORECASE)
+_OLDEST_S = 315_532_800
+"""1980, in seconds since 1970."""
+_UNITS = (1, 10**3, 10**6, 10**9)
+"""How many of it are in a second."""
 
 
 def time_like(name: str, declared: str) -> bool:
@@ -84,9 +91,18 @@ class Key(ABC):
         """Rows of the key's class at or above ``lower``."""
         return Range(f"{{k}} < {'x' if self.kind == 'text' else ''}''", (), lower)
 
-    def strange(self, lower: Height) -> list["Range"]:  # noqa: ARG002 -- only times hide values below it
-        """Rows whose key has no height and is not NULL: apart from ``new`` and from each other."""
+    def strange(self, lower: Height, start: Height | None) -> list["Range"]:  # noqa: ARG002 -- only times have others
+        """Rows whose key has no height and is not NULL: apart from ``new`` and from each other.
+
+        Args:
+            lower: as of ``new``.
+            start: the setting. What is smaller is left out, though it may have no height.
+        """
         return list(self.others)
+
+    def hidden(self, lower: Height) -> Condition | None:  # noqa: ARG002 -- of numbers there are none
+        """Rows below ``lower`` that are not ``strange``, and yet need not be older. They are not of the right form."""
+        return None
 
     @abstractmethod
     def heights(self, values: Sequence[Any]) -> list[Height | None]:
@@ -130,45 +146,51 @@ class NumberKey(Key):
     others: ClassVar[tuple[Range, ...]] = (Range("1", (), ""),)
 
     is_time: bool = False
+    per_s: int | None = None
+    """The unit of the times so far; none while there is no height."""
 
     @property
     def is_sequence(self) -> bool:
         """See ``Key``."""
         return not self.is_time
 
+    @property
+    def _floor(self) -> int | None:
+        return _OLDEST_S * self.per_s if self.is_time and self.per_s else None
+
     def heights(self, values: Sequence[Any]) -> list[Height | None]:
-        """The height of each; none for values that are no numbers."""
-        if set(map(type, values)) <= {int, float}:
+        """The height of each; none for values that are no numbers, or no times."""
+        floor = self._floor
+        if set(map(type, values)) <= {int, float} and (floor is None or not values or min(values) >= floor):
             return list(values)
-        return [value if isinstance(value, int | float) else None for value in values]
+        return [
+            value if isinstance(value, int | float) and (floor is None or value >= floor) else None for value in values
+        ]
+
+    def strange(self, lower: Height, start: Height | None) -> list[Range]:
+        """See ``Key``. Also numbers that are no times of this unit: 0, dates as 20261231, seconds among milliseconds."""
+        assert not isinstance(lower, str)
+        floor = self._floor
+        return [*self.others] if floor is None else [*self.others, Range("{k} < ?", (min(floor, lower),), start)]
 
     def greatest(self, first: Query, now_s: int) -> Height | None:
         """The greatest height that is not in the future."""
         if not self.is_time:
             found: Height | None = first(self.own_sql, [], "DESC")
             return found
-        for _, now in _clocks(now_s):
-            found = first(f"{self.sql} BETWEEN ? AND ?", [now // 10, now], "DESC")
+        for per_s in _UNITS:
+            found = first(f"{self.sql} BETWEEN ? AND ?", [_OLDEST_S * per_s, now_s * per_s], "DESC")
             if found is not None:
                 return found
         return None
 
-    def back(self, height: Height, lag_s: int, now_s: int) -> Height:
+    def back(self, height: Height, lag_s: int, now_s: int) -> Height:  # noqa: ARG002 -- the unit tells itself
         """How far down to read again: a lag before ``height``, and always whole seconds."""
         assert not isinstance(height, str)
         if not self.is_time:
             return height
-        per_s = self._per_s(height, now_s)
+        per_s = unit_of(height)
         return int(height // per_s) * per_s - lag_s * per_s
-
-    def _per_s(self, height: float, now_s: int) -> int:
-        return next((per_s for per_s, now in _clocks(now_s) if height <= now), 10**9)
-
-    def same_unit(self, one: Height, other: Height, now_s: int) -> bool:
-        """Whether both are times in the same unit."""
-        assert not isinstance(one, str)
-        assert not isinstance(other, str)
-        return self._per_s(one, now_s) == self._per_s(other, now_s)
 
     def parsed_start(self, start: object) -> Height:
         """The setting `start`."""
@@ -180,13 +202,15 @@ class NumberKey(Key):
         )
 
 
-def _clocks(now_s: int) -> list[tuple[int, int]]:
-    """(units in a second, the time in them), the coarsest first.
+def unit_of(height: Height) -> int:
+    """The unit of a time as a number: units in a second.
 
-    A time since 1975 lies between a tenth of the clock in its own unit and the clock, and in no other such range. So the
-    unit need not be declared, and a row dated into the year 9999 does not make seconds look like milliseconds.
+    Times since 1980 in two of the units are no two times of these centuries: 1980 in milliseconds is the year 11968 in
+    seconds. So the unit need not be declared, and a row dated into the year 9999 does not make seconds look like
+    milliseconds.
     """
-    return [(per_s, now_s * per_s) for per_s in (1, 10**3, 10**6, 10**9)]
+    assert not isinstance(height, str)
+    return next((per_s for per_s in _UNITS[:-1] if height < _OLDEST_S * per_s * 1_000), _UNITS[-1])
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,15 +233,24 @@ class SequenceTextKey(Key):
         """The height of each; none for values that are no texts.
 
         Raises:
-            TaskError: they have different lengths, so they cannot be in the order in which they were handed out.
+            TaskError: they cannot be in the order in which they were handed out.
         """
         texts = [value if isinstance(value, str) else None for value in values]
-        if any(text is not None and (len(text) != self.length or not _ID.fullmatch(text)) for text in texts):
+        odd = next((text for text in texts if text is not None and not self._is_id(text)), None)
+        if odd is not None:
             raise self.refuse(
-                "the texts differ in length, or are no ids, so their order is not the order of change",
-                hint="choose a key of numbers, of times as YYYY-MM-DD HH:MM:SS, or of ids that sort, like ULIDs",
+                f"the texts are random, no ids, or differ in length, as {odd!r}, so their order is not the order of change",
+                hint="choose a key of numbers, of times as YYYY-MM-DD HH:MM:SS, or of ids that sort, like ULIDs; or leave "
+                "these rows out by `where`",
             )
         return list(texts)
+
+    def _is_id(self, text: str) -> bool:
+        return len(text) == self.length and _ID.fullmatch(text) is not None and not _RANDOM.fullmatch(text)
+
+    def hidden(self, lower: Height) -> Condition | None:
+        """See ``Key``. 1000 sorts below 999."""
+        return f"{self.own_sql} AND {self.sql} < ? AND length({self.sql}) <> ?", [lower, self.length]
 
     def greatest(self, first: Query, now_s: int) -> Height | None:  # noqa: ARG002 -- ids know no clock
         """The greatest there is."""

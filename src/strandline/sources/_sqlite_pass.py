@@ -99,13 +99,16 @@ class Reading:
         if current.address == "key" and not self._plan.entry.key_is_total:
             # there was none when the pass began, or it had no addresses
             where = " AND ".join([where, *(f"{column} IS NOT NULL" for column in self._bounder.address_sql("key"))])
+        if current.address != "none" and current.until is None:
+            return None, []  # an empty table
         if not self._plan.table.incremental:
             return None, [_Stage((where, values))]
         key = self._bounder.key(saved)
-        lower = decoded(current.lower) if current.lower is not None else self._bounder.start(key)
+        start = self._bounder.start(key)
+        lower = start if current.lower is None else decoded(current.lower)
         if lower is None:
             return key, [_Stage((where, values))]
-        strange, new = key.strange(lower), key.new(lower)
+        strange, new = key.strange(lower, start), key.new(lower)
         if not current.by_key:
             either, more = _either(key, [*strange, new])
             return key, [_Stage((f"{where} AND {either}", [*values, *more]))]
@@ -237,7 +240,7 @@ class Reading:
             key = self._bounder.key(saved) if table.incremental else None
             start = None if key is None else self._bounder.start(key)
             if key is not None and start is not None:
-                either, more = _either(key, [*key.strange(start), key.new(start)])
+                either, more = _either(key, [*key.strange(start, start), key.new(start)])
                 where, values = f"{where} AND {either}", [*values, *more]
             self._copy(slicer, (where, values))
         empty = True

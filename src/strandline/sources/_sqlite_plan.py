@@ -27,6 +27,10 @@ _TIME_LIMITS = (
     "stamped earlier (by an application, by another machine's clock), or while a row dated into the future comes due, "
     "need `lag`; a clock set back hides rows; times without a zone are taken as UTC unless `timezone` says otherwise"
 )
+_TEXT_LIMITS = (
+    "texts that are no times are ids, compared byte by byte: each greater than all before it and of one length, as ULIDs "
+    "are; once their lengths differ, as of 999 and 1000, the table fails"
+)
 _ID_LIMITS = (
     "an id must be greater than all before it; changes that leave the id as it is are not seen, nor are ids handed out "
     "again after the newest rows were deleted (no AUTOINCREMENT)"
@@ -146,8 +150,10 @@ def _type(
 def _guarantee(table: Table, entry: Catalogued, settings: SQLiteTable, *, is_time: bool) -> Guarantee:
     limits = []
     if table.incremental:
-        number = pa.types.is_integer(table.schema.field(table.incremental_key[0]).type)
-        limits.append(_TIME_LIMITS if is_time or not number else _ID_LIMITS)
+        type_ = table.schema.field(table.incremental_key[0]).type
+        limits.append(_TIME_LIMITS if is_time or not pa.types.is_integer(type_) else _ID_LIMITS)
+        if pa.types.is_string(type_) and not is_time:
+            limits.append(_TEXT_LIMITS)
         if settings.lag:
             lag_s = duration_s(settings.lag)
             limits.append(f"with `lag`, rows that appear up to {lag_s} s late are read, whoever set the key")
