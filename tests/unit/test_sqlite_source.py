@@ -598,7 +598,10 @@ def test_what_restricts_the_rows_is_part_of_the_state(shop):
 
     plain = fingerprint()
     restricted = [{"where": "id > 1"}, {"start": "2024-01-01"}, {"nulls": "exclude"}, {"timezone": "Europe/Berlin"}]
-    assert len({plain, *(fingerprint(**settings) for settings in restricted)}) == 5
+    restricted += [{"columns": ["id"]}, {"columns": ["id", "v"]}]
+    assert len({plain, *(fingerprint(**settings) for settings in restricted)}) == 7
+    assert fingerprint(columns=["v", "id"]) == fingerprint(columns=["id", "v"])
+    assert fingerprint(columns=["v"], mode="full") == fingerprint(mode="full")
     assert fingerprint(lag="5m") == fingerprint(nulls="fail") == fingerprint(deletes="sweep") == plain
 
 

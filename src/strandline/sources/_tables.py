@@ -67,7 +67,11 @@ class TableSettings(BaseModel):
     start: datetime | date | int | float | str | None = Field(
         default=None, description="Rows whose incremental key is smaller are not read. A time, or a number."
     )
-    columns: list[str] | None = Field(default=None, min_length=1, description="Columns to read. Default: all.")
+    columns: list[str] | None = Field(
+        default=None,
+        min_length=1,
+        description="Columns to read. Default: all. To change it for a table with an incremental key needs `--full-refresh`.",
+    )
     where: str | None = Field(default=None, min_length=1, description="SQL condition that a row must meet to be read.")
     nulls: Literal["include", "exclude", "fail"] = Field(
         default="include",
@@ -92,6 +96,9 @@ def selection(settings: TableSettings) -> str:
     if settings.incremental_key is not None and settings.mode != "full":
         if settings.start is not None:
             parts["start"] = settings.start if isinstance(settings.start, int | float | str) else str(settings.start)
+        if settings.columns is not None:
+            # rows that were read before would lack a new one, and versions of a row that is read again be others
+            parts["columns"] = sorted(set(settings.columns))
         if settings.nulls == "exclude":
             parts["nulls"] = settings.nulls
         if settings.timezone is not None:
