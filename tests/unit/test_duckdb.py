@@ -13,15 +13,14 @@ import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from window_model import CHANGES, PASSES, WRITER, changed, check_what_is_there, read_again, same_as_in_the_model
 
 from strandline.destination import Fence, MigrateMode, WriteMode
 from strandline.destinations.duckdb import DuckDBDestination
-from strandline.destinations.memory import MemoryDestination
 from strandline.errors import LockedError, StateError, TaskError, UsageError
-from strandline.message import Complete, Delete, Insert, Message, Truncate
+from strandline.message import Delete, Insert
 from strandline.table import SOURCE_NAME, SYNC_TIME, Table, sync_time_type
 from strandline.testing.destination_fixtures import keys, orders, same, unkeyed
-from strandline.testing.exact import exact_rows
 from strandline.testing.windows import Lineage
 
 FENCE = Fence("shop", "warehouse", 1, "run-1")
@@ -124,56 +123,22 @@ class TestFile:
 
     @pytest.mark.parametrize("limit_kib", [64, 6_000, 17_000])
     def test_a_full_disk_leaves_what_was_committed(self, path: Path, limit_kib: int) -> None:
-        ran = subprocess.run([sys.executable, "-c", WRITER, path, str(limit_kib)], stdout=subprocess.PIPE, check=True)
+        ran = subprocess.run(
+            [sys.executable, "-c", WRITER, "duckdb", path, str(limit_kib)], stdout=subprocess.PIPE, check=True
+        )
         *acknowledged, kind = ran.stdout.split()
         assert kind in {b"UnreachableError", b"StateError", b"RetryableError"}
-        check_what_is_there(path, len(acknowledged))
+        check_what_is_there("duckdb", path, len(acknowledged))
 
     @pytest.mark.crash
     @pytest.mark.parametrize("after", [1, 4, 9])
     def test_a_kill_leaves_what_was_committed(self, path: Path, after: int) -> None:
-        with subprocess.Popen([sys.executable, "-c", WRITER, path, "0"], stdout=subprocess.PIPE) as writer:
+        with subprocess.Popen([sys.executable, "-c", WRITER, "duckdb", path, "0"], stdout=subprocess.PIPE) as writer:
             assert writer.stdout is not None
             acknowledged = [writer.stdout.readline() for _ in range(after)]
             writer.kill()
             acknowledged += [line for line in writer.stdout if line.endswith(b"\n")]
-        check_what_is_there(path, len(acknowledged))
-
-
-WRITER = """
-import os, resource, signal, sys
-from strandline.destinations.duckdb import DuckDBDestination
-from strandline.errors import StrandlineError
-from strandline.testing.destination_fixtures import orders
-from strandline.testing.windows import Lineage
-
-path, limit_kib = sys.argv[1], int(sys.argv[2])
-lineage = Lineage(DuckDBDestination(DuckDBDestination.Spec(path=path)))
-lineage.migrate(orders())
-if limit_kib:
-    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (limit_kib << 10, resource.RLIM_INFINITY))
-try:
-    while True:
-        ids = list(range(lineage.windows * 1000, lineage.windows * 1000 + 1000))
-        notes = [os.urandom(900).hex() for _ in ids]
-        lineage.write(lineage.insert(orders(), id=ids, name=["a"] * 1000, note=notes))
-        print(lineage.windows, flush=True)
-except StrandlineError as error:
-    print(type(error).__name__)
-"""
-"""Writes windows of 1,000 rows and 2 MB, and prints the number of each that is acknowledged, until it cannot."""
-
-
-def check_what_is_there(path: Path, acknowledged: int) -> None:
-    """The windows that were acknowledged, and perhaps the one after them: whole, and covered by the state."""
-    lineage = Lineage(DuckDBDestination(DuckDBDestination.Spec(path=str(path))))
-    state = lineage.stored()
-    windows = int(state.cursor["window"]) if state and state.cursor else 0
-    assert windows - acknowledged in {0, 1}
-    ids = [one for batch in lineage.read(orders()) for one in batch.column("id").to_pylist()]
-    assert sorted(ids) == list(range(windows * 1000))
-    lineage.destination.close()
+        check_what_is_there("duckdb", path, len(acknowledged))
 
 
 class TestCatalog:
@@ -403,38 +368,8 @@ class TestTypes:
                 shared.migrate(orders("refused", value=kind), apply=False)
 
 
-_ids = st.lists(st.integers(0, 3), min_size=1, max_size=4)
-_changes = st.lists(
-    st.one_of(
-        st.tuples(st.sampled_from(["whole", "part", "delete"]), _ids),
-        st.tuples(st.sampled_from(["truncate", "window", "complete"]), st.just([0])),
-    ),
-    max_size=14,
-)
-
-
-_rows = st.lists(st.integers(0, 2), min_size=1, max_size=4)
-_passes = st.lists(
-    st.one_of(
-        st.tuples(st.sampled_from(["insert", "reread"]), _rows),
-        st.tuples(st.sampled_from(["window", "pass"]), st.just([0])),
-    ),
-    max_size=14,
-)
-
-
 class TestStaging:
     """Whatever comes, in whatever windows: the same as in the model, within memory and beyond it."""
-
-    @staticmethod
-    def same_as_in_the_model(destination: DuckDBDestination, play: Callable[[Lineage], list[pa.RecordBatch]]) -> None:
-        MemoryDestination.reset("model")
-        model = MemoryDestination(MemoryDestination.Spec(name="model"))
-        found = [
-            sorted((row for batch in play(Lineage(one)) for row in exact_rows(batch)), key=repr)
-            for one in (destination, model)
-        ]
-        assert found[0] == found[1]
 
     @pytest.mark.parametrize("staged_bytes_max", [0, 128 << 20])
     def test_any_stream_of_changes(self, shared: Lineage, staged_bytes_max: int) -> None:
@@ -443,10 +378,10 @@ class TestStaging:
         numbers = itertools.count()
 
         @settings(max_examples=30)
-        @given(_changes, st.sampled_from(WriteMode))
+        @given(CHANGES, st.sampled_from(WriteMode))
         def check(changes: list[tuple[str, list[int]]], mode: WriteMode) -> None:
             table = orders(f"changes_{staged_bytes_max}_{next(numbers)}")
-            self.same_as_in_the_model(destination, lambda lineage: changed(lineage, table, mode, changes))
+            same_as_in_the_model(destination, lambda lineage: changed(lineage, table, mode, changes))
 
         check()
 
@@ -460,10 +395,10 @@ class TestStaging:
         numbers = itertools.count()
 
         @settings(max_examples=30)
-        @given(_passes, st.sampled_from(WriteMode))
+        @given(PASSES, st.sampled_from(WriteMode))
         def check(passes: list[tuple[str, list[int]]], mode: WriteMode) -> None:
             table = make(f"{make.__name__}_{staged_bytes_max}_{next(numbers)}")
-            self.same_as_in_the_model(destination, lambda lineage: read_again(lineage, table, mode, passes))
+            same_as_in_the_model(destination, lambda lineage: read_again(lineage, table, mode, passes))
 
         check()
 
@@ -480,50 +415,3 @@ class TestStaging:
         same(lineage, table, *batches[:20])
         with lineage.destination._database.session() as session:  # type: ignore[attr-defined]
             assert session.cursor.execute("SELECT count(*) FROM duckdb_tables() WHERE temporary").fetchall() == [(0,)]
-
-
-def changed(
-    lineage: Lineage, table: Table, mode: WriteMode, changes: list[tuple[str, list[int]]]
-) -> list[pa.RecordBatch]:
-    """What a destination holds after a stream of changes; every value tells where in the stream it came from."""
-    lineage.mode, lineage.task = mode, table.name
-    lineage.migrate(table)
-    window: list[Message] = []
-    for at, (kind, ids) in enumerate(changes):
-        names = [f"{at}.{place}" for place in range(len(ids))]
-        match kind:
-            case "whole":
-                window.append(lineage.insert(table, id=ids, name=names, note=names))
-            case "part":
-                window.append(lineage.insert(table, id=ids, note=names))
-            case "delete":
-                window.append(Delete(table.name, keys(table, *ids)))
-            case "truncate":
-                window.append(Truncate(table.name))
-            case "complete":
-                window.append(Complete(table.name))
-            case "window":
-                lineage.write(*window)
-                window = []
-    lineage.write(*window)
-    return lineage.read(table)
-
-
-def read_again(
-    lineage: Lineage, table: Table, mode: WriteMode, passes: list[tuple[str, list[int]]]
-) -> list[pa.RecordBatch]:
-    """What a destination holds after several passes over rows that are few, and often equal."""
-    lineage.mode, lineage.task = mode, table.name
-    lineage.migrate(table)
-    window: list[Message] = []
-    for kind, ids in passes:
-        if kind in {"insert", "reread"}:
-            names = [str(one) for one in ids]
-            window.append(lineage.insert(table, reread=kind == "reread", id=ids, name=names))
-            continue
-        lineage.write(*window, *([Complete(table.name)] if kind == "pass" else []))
-        window = []
-        if kind == "pass":
-            lineage.next_pass()
-    lineage.write(*window)
-    return lineage.read(table)

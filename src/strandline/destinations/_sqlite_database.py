@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from strandline.destinations._sql import Statement
 from strandline.destinations._sql_states import DELIVERED, HISTORY, STATES, create_own_tables, has_own_tables
+from strandline.destinations._sqlite_dialect import MAIN
 from strandline.destinations._sqlite_session import SQLiteSession
 from strandline.errors import (
     LockedError,
@@ -31,12 +32,13 @@ __all__ = ["VERSION_MIN", "Database"]
 VERSION_MIN = (3, 35, 0)
 """It can drop a column."""
 
-_INDEXES = {
-    STATES: ("source", "destination", "task"),
-    HISTORY: ("source", "task", "destination", "number"),
-    DELIVERED: ("source", "task", "destination", "table", "version"),
-}
-"""By which columns our own tables are searched."""
+_INDEXES = (
+    f'"{STATES}_key" ON "{STATES}" ("source", "destination", "task")',
+    f'"{HISTORY}_key" ON "{HISTORY}" ("source", "task", "destination", "number")',
+    f'"{DELIVERED}_key" ON "{DELIVERED}" ("source", "task", "destination", "table", "version")',
+    f'"{DELIVERED}_stored" ON "{DELIVERED}" ("source", "task", "destination") WHERE "delivered" > 0',
+)
+"""By which our own tables are searched."""
 _PRAGMAS = (
     "synchronous = EXTRA",  # what is committed survives a loss of power, in any journal mode
     "cache_size = -32768",
@@ -120,8 +122,7 @@ class Database:
                 connection.execute("BEGIN IMMEDIATE")
                 try:
                     if not self._prepared and not has_own_tables(session, self._place):
-                        create_own_tables(session)
-                        self._index_own_tables(session)
+                        _create_own_tables(session)
                     yield
                 except BaseException:
                     with suppress(sqlite3.Error):
@@ -144,11 +145,6 @@ class Database:
             yield
         except sqlite3.Error as error:
             raise self._translated(error, what) from error
-
-    def _index_own_tables(self, session: SQLiteSession) -> None:
-        for table, columns in _INDEXES.items():
-            index, into = session.relation(f"{table}_key"), session.dialect.quote(table)
-            session.run(Statement(f"CREATE INDEX {index} ON {into} ({session.dialect.quoted(columns)})"))
 
     def _connect(self) -> "Connection":
         if sqlite3.sqlite_version_info < VERSION_MIN:
@@ -218,6 +214,12 @@ class Database:
             case sqlite3.SQLITE_NOMEM | sqlite3.SQLITE_PROTOCOL | sqlite3.SQLITE_SCHEMA:
                 return RetryableError(place)
         return TaskError(place)
+
+
+def _create_own_tables(session: SQLiteSession) -> None:
+    create_own_tables(session)
+    for index in _INDEXES:
+        session.run(Statement(f"CREATE INDEX {MAIN}.{index}"))
 
 
 def _code(error: Exception) -> Any:

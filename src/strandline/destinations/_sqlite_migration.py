@@ -11,6 +11,7 @@ from strandline.destinations._sqlite_session import SQLiteSession
 from strandline.destinations._sqlite_types import fit
 from strandline.destinations._widening import Fit
 from strandline.errors import TaskError
+from strandline.table import SYNC_TIME
 
 __all__ = ["SQLiteMigrator"]
 
@@ -26,13 +27,13 @@ class SQLiteMigrator(Migrator):
         name, session = self._table.name, self._session
         found = session.fetch(
             Statement(
-                "SELECT type, name, tbl_name, sql FROM main.sqlite_master WHERE lower(tbl_name) = lower(?) "
+                "SELECT type, tbl_name, sql FROM main.sqlite_master WHERE lower(tbl_name) = lower(?) "
                 f"AND (type IN ('table', 'view') OR type = 'index' AND name GLOB '{MARK_PREFIX}*')",
                 (name,),
             )
         )
-        record, there = Record.parse(""), False
-        for kind, stored, of_table, sql in found:
+        records = []
+        for kind, of_table, ddl in found:
             if kind == "view":
                 raise TaskError(f"{name!r} is a view in the database", hint="rename the view, or the table")
             if of_table != name:
@@ -40,11 +41,18 @@ class SQLiteMigrator(Migrator):
                     f"table {name!r} and the stored {of_table!r} are one table to SQLite, which does not tell cases apart",
                     hint="rename one of the two",
                 )
-            if kind == "table":
-                there = True
-            elif stored:
-                record = Record.parse(sql.rsplit("'", 2)[1])
-        return Found(record, record.mark) if there else None
+            if kind == "index":
+                records.append(Record.parse(ddl.rsplit("'", 2)[-2:][0]))
+        if not found:
+            return None
+        record = next((one for one in records if one.ours), Record(notes=self._believed(), ours=False))
+        return Found(record, record.mark)
+
+    def _believed(self) -> Mapping[str, str]:
+        """The notes of a table that lost its mark, but has our columns: somebody has rebuilt it, or dropped an index."""
+        actual = self._session.columns(self._table.name)
+        kept = self._stored if SYNC_TIME in actual else {}
+        return {name: stored.note for name, stored in kept.items() if stored.note and actual.get(name) == stored.sql}
 
     def _twin(self, column: str, actual: Mapping[str, str]) -> str:
         """See ``Migrator``."""

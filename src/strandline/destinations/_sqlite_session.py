@@ -118,7 +118,7 @@ class SQLiteSession:
         """Make sure that rows can be found by their primary key. In append mode nothing looks for them."""
         for table in tables:
             with self.about(table.name):
-                if frozenset(map(folded, table.primary_key)) not in self._indexed(table):
+                if table.primary_key and frozenset(map(folded, table.primary_key)) not in self._indexed(table):
                     index = self.relation(f"cq_key_{secrets.token_hex(8)}")
                     columns = self.dialect.quoted(table.primary_key)
                     self.run(Statement(f"CREATE INDEX {index} ON {self.dialect.quote(table.name)} ({columns})"))

@@ -1,0 +1,413 @@
+"""What is the destination SQLite's own: its file and locks, its catalog, and staging."""
+
+import itertools
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydantic import ValidationError
+from window_model import CHANGES, PASSES, WRITER, changed, check_what_is_there, read_again, same_as_in_the_model
+
+import strandline.lazy
+from strandline.destination import Fence, MigrateMode, WriteMode
+from strandline.destinations.sqlite import SQLiteDestination
+from strandline.errors import LockedError, StateError, StrandlineError, TaskError, UsageError
+from strandline.message import Delete, Insert
+from strandline.table import Table
+from strandline.testing.destination_fixtures import keys, orders, same, unkeyed
+from strandline.testing.windows import Lineage
+
+FENCE = Fence("shop", "warehouse", 1, "run-1")
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "warehouse.sqlite"
+
+
+@pytest.fixture
+def open_one(path: Path) -> Iterator[Callable[..., SQLiteDestination]]:
+    opened: list[SQLiteDestination] = []
+
+    def make(**spec: Any) -> SQLiteDestination:
+        opened.append(SQLiteDestination(SQLiteDestination.Spec(**({"path": str(path)} | spec))))
+        return opened[-1]
+
+    yield make
+    for one in opened:
+        one.close()
+
+
+@pytest.fixture
+def lineage(open_one: Callable[..., SQLiteDestination]) -> Lineage:
+    return Lineage(open_one())
+
+
+def sql(path: Path, *statements: str) -> list[tuple[Any, ...]]:
+    """As a user would, with another connection."""
+    with closing(sqlite3.connect(path)) as connection, connection:
+        rows: list[tuple[Any, ...]] = []
+        for statement in statements:
+            rows = connection.execute(statement).fetchall()
+        return rows
+
+
+class TestFile:
+    def test_looking_creates_no_file(self, lineage: Lineage, path: Path) -> None:
+        found = lineage.migrate(orders(), apply=False)
+        assert (found.mark, found.empty) == (None, True)
+        assert found.changes[0].ddl[0].startswith('CREATE TABLE "main"."orders"')
+        assert lineage.states.load("shop") == {}
+        with pytest.raises(TaskError, match="there is no SQLite file"):
+            lineage.read(orders())
+        assert not path.exists()
+
+    def test_a_file_that_another_process_writes_to_is_locked_after_the_timeout(
+        self, open_one: Callable[..., SQLiteDestination], path: Path
+    ) -> None:
+        lineage = Lineage(open_one(busy_timeout="50ms"))
+        lineage.migrate(orders())
+        row = lineage.insert(orders(), id=[1], name=["a"], note=["x"])
+        code = (
+            f"import sqlite3, sys; c = sqlite3.connect({str(path)!r}, isolation_level=None)\n"
+            "c.execute('BEGIN IMMEDIATE'); print('open', flush=True); sys.stdin.read()"
+        )
+        with subprocess.Popen(
+            [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        ) as holder:
+            assert holder.stdout is not None
+            assert holder.stdout.readline() == "open\n"
+            with pytest.raises(LockedError, match="another process") as raised:
+                lineage.write(row)
+            assert raised.value.exit_code == 4
+            assert "busy_timeout" in raised.value.hint
+            same(lineage, orders())
+            holder.communicate()
+        lineage.write(row)
+        same(lineage, orders(), row.batch)
+
+    def test_what_cannot_be_a_database_is_a_wrong_setting(
+        self, open_one: Callable[..., SQLiteDestination], tmp_path: Path
+    ) -> None:
+        (tmp_path / "text").write_text("not a database" * 1000)
+        sql(tmp_path / "utf16", "PRAGMA encoding = 'UTF-16'", "CREATE TABLE x (y)")
+        for wrong, reason in (
+            (tmp_path / "text", "not an SQLite database"),
+            (tmp_path / "nowhere" / "x.sqlite", "there is no directory"),
+            (tmp_path, "unable to open"),
+            (tmp_path / "utf16", "UTF-16"),
+        ):
+            with pytest.raises(UsageError, match=reason) as raised:
+                open_one(path=str(wrong)).migrate(orders(), mode=MigrateMode.SAFE, fence=FENCE)
+            assert raised.value.hint
+        assert not (tmp_path / "nowhere").exists()
+        with pytest.raises(ValidationError, match="lost with the cursor"):
+            open_one(path=":memory:")
+
+    def test_any_name_of_a_file_is_that_file(self, open_one: Callable[..., SQLiteDestination], tmp_path: Path) -> None:
+        for name in ("a?mode=memory", "50% off#1.db", "file:x", "é 中"):
+            open_one(path=str(tmp_path / name)).migrate(orders(), mode=MigrateMode.SAFE, fence=FENCE)
+            assert sql(tmp_path / name, "SELECT count(*) FROM orders") == [(0,)]
+
+    def test_a_damaged_file_stops_the_run(self, open_one: Callable[..., SQLiteDestination], path: Path) -> None:
+        lineage = Lineage(open_one())
+        lineage.migrate(orders())
+        lineage.write(lineage.insert(orders(), id=[1], name=["a"], note=["x"]))
+        lineage.destination.close()
+        content = path.read_bytes()
+        path.write_bytes(content[:4096] + b"\xff" * (len(content) - 4096))
+        with pytest.raises(StateError, match="malformed") as raised:
+            lineage.stored()
+        assert "backup" in raised.value.hint
+
+    def test_an_sqlite_that_is_too_old_is_refused(
+        self, lineage: Lineage, path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(strandline.lazy.sqlite3, "sqlite_version_info", (3, 34, 1))
+        with pytest.raises(UsageError, match="too old") as raised:
+            lineage.migrate(orders())
+        assert "3.35" in raised.value.hint
+        assert not path.exists()
+
+    def test_readers_and_the_writer_do_not_wait_for_each_other(self, lineage: Lineage, path: Path) -> None:
+        lineage.migrate(orders())
+        count = 20_000
+        lineage.write(lineage.insert(orders(), id=list(range(count)), name=["a"] * count, note=["x"] * count))
+        reading = lineage.destination.read(orders())
+        seen = next(iter(reading)).num_rows
+        with closing(sqlite3.connect(path, timeout=0)) as user:
+            user.execute("BEGIN")
+            assert user.execute("SELECT count(*) FROM orders").fetchall() == [(count,)]
+            lineage.write(Delete("orders", keys(orders(), *range(count))))
+            assert user.execute("SELECT count(*) FROM orders").fetchall() == [(count,)]
+        assert sum(batch.num_rows for batch in lineage.read(orders())) == 0
+        assert seen + sum(batch.num_rows for batch in reading) == count
+
+    def test_what_is_committed_is_on_the_disk(self, lineage: Lineage) -> None:
+        lineage.migrate(orders())
+        with lineage.destination._database.session() as session:  # type: ignore[attr-defined]
+            ask = [session.connection.execute(f"PRAGMA {name}").fetchone() for name in ("journal_mode", "synchronous")]
+        assert ask == [("wal",), (3,)]
+
+    def test_a_closed_file_is_one_file(self, lineage: Lineage, path: Path) -> None:
+        lineage.migrate(orders())
+        lineage.destination.close()
+        assert list(path.parent.iterdir()) == [path]
+
+    @pytest.mark.parametrize("limit_kib", [64, 6_000, 17_000])
+    def test_a_full_disk_leaves_what_was_committed(self, path: Path, limit_kib: int) -> None:
+        command = [sys.executable, "-c", WRITER, "sqlite", path, str(limit_kib)]
+        ran = subprocess.run(command, stdout=subprocess.PIPE, check=True)
+        *acknowledged, kind = ran.stdout.split()
+        assert kind in {b"UnreachableError", b"StateError"}
+        check_what_is_there("sqlite", path, len(acknowledged))
+
+    @pytest.mark.crash
+    @pytest.mark.parametrize("after", [1, 4, 9])
+    def test_a_kill_leaves_what_was_committed(self, path: Path, after: int) -> None:
+        command = [sys.executable, "-c", WRITER, "sqlite", path, "0"]
+        with subprocess.Popen(command, stdout=subprocess.PIPE) as writer:
+            assert writer.stdout is not None
+            acknowledged = [writer.stdout.readline() for _ in range(after)]
+            writer.kill()
+            acknowledged += [line for line in writer.stdout if line.endswith(b"\n")]
+        check_what_is_there("sqlite", path, len(acknowledged))
+
+
+class TestCatalog:
+    def test_a_table_that_the_user_created_again_has_another_mark(self, lineage: Lineage, path: Path) -> None:
+        mark = lineage.migrate(orders()).mark
+        lineage.write(lineage.insert(orders(), id=[1], name=["a"], note=["x"]))
+        ((created,),) = sql(path, "SELECT sql FROM sqlite_master WHERE name = 'orders'")
+        sql(path, "ALTER TABLE orders RENAME TO old", created, "INSERT INTO orders SELECT * FROM old", "DROP TABLE old")
+        asked = lineage.migrate(orders(), apply=False)
+        assert asked.mark != mark
+        assert [change.kind for change in asked.changes] == ["adopt"]
+        adopted = lineage.migrate(orders())
+        assert adopted.mark not in {None, "", mark}
+        again = lineage.migrate(orders())
+        assert (again.changes, again.mark, again.empty) == ((), adopted.mark, False)
+        same(lineage, orders(), lineage.batch(orders(), id=[1], name=["a"], note=["x"]))
+
+    def test_the_mark_goes_where_the_table_goes(self, lineage: Lineage, path: Path) -> None:
+        table = orders("it's", **{"say 'hi'": pa.uint64()})
+        mark = lineage.migrate(table).mark
+        sql(path, """ALTER TABLE "it's" RENAME TO "that's" """)
+        assert lineage.migrate(table.named("that's"), apply=False).mark == mark
+        assert lineage.migrate(table.named("that's"), apply=False).changes == ()
+        lineage.destination.close()
+        with closing(sqlite3.connect(path, isolation_level=None)) as user:
+            user.execute("VACUUM")
+        assert lineage.migrate(table.named("that's"), apply=False).mark == mark
+
+    def test_a_table_of_the_user_s_is_taken_over_with_its_rows(self, lineage: Lineage, path: Path) -> None:
+        created = "CREATE TABLE orders (id INTEGER PRIMARY KEY, name VARCHAR(20))"
+        sql(path, created, "INSERT INTO orders VALUES (7, 'mine')")
+        found = lineage.migrate(orders())
+        assert {change.kind for change in found.changes} == {"add_column", "adopt"}
+        assert lineage.migrate(orders()).changes == ()
+        lineage.write(lineage.insert(orders(), id=[8], name=["new"], note=["x"]))
+        assert sql(path, "SELECT id, name, note FROM orders ORDER BY id") == [(7, "mine", None), (8, "new", "x")]
+
+    def test_a_column_of_the_user_s_that_would_change_values_is_refused(self, lineage: Lineage, path: Path) -> None:
+        for declared, kind in (("REAL", pa.float64()), ("INTEGER", pa.uint64()), ("NUMERIC", pa.decimal128(9, 2))):
+            sql(path, "DROP TABLE IF EXISTS orders", f"CREATE TABLE orders (id INTEGER, value {declared})")
+            with pytest.raises(TaskError, match=declared):
+                lineage.migrate(orders(value=kind))
+
+    def test_states_that_are_gone_in_part_are_not_taken_for_none(self, lineage: Lineage, path: Path) -> None:
+        lineage.migrate(orders())
+        lineage.write(lineage.insert(orders(), id=[1], name=["a"], note=["x"]))
+        lineage.destination.close()
+        sql(path, "DROP TABLE cq_state")
+        with pytest.raises(StateError, match="cq_state is gone"):
+            lineage.stored()
+        with pytest.raises(StateError, match="cq_state is gone"):
+            lineage.write(lineage.insert(orders(), id=[2], name=["a"], note=["x"]))
+        assert sql(path, "SELECT id FROM orders") == [(1,)]
+
+    def test_names_that_differ_by_case_are_refused(self, lineage: Lineage, path: Path) -> None:
+        twins = Table("twins", pa.schema([("a", pa.int64()), ("A", pa.int64())]))
+        with pytest.raises(TaskError, match="'a' are one column"):
+            lineage.migrate(twins)
+        lineage.migrate(orders())
+        row = lineage.insert(orders(), id=[1], name=["a"], note=["x"])
+        lineage.write(row)
+        for mode in MigrateMode:
+            with pytest.raises(TaskError, match="'orders' are one table"):
+                lineage.migrate(orders("Orders"), mode=mode)
+        fields = [*orders().schema, pa.field("NOTE", pa.string())]
+        for mode in MigrateMode:
+            with pytest.raises(TaskError, match="one column"):
+                lineage.migrate(Table("orders", pa.schema(fields), ("id",)), mode=mode)
+        renamed = [*list(orders().schema)[:-1], pa.field("NOTE", pa.string())]
+        with pytest.raises(TaskError, match="'note' are one column"):
+            lineage.migrate(Table("orders", pa.schema(renamed), ("id",)))
+        same(lineage, orders(), row.batch)
+        assert sql(path, "SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY name") == [
+            ("cq_delivered",),
+            ("cq_state",),
+            ("cq_state_history",),
+            ("orders",),
+        ]
+
+    def test_letters_beyond_ascii_keep_their_case(self, lineage: Lineage) -> None:
+        table = orders("Über", ä=pa.string(), Ä=pa.string())
+        lineage.migrate(table, table.named("über"))
+        row = lineage.insert(table, id=[1], ä=["small"], Ä=["large"])
+        lineage.write(row)
+        same(lineage, table, row.batch)
+        same(lineage, table.named("über"))
+
+    def test_the_names_of_our_own_tables_and_columns_are_refused(self, lineage: Lineage) -> None:
+        for name in ("cq_state", "CQ_State_History", "cq_delivered"):
+            with pytest.raises(TaskError, match="Strandline's own"):
+                lineage.migrate(orders(name))
+        with pytest.raises(TaskError, match="Strandline's own"):
+            lineage.migrate(orders(_cq_stage_sequence=pa.int64()))
+        with pytest.raises(TaskError, match="sqlite_"):
+            lineage.migrate(orders("SQLite_orders"))
+
+    def test_a_table_named_like_a_temporary_one_is_not_taken_for_it(self, lineage: Lineage) -> None:
+        table = orders("_cq_stage_1")
+        lineage.migrate(table)
+        row = lineage.insert(table, id=[1], name=["a"], note=["x"])
+        lineage.write(row)
+        same(lineage, table, row.batch)
+
+    def test_a_view_is_left_alone(self, lineage: Lineage, path: Path) -> None:
+        sql(path, "CREATE VIEW orders AS SELECT 1 AS id")
+        for mode in MigrateMode:
+            with pytest.raises(TaskError, match="is a view"):
+                lineage.migrate(orders(), mode=mode)
+
+    def test_a_table_that_is_dropped_between_windows_fails_and_nothing_is_saved(
+        self, lineage: Lineage, path: Path
+    ) -> None:
+        lineage.migrate(orders())
+        before = lineage.write(lineage.insert(orders(), id=[1], name=["a"], note=["x"])).state
+        sql(path, "DROP TABLE orders")
+        with pytest.raises(TaskError, match="orders"):
+            lineage.write(lineage.insert(orders(), id=[2], name=["a"], note=["x"]))
+        assert lineage.stored() == before
+
+    def test_a_column_that_is_not_there_is_not_read_as_its_own_name(self, lineage: Lineage) -> None:
+        lineage.migrate(orders(name=pa.string()))
+        lineage.write(lineage.insert(orders(name=pa.string()), id=[1], name=["a"]))
+        with pytest.raises(TaskError, match="note"):
+            lineage.read(orders(name=pa.string(), note=pa.string()))
+
+    @pytest.mark.parametrize(
+        ("before", "after"),
+        [
+            (pa.duration("s"), pa.duration("ms")),
+            (pa.timestamp("s"), pa.timestamp("us")),
+            (pa.timestamp("us"), pa.timestamp("us", "UTC")),
+            (pa.decimal128(9, 2), pa.decimal128(9, 3)),
+            (pa.uint64(), pa.int64()),
+            (pa.int64(), pa.uint64()),
+            (pa.string(), pa.uuid()),
+            (pa.bool_(), pa.int64()),
+        ],
+        ids=str,
+    )
+    def test_values_that_would_mean_something_else_are_refused(
+        self, lineage: Lineage, before: pa.DataType, after: pa.DataType
+    ) -> None:
+        lineage.migrate(orders(value=before))
+        with pytest.raises(TaskError, match="value"):
+            lineage.migrate(orders(value=after))
+        lineage.migrate(orders(value=after), mode=MigrateMode.FORCED)
+        assert lineage.migrate(orders(value=after)).changes == ()
+
+    def test_a_column_of_nulls_becomes_what_comes_later(self, lineage: Lineage) -> None:
+        nulls, texts = orders(value=pa.null()), orders(value=pa.string())
+        lineage.migrate(nulls)
+        lineage.write(lineage.insert(nulls, id=[1], value=[None]))
+        assert [change.kind for change in lineage.migrate(texts).changes] == ["widen_column", "record"]
+        lineage.write(lineage.insert(texts, id=[2], value=["a"]))
+        assert lineage.migrate(nulls).changes == ()
+        lineage.write(lineage.insert(nulls, id=[3], value=[None]))
+        same(lineage, texts, lineage.batch(texts, id=[1, 2, 3], value=[None, "a", None]))
+
+    def test_rows_are_found_by_an_index_once_they_are_overwritten(self, lineage: Lineage, path: Path) -> None:
+        count = (
+            "SELECT count(*) FROM sqlite_master WHERE type = 'index' AND tbl_name = 'orders' AND name LIKE 'cq_key%'"
+        )
+        lineage.migrate(orders())
+        for mode, indexes in ((WriteMode.APPEND, 0), (WriteMode.OVERWRITE, 1), (WriteMode.OVERWRITE, 1)):
+            lineage.mode = mode
+            lineage.write(lineage.insert(orders(), id=[1], name=["a"], note=["x"]))
+            assert sql(path, count) == [(indexes,)]
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lineage]:
+    path = tmp_path_factory.mktemp("sqlite") / "shared.sqlite"
+    with closing(SQLiteDestination(SQLiteDestination.Spec(path=str(path)))) as destination:
+        yield Lineage(destination)
+
+
+class TestStaging:
+    """Whatever comes, in whatever windows: the same as in the model, within memory and beyond it."""
+
+    @pytest.mark.parametrize("staged_bytes_max", [0, 8 << 20])
+    def test_any_stream_of_changes(self, shared: Lineage, staged_bytes_max: int) -> None:
+        destination = shared.destination
+        destination.staged_bytes_max = staged_bytes_max  # type: ignore[attr-defined]
+        numbers = itertools.count()
+
+        @settings(max_examples=30, deadline=None)
+        @given(CHANGES, st.sampled_from(WriteMode))
+        def check(changes: list[tuple[str, list[int]]], mode: WriteMode) -> None:
+            table = orders(f"changes_{staged_bytes_max}_{next(numbers)}")
+            same_as_in_the_model(destination, lambda lineage: changed(lineage, table, mode, changes))
+
+        check()
+
+    @pytest.mark.parametrize("staged_bytes_max", [0, 8 << 20])
+    @pytest.mark.parametrize("make", [orders, unkeyed])
+    def test_any_passes_that_read_again(
+        self, shared: Lineage, staged_bytes_max: int, make: Callable[..., Table]
+    ) -> None:
+        destination = shared.destination
+        destination.staged_bytes_max = staged_bytes_max  # type: ignore[attr-defined]
+        numbers = itertools.count()
+
+        @settings(max_examples=30, deadline=None)
+        @given(PASSES, st.sampled_from(WriteMode))
+        def check(passes: list[tuple[str, list[int]]], mode: WriteMode) -> None:
+            table = make(f"{make.__name__}_{staged_bytes_max}_{next(numbers)}")
+            same_as_in_the_model(destination, lambda lineage: read_again(lineage, table, mode, passes))
+
+        check()
+
+    def test_a_window_beyond_memory_is_stored_as_one_within(self, lineage: Lineage) -> None:
+        lineage.destination.staged_bytes_max = 100_000  # type: ignore[attr-defined]
+        table, count = orders(), 20_000
+        lineage.migrate(table)
+        batches = [
+            lineage.batch(table, id=list(range(at, at + 1000)), name=[f"{at}"] * 1000, note=["x"] * 1000)
+            for at in [*range(0, count, 1000), *range(0, count, 2000)]
+        ]
+        receipt = lineage.write(*(Insert("orders", batch) for batch in batches))
+        assert receipt.rows == {"orders": 30_000}
+        same(lineage, table, *batches[:20])
+
+    def test_no_row_of_a_window_that_fails_in_the_middle_is_left(self, lineage: Lineage) -> None:
+        lineage.destination.staged_bytes_max = 0  # type: ignore[attr-defined]
+        lineage.migrate(orders())
+        good = lineage.insert(orders(), id=[1], name=["a"], note=["x"])
+        with pytest.raises(StrandlineError):
+            lineage.write(good, lineage.insert(orders(), id=[None], name=["b"], note=["x"]))
+        same(lineage, orders())
+        lineage.write(good)
+        same(lineage, orders(), good.batch)
