@@ -32,7 +32,7 @@ max_wal_senders = 4
 log_min_messages = fatal
 """
 # What a power cut would lose is no concern of a test that kills processes, and syncing makes each test slow.
-_FAST = "fsync = off\nfull_page_writes = off\nsynchronous_commit = off\n"
+_FAST = "fsync = off\nfull_page_writes = off\n"
 
 
 @cache

@@ -4,6 +4,7 @@ The file is opened read-only, with a connection for each read. How a pass over a
 what its cursor is made of in ``_sqlite_heights``.
 """
 
+import logging
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from datetime import timedelta
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from sqlite3 import Connection
 
 __all__ = ["SQLiteSource", "SQLiteTable"]
+
+log = logging.getLogger(__name__)
 
 
 def _clock(connection: "Connection") -> int:
@@ -51,11 +54,13 @@ class SQLiteSource:
         self._plans: dict[str, Plan] = {}
 
     def tables(self) -> Sequence[Table]:
-        """Every table and view that can be read, by name."""
+        """Every table and view that can be read, by name. A view that does not work has no columns to offer."""
         with closing(self._connect()) as connection, translated(self._spec.path):
-            found = {entry.name: entry for entry in catalogue(connection)}
+            found, broken = catalogue(connection)
+            for name, reason in broken.items():
+                log.warning("SQLite file %r: view %r does not work, and is left out: %s", self._spec.path, name, reason)
             for name in self._spec.tables:
-                known("table", name, found, where=f"SQLite file {self._spec.path!r}")
+                known("table", name, [*found, *broken], where=f"SQLite file {self._spec.path!r}")
             plans = {
                 name: plan(connection, entry, self._spec.tables.get(name) or SQLiteTable())
                 for name, entry in found.items()
@@ -73,6 +78,21 @@ class SQLiteSource:
         planned = self._planned(name)
         with closing(self._connect()) as connection, translated(self._spec.path, name):
             yield from Reading(connection, planned, context, self._clock).messages(cursor)
+
+    def missing(self, task: str) -> None:
+        """A table that was dropped is let go; a view that does not work any more is a fault.
+
+        Raises:
+            TaskError: it is such a view.
+        """
+        with closing(self._connect()) as connection, translated(self._spec.path):
+            _, broken = catalogue(connection)
+        for name, reason in broken.items():
+            if _task_id(name) == task:
+                raise TaskError(
+                    f"SQLite file {self._spec.path!r}: view {name!r} does not work any more: {reason}",
+                    hint="mend the view, or drop it",
+                )
 
     def acknowledge(self, task: Task, cursor: Cursor) -> None:
         """Nothing to do: SQLite does not know its readers."""

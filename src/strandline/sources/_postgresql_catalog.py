@@ -1,0 +1,177 @@
+"""What the tables of a PostgreSQL database are, read from its catalogue in a few queries, however many there are."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from strandline.lazy import pa
+from strandline.sources._postgresql_types import expression, field
+
+__all__ = ["Column", "Leaf", "Relation", "leaves", "literal", "quote", "relations"]
+
+_BLOCK_BYTES = 8_192
+_CHOSEN = (
+    "SELECT c.oid, n.nspname, c.relname, c.relkind FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace "
+    "WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f') AND NOT c.relispartition AND n.nspname IN ({schemas}) "
+    "AND has_schema_privilege(n.oid, 'USAGE') AND has_table_privilege(c.oid, 'SELECT')"
+)
+_RELATIONS = (
+    "WITH RECURSIVE chosen AS ({chosen}), tree AS (SELECT oid AS root, oid FROM chosen UNION ALL "
+    "SELECT tree.root, i.inhrelid FROM tree JOIN pg_inherits AS i ON i.inhparent = tree.oid), "
+    "size AS (SELECT root, sum(greatest(reltuples, 0))::int8 AS tuples, sum(relpages)::int8 AS pages "
+    "FROM tree JOIN pg_class AS c ON c.oid = tree.oid GROUP BY root) "
+    "SELECT c.oid::int8 AS oid, nspname::text AS schema, relname::text AS name, relkind::text AS kind, "
+    "coalesce(obj_description(c.oid, 'pg_class'), '') AS description, row_security_active(c.oid) AS row_security, "
+    "tuples, pages FROM chosen AS c JOIN size ON size.root = c.oid ORDER BY 2, 3"
+)
+_COLUMNS = (
+    "WITH RECURSIVE chosen AS ({chosen}), base AS (SELECT a.attrelid, a.attnum, a.atttypid AS oid, a.atttypmod AS typmod, "
+    "a.attnotnull AS not_null FROM pg_attribute AS a JOIN chosen AS c ON c.oid = a.attrelid "
+    "WHERE a.attnum > 0 AND NOT a.attisdropped UNION ALL "
+    "SELECT base.attrelid, base.attnum, t.typbasetype, CASE WHEN t.typtypmod >= 0 THEN t.typtypmod ELSE base.typmod END, "
+    "base.not_null OR t.typnotnull FROM base JOIN pg_type AS t ON t.oid = base.oid WHERE t.typtype = 'd') "
+    "SELECT b.attrelid::int8 AS relation, a.attname::text AS name, format_type(a.atttypid, a.atttypmod) AS type_name, "
+    "t.oid::int8 AS type_oid, b.typmod AS typmod, t.typcategory::text AS category, t.typtype::text AS type_kind, "
+    "b.not_null AS not_null, coalesce(col_description(b.attrelid, b.attnum), '') AS description "
+    "FROM base AS b JOIN pg_type AS t ON t.oid = b.oid AND t.typtype <> 'd' "
+    "JOIN pg_attribute AS a ON a.attrelid = b.attrelid AND a.attnum = b.attnum ORDER BY b.attrelid, b.attnum"
+)
+_KEYS = (
+    "WITH chosen AS ({chosen}) SELECT i.indrelid::int8 AS relation, i.indisprimary AS is_primary, k.place::int8 AS place, "
+    "a.attname::text AS name FROM pg_index AS i JOIN chosen AS c ON c.oid = i.indrelid "
+    "JOIN pg_class AS x ON x.oid = i.indexrelid JOIN pg_am AS m ON m.oid = x.relam "
+    "CROSS JOIN LATERAL unnest(i.indkey::int2[]) WITH ORDINALITY AS k (number, place) "
+    "JOIN pg_attribute AS a ON a.attrelid = i.indrelid AND a.attnum = k.number "
+    "WHERE i.indisvalid AND i.indpred IS NULL AND m.amname = 'btree' AND k.place <= i.indnkeyatts "
+    "AND (i.indisprimary OR k.place = 1) ORDER BY 1, 3"
+)
+_LEAVES = (
+    "WITH RECURSIVE tree AS (SELECT {oid}::oid AS oid UNION ALL "
+    "SELECT i.inhrelid FROM tree JOIN pg_inherits AS i ON i.inhparent = tree.oid) "
+    "SELECT c.oid::int8 AS oid, n.nspname::text AS schema, c.relname::text AS name, "
+    "coalesce(pg_relation_filenode(c.oid), 0)::int8 AS relfilenode, "
+    "(pg_relation_size(c.oid) / current_setting('block_size')::int8)::int8 AS pages, "
+    "has_table_privilege(c.oid, 'SELECT') AND has_schema_privilege(n.oid, 'USAGE') AND c.relkind = 'r' AS readable "
+    "FROM tree JOIN pg_class AS c ON c.oid = tree.oid JOIN pg_namespace AS n ON n.oid = c.relnamespace "
+    "WHERE c.relkind <> 'p' ORDER BY c.oid"
+)
+
+
+class Rows(Protocol):
+    """What can be asked for rows."""
+
+    def rows(self, sql: str, *, where: str = "") -> list[dict[str, Any]]:
+        """All rows of a small query."""
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One column that is not dropped."""
+
+    name: str
+    type_name: str
+    """As SQL has it."""
+    type_oid: int
+    """Of the base type, where it is a domain."""
+    nullable: bool
+    description: str
+    field: "pa.Field"
+    """As Strandline offers it."""
+    expression: str
+    """What to select of ``t``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Relation:
+    """What can be read by a name."""
+
+    oid: int
+    schema: str
+    name: str
+    kind: str
+    """``relkind``: r a table, p a partitioned one, v a view, m a materialized one, f a foreign table."""
+    primary_key: tuple[str, ...]
+    description: str
+    columns: tuple[Column, ...]
+    indexed: frozenset[str]
+    """Columns that come first in a btree."""
+    row_security: bool
+    """Policies hide rows from this role."""
+    rows_estimated: int
+    bytes_estimated: int
+
+
+@dataclass(frozen=True, slots=True)
+class Leaf:
+    """What really stores rows: the table itself, or a partition or child of it."""
+
+    oid: int
+    schema: str
+    name: str
+    relfilenode: int
+    pages: int
+    readable: bool
+    """It has pages, and the role may read it by its own name."""
+
+
+def quote(name: str) -> str:
+    """``name`` as an identifier."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def literal(value: str) -> str:
+    """``value`` as a string constant, whatever `standard_conforming_strings` says."""
+    quoted = value.replace("'", "''")
+    return f"'{quoted}'" if "\\" not in value else " E'" + quoted.replace("\\", "\\\\") + "'"
+
+
+def relations(session: Rows, schemas: Sequence[str]) -> list[Relation]:
+    """Everything in ``schemas`` that the role may read, by schema and name; partitions only as their table."""
+    chosen = _CHOSEN.format(schemas=", ".join(literal(name) for name in schemas))
+    columns: dict[int, list[Column]] = defaultdict(list)
+    for row in session.rows(_COLUMNS.format(chosen=chosen)):
+        columns[row["relation"]].append(_column(row))
+    keys: dict[int, list[str]] = defaultdict(list)
+    indexed: dict[int, set[str]] = defaultdict(set)
+    for row in session.rows(_KEYS.format(chosen=chosen)):
+        if row["is_primary"]:
+            keys[row["relation"]].append(row["name"])
+        if row["place"] == 1:
+            indexed[row["relation"]].add(row["name"])
+    return [
+        Relation(
+            row["oid"],
+            row["schema"],
+            row["name"],
+            row["kind"],
+            tuple(keys[row["oid"]]),
+            row["description"],
+            tuple(columns[row["oid"]]),
+            frozenset(indexed[row["oid"]]),
+            row["row_security"],
+            row["tuples"],
+            row["pages"] * _BLOCK_BYTES,
+        )
+        for row in session.rows(_RELATIONS.format(chosen=chosen))
+        if columns[row["oid"]]
+    ]
+
+
+def leaves(session: Rows, oid: int) -> list[Leaf]:
+    """What stores the rows of a table, by oid."""
+    return [Leaf(**row) for row in session.rows(_LEAVES.format(oid=int(oid)))]
+
+
+def _column(row: dict[str, Any]) -> Column:
+    is_own = row["category"] == "A" or row["type_kind"] == "c"
+    offered = field(row["name"], row["type_oid"], row["typmod"], nullable=not row["not_null"], is_nested=is_own)
+    return Column(
+        row["name"],
+        row["type_name"],
+        row["type_oid"],
+        not row["not_null"],
+        row["description"],
+        offered,
+        expression(f"t.{quote(row['name'])}", row["type_oid"], is_nested=is_own),
+    )

@@ -1,0 +1,93 @@
+"""Rows of PostgreSQL as messages: selected, converted, marked, and cut to size."""
+
+from collections.abc import Iterator
+
+from strandline.lazy import pa, pc
+from strandline.message import Insert, Message, Present
+from strandline.source import RunContext
+from strandline.sources._postgresql_catalog import quote
+from strandline.sources._postgresql_key import Key
+from strandline.sources._postgresql_plan import Plan
+from strandline.sources._postgresql_session import Session
+from strandline.sources._postgresql_types import convert
+
+__all__ = ["Rows"]
+
+_MARK, _VERSION = "_cq_known", "_cq_version"
+
+
+class Rows:
+    """Of one table, read with one session."""
+
+    def __init__(self, session: Session, plan: Plan, context: RunContext, key: Key | None) -> None:
+        self._session, self._plan, self._context, self._key = session, plan, context, key
+        self._name = plan.table.name
+
+    def messages(self, source: str, condition: str, mark: str) -> Iterator[tuple[Message, "pa.RecordBatch"]]:
+        """The rows of a query as messages, apart by whether another pass may have read them or may read them again."""
+        columns = [f"{column.expression} AS {quote(column.name)}" for column in self._plan.columns]
+        marked = mark != "FALSE"
+        if marked:
+            columns.append(f"({mark}) AS {_MARK}")
+            columns.append(f"{self._version(mark)} AS {_VERSION}")
+        if self._key is not None:
+            condition = f"({condition}) AND {self._key.all()}"
+        sql = f"SELECT {', '.join(columns)} FROM {source} WHERE ({condition}) AND {self._plan.where}"
+        for raw in self._session.read(sql, batch_bytes=self._context.batch_bytes, where=self._name):
+            batch = self._converted(raw)
+            if not marked:
+                for part in self._bounded(batch):
+                    yield Insert(self._name, part), part
+                continue
+            known = pc.fill_null(raw.column(len(self._plan.columns)), fill_value=True)
+            version = pc.cast(raw.column(len(self._plan.columns) + 1), pa.binary(16)) if self._plan.has_heap else None
+            for reread, chosen in ((False, pc.invert(known)), (True, known)):
+                rest, versions = (
+                    batch.filter(chosen),
+                    version.filter(chosen) if version is not None and reread else None,
+                )
+                start = 0
+                for part in self._bounded(rest):
+                    of_part = None if versions is None else versions.slice(start, part.num_rows)
+                    start += part.num_rows
+                    yield Insert(self._name, part, reread=reread, version=of_part), part
+
+    def _version(self, mark: str) -> str:
+        """What tells versions of a row apart: its key, or all of it, and the transaction that wrote it."""
+        if not self._plan.has_heap:
+            return "NULL::bytea"
+        content = [f"t.{quote(name)}" for name in self._plan.table.primary_key] or ["t.*"]
+        row = f"ROW({', '.join([*content, 't.xmin'])})::text"
+        return f"CASE WHEN {mark} THEN substring(sha256(convert_to({row}, 'UTF8')) FROM 1 FOR 16) END"
+
+    def _converted(self, raw: "pa.RecordBatch") -> "pa.RecordBatch":
+        fields = [column.field for column in self._plan.columns]
+        arrays = [self._convert(raw.column(place), field) for place, field in enumerate(fields)]
+        return pa.record_batch(arrays, schema=pa.schema(fields))
+
+    def _convert(self, array: "pa.Array", field: "pa.Field") -> "pa.Array":
+        return convert(array, field, f"{self._name}.{field.name}", self._plan.settings.out_of_range)
+
+    def _bounded(self, batch: "pa.RecordBatch") -> Iterator["pa.RecordBatch"]:
+        bytes_each = max(1, batch.nbytes // max(1, batch.num_rows))
+        step = max(1, min(self._context.batch_rows, self._context.batch_bytes // bytes_each))
+        for start in range(0, batch.num_rows, step):
+            yield batch.slice(start, step)
+
+    def present(self) -> Iterator[Message]:
+        """All primary keys, as they are after the rows were read."""
+        chosen = [column for column in self._plan.columns if column.name in self._plan.table.primary_key]
+        columns = ", ".join(f"{column.expression} AS {quote(column.name)}" for column in chosen)
+        condition = self._key.all() if self._key else "TRUE"
+        sql = f"SELECT {columns} FROM {self._plan.source} WHERE {condition} AND {self._plan.where}"
+        schema, empty = pa.schema([column.field for column in chosen]), True
+        for raw in self._session.read(sql, batch_bytes=self._context.batch_bytes, where=self._name):
+            arrays = [self._convert(raw.column(at), field) for at, field in enumerate(schema)]
+            for part in self._bounded(
+                pa.record_batch(arrays, schema=schema).select(list(self._plan.table.primary_key))
+            ):
+                empty = False
+                yield Present(self._name, part)
+        if empty:
+            nothing = [pa.array([], schema.field(name).type) for name in self._plan.table.primary_key]
+            yield Present(self._name, pa.RecordBatch.from_arrays(nothing, list(self._plan.table.primary_key)))

@@ -1,0 +1,155 @@
+"""Connections to PostgreSQL: ADBC for everything that is read, since it makes Arrow without a detour.
+
+Every statement is a transaction of its own, so no snapshot outlives a statement and nothing is ever left open: a slow
+destination holds at most the statement that is being read. Values stand in the text as literals, quoted by
+``_postgresql_catalog.literal``: ADBC reads a statement with parameters without COPY, row by row.
+"""
+
+import re
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import Any, NoReturn
+
+from strandline.errors import RetryableError, StrandlineError, TaskError, UnreachableError
+from strandline.lazy import adbc, adbc_postgresql, pa
+from strandline.sources._postgresql_catalog import literal
+
+__all__ = ["Server", "Session"]
+
+_SETTINGS = {
+    "application_name": "strandline",
+    "client_encoding": "UTF8",
+    # texts of values, in cursors and versions, must not depend on who asks
+    "datestyle": "ISO, YMD",
+    "intervalstyle": "iso_8601",
+    "timezone": "UTC",
+    "extra_float_digits": "1",
+    "bytea_output": "hex",
+    "default_transaction_read_only": "on",
+}
+_UNREACHABLE = ("08", "57P", "53300")
+"""Classes and codes of SQLSTATE: the connection is gone, or none is free."""
+_PASSING = ("40", "53", "55P03", "57014", "58")
+"""A conflict, a lack of resources, a lock or a statement that took too long, trouble of the server's machine."""
+_CANCELED = ("canceling statement", "conflict with recovery")
+_STATE = re.compile(r"SQLSTATE: ([0-9A-Z]{5})")
+
+
+class Server:
+    """One database, as a role sees it. Safe to share between threads; ``connections_max`` sessions at once."""
+
+    def __init__(self, uri: str, *, connections_max: int, settings: dict[str, str] | None = None) -> None:
+        self._uri, self._settings = uri, {**_SETTINGS, **(settings or {})}
+        self._free = threading.BoundedSemaphore(connections_max)
+        self._lock = threading.Lock()
+        self._pids: set[int] = set()
+
+    @property
+    def pids(self) -> frozenset[int]:
+        """The backends of the sessions that are open: they must not hold back our own horizon."""
+        with self._lock:
+            return frozenset(self._pids)
+
+    @contextmanager
+    def session(self) -> "Iterator[Session]":
+        """A connection, closed at the end.
+
+        Raises:
+            UnreachableError: there is no connection to be had.
+        """
+        with self._free:
+            session = Session(self._uri, self._settings)
+            try:
+                with self._lock:
+                    self._pids.add(session.pid)
+                yield session
+            finally:
+                session.close()
+                with self._lock:
+                    self._pids.discard(session.pid)
+
+
+class Session:
+    """One connection; used by one thread."""
+
+    def __init__(self, uri: str, settings: dict[str, str]) -> None:
+        self._database, self._connection = None, None
+        try:
+            self._database = adbc_postgresql.connect(uri)
+            self._connection = adbc.AdbcConnection(self._database)
+            wanted = ", ".join(f"set_config({literal(n)}, {literal(v)}, false)" for n, v in settings.items())
+            self.run(f"SELECT {wanted}")
+            self.pid = int(self.row("SELECT pg_backend_pid() AS pid")["pid"])
+        except StrandlineError:
+            self.close()
+            raise
+        except adbc_errors() as error:
+            self.close()
+            # the driver's text may quote the connection string, and with it a password
+            reason = str(error).split("Failed to connect:")[-1].split("Query was:")[0].strip() or "no connection"
+            raise UnreachableError(
+                f"PostgreSQL does not answer: {reason}",
+                hint="check `connection_string`, and that the server is up and lets this machine in",
+            ) from None
+
+    def read(self, sql: str, *, batch_bytes: int = 1 << 20, where: str = "") -> "Iterator[pa.RecordBatch]":
+        """The rows of a query, as they come. The statement ends when the iterator is closed."""
+        statement = adbc.AdbcStatement(self._connection)
+        try:
+            statement.set_sql_query(sql)
+            statement.set_options(**{"adbc.postgresql.batch_size_hint_bytes": str(batch_bytes)})
+            handle, _ = statement.execute_query()
+            with pa.RecordBatchReader._import_from_c(handle.address) as reader:  # noqa: SLF001 -- its documented entry
+                yield from reader
+        except (*adbc_errors(), pa.ArrowException, OSError) as error:
+            _raise(error, where)
+        finally:
+            with suppress(*adbc_errors()):
+                statement.close()
+
+    def rows(self, sql: str, *, where: str = "") -> list[dict[str, Any]]:
+        """All rows of a small query."""
+        return [row for batch in self.read(sql, where=where) for row in batch.to_pylist()]
+
+    def row(self, sql: str, *, where: str = "") -> dict[str, Any]:
+        """The one row of a query."""
+        (row,) = self.rows(sql, where=where)
+        return row
+
+    def run(self, sql: str) -> None:
+        """A statement whose rows do not matter."""
+        self.rows(sql)
+
+    def close(self) -> None:
+        """Release it. A second call does nothing."""
+        for one in (self._connection, self._database):
+            if one is not None:
+                with suppress(*adbc_errors()):
+                    one.close()
+        self._connection = self._database = None
+
+
+def adbc_errors() -> tuple[type[Exception], ...]:
+    """What the driver raises."""
+    return (adbc.Error,)
+
+
+def _raise(error: Exception, where: str) -> NoReturn:
+    """The driver's error as ours, by SQLSTATE; without the statement, which may hold values."""
+    text = str(error).split("Query was:")[0]
+    match = _STATE.search(str(error))
+    state = getattr(error, "sqlstate", None) or (match[1] if match else None)
+    reason = text.split("ERROR:")[-1].split("FATAL:")[-1].splitlines()
+    said = " ".join(line.strip() for line in reason if line.strip())
+    place = f"{where}: " if where else ""
+    if state is None and "ERROR:" in text:
+        # what fails while rows come, comes without its code
+        state = "57014" if any(words in text for words in _CANCELED) else "XX000"
+    if state is None or state.startswith(_UNREACHABLE):
+        raise UnreachableError(f"{place}the connection to PostgreSQL was lost: {said}") from None
+    if state.startswith(_PASSING):
+        raise RetryableError(f"{place}PostgreSQL: {said}") from None
+    if state == "42501":
+        raise TaskError(f"{place}PostgreSQL: {said}", hint="grant the role SELECT on it, or leave it out") from None
+    raise TaskError(f"{place}PostgreSQL: {said}") from None

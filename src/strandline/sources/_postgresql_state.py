@@ -1,0 +1,106 @@
+"""The cursor of a PostgreSQL table, checked when it comes back."""
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from strandline.errors import TaskError
+from strandline.message import Cursor
+
+__all__ = ["Flight", "Heap", "Identity", "Pass", "Saved"]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class Identity(_Strict):
+    """Which history of transactions the numbers belong to."""
+
+    system: str
+    timeline: int
+
+
+class Heap(_Strict):
+    """What stores rows: a table, or one partition, in one file."""
+
+    oid: int
+    file: int
+    """Its relfilenode: another one after VACUUM FULL, CLUSTER, TRUNCATE or a rewrite."""
+    pages: int
+    since: str | None = None
+    """Rows of transactions before this one were delivered by earlier passes. None: none were."""
+
+
+class Pass(_Strict):
+    """A pass that is under way, with the bounds that it decided before it read a row."""
+
+    before: str
+    """The xmin of a snapshot taken before the first row was read: every transaction below it had ended."""
+    heaps: list[Heap]
+    whole: bool
+    """Whether it reads everything: rows of transactions from ``before`` on are read at the end, in one snapshot."""
+    height: str | None = None
+    """By key: where later passes start."""
+    flight: "Flight | None" = None
+    heap: int = 0
+    page: int = 0
+    """The position: everything before this page of this heap was delivered."""
+    seen: str | None = None
+
+
+class Flight(_Strict):
+    """By key, `settle: wait`: a height that is trusted once nothing of what was in flight below it is left."""
+
+    height: str
+    started: str
+    """When the server started; after a restart, nothing is left."""
+    transactions: list[str]
+    """Virtual transaction ids."""
+
+
+class Saved(_Strict):
+    """The cursor. Between passes of a table that is read in full there is none."""
+
+    version: Literal[1] = 1
+    kind: Literal["full", "xid", "key"]
+    identity: Identity
+    xmin: str | None = None
+    """By xid: every row of a transaction before this one was delivered."""
+    xmax: str | None = None
+    """No row of a transaction from this one on was delivered."""
+    height: str | None = None
+    """By key: every row below it was delivered, within the limits of the guarantee. None: nothing is settled yet."""
+    seen: str | None = None
+    """By key: rows above it were never delivered. None: any row may have been."""
+    heaps: list[int] = []
+    """By xid: the heaps that were read; one that is new may hold old rows."""
+    flight: Flight | None = None
+    shown: str = "–"
+    """For people."""
+    current: Pass | None = None
+
+    def json_value(self) -> Cursor:
+        """As a cursor."""
+        return self.model_dump(mode="json", exclude_none=True)
+
+    @classmethod
+    def parsed(cls, cursor: Cursor, table: str) -> "Saved":
+        """The cursor as it was saved.
+
+        Raises:
+            TaskError: it is none of this source.
+        """
+        try:
+            return cls.model_validate(dict(cursor))
+        except ValidationError as error:
+            raise TaskError(
+                f"table {table!r}: the saved cursor is not one of the source `postgresql`",
+                hint="`strandline state show` prints it; read the table again: --full-refresh",
+            ) from error
+
+
+def after(saved: Saved, **changes: Any) -> Saved:
+    """``saved`` with the position of its pass moved."""
+    assert saved.current is not None
+    return saved.model_copy(update={"current": saved.current.model_copy(update=changes)})

@@ -1,0 +1,150 @@
+"""PostgreSQL's types as Arrow's. What ADBC reads right is read as it is; everything else is read as text or JSON.
+
+- integers, floats, booleans, text, bytea, uuid, interval, json and jsonb: as themselves; oid as int64.
+- numeric(p, s) of up to 76 digits: a decimal. Without a bound, or with a larger one: text, exact.
+- date, time, timestamp and timestamptz: exact to the microsecond, years before Christ included. What Arrow cannot hold
+  (infinity, 24:00, years after 294247, NaN in a decimal) follows the table's `out_of_range`: an error, or null.
+- arrays and composite types: JSON, since any array may have any number of dimensions.
+- enums, ranges, addresses, bits, money, XML, geometry and every other type: PostgreSQL's own text.
+"""
+
+from functools import cache
+from typing import Literal
+
+from strandline.errors import TaskError
+from strandline.lazy import pa, pc
+
+__all__ = ["OutOfRange", "convert", "expression", "field"]
+
+OutOfRange = Literal["fail", "null"]
+
+_OID, _NUMERIC = 26, 1700
+_DIGITS_MAX = 76
+_DIGITS_128 = 38
+_LOWEST_US = -210_866_803_200_000_000
+"""PostgreSQL's first timestamp, in 4714 BC. ADBC moves the epoch without a check, so what is too late wraps below it."""
+_LOWEST_DAY = -2_440_588
+_DAY_US = 86_400_000_000
+_SPECIAL = {"nan": "NaN", "inf": "Infinity", "-inf": "-Infinity"}
+
+
+@cache
+def _natives() -> dict[int, "pa.DataType"]:
+    """What ADBC reads as it is, by oid."""
+    return {
+        16: pa.bool_(),
+        17: pa.binary(),
+        18: pa.string(),
+        19: pa.string(),
+        20: pa.int64(),
+        21: pa.int16(),
+        23: pa.int32(),
+        25: pa.string(),
+        114: pa.json_(pa.string()),
+        700: pa.float32(),
+        701: pa.float64(),
+        1042: pa.string(),
+        1043: pa.string(),
+        1082: pa.date32(),
+        1083: pa.time64("us"),
+        1114: pa.timestamp("us"),
+        1184: pa.timestamp("us", tz="UTC"),
+        1186: pa.month_day_nano_interval(),
+        2950: pa.uuid(),
+        3802: pa.json_(pa.string()),
+    }
+
+
+def field(name: str, type_oid: int, typmod: int, *, nullable: bool, is_nested: bool) -> "pa.Field":
+    """A column as Strandline offers it. ``typmod`` is PostgreSQL's, which holds precision and scale."""
+    return pa.field(name, _arrow(type_oid, typmod, is_nested=is_nested), nullable)
+
+
+def _arrow(type_oid: int, typmod: int, *, is_nested: bool) -> "pa.DataType":
+    if is_nested:
+        return pa.json_(pa.string())
+    if type_oid == _OID:
+        return pa.int64()
+    if type_oid == _NUMERIC:
+        return _numeric(typmod)
+    return _natives().get(type_oid, pa.string())
+
+
+def _numeric(typmod: int) -> "pa.DataType":
+    if typmod < 0:
+        return pa.string()
+    precision, scale = ((typmod - 4) >> 16) & 0xFFFF, ((typmod - 4) & 0x7FF ^ 0x400) - 0x400
+    # a negative scale rounds to tens, one beyond the precision has zeros behind the point
+    precision, scale = max(precision - min(scale, 0), scale), max(scale, 0)
+    if precision > _DIGITS_MAX:
+        return pa.string()
+    return pa.decimal128(precision, scale) if precision <= _DIGITS_128 else pa.decimal256(precision, scale)
+
+
+def expression(column: str, type_oid: int, *, is_nested: bool) -> str:
+    """What to select so that ADBC reads the values right."""
+    if is_nested:
+        return f"to_jsonb({column})"
+    if type_oid == _OID:
+        return f"{column}::int8"
+    return column if type_oid in _natives() or type_oid == _NUMERIC else f"{column}::text"
+
+
+def convert(array: "pa.Array", wanted: "pa.Field", where: str, out_of_range: OutOfRange = "fail") -> "pa.Array":
+    """What ADBC has read, as exactly ``wanted.type``.
+
+    Raises:
+        TaskError: a value cannot be held, and is not to become null.
+    """
+    kind = wanted.type
+    storage = array.storage if isinstance(array, pa.ExtensionArray) and array.type != kind else array
+    if pa.types.is_decimal(kind):
+        storage = _kept(storage, pc.is_in(storage, pa.array(list(_SPECIAL))), where, out_of_range)
+    elif pa.types.is_temporal(kind):
+        beyond = _beyond(storage)
+        return storage if beyond is None else _kept(storage, beyond, where, out_of_range)
+    elif array.type != kind and pa.types.is_string(kind) and _is_numeric(array):
+        return _named(storage)
+    if storage.type == kind:
+        return storage
+    try:
+        return pc.cast(storage, kind)
+    except pa.ArrowInvalid as error:
+        raise TaskError(f"{where}: a value cannot be read as {kind}: {error}") from error
+
+
+def _is_numeric(array: "pa.Array") -> bool:
+    return getattr(array.type, "type_name", "") == "numeric"
+
+
+def _named(texts: "pa.Array") -> "pa.Array":
+    """ADBC's names of what is no number, as PostgreSQL's."""
+    for name, wanted in _SPECIAL.items():
+        is_it = pc.equal(texts, name)
+        if pc.any(is_it).as_py():
+            texts = pc.if_else(is_it, wanted, texts)
+    return texts
+
+
+def _beyond(values: "pa.Array") -> "pa.Array | None":
+    kind = values.type
+    if pa.types.is_timestamp(kind):
+        return pc.less(values.view(pa.int64()), _LOWEST_US)
+    if pa.types.is_date(kind):
+        return pc.less(values.view(pa.int32()), _LOWEST_DAY)
+    if pa.types.is_time(kind):
+        return pc.greater_equal(values.view(pa.int64()), _DAY_US)
+    return None
+
+
+def _kept(values: "pa.Array", beyond: "pa.Array", where: str, out_of_range: OutOfRange) -> "pa.Array":
+    """Without the values that are beyond what the type can hold."""
+    count = pc.sum(beyond).as_py()
+    if not count:
+        return values
+    if out_of_range == "fail":
+        raise TaskError(
+            f"{where}: {count} values cannot be held by the type of the column (infinity, NaN, 24:00, a year after 294247)",
+            hint="`out_of_range: null` reads them as NULL; or leave the column out by `columns`",
+        )
+    return pc.if_else(beyond, pa.scalar(None, values.type), values)

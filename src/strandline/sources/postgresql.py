@@ -1,0 +1,176 @@
+"""The source ``postgresql``: tables, partitioned tables and views of one PostgreSQL database.
+
+How a pass over a table goes is told in ``_postgresql_pass``; what bounds a cursor in ``_postgresql_horizon`` (the clock,
+what is in flight) and ``_postgresql_heaps`` (transactions).
+"""
+
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import timedelta
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from strandline.errors import TaskError, UsageError
+from strandline.message import Cursor, Message
+from strandline.source import RunContext, Task
+from strandline.sources._postgresql_catalog import Relation, relations
+from strandline.sources._postgresql_horizon import look, refuse_standby, wait_for_replay
+from strandline.sources._postgresql_pass import Reading
+from strandline.sources._postgresql_plan import Plan, PostgreSQLTable, plan
+from strandline.sources._postgresql_session import Server
+from strandline.sources._tables import Duration, duration_s, known
+from strandline.table import Table
+
+__all__ = ["PostgreSQLSource"]
+
+_SLICE_PAGES = 2_048
+"""Pages of 8 KiB between two checkpoints of a first load: 16 MiB."""
+_DEFAULT_SCHEMA = "public"
+
+
+class PostgreSQLSource:
+    """See ``strandline.source.Source``. Safe to share between threads: every read has a connection of its own."""
+
+    slice_pages = _SLICE_PAGES
+
+    class Spec(BaseModel):
+        """Where the tables are, and how they are read."""
+
+        model_config = ConfigDict(extra="forbid")
+
+        connection_string: str = Field(
+            min_length=1,
+            description="As libpq takes it: `postgresql://user:password@host:5432/database?sslmode=verify-full`.",
+        )
+        schemas: list[str] = Field(
+            default_factory=lambda: [_DEFAULT_SCHEMA], min_length=1, description="Schemas whose tables are offered."
+        )
+        tables: dict[str, PostgreSQLTable] = Field(
+            default_factory=dict,
+            description="How tables are read, by name: `name` in the schema public, `schema.name` in any other.",
+        )
+        primary_connection_string: str | None = Field(
+            default=None,
+            min_length=1,
+            description="The primary, if `connection_string` names a standby: `settle: cap` and `wait` must see its transactions.",
+        )
+        connections: int = Field(default=4, ge=1, description="How many connections may be open at once.")
+        statement_timeout: Duration = Field(
+            default=timedelta(hours=1),
+            description="How long one statement, and with it a snapshot, may last; a first load has many. 0: no limit.",
+        )
+        lock_timeout: Duration = Field(
+            default=timedelta(seconds=30), description="How long to wait for a lock, of a schema change say."
+        )
+        replay_timeout: Duration = Field(
+            default=timedelta(seconds=60), description="How long a standby may take to catch up with its primary."
+        )
+
+    def __init__(self, spec: Spec) -> None:
+        self._spec = spec
+        settings = {
+            "statement_timeout": f"{duration_s(spec.statement_timeout)}s",
+            "lock_timeout": f"{duration_s(spec.lock_timeout)}s",
+        }
+        self._server = Server(spec.connection_string, connections_max=spec.connections, settings=settings)
+        primary = spec.primary_connection_string
+        self._primary = Server(primary, connections_max=1, settings=settings) if primary else None
+        self._plans: dict[str, Plan] = {}
+
+    def tables(self) -> Sequence[Table]:
+        """Every table and view that the role may read, by name."""
+        with self._server.session() as session:
+            found: dict[str, Relation] = {}
+            for relation in relations(session, self._spec.schemas):
+                name = _offered_name(relation)
+                if name in found:
+                    raise UsageError(
+                        f"two tables have the name {name!r} at the destination, one of schema {relation.schema!r}, "
+                        f"one of {found[name].schema!r}",
+                        hint="leave one of them out of `schemas`",
+                    )
+                found[name] = relation
+            names = {_spec_name(relation): name for name, relation in found.items()}
+            for name in self._spec.tables:
+                known("table", name, names, where="the PostgreSQL database")
+            settings = {names[name]: one for name, one in self._spec.tables.items()}
+            plans = {
+                name: plan(relation, name, settings.get(name) or PostgreSQLTable()) for name, relation in found.items()
+            }
+            for one in plans.values():
+                if one.settings.where:
+                    _check_where(session, one)
+        self._plans = plans
+        return [one.table for one in plans.values()]
+
+    def tasks(self, tables: Sequence[Table]) -> Iterable[Task]:
+        """Each table is a task. The horizon is taken once, before any of them opens a snapshot."""
+        plans = [self._planned(table.name) for table in tables]
+        payload: Mapping[str, Any] = {}
+        if any(one.settle in {"cap", "off"} for one in plans):
+            payload = self._horizon(capped=any(one.settle == "cap" for one in plans))
+        if any(one.settle == "wait" for one in plans):
+            with self._server.session() as session:
+                refuse_standby(session, "`settle: wait`")
+        return [Task(_task_id(table.name), (table,), payload=payload) for table in tables]
+
+    def read(self, task: Task, cursor: Cursor | None, context: RunContext) -> Iterator[Message]:
+        """A pass over the table of ``task``; see ``_postgresql_pass``."""
+        planned = self._planned(task.tables[0].name)
+        with self._server.session() as session:
+            reading = Reading(self._server, session, planned, context, task.payload, pages=self.slice_pages)
+            yield from reading.messages(cursor)
+
+    def acknowledge(self, task: Task, cursor: Cursor) -> None:
+        """Nothing to do: PostgreSQL does not know its readers."""
+
+    def close(self) -> None:
+        """Nothing to do: every call closes its connection."""
+
+    def _horizon(self, *, capped: bool) -> Mapping[str, Any]:
+        with self._server.session() as session:
+            now = session.row("SELECT now()::text AS now")["now"]
+            if not capped:
+                return {"now": now, "now_s": int(time.time()), "horizon": None, "holder": ""}
+            if self._primary is None:
+                refuse_standby(session, "`settle: cap`")
+                horizon = look(session, self._server.pids)
+            else:
+                with self._primary.session() as primary:
+                    horizon = look(primary, self._primary.pids)
+                    wait_for_replay(primary, session, duration_s(self._spec.replay_timeout))
+        return {"now": now, "now_s": int(time.time()), "horizon": horizon.at, "holder": horizon.holder}
+
+    def _planned(self, name: str) -> Plan:
+        if name not in self._plans:
+            self.tables()
+        if name not in self._plans:
+            raise TaskError(f"PostgreSQL has no table {name!r} any more", hint="sync again to read what it has")
+        return self._plans[name]
+
+
+def _check_where(session: Any, one: Plan) -> None:
+    try:
+        # as an argument, so that it is one expression and closes no bracket of ours
+        session.run(f"SELECT coalesce({one.settings.where}\n, false) FROM {one.source} LIMIT 0")
+    except TaskError as error:
+        raise UsageError(
+            f"table {one.table.name!r}: `where` is no condition that PostgreSQL understands: {error.message}",
+            hint=one.settings.where or "",
+        ) from error
+
+
+def _offered_name(relation: Relation) -> str:
+    """The name of the table at the destination."""
+    return relation.name if relation.schema == _DEFAULT_SCHEMA else f"{relation.schema}_{relation.name}"
+
+
+def _spec_name(relation: Relation) -> str:
+    """The name of the table in the spec."""
+    return relation.name if relation.schema == _DEFAULT_SCHEMA else f"{relation.schema}.{relation.name}"
+
+
+def _task_id(name: str) -> str:
+    """The name of the table, but that ``@`` must not come first. Distinct names have distinct ids."""
+    return f"%{name}" if name.startswith(("@", "%")) else name

@@ -1,0 +1,68 @@
+"""A PostgreSQL database that a user syncs from, within this process: what the tests of late rows share."""
+
+import uuid
+from contextlib import closing
+
+import psycopg
+
+from strandline.destination import WriteMode
+from strandline.engine.pipeline import Into
+from strandline.engine.run import Job, sync
+from strandline.engine.window import Bounds
+from strandline.plugins import load_plugin
+from strandline.table import Table
+
+
+def _order(row):
+    return tuple((value is not None, value) for value in row)
+
+
+class Origin:
+    """A database, a spec, and a destination in memory; ``sync`` as often as wanted."""
+
+    def __init__(self, uri, mode=WriteMode.OVERWRITE, **settings):
+        self.uri, self.mode, self.settings, self.tables = uri, WriteMode(mode), settings, {}
+        stored, keep = load_plugin("destination", "memory"), load_plugin("state_backend", "memory")
+        self.store, self.backend = stored(stored.Spec(name=uuid.uuid4().hex)), keep(keep.Spec())
+        self.slice_pages = None
+
+    def connect(self, uri=None):
+        return psycopg.connect(uri or self.uri, autocommit=True)
+
+    def execute(self, *statements, uri=None):
+        with closing(self.connect(uri)) as connection:
+            for statement in statements:
+                connection.execute(statement)
+
+    def source(self):
+        cls = load_plugin("source", "postgresql")
+        source = cls(cls.Spec(connection_string=self.uri, tables=self.tables, **self.settings))
+        if self.slice_pages:
+            source.slice_pages = self.slice_pages
+        return source
+
+    def sync(self, *, code=0, source=None, share_max=0.5, rows_max=1_000_000, **more):
+        with closing(source or self.source()) as opened:
+            report = sync(
+                Job(
+                    "shop",
+                    opened,
+                    [Into("d", self.store, self.mode, share_max=share_max, bounds=Bounds(rows_max=rows_max))],
+                    backend=self.backend,
+                    **more,
+                )
+            )
+        assert report.exit_code == code, [(task.error, task.warnings) for task in report.tasks] or report.error
+        return report
+
+    def report(self, table="t", **more):
+        return next(one for one in self.sync(**more).tasks if one.task == table)
+
+    def rows(self, *columns, table="t"):
+        with closing(self.source()) as source:
+            schema = next(one.schema for one in source.tables() if one.name == table)
+        found = self.store.read(Table(table, schema), columns=columns)
+        return sorted((tuple(row.values()) for batch in found for row in batch.to_pylist()), key=_order)
+
+    def ids(self, table="t"):
+        return [row[0] for row in self.rows("id", table=table)]

@@ -1,0 +1,170 @@
+"""Values of a real PostgreSQL server, and what they are in Arrow: exact, or refused in words."""
+
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from uuid import UUID
+
+import psycopg
+import pyarrow as pa
+import pytest
+
+from strandline.errors import TaskError
+from strandline.message import Insert
+from strandline.plugins import load_plugin
+from strandline.source import RunContext
+
+# the calendar repeats after 400 years
+LATE_US = (date(2246, 12, 31).toordinal() - date(1970, 1, 1).toordinal() + 730 * 146_097) * 86_400_000_000
+DAY_US, CHRIST_US = 86_400_000_000, -62_135_596_800_000_000
+
+
+def read(uri, **settings):
+    """The column `v` of table `t`, as an Arrow array."""
+    cls = load_plugin("source", "postgresql")
+    source = cls(cls.Spec(connection_string=uri, tables={"t": settings}))
+    (table,) = source.tables()
+    (task,) = source.tasks([table])
+    context = RunContext("run", "shop", datetime.now(UTC))
+    found = [message.batch for message in source.read(task, None, context) if isinstance(message, Insert)]
+    arrays = [batch.column("v") for batch in found]
+    for array in arrays:
+        array.validate(full=True)
+        assert array.type == table.schema.field("v").type
+    return table.schema.field("v"), [value for array in arrays for value in _exact(array)]
+
+
+def _exact(array):
+    if pa.types.is_timestamp(array.type) or pa.types.is_time(array.type):
+        return array.view(pa.int64()).to_pylist()
+    return array.view(pa.int32()).to_pylist() if pa.types.is_date(array.type) else array.to_pylist()
+
+
+def table(uri, declared, *values, prepare=()):
+    with psycopg.connect(uri, autocommit=True) as connection:
+        for statement in prepare:
+            connection.execute(statement)
+        connection.execute(f"CREATE TABLE t (id int GENERATED ALWAYS AS IDENTITY PRIMARY KEY, v {declared})")
+        for value in values:
+            connection.execute(f"INSERT INTO t (v) VALUES ({value})")
+
+
+def us(*parts):
+    return int((datetime(*parts, tzinfo=UTC) - datetime(1970, 1, 1, tzinfo=UTC)).total_seconds()) * 1_000_000
+
+
+CASES = [
+    ("smallint", ["-32768", "32767", "NULL"], pa.int16(), [-32768, 32767, None]),
+    ("int", ["-2147483648", "NULL"], pa.int32(), [-(2**31), None]),
+    ("bigint", ["-9223372036854775808", "9223372036854775807"], pa.int64(), [-(2**63), 2**63 - 1]),
+    ("oid", ["4294967295"], pa.int64(), [4294967295]),
+    ("boolean", ["true", "NULL"], pa.bool_(), [True, None]),
+    ("real", ["1.5", "'-Infinity'"], pa.float32(), [1.5, float("-inf")]),
+    ("float8", ["0.1", "1e308"], pa.float64(), [0.1, 1e308]),
+    ("text", ["'é😀'", "''", "NULL"], pa.string(), ["é😀", "", None]),
+    ("varchar(5)", ["'a  '"], pa.string(), ["a  "]),
+    ("char(3)", ["'a'"], pa.string(), ["a  "]),
+    ("bytea", ["'\\x00ff'", "''"], pa.binary(), [b"\x00\xff", b""]),
+    ("uuid", ["'6ffd493f-b5df-45c3-806e-8f36808af9f4'"], pa.uuid(), [UUID("6ffd493f-b5df-45c3-806e-8f36808af9f4")]),
+    ("jsonb", ["'{\"a\": [1, null]}'", "'1e3'"], pa.json_(pa.string()), ['{"a": [1, null]}', "1000"]),
+    ("json", ["'{\"a\":  1, \"a\": 2}'"], pa.json_(pa.string()), ['{"a":  1, "a": 2}']),
+    ("date", ["'2026-11-23'", "'0001-01-01'"], pa.date32(), [20780, -719162]),
+    ("date", ["'4713-01-01 BC'", "'5874897-12-31'"], pa.date32(), [-2440550, 2145042905]),
+    ("time", ["'23:59:59.999999'"], pa.time64("us"), [DAY_US - 1]),
+    ("timestamp", ["'2026-11-23 01:02:03'"], pa.timestamp("us"), [us(2026, 11, 23, 1, 2, 3)]),
+    ("timestamp", ["'0001-01-01 BC'"], pa.timestamp("us"), [CHRIST_US - 366 * DAY_US]),
+    ("timestamp", ["'4713-01-01 BC'", "'294246-12-31'"], pa.timestamp("us"), [-210863520000000000, LATE_US]),
+    ("timestamptz", ["'2026-11-23 01:00:00+01'"], pa.timestamp("us", tz="UTC"), [us(2026, 11, 23)]),
+    ("numeric(10,2)", ["-0.05", "99999999.99"], pa.decimal128(10, 2), [Decimal("-0.05"), Decimal("99999999.99")]),
+    ("numeric(38)", ["1" * 38], pa.decimal128(38, 0), [Decimal("1" * 38)]),
+    ("numeric(50,10)", ["1" * 40 + ".5"], pa.decimal256(50, 10), [Decimal("1" * 40 + ".5000000000")]),
+    ("numeric(3,-2)", ["12345"], pa.decimal128(5, 0), [Decimal(12300)]),
+    ("numeric(2,5)", ["0.00012"], pa.decimal128(5, 5), [Decimal("0.00012")]),
+    ("numeric", ["1.50", "1e100", "'NaN'", "'-Infinity'", "0.000"], pa.string(), ["1.50", "1" + "0" * 100, "NaN", "-Infinity", "0.000"]),
+    ("numeric(100,2)", ["1"], pa.string(), ["1.00"]),
+    ("inet", ["'10.0.0.0/8'"], pa.string(), ["10.0.0.0/8"]),
+    ("macaddr", ["'08:00:2b:01:02:03'"], pa.string(), ["08:00:2b:01:02:03"]),
+    ("int4range", ["'[1,3]'"], pa.string(), ["[1,4)"]),
+    ("bit varying", ["B'101'"], pa.string(), ["101"]),
+    ("xml", ["'<a/>'"], pa.string(), ["<a/>"]),
+    ("point", ["point(1,2)"], pa.string(), ["(1,2)"]),
+    ("timetz", ["'01:02:03+02'"], pa.string(), ["01:02:03+02"]),
+    ("int[]", ["'{1,NULL}'", "'{}'", "'{{1,2},{3,4}}'", "'[2:3]={7,8}'"], pa.json_(pa.string()), ["[1, null]", "[]", "[[1, 2], [3, 4]]", "[7, 8]"]),
+    ("text[]", ["ARRAY['a\"b', NULL]"], pa.json_(pa.string()), ['["a\\"b", null]']),
+    ("mood", ["'sad'"], pa.string(), ["sad"]),
+    ("pair", ["ROW(1, 'x')"], pa.json_(pa.string()), ['{"a": 1, "b": "x"}']),
+    ("positive", ["7"], pa.int32(), [7]),
+    ("price", ["7.5"], pa.decimal128(6, 2), [Decimal("7.50")]),
+]  # fmt: skip
+OWN = (
+    "CREATE TYPE mood AS ENUM ('sad', 'happy')",
+    "CREATE TYPE pair AS (a int, b text)",
+    "CREATE DOMAIN positive AS int CHECK (value > 0)",
+    "CREATE DOMAIN amount AS numeric(6,2)",
+    "CREATE DOMAIN price AS amount NOT NULL",
+)
+
+
+@pytest.mark.parametrize(("declared", "values", "kind", "expected"), CASES, ids=lambda case: str(case)[:30])
+def test_a_value_is_the_same_in_arrow(postgresql, declared, values, kind, expected):
+    table(postgresql, declared, *values, prepare=OWN)
+    field, found = read(postgresql)
+    assert field.type == kind
+    assert found == expected
+
+
+@pytest.mark.parametrize(
+    ("declared", "value"),
+    [
+        ("timestamp", "'infinity'"),
+        ("timestamptz", "'-infinity'"),
+        ("timestamp", "'294276-12-31'"),
+        ("date", "'infinity'"),
+        ("date", "'-infinity'"),
+        ("time", "'24:00'"),
+        ("numeric(10,2)", "'NaN'"),
+    ],
+)
+def test_what_arrow_cannot_hold_is_refused_or_null_never_another_value(postgresql, declared, value):
+    table(postgresql, declared, value, "NULL")
+    with pytest.raises(TaskError, match=r"t\.v") as caught:
+        read(postgresql)
+    assert "out_of_range" in caught.value.hint
+    assert read(postgresql, out_of_range="null")[1] == [None, None]
+
+
+def test_an_interval_keeps_its_months_days_and_microseconds(postgresql):
+    table(postgresql, "interval", "'1 year 2 mons -3 days 04:05:06.000007'")
+    assert read(postgresql)[1] == [(14, -3, 14_706_000_007_000)]
+
+
+def test_tables_with_generated_dropped_and_commented_columns(postgresql):
+    with psycopg.connect(postgresql, autocommit=True) as connection:
+        connection.execute(
+            "CREATE TABLE t (b int, gone int, a int, v int GENERATED ALWAYS AS (a * 2) STORED, PRIMARY KEY (a, b))"
+        )
+        connection.execute("ALTER TABLE t DROP COLUMN gone")
+        connection.execute("COMMENT ON TABLE t IS 'Numbers, doubled'")
+        connection.execute("INSERT INTO t (a, b) VALUES (2, 1)")
+    cls = load_plugin("source", "postgresql")
+    (found,) = cls(cls.Spec(connection_string=postgresql)).tables()
+    assert (found.schema.names, found.primary_key, found.description) == (
+        ["b", "a", "v"],
+        ("a", "b"),
+        "Numbers, doubled",
+    )
+    assert read(postgresql)[1] == [4]
+
+
+def test_what_the_role_may_not_read_is_not_offered(postgresql):
+    with psycopg.connect(postgresql, autocommit=True) as connection:
+        connection.execute("CREATE TABLE open (id int)")
+        connection.execute("CREATE TABLE closed (id int)")
+        connection.execute("CREATE ROLE guest LOGIN")
+        try:
+            connection.execute("GRANT SELECT ON open TO guest")
+            cls = load_plugin("source", "postgresql")
+            tables = cls(cls.Spec(connection_string=postgresql.replace("postgres@", "guest@"))).tables()
+            assert [one.name for one in tables] == ["open"]
+        finally:
+            connection.execute("DROP OWNED BY guest")
+            connection.execute("DROP ROLE guest")
