@@ -80,6 +80,20 @@ class Shop:
         self.writer.close()
 
 
+def keyed(shop, *rows, kind="TEXT", index=True, **settings):
+    """A table `t` with the incremental key `at`."""
+    shop.execute(f"CREATE TABLE t (id INTEGER PRIMARY KEY, at {kind}, v TEXT)")
+    if index:
+        shop.execute("CREATE INDEX by_at ON t (at)")
+    if rows:
+        shop.execute("INSERT INTO t VALUES (?, ?, 'v')", *rows)
+    shop.settings = {"t": {"incremental_key": "at", **settings}}
+
+
+def insert(shop, *rows):
+    shop.execute("INSERT INTO t VALUES (?, ?, 'v')", *rows)
+
+
 def taken(messages):
     """All that is left of a reading."""
     done = Delivered([], [], [], None, [], [])
