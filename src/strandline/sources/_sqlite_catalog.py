@@ -11,9 +11,19 @@ from strandline.errors import RetryableError, StrandlineError, TaskError, Unreac
 from strandline.lazy import sqlite3
 
 if TYPE_CHECKING:
-    from sqlite3 import Connection
+    from sqlite3 import Connection, OperationalError
 
-__all__ = ["Catalogued", "Column", "catalogue", "connect", "last_id", "quoted", "transaction", "translated"]
+__all__ = [
+    "Catalogued",
+    "Column",
+    "catalogue",
+    "connect",
+    "last_id",
+    "of_the_statement",
+    "quoted",
+    "transaction",
+    "translated",
+]
 
 VERSION_MIN = (3, 37, 0)
 """``PRAGMA table_list`` appeared in it."""
@@ -117,32 +127,38 @@ def _translate(error: Exception, path: str, table: str | None) -> StrandlineErro
     return TaskError(f"{where}: {text}", hint="run the sync again if the table was being altered; else check `where`")
 
 
-def catalogue(connection: "Connection") -> list[Catalogued]:
-    """Every table and view whose rows can be read, ordered by name.
+def catalogue(connection: "Connection") -> tuple[dict[str, Catalogued], dict[str, str]]:
+    """Every table and view whose rows can be read, by name; and the views that do not work, each with the reason.
 
-    SQLite's own tables, virtual tables and the shadow tables behind them are left out, and so is a view that does not
-    work: it has no columns to offer.
+    SQLite's own tables, virtual tables and the shadow tables behind them are left out.
     """
-    found = []
+    found: dict[str, Catalogued] = {}
+    broken: dict[str, str] = {}
     rows = connection.execute("SELECT name, type, wr FROM pragma_table_list WHERE schema = 'main'").fetchall()
     for name, kind, without_rowid in sorted(rows):
         if kind not in {"table", "view"} or name.lower().startswith("sqlite_"):
             continue
-        entry = _entry(connection, name, is_view=kind == "view", without_rowid=bool(without_rowid))
-        if entry is not None:
-            found.append(entry)
-    return found
+        try:
+            entry = _entry(connection, name, is_view=kind == "view", without_rowid=bool(without_rowid))
+        except sqlite3.OperationalError as error:
+            if kind != "view" or not of_the_statement(error):
+                raise
+            broken[name] = str(error)
+        else:
+            if entry is not None:
+                found[name] = entry
+    return found, broken
+
+
+def of_the_statement(error: "OperationalError") -> bool:
+    """Whether the statement cannot be executed, so that it would fail at every attempt."""
+    return error.sqlite_errorcode == sqlite3.SQLITE_ERROR
 
 
 def _entry(connection: "Connection", name: str, *, is_view: bool, without_rowid: bool) -> Catalogued | None:
-    try:
-        info = connection.execute(
-            'SELECT name, upper(type), pk, "notnull" FROM pragma_table_xinfo(?) WHERE hidden <> 1 ORDER BY cid', [name]
-        ).fetchall()
-    except sqlite3.OperationalError:
-        if not is_view:
-            raise
-        return None
+    info = connection.execute(
+        'SELECT name, upper(type), pk, "notnull" FROM pragma_table_xinfo(?) WHERE hidden <> 1 ORDER BY cid', [name]
+    ).fetchall()
     if not info:
         return None
     key = [column for _, column in sorted((pk, column) for column, _, pk, _ in info if pk)]

@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING
 from pydantic import BaseModel, ConfigDict, Field
 
 from strandline.errors import TaskError
+from strandline.lazy import sqlite3
 from strandline.message import Cursor, Message
 from strandline.source import RunContext, Task
 from strandline.sources._sqlite_bound import Clock
-from strandline.sources._sqlite_catalog import catalogue, connect, translated
+from strandline.sources._sqlite_catalog import catalogue, connect, of_the_statement, translated
 from strandline.sources._sqlite_pass import Reading
 from strandline.sources._sqlite_plan import Plan, SQLiteTable, plan
 from strandline.sources._tables import Duration, duration_s, known
@@ -55,16 +56,9 @@ class SQLiteSource:
 
     def tables(self) -> Sequence[Table]:
         """Every table and view that can be read, by name. A view that does not work has no columns to offer."""
-        with closing(self._connect()) as connection, translated(self._spec.path):
-            found, broken = catalogue(connection)
-            for name, reason in broken.items():
-                log.warning("SQLite file %r: view %r does not work, and is left out: %s", self._spec.path, name, reason)
-            for name in self._spec.tables:
-                known("table", name, [*found, *broken], where=f"SQLite file {self._spec.path!r}")
-            plans = {
-                name: plan(connection, entry, self._spec.tables.get(name) or SQLiteTable())
-                for name, entry in found.items()
-            }
+        plans, broken = self._look()
+        for name, reason in broken.items():
+            log.warning("SQLite file %r: view %r does not work, and is left out: %s", self._spec.path, name, reason)
         self._plans = plans
         return [one.table for one in plans.values()]
 
@@ -85,9 +79,7 @@ class SQLiteSource:
         Raises:
             TaskError: it is such a view.
         """
-        with closing(self._connect()) as connection, translated(self._spec.path):
-            _, broken = catalogue(connection)
-        for name, reason in broken.items():
+        for name, reason in self._look()[1].items():
             if _task_id(name) == task:
                 raise TaskError(
                     f"SQLite file {self._spec.path!r}: view {name!r} does not work any more: {reason}",
@@ -99,6 +91,22 @@ class SQLiteSource:
 
     def close(self) -> None:
         """Nothing to do: every call closes its connection."""
+
+    def _look(self) -> tuple[dict[str, Plan], dict[str, str]]:
+        """How each table is read; and the views that do not work, each with the reason."""
+        with closing(self._connect()) as connection, translated(self._spec.path):
+            found, broken = catalogue(connection)
+            for name in self._spec.tables:
+                known("table", name, [*found, *broken], where=f"SQLite file {self._spec.path!r}")
+            plans = {}
+            for name, entry in found.items():
+                try:
+                    plans[name] = plan(connection, entry, self._spec.tables.get(name) or SQLiteTable())
+                except sqlite3.OperationalError as error:
+                    if not (entry.is_view and of_the_statement(error)):
+                        raise
+                    broken[name] = str(error)
+        return plans, broken
 
     def _planned(self, name: str) -> Plan:
         if name not in self._plans:
