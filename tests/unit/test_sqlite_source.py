@@ -10,7 +10,7 @@ import pytest
 from sqlite_shop import Shop, at, insert, keyed, taken
 
 from strandline.errors import CursorExpiredError, TaskError
-from strandline.message import Checkpoint, Complete, Insert, Present
+from strandline.message import Checkpoint, Complete, Insert, Notice, Present
 
 
 @pytest.fixture(params=[False, True], ids=["journal", "wal"])
@@ -304,10 +304,14 @@ def test_start_of_a_number_is_a_number(shop, index):
 
 def test_nulls_can_be_left_out_or_refused(shop, index):
     keyed(shop, (1, at(hours=1)), (2, None), index=index, nulls="exclude")
-    first = shop.sync()
+    first = shop.sync(batch_rows=1)
     insert(shop, (3, None), (4, at(minutes=1)))
     assert first.ids == [1]
-    assert shop.sync(first.cursor).ids == [1, 4]
+    second = shop.sync(first.cursor, batch_rows=1)
+    assert second.ids == [1, 4]
+    notices = [[one.text for one in sync.messages if isinstance(one, Notice)] for sync in (first, second)]
+    assert [len(texts) for texts in notices] == [1, 1]
+    assert notices[1][0].startswith("2 rows whose 'at' is NULL")
     shop.settings["t"]["nulls"] = "fail"
     with pytest.raises(TaskError, match="2 rows have no 'at'"):
         shop.sync()

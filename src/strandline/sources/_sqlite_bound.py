@@ -29,10 +29,15 @@ Clock = Callable[["Connection"], int]
 _FULL = "full"
 
 
-def filtered(plan: Plan) -> Condition:
-    """What the settings restrict the rows to, apart from `start`."""
+def filtered(plan: Plan, *, nulls: str | None = None) -> Condition:
+    """What the settings restrict the rows to, apart from `start`.
+
+    Args:
+        plan: of the table.
+        nulls: instead of the setting.
+    """
     parts = ["1"] if plan.settings.where is None else [f"({plan.settings.where}\n)"]
-    if plan.table.incremental and plan.settings.nulls == "exclude":
+    if plan.table.incremental and (nulls or plan.settings.nulls) == "exclude":
         parts.append(f"t.{quoted(plan.table.incremental_key[0])} IS NOT NULL")
     return " AND ".join(parts), []
 
@@ -186,14 +191,19 @@ class Bounder:
         if found is not None:
             key.heights([found])  # which refuses it
 
-    def _refuse_nulls(self) -> None:
+    def nulls(self) -> int:
+        """How many rows have no key; of those that are selected otherwise."""
         (name,) = self._plan.table.incremental_key
-        where, values = filtered(self._plan)
+        where, values = filtered(self._plan, nulls="include")
         sql = f"SELECT count(*) FROM {self._plan.relation} WHERE {where} AND t.{quoted(name)} IS NULL"
-        count = self._one(sql, *values)
+        return int(self._one(sql, *values))
+
+    def _refuse_nulls(self) -> None:
+        count = self.nulls()
         if count:
             raise TaskError(
-                f"table {self._plan.table.name!r}: {count} rows have no {name!r}, and the spec says `nulls: fail`",
+                f"table {self._plan.table.name!r}: {count} rows have no {self._plan.table.incremental_key[0]!r}, and the spec "
+                "says `nulls: fail`",
                 hint="mend the rows, or say `nulls: include`",
             )
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from strandline.errors import CursorExpiredError, TaskError
 from strandline.lazy import pa, pc
-from strandline.message import Checkpoint, Complete, Cursor, Insert, Message, Present
+from strandline.message import Checkpoint, Complete, Cursor, Insert, Message, Notice, Present
 from strandline.source import RunContext
 from strandline.sources._sqlite_bound import Bounder, Clock, filtered
 from strandline.sources._sqlite_catalog import transaction
@@ -56,7 +56,7 @@ class Reading:
                 f"table {name!r}: the saved cursor is of a table that was read {'in full' if saved.kind == 'full' else 'incrementally'}",
                 hint="read the table again from nothing: --full-refresh",
             )
-        copied = False
+        copied, left_out = False, 0
         if saved is not None and saved.current is not None:
             self._bounder.check_address(saved.current)
         else:
@@ -65,6 +65,11 @@ class Reading:
                 copied = saved.current is not None and saved.current.address == "none"
                 if copied:
                     self._copy(self._slicer, self._all(saved))
+                if self._plan.table.incremental and self._plan.settings.nulls == "exclude":
+                    left_out = self._bounder.nulls()
+        if left_out:
+            (key,) = self._plan.table.incremental_key
+            yield Notice(name, f"{left_out} rows whose {key!r} is NULL are left out, as `nulls: exclude` says")
         if copied:
             saved = yield from self._copied(saved)
         else:
