@@ -70,6 +70,15 @@ class TestFile:
             lineage.read(orders())
         assert not path.exists()
 
+    def test_looking_changes_nothing_in_a_file(self, lineage: Lineage, path: Path) -> None:
+        sql(path, "CREATE TABLE orders (id INTEGER, name TEXT)", "INSERT INTO orders VALUES (7, 'mine')")
+        before = path.read_bytes()
+        assert lineage.migrate(orders(), apply=False).changes
+        assert lineage.stored() is None
+        assert len(lineage.read(Table("orders", orders().schema), columns=["id", "name"])) == 1
+        lineage.destination.close()
+        assert path.read_bytes() == before
+
     def test_a_file_that_another_process_writes_to_is_locked_after_the_timeout(
         self, open_one: Callable[..., SQLiteDestination], path: Path
     ) -> None:

@@ -80,13 +80,13 @@ class Database:
         return Path(self.path).exists()
 
     @contextmanager
-    def session(self) -> Iterator[SQLiteSession]:
-        """A connection of its own, outside a transaction."""
+    def session(self, *, create: bool = False) -> Iterator[SQLiteSession]:
+        """A connection of its own, outside a transaction; with ``create``, also to a file that is not there."""
         with self.meaning("open it"):
             with self._opening:
                 if self._holder is None:
-                    self._holder = self._connect()
-            connection = self._connect()
+                    self._holder = self._connect(create=create)
+            connection = self._connect(create=create)
         try:
             yield SQLiteSession(connection, self.meaning)
         finally:
@@ -105,7 +105,7 @@ class Database:
     @contextmanager
     def writing(self) -> Iterator[SQLiteSession]:
         """A transaction that commits unless something is raised."""
-        with self.session() as session, self.transaction(session):
+        with self.session(create=True) as session, self.transaction(session):
             yield session
 
     @contextmanager
@@ -119,6 +119,8 @@ class Database:
         connection = session.connection
         with self._gate.lock:
             with self.meaning("write to it"):
+                # readers and the writer do not wait for each other; where that cannot be (a network drive), they do
+                connection.execute("PRAGMA journal_mode = WAL")
                 connection.execute("BEGIN IMMEDIATE")
                 try:
                     if not self._prepared and not has_own_tables(session, self._place):
@@ -146,7 +148,7 @@ class Database:
         except sqlite3.Error as error:
             raise self._translated(error, what) from error
 
-    def _connect(self) -> "Connection":
+    def _connect(self, *, create: bool) -> "Connection":
         if sqlite3.sqlite_version_info < VERSION_MIN:
             raise UsageError(
                 f"SQLite {sqlite3.sqlite_version} is too old to write to {self.path}",
@@ -156,7 +158,7 @@ class Database:
         if not path.parent.is_dir():
             raise UsageError(f"{self._place}: there is no directory {path.parent}", hint="create it, or mend `path`")
         connection = sqlite3.connect(
-            f"file:{urllib.parse.quote(str(path))}?mode=rwc",
+            f"file:{urllib.parse.quote(str(path))}?mode={'rwc' if create else 'rw'}",
             uri=True,
             timeout=self._busy_timeout_s,
             isolation_level=None,
@@ -170,8 +172,6 @@ class Database:
         return connection
 
     def _set_up(self, connection: "Connection") -> None:
-        # readers and the writer do not wait for each other; where that cannot be (a network drive), they do
-        connection.execute("PRAGMA journal_mode = WAL")
         for pragma in _PRAGMAS:
             connection.execute(f"PRAGMA {pragma}")
         ((encoding,),) = connection.execute("PRAGMA encoding")

@@ -103,7 +103,7 @@ class SQLiteDestination:
 
     def write(self, window: Window, *, mode: WriteMode, fence: Fence) -> Receipt:
         """Take all messages of ``window``, in one transaction."""
-        with self._database.session() as session:
+        with self._database.session(create=True) as session:
 
             def prepare(table: Table, batch: "pa.RecordBatch", version: "pa.Array | None") -> "pa.RecordBatch":
                 return session.stored(table).prepare(batch, version)
