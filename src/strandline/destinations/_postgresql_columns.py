@@ -116,7 +116,9 @@ class Columns:
                 stored, where = self.stored[column], f"{self.table.name}.{column}"
                 one = pa.array([value], type=self.table.schema.field(column).type)
                 (text,) = text_of(one.cast(stored.arrow) if stored.note else one, where=where).to_pylist()
-                columns.append(f"CAST({sql.literal(text)} AS {stored.sql}) AS {sql.quote(f'{side}_{at}')}")
+                # by bytes, as elsewhere, and not by the rules of the database's language
+                order = ' COLLATE "C"' if stored.sql == "text" else ""
+                columns.append(f"CAST({sql.literal(text)} AS {stored.sql}){order} AS {sql.quote(f'{side}_{at}')}")
         return f"(SELECT {', '.join(columns)}) AS b"
 
 

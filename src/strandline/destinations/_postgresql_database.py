@@ -67,6 +67,7 @@ class Database:
         self._idle: list[psycopg.Connection[Any]] = []
         self._lock = threading.Lock()
         self._prepared = False
+        self._own_tables = f"strandline tables of {schema}"
         self._doubtful: set[str] = set()
         """Transactions of which it is not known whether they have ended, by the locks that they hold."""
 
@@ -160,6 +161,7 @@ class Database:
     def reading(self) -> Iterator[PostgreSQLSession | None]:
         """A transaction that only looks; ``None``: our tables are not there."""
         with self.looking() as session:
+            session.lock(self._own_tables, shared=True)  # they may just be made
             yield session if has_own_tables(session, self.place) else None
 
     @contextmanager
@@ -201,7 +203,7 @@ class Database:
     def _prepare(self, session: PostgreSQLSession) -> None:
         """Our own tables, with what keeps two runs from making two states of one lineage."""
         sql, schema = session.dialect, self._schema
-        session.lock(f"{sql.quote(schema)} own tables")
+        session.lock(self._own_tables)
         if has_own_tables(session, self.place):
             return
         one = sql.parameter

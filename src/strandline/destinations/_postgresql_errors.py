@@ -27,7 +27,7 @@ _PASSING = {
     "58": "trouble of the server's machine; see its log",
 }
 """SQLSTATE, or its class: the same may succeed later; and what would help."""
-_GONE = ("08", "57P", "25P03")
+_GONE = ("080", "57P", "25P03")
 """SQLSTATE or its beginning: this connection has ended."""
 _HINTS = {
     "22021": "PostgreSQL's texts hold no U+0000 and nothing but UTF-8; nothing of this window was written",
@@ -83,6 +83,8 @@ def translated(place: str, what: str, *, table: str = "", own: bool = False) -> 
 def _translated(error: "psycopg.Error | adbc.Error", failed: str, blamed: str) -> StrandlineError:
     """An error by its SQLSTATE; ``blamed`` is the column whose value cannot be stored."""
     state, text = error.sqlstate or "", first_line(error)
+    if state == _UNIQUE and "cq_key_" in text:
+        return RetryableError(f"{failed}: another connection has stored the same key at the same time")
     if not state or state.startswith(_GONE):
         return RetryableError(f"{failed}: the connection was lost: {text}")
     for passing, hint in _PASSING.items():
@@ -103,4 +105,5 @@ def refused_connection(place: str, error: Exception) -> StrandlineError:
 def first_line(error: Exception) -> str:
     """What an error says, without details."""
     diagnosed = getattr(getattr(error, "diag", None), "message_primary", None)
-    return diagnosed or (str(error).strip() or type(error).__name__).split("\n")[0]
+    text = diagnosed or (str(error).strip() or type(error).__name__).split("\n")[0]
+    return str(re.sub(r"^[A-Z_]+: (\[libpq\] )?(Failed to .*?: )?(ERROR: +)?", "", text))

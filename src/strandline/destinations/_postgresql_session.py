@@ -19,7 +19,6 @@ __all__ = ["PostgreSQLSession"]
 
 _ROWS_TO_ANALYZE = 1000
 """Below that, any plan will do."""
-_INDEX_COLUMNS_MAX = 32
 
 
 class PostgreSQLSession:
@@ -60,6 +59,17 @@ class PostgreSQLSession:
         """How many rows it changed; 0 for DDL."""
         return max(self._execute(statement).rowcount, 0)
 
+    def attempt(self, action: "Callable[[], object]") -> bool:
+        """Do ``action``, or nothing of it if a key would be there twice; whether it was done."""
+        self.run(Statement("SAVEPOINT cq_attempt"))
+        try:
+            action()
+        except (psycopg.errors.UniqueViolation, psycopg.errors.FeatureNotSupported):  # also of a partitioned table
+            self.run(Statement("ROLLBACK TO SAVEPOINT cq_attempt"))
+            return False
+        self.run(Statement("RELEASE SAVEPOINT cq_attempt"))
+        return True
+
     def fetch(self, statement: Statement) -> Sequence[Sequence[Any]]:
         """Its rows."""
         rows: list[tuple[Any, ...]] = self._execute(statement).fetchall()
@@ -93,9 +103,9 @@ class PostgreSQLSession:
         )
         return {str(name): str(kind) for name, kind in rows}
 
-    def lock(self, name: str) -> None:
+    def lock(self, name: str, *, shared: bool = False) -> None:
         """Wait for other transactions that hold ``name``, and hold it until this one ends."""
-        self.fetch(PostgreSQLDialect().lock(name, shared=False))
+        self.fetch(PostgreSQLDialect().lock(name, shared=shared))
 
     # stages ----------------------------------------------------------------------------------------------------------
 
@@ -116,9 +126,10 @@ class PostgreSQLSession:
         return relation
 
     def load(self, step: Step, into: str) -> int:
-        """The rows of a step into a table, past the stage where that is possible."""
-        columns = self.columns_of(step.table)
-        if step.spilled or any(columns.stored[name].staged for name in step.columns):
+        """The rows of a step into a table, past the stage where that is possible: binary COPY converts nothing."""
+        columns, actual = self.columns_of(step.table), self.columns(step.table.name)
+        as_it_is = all(actual.get(name) == columns.stored[name].sql for name in step.columns)
+        if step.spilled or not as_it_is or any(columns.stored[name].staged for name in step.columns):
             return self.run(self.dialect.insert(into, step.columns, self.stage(step)))
         return self._copy(columns, into, step.batches)
 
@@ -172,34 +183,6 @@ class PostgreSQLSession:
     def _fresh(self) -> str:
         self._names += 1
         return f'pg_temp."_cq_stage_{self._names}"'
-
-    # the index of the key --------------------------------------------------------------------------------------------
-
-    def index_key(self, table: Table) -> None:
-        """Have an index on the primary key, which merging needs; the table keeps one that is there.
-
-        It is not unique: what the user's own rows hold, or another mode has left, must not stop a sync.
-        """
-        if self._indexed(table) is False:
-            self.lock(f"{self.relation(table.name)} index")
-            if self._indexed(table) is False:
-                keys, into = table.primary_key[:_INDEX_COLUMNS_MAX], self.relation(table.name)
-                self.run(Statement(f"CREATE INDEX ON {into} ({self.dialect.quoted(keys)})"))
-
-    def _indexed(self, table: Table) -> bool | None:
-        """Whether there is such an index; ``None``: there is no table."""
-        keys, one = table.primary_key[:_INDEX_COLUMNS_MAX], self.dialect.parameter
-        found = self.fetch(
-            Statement(
-                "SELECT EXISTS (SELECT 1 FROM pg_index AS i WHERE i.indrelid = c.oid AND i.indisvalid "
-                "AND i.indpred IS NULL AND (SELECT array_agg(CAST(a.attname AS text)) FROM pg_attribute AS a "
-                f"WHERE a.attrelid = c.oid AND a.attnum = ANY ((CAST(i.indkey AS int2[]))[0:{len(keys) - 1}])) "
-                f"@> CAST({one} AS text[])) FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace "
-                f"WHERE n.nspname = {one} AND c.relname = {one} AND c.relkind IN ('r', 'p')",
-                (list(keys), self.schema, table.name),
-            )
-        )
-        return bool(found[0][0]) if found else None
 
 
 def _casts(columns: Columns, schema: "pa.Schema") -> str:

@@ -21,15 +21,16 @@ from strandline.destination import (
     Window,
     WriteMode,
 )
-from strandline.destinations._merge import Merge, guard
+from strandline.destinations._merge import guard
 from strandline.destinations._postgresql_columns import Columns
 from strandline.destinations._postgresql_database import Database, Limits
-from strandline.destinations._postgresql_errors import drivers, translated
+from strandline.destinations._postgresql_errors import drivers, refused_connection, translated
+from strandline.destinations._postgresql_merge import Learned, PostgreSQLMerge
 from strandline.destinations._postgresql_migration import PostgreSQLMigrator
 from strandline.destinations._postgresql_session import PostgreSQLSession
 from strandline.destinations._postgresql_types import TYPES_REFUSED
 from strandline.destinations._sql import Statement
-from strandline.destinations._sql_states import DELIVERED, SqlStates, check_fence, save_state
+from strandline.destinations._sql_states import SqlStates, check_fence, save_state
 from strandline.destinations._staging import STAGED_BYTES_MAX, Staging, Step
 from strandline.lazy import adbc, adbc_postgresql, pa
 from strandline.spec_models import Seconds
@@ -67,6 +68,7 @@ class PostgreSQLDestination:
         self.spec = spec
         limits = Limits(statement_timeout_s=spec.statement_timeout, lock_timeout_s=spec.lock_timeout)
         self._database = Database(spec.connection_string, spec.schema_name, limits)
+        self._learned: dict[str, Learned] = {}
         self._states = _States(self._database, f"PostgreSQL schema {spec.schema_name}")
 
     @property
@@ -110,9 +112,7 @@ class PostgreSQLDestination:
             staging.take(window)
             with self._database.transaction(session):
                 check_fence(session, fence, key=window.key, expected=window.expected)
-                if mode is not WriteMode.APPEND:
-                    _index_keys(session, staging.steps)
-                merge = _Merge(session, window, mode, session.relation(DELIVERED))
+                merge = PostgreSQLMerge(session, window, mode, self._learned)
                 merge.apply(staging.steps)
                 state = save_state(session, window.key, window.state, expected=window.expected)
         return Receipt(state, dict(merge.rows), dict(merge.known))
@@ -147,8 +147,11 @@ class PostgreSQLDestination:
     def _fetched(self, query: str, what: str) -> "Iterator[pa.RecordBatch]":
         place = self._database.place
         with ExitStack() as stack, translated(place, what):
-            database = stack.enter_context(closing(adbc_postgresql.connect(self._database.conninfo)))
-            connection = stack.enter_context(closing(adbc.AdbcConnection(database)))
+            try:
+                database = stack.enter_context(closing(adbc_postgresql.connect(self._database.conninfo)))
+                connection = stack.enter_context(closing(adbc.AdbcConnection(database)))
+            except adbc.Error as error:
+                raise refused_connection(place, error) from error
             statement = stack.enter_context(closing(adbc.AdbcStatement(connection)))
             for setting in self._database.reading_settings:
                 statement.set_sql_query(setting)
@@ -171,21 +174,3 @@ class _States(SqlStates):
     def close(self) -> None:
         """See ``StateBackend``."""
         self._sessions.close()
-
-
-class _Merge(Merge):
-    """Rows that are only added go into their table without a stage."""
-
-    _session: PostgreSQLSession
-
-    def _insert(self, step: Step) -> None:
-        if self._appends and not step.versioned:
-            self._session.load(step, self._into(step))
-        else:
-            super()._insert(step)
-
-
-def _index_keys(session: PostgreSQLSession, steps: Sequence[Step]) -> None:
-    for table in {step.table.name: step.table for step in steps if step.table.primary_key}.values():
-        with session.about(table.name):
-            session.index_key(table)
