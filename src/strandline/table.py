@@ -67,6 +67,8 @@ class Table:
     parent: str | None = None
     description: str = ""
     guarantee: Guarantee = FULL_READ
+    access: str = ""
+    """How the source finds what changed, in plain words: by which index, or by reading how much. `plan` prints it."""
     selection: str = ""
     """What restricts the rows (a filter, a start), canonical. State of another selection is refused: it has holes."""
 

@@ -468,6 +468,27 @@ def test_rows_without_a_key_by_policy(mirror, nulls):
         assert any("1 row" in warning for warning in report.warnings)
 
 
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({}, "a scan of the table, about 2 MB"),
+        ({"incremental_key": "at"}, "an index on 'at'"),
+        ({"incremental_key": "id"}, "an index on 'id'"),
+        ({"incremental_key": "n"}, "a scan of the table, about 2 MB: 'n' has no index"),
+    ],
+    ids=str,
+)
+def test_a_plan_says_how_changes_are_found(mirror, settings, said):
+    mirror.execute(
+        "CREATE TABLE t (id int PRIMARY KEY, at timestamptz, n int)",
+        "CREATE INDEX ON t (at)",
+        "INSERT INTO t SELECT i, now(), i FROM generate_series(1, 40000) AS n(i)",
+        "ANALYZE t",
+    )
+    mirror.tables = {"t": settings}
+    assert [table.access for table in mirror.source().tables()] == [said]
+
+
 def test_a_table_of_another_schema_has_both_names(mirror):
     mirror.execute("CREATE SCHEMA sales", "CREATE TABLE sales.t (id int PRIMARY KEY)", "INSERT INTO sales.t VALUES (1)")
     mirror.settings = {"schemas": ["public", "sales"]}

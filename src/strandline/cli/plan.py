@@ -52,6 +52,7 @@ def _lines(one: TaskPlan) -> list[str]:
     lines.append(f"  mode       {one.mode.value}, {', '.join(how)}")
     lines += [f"  guarantee  {guarantee.name}: {guarantee.limits}" for guarantee in one.guarantees]
     lines.append(f"  delivery   {one.delivery}")
+    lines += [f"  reads by   {access}" for access in one.access]
     for change in one.changes:
         what = " ".join(part for part in (change.kind, change.column, change.detail) if part)
         lines.append(f"  change     {change.table}: {what}")

@@ -75,6 +75,8 @@ class TaskPlan:
     guarantees: tuple[Guarantee, ...]
     delivery: str
     """What is promised about duplicates."""
+    access: tuple[str, ...]
+    """How the source finds what changed."""
     cursor: Cursor | None
     full: bool
     resumed: bool

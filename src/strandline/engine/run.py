@@ -180,6 +180,7 @@ def _plan(job: Job, unit: _Unit, now: datetime) -> TaskPlan:
         tables=tuple(table.name for table in task.tables),
         mode=into.mode,
         guarantees=guarantees(task.tables),
+        access=tuple(dict.fromkeys(table.access for table in task.tables if table.access)),
         delivery=promise(into.mode, transactional=ledger.transactional, keeps_cursor=not job.stateless),
         cursor=cursor,
         full=full,

@@ -19,6 +19,9 @@ Settle = Literal["xid", "cap", "wait", "off"]
 TIMES = {1184: "timestamptz", 1114: "timestamp", 1082: "date"}
 """Types, by oid, that the server's clock can bound."""
 _SLICED = ("r", "p")
+_KILO = 1_000
+_LARGE_BYTES = 5 * _KILO**3
+"""Of a table of this size, a scan at every sync is worth a word."""
 _XID = (
     "no clock, column or index is relied on; a long transaction that writes, in any database of the server, delays what "
     "comes after it; a server that was put back by a copy of its disk, and has since got further than before, is not noticed"
@@ -128,6 +131,7 @@ def plan(relation: Relation, name: str, settings: PostgreSQLTable) -> Plan:
         description=relation.description,
         selection=selection(settings),
         guarantee=_guarantee(relation, settings, settle),
+        access=_access(relation, settle, key),
     )
     planned = Plan(table, relation, columns, settings, settle)
     _check(planned, where)
@@ -193,6 +197,25 @@ def _check(planned: Plan, where: str) -> None:
             f"{where}: the incremental key {key.name!r} is {key.type_name}, which has no order of change",
             hint="choose a column of times or of growing ids, or leave `incremental_key` out",
         )
+
+
+def _access(relation: Relation, settle: Settle | None, key: str | None) -> str:
+    if relation.kind not in _SLICED:
+        return f"a query of the whole {_kind_name(relation)}"
+    scan = f"a scan of the table, about {_size(relation.bytes_estimated)}"
+    if settle is None or key is None:
+        large = settle == "xid" and relation.bytes_estimated >= _LARGE_BYTES
+        return f"{scan}; an `incremental_key` with an index would read less" if large else scan
+    return f"an index on {key!r}" if key in relation.indexed else f"{scan}: {key!r} has no index"
+
+
+def _size(count: int) -> str:
+    size = float(max(count, 0))
+    for unit in ("bytes", "kB", "MB", "GB"):
+        if size < _KILO:
+            return f"{size:.0f} {unit}"
+        size /= _KILO
+    return f"{size:.1f} TB"
 
 
 def _kind_name(relation: Relation) -> str:
