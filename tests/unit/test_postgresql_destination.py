@@ -1,5 +1,7 @@
 """What is PostgreSQL's own: connections that break, commits of which nothing is heard, runs that race, its catalog."""
 
+import os
+import signal
 import subprocess
 import sys
 import threading
@@ -143,6 +145,23 @@ class TestConnections:
             lineage.write(row(lineage, 1))
         assert "statement_timeout" in raised.value.hint
         assert (ids_of(sql), lineage.stored(), open_transactions(sql)) == ([], None, 0)
+
+    def test_a_server_that_hangs_does_not_make_a_sync_hang(
+        self, open_one: Callable[..., PostgreSQLDestination], postgresql: str, sql: Sql
+    ) -> None:
+        lineage = Lineage(open_one(statement_timeout=0.2))
+        lineage.migrate(orders())
+        with ThreadPoolExecutor(1) as pool, held(postgresql, "LOCK TABLE cq_state"):
+            writing = pool.submit(lineage.write, row(lineage, 1))
+            hung = wait_for(sql, BLOCKED)
+            os.kill(hung, signal.SIGSTOP)
+            try:
+                with pytest.raises(RetryableError, match="does not answer"):
+                    writing.result(WAIT_S)
+            finally:
+                os.kill(hung, signal.SIGCONT)
+        lineage.write(row(lineage, 1))
+        assert ids_of(sql) == [1]
 
     def test_nothing_stays_open_after_a_window_that_failed(self, lineage: Lineage, sql: Sql) -> None:
         lineage.migrate(orders())

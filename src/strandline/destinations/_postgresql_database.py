@@ -7,6 +7,7 @@ from contextlib import contextmanager, suppress
 from functools import cached_property
 from typing import Any
 
+from strandline.destinations._postgresql_deadline import bound
 from strandline.destinations._postgresql_errors import drivers, first_line, refused_connection, translated
 from strandline.destinations._postgresql_session import PostgreSQLSession
 from strandline.destinations._sql import Statement
@@ -32,6 +33,7 @@ _DEFAULTS = {
 }
 """So that a network that swallows everything is noticed; the connection string may say otherwise."""
 _MILLISECONDS_MAX = 2**31 - 1
+_ANSWER_S = 1.0
 _FORCED = {"client_encoding": "UTF8"}
 
 
@@ -41,6 +43,8 @@ class Limits:
     def __init__(self, *, statement_timeout_s: float, lock_timeout_s: float) -> None:
         self.statement_ms = min(int(statement_timeout_s * 1000), _MILLISECONDS_MAX)
         self.lock_ms = min(int(lock_timeout_s * 1000), _MILLISECONDS_MAX)
+        self.answer_s = 1.1 * statement_timeout_s + _ANSWER_S
+        """A server that has not even said by then that a statement took too long will say nothing more."""
 
     def begin(self, name: str, *, read_only: bool) -> bytes:
         """The beginning of a transaction that holds the lock ``name``. All settings end with it, as a pooler may want.
@@ -120,9 +124,11 @@ class Database:
     def _connect(self) -> "psycopg.Connection[Any]":
         place, conninfo = self.place, self.conninfo
         try:
-            return psycopg.connect(conninfo, autocommit=True, prepare_threshold=None)
+            connection = psycopg.connect(conninfo, autocommit=True, prepare_threshold=None)
         except psycopg.Error as error:
             raise refused_connection(place, error) from error
+        bound(connection, self._limits.answer_s)
+        return connection
 
     def _give_back(self, session: PostgreSQLSession) -> None:
         """Keep the connection if nothing of this session is left on it."""
