@@ -1,10 +1,11 @@
-"""Writes docs/reference.md from the commands' own help and the plugins' own settings. `make reference` runs it."""
+"""Writes docs/reference.md and docs/guarantees.md from what the program says of itself. `make reference` runs it."""
 
 import sys
 from pathlib import Path
 from typing import Any
 
 import click
+import guarantees
 
 from strandline.cli import main
 from strandline.plugins import KINDS, load_plugin, plugin_names
@@ -102,7 +103,11 @@ def cell(text: str) -> str:
 
 
 if __name__ == "__main__":
-    page = Path(__file__).with_name("reference.md")
-    if "--check" in sys.argv:
-        sys.exit(page.read_text() != reference())
-    page.write_text(reference())
+    stale = []
+    for name, made in (("reference.md", reference), ("guarantees.md", guarantees.page)):
+        page, text = Path(__file__).with_name(name), made()
+        if not page.exists() or page.read_text() != text:
+            stale.append(name)
+            if "--check" not in sys.argv:
+                page.write_text(text)
+    sys.exit(", ".join(stale) if "--check" in sys.argv and stale else 0)
