@@ -64,7 +64,7 @@ def bare(source, to, target):
         statement = adbc.AdbcStatement(connection)
         statement.set_sql_query("SELECT * FROM orders")
         handle, _ = statement.execute_query()
-        for batch in pa.RecordBatchReader._import_from_c(handle.address):  # noqa: SLF001
+        for batch in pa.RecordBatchReader._import_from_c(handle.address):  # noqa: SLF001 -- its documented entry
             batches.put(batch)
         batches.put(None)
 
@@ -94,6 +94,11 @@ def bare(source, to, target):
         connection.execute("INSERT INTO orders SELECT * FROM incoming")
         connection.close()
         return
+    copy_in(target, schema, typed())
+
+
+def copy_in(target, schema, batches):
+    """Binary COPY into a new table, all in one."""
     import pgpq
     import psycopg
     from pgpq import encoders
@@ -113,7 +118,7 @@ def bare(source, to, target):
         )
         with connection.cursor().copy("COPY orders FROM STDIN (FORMAT BINARY)") as copy:
             copy.write(encoder.write_header())
-            for batch in typed():
+            for batch in batches:
                 arrays = [getattr(one, "storage", one) for one in batch.columns]
                 copy.write(encoder.write_batch(pa.record_batch(arrays, schema=plain)))
             copy.write(encoder.finish())
