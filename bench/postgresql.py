@@ -101,6 +101,7 @@ def copy_in(target, schema, batches):
     """Binary COPY into a new table, all in one."""
     import pgpq
     import psycopg
+    import pyarrow as pa
     from pgpq import encoders
     from pgpq import schema as types
 
