@@ -1,5 +1,6 @@
 """What can happen to a PostgreSQL table between two syncs, or within one: each a test, from the source into each mode."""
 
+import hashlib
 import os
 import shutil
 import time
@@ -428,6 +429,9 @@ def test_a_log_without_a_key_is_appended_to_when_asked(postgresql):
         ({"where": "id >"}, "where"),
         ({"where": "id > 1) OR (true"}, "where"),
         ({"columns": ["id", "vv"]}, "'vv'"),
+        ({"mask": {"vv": "hash"}}, "'vv'"),
+        ({"mask": {"id": "null"}}, "primary key"),
+        ({"incremental_key": "id", "mask": {"id": "hash"}}, "masked"),
     ],
     ids=str,
 )
@@ -454,6 +458,17 @@ def test_columns_a_filter_and_a_start(shop):
     shop.sync()
     assert shop.rows("id", "v") == [(2, "kept"), (3, "null"), (5, "new")]
     assert "secret" not in {name for name, *_ in shop.source().tables()[0].schema.to_string().split(":")}
+
+
+def test_masked_values_do_not_leave_the_server(shop):
+    shop.execute(
+        "CREATE TABLE t (id int PRIMARY KEY, mail text, born date, v text)",
+        "INSERT INTO t VALUES (1, 'ann@example.com', '1990-01-01', 'a'), (2, NULL, NULL, 'b')",
+    )
+    shop.tables = {"t": {"mask": {"mail": "hash", "born": "null"}}}
+    shop.sync()
+    hashed = hashlib.sha256(b"ann@example.com").hexdigest()
+    assert shop.rows("id", "mail", "born", "v") == [(1, hashed, None, "a"), (2, None, None, "b")]
 
 
 @pytest.mark.parametrize("nulls", ["exclude", "fail"])

@@ -1,6 +1,6 @@
 """What is known of a PostgreSQL table before it is read: the settings checked against the catalogue."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Literal
 
@@ -51,6 +51,11 @@ class PostgreSQLTable(TableSettings):
         description="How the cursor is kept from passing rows that appear late: by transaction ids (`xid`), by the "
         "server's clock (`cap`), by what is in flight (`wait`), or not at all (`off`). Default: `xid` without an "
         "`incremental_key`, `cap` with one that is a time, `wait` with any other.",
+    )
+    mask: dict[str, Literal["hash", "null"]] = Field(
+        default_factory=dict,
+        description="Columns whose values do not leave the server: `hash` reads the SHA-256 of the value's text in "
+        "hexadecimal (equal values stay equal; what is easily guessed can be found by trying), `null` reads NULL.",
     )
     out_of_range: OutOfRange = Field(
         default="fail",
@@ -120,7 +125,11 @@ def plan(relation: Relation, name: str, settings: PostgreSQLTable) -> Plan:
     for column in [*(settings.columns or ()), *primary_key, *([key] if key else ())]:
         known("column", column, names, where=where)
     chosen = {*settings.columns, *primary_key, key} if settings.columns else set(names)
-    columns = tuple(column for column in relation.columns if column.name in chosen)
+    for column in settings.mask:
+        known("column", column, [name for name in names if name in chosen], where=where)
+    columns = tuple(
+        _masked(column, settings.mask.get(column.name)) for column in relation.columns if column.name in chosen
+    )
     settle = _settle(relation, settings, key, primary_key, where)
     table = Table(
         name,
@@ -129,13 +138,24 @@ def plan(relation: Relation, name: str, settings: PostgreSQLTable) -> Plan:
         (key,) if key else (),
         incremental=settle is not None,
         description=relation.description,
-        selection=selection(settings),
+        selection=selection(settings, incremental=settle is not None, mask=settings.mask),
         guarantee=_guarantee(relation, settings, settle),
         access=_access(relation, settle, key),
     )
     planned = Plan(table, relation, columns, settings, settle)
     _check(planned, where)
     return planned
+
+
+def _masked(column: Column, how: Literal["hash", "null"] | None) -> Column:
+    if how is None:
+        return column
+    if how == "null":
+        nothing = pa.field(column.name, pa.string())
+        return replace(column, field=nothing, expression="NULL::text", nullable=True)
+    text = pa.field(column.name, pa.string(), column.nullable)
+    digest = f"encode(sha256(convert_to({column.expression}::text, 'UTF8')), 'hex')"
+    return replace(column, field=text, expression=digest)
 
 
 def _settle(
@@ -170,6 +190,7 @@ def _settle(
 
 def _check(planned: Plan, where: str) -> None:
     settings, key = planned.settings, planned.key
+    _check_mask(planned, where)
     if settings.deletes == "sweep" and not planned.table.primary_key:
         raise UsageError(f"{where}: `deletes: sweep` needs a primary key", hint="name its `primary_key`")
     if key is None:
@@ -216,6 +237,15 @@ def _size(count: int) -> str:
             return f"{size:.0f} {unit}"
         size /= _KILO
     return f"{size:.1f} TB"
+
+
+def _check_mask(planned: Plan, where: str) -> None:
+    settings, key = planned.settings, planned.key
+    if key is not None and key.name in settings.mask:
+        raise UsageError(f"{where}: the incremental key {key.name!r} cannot be masked", hint="leave it out of `mask`")
+    for column in planned.table.primary_key:
+        if settings.mask.get(column) == "null":
+            raise UsageError(f"{where}: the primary key {column!r} cannot be NULL", hint="`hash` keeps it apart")
 
 
 def _kind_name(relation: Relation) -> str:

@@ -92,7 +92,7 @@ def plan(connection: "Connection", entry: Catalogued, settings: SQLiteTable) -> 
         primary_key,
         (key,) if key else (),
         incremental=key is not None,
-        selection=selection(settings),
+        selection=selection(settings, incremental=key is not None),
     )
     declared = next((column.declared for column in entry.columns if column.name == key), "")
     is_time = key is not None and (bool(settings.lag) or settings.timezone is not None or time_like(key, declared))

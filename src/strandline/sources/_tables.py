@@ -88,17 +88,18 @@ class TableSettings(BaseModel):
     )
 
 
-def selection(settings: TableSettings) -> str:
+def selection(settings: TableSettings, *, incremental: bool, **more: object) -> str:
     """What restricts the rows, canonical: equal texts select the same rows. Empty when nothing does."""
     parts: dict[str, object] = {}
     if settings.where is not None:
         parts["where"] = settings.where.strip()
-    if settings.incremental_key is not None and settings.mode != "full":
+    if incremental:
         if settings.start is not None:
             parts["start"] = settings.start if isinstance(settings.start, int | float | str) else str(settings.start)
         if settings.columns is not None:
             # rows that were read before would lack a new one, and versions of a row that is read again be others
             parts["columns"] = sorted(set(settings.columns))
+        parts |= {name: value for name, value in more.items() if value}
         if settings.nulls == "exclude":
             parts["nulls"] = settings.nulls
         if settings.timezone is not None:
