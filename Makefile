@@ -1,6 +1,6 @@
 # One list of verbs for people and for CI. `make test` and `make demo` need nothing but Python 3.11, git and the network.
 .DEFAULT_GOAL := help
-.PHONY: help setup lock check test demo crash bench reference docs clean
+.PHONY: help setup lock check test demo crash stress bench reference docs clean
 .DELETE_ON_ERROR:
 SHELL := /bin/bash
 
@@ -8,6 +8,9 @@ READY := .venv/.ready
 RUN := .venv/bin
 # Further arguments for pytest: make test ARGS="-k sqlite"
 ARGS ?=
+# make stress: how long each cell is written to, and what the writers do; without a seed, something new each time.
+SECONDS ?= 60
+SEED ?=
 # As many processes as there are processors, but few enough that their memory does not add up.
 PYTEST := $(RUN)/pytest -n auto --maxprocesses 4 $(ARGS)
 
@@ -34,6 +37,9 @@ test: $(READY) ## the whole test suite
 
 crash: $(READY) ## only the tests that kill the engine
 	$(PYTEST) -m crash
+
+stress: $(READY) ## concurrent writers against PostgreSQL, SECONDS for each cell of hazard and settle mode
+	PYTHONPATH=tests $(RUN)/python tests/holes/postgresql_stress.py --seconds "$(SECONDS)" --seed "$(SEED)" $(ARGS)
 
 demo: $(READY) ## two syncs of real data into a DuckDB file, explained
 	$(RUN)/python examples/demo/demo.py .demo
