@@ -42,6 +42,8 @@ SETTLE = {
 WRITERS = 6
 PAUSES = (0, 0, 0, 0.1, 0.1, 0.3, 0.3, 1, 1, 10)
 FIRST_ROWS, HOT_ROWS = 5000, 20
+SLICE_PAGES = 4
+"""So few that the first load has several slices."""
 LAST_SYNCS = 2
 """Enough for a height that waits for what was in flight before the writers stopped."""
 # The log is in a schema that the source does not offer; it is written with the row, so a rollback takes both.
@@ -97,7 +99,7 @@ class Writer:
 
 def autocommit(writer: Writer) -> None:
     writer.insert()
-    writer.pause(5)
+    time.sleep(0.005 * writer.random.random())  # dense, but the syncs need some of the machine too
 
 
 def long(writer: Writer) -> None:
@@ -275,9 +277,14 @@ def _write(writer: Writer, hazard: Hazard, stop: threading.Event, errors: list[s
         errors.append(f"writer {writer.number}: {error}")
 
 
-def _syncs(origin: Origin, hazard: Hazard, seconds: float, seed: str) -> int:
-    """Sync as often as possible while others write, and then until nothing more can come; how often."""
-    stop, errors, syncs = threading.Event(), [], 0
+def _sync(origin: Origin, result: Result) -> None:
+    result.guarantee = origin.report(share_max=1.0).guarantee
+    result.syncs += 1
+
+
+def _syncs(origin: Origin, hazard: Hazard, seconds: float, seed: str, result: Result) -> None:
+    """The first load and as many syncs as possible while others write, and the last ones when nothing more can come."""
+    stop, errors = threading.Event(), []
     writers = [Writer(origin.uri, seed, number) for number in range(WRITERS)]
     threads = [threading.Thread(target=_write, args=(one, hazard, stop, errors)) for one in writers]
     for thread in threads:
@@ -285,16 +292,15 @@ def _syncs(origin: Origin, hazard: Hazard, seconds: float, seed: str) -> int:
     deadline = time.monotonic() + seconds
     try:
         while time.monotonic() < deadline and not errors:
-            origin.sync(share_max=1.0)
-            syncs += 1
+            _sync(origin, result)
     finally:
         stop.set()
         for thread in threads:
             thread.join()
-    assert not errors, errors
+    if errors:
+        raise AssertionError("; ".join(errors))
     for _ in range(LAST_SYNCS):
-        origin.sync(share_max=1.0)
-    return syncs + LAST_SYNCS
+        _sync(origin, result)
 
 
 def run_cell(server: PostgreSQLServer, cell: str, seconds: float, seed: str) -> Result:
@@ -303,11 +309,10 @@ def run_cell(server: PostgreSQLServer, cell: str, seconds: float, seed: str) -> 
     hazard, result, database = HAZARDS[name], Result(cell), f"stress_{uuid.uuid4().hex}"
     origin = Origin(server.create_database(database), hazard.mode)
     try:
-        origin.tables = {"t": {**SETTLE[way], **hazard.settings}}
+        origin.tables, origin.slice_pages = {"t": {**SETTLE[way], **hazard.settings}}, SLICE_PAGES
         origin.execute(SCHEMA)
         started = time.monotonic()
-        result.guarantee = origin.report().guarantee
-        result.syncs = 1 + _syncs(origin, hazard, seconds, f"{seed}/{cell}")
+        _syncs(origin, hazard, seconds, f"{seed}/{cell}", result)
         result.seconds = round(time.monotonic() - started, 1)
         with closing(origin.connect()) as connection:
             final = connection.execute("TABLE t").fetchall()
