@@ -40,7 +40,8 @@ SETTLE = {
     "off-lag": {"incremental_key": "at", "settle": "off", "lag": "5s"},
 }
 WRITERS = 6
-PAUSES = (0, 0, 0, 0.1, 0.1, 0.3, 0.3, 1, 1, 10)
+PAUSES = (*(0, 0, 0.1, 0.3, 1) * 4, 30)
+"""Of the same length, most are shorter than a sync; a few outlast a margin of a second."""
 FIRST_ROWS, HOT_ROWS = 5000, 20
 SLICE_PAGES = 4
 """So few that the first load has several slices."""
@@ -68,8 +69,8 @@ CLOCK = "clock_timestamp()"
 class Writer:
     """One session that changes the table until it is told to stop."""
 
-    def __init__(self, uri: str, seed: str, number: int) -> None:
-        self.random, self.number = random.Random(f"{seed}/{number}"), number
+    def __init__(self, uri: str, seed: str, number: int, stop: threading.Event) -> None:
+        self.random, self.number, self.stop = random.Random(f"{seed}/{number}"), number, stop
         self.connection = psycopg.connect(uri, autocommit=True)
         self.execute("SET deadlock_timeout = '50ms'")
 
@@ -80,8 +81,8 @@ class Writer:
         self.execute(INSERT.format(stamp))
 
     def pause(self, ms_max: float) -> None:
-        """Time in which others act: mostly little, and now and then longer than a whole sync on a slow machine."""
-        time.sleep(self.random.choice(PAUSES) * self.random.random() * ms_max / 1000)
+        """Time in which others act; none any more when all are told to stop."""
+        self.stop.wait(self.random.choice(PAUSES) * self.random.random() * ms_max / 1000)
 
     def chance(self, share: float) -> bool:
         return self.random.random() < share
@@ -125,9 +126,9 @@ def prepared(writer: Writer) -> None:
     with writer.transaction(f"PREPARE TRANSACTION '{name}'"):
         writer.insert()
         writer.pause(10)
-    writer.pause(150)
+    writer.pause(100)
     writer.execute(f"COMMIT PREPARED '{name}'" if writer.chance(0.8) else f"ROLLBACK PREPARED '{name}'")
-    writer.pause(200)  # a moment without any, in which the cursor may move
+    writer.pause(100)  # a moment without any, in which the cursor may move
 
 
 def early(writer: Writer) -> None:
@@ -174,8 +175,8 @@ def deletes(writer: Writer) -> None:
         writer.pause(60)
         if writer.chance(0.7):
             writer.execute(
-                "DELETE FROM t WHERE id IN (SELECT id FROM t ORDER BY id LIMIT 3 "
-                f"OFFSET {writer.random.randrange(FIRST_ROWS)} FOR UPDATE SKIP LOCKED)"
+                f"DELETE FROM t WHERE id = ANY (ARRAY{writer.some_ids(3)}) "
+                f"OR id = (SELECT max(id) FROM t) - {writer.random.randrange(10)}"
             )
             writer.pause(30)
 
@@ -265,10 +266,10 @@ def compare(result: Result, stored: Iterable[tuple], final: Iterable[tuple], com
         result.examples += [f"{what}: {one}" for one in sorted(rows)[:5]]
 
 
-def _write(writer: Writer, hazard: Hazard, stop: threading.Event, errors: list[str]) -> None:
+def _write(writer: Writer, hazard: Hazard, errors: list[str]) -> None:
     try:
         with closing(writer.connection):
-            while not stop.is_set():
+            while not writer.stop.is_set():
                 try:
                     hazard.write(writer)
                 except psycopg.errors.DeadlockDetected:
@@ -285,8 +286,8 @@ def _sync(origin: Origin, result: Result) -> None:
 def _syncs(origin: Origin, hazard: Hazard, seconds: float, seed: str, result: Result) -> None:
     """The first load and as many syncs as possible while others write, and the last ones when nothing more can come."""
     stop, errors = threading.Event(), []
-    writers = [Writer(origin.uri, seed, number) for number in range(WRITERS)]
-    threads = [threading.Thread(target=_write, args=(one, hazard, stop, errors)) for one in writers]
+    writers = [Writer(origin.uri, seed, number, stop) for number in range(WRITERS)]
+    threads = [threading.Thread(target=_write, args=(one, hazard, errors)) for one in writers]
     for thread in threads:
         thread.start()
     deadline = time.monotonic() + seconds
