@@ -1,5 +1,6 @@
 """Values of a real PostgreSQL server, and what they are in Arrow: exact, or refused in words."""
 
+import random
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from uuid import UUID
@@ -12,6 +13,7 @@ from strandline.errors import TaskError
 from strandline.message import Insert
 from strandline.plugins import load_plugin
 from strandline.source import RunContext
+from strandline.sources._postgresql_types import convert
 
 # the calendar repeats after 400 years
 LATE_US = (date(2246, 12, 31).toordinal() - date(1970, 1, 1).toordinal() + 730 * 146_097) * 86_400_000_000
@@ -88,10 +90,14 @@ CASES = [
     ("xml", ["'<a/>'"], pa.string(), ["<a/>"]),
     ("point", ["point(1,2)"], pa.string(), ["(1,2)"]),
     ("timetz", ["'01:02:03+02'"], pa.string(), ["01:02:03+02"]),
-    ("int[]", ["'{1,NULL}'", "'{}'", "'{{1,2},{3,4}}'", "'[2:3]={7,8}'"], pa.json_(pa.string()), ["[1, null]", "[]", "[[1, 2], [3, 4]]", "[7, 8]"]),
-    ("text[]", ["ARRAY['a\"b', NULL]"], pa.json_(pa.string()), ['["a\\"b", null]']),
+    ("int[]", ["'{1,NULL}'", "'{}'", "'{{1,2},{3,4}}'", "'[2:3]={7,8}'"], pa.json_(pa.string()), ["[1,null]", "[]", "[[1,2],[3,4]]", "[7,8]"]),
+    ("text[]", ["ARRAY['a\"b', NULL]"], pa.json_(pa.string()), ['["a\\"b",null]']),
+    ("float8[]", ["'{-0,1e308,NaN,0.1}'"], pa.json_(pa.string()), ['[-0,1e+308,"NaN",0.1]']),
+    ("json[]", ["ARRAY['{\"a\":  1, \"a\": \"\\u0000\"}'::json]"], pa.json_(pa.string()), ['[{"a":  1, "a": "\\u0000"}]']),
+    ("numeric[]", ["'{NaN,1.50,12345678901234567890.000001}'"], pa.json_(pa.string()), ['["NaN",1.50,12345678901234567890.000001]']),
+    ('"char"', ["''", "'a'"], pa.string(), ["", "a"]),
     ("mood", ["'sad'"], pa.string(), ["sad"]),
-    ("pair", ["ROW(1, 'x')"], pa.json_(pa.string()), ['{"a": 1, "b": "x"}']),
+    ("pair", ["ROW(1, 'x')"], pa.json_(pa.string()), ['{"a":1,"b":"x"}']),
     ("positive", ["7"], pa.int32(), [7]),
     ("price", ["7.5"], pa.decimal128(6, 2), [Decimal("7.50")]),
 ]  # fmt: skip
@@ -122,6 +128,8 @@ def test_a_value_is_the_same_in_arrow(postgresql, declared, values, kind, expect
         ("date", "'-infinity'"),
         ("time", "'24:00'"),
         ("numeric(10,2)", "'NaN'"),
+        ("interval", "'10000000 hours'"),
+        ("interval", "'1 mon -3000000 hours'"),
     ],
 )
 def test_what_arrow_cannot_hold_is_refused_or_null_never_another_value(postgresql, declared, value):
@@ -132,9 +140,49 @@ def test_what_arrow_cannot_hold_is_refused_or_null_never_another_value(postgresq
     assert read(postgresql, out_of_range="null")[1] == [None, None]
 
 
+@pytest.mark.parametrize(
+    ("declared", "value", "named"),
+    [
+        ("timestamp", "'infinity'", "infinity"),
+        ("timestamptz", "'-infinity'", "-infinity"),
+        ("timestamp", "'294276-12-31'", "a time after the year 294246"),
+        ("date", "'infinity'", "infinity"),
+        ("date", "'-infinity'", "-infinity"),
+        ("time", "'24:00'", "24:00:00"),
+        ("numeric(10,2)", "'NaN'", "NaN"),
+        ("interval", "'10000000 hours'", "an interval of more than 2562046 hours"),
+    ],
+)
+def test_the_value_that_is_refused_is_named(postgresql, declared, value, named):
+    table(postgresql, declared, value)
+    with pytest.raises(TaskError, match=rf"t\.v: .*\({named}\)"):
+        read(postgresql)
+
+
 def test_an_interval_keeps_its_months_days_and_microseconds(postgresql):
-    table(postgresql, "interval", "'1 year 2 mons -3 days 04:05:06.000007'")
-    assert read(postgresql)[1] == [(14, -3, 14_706_000_007_000)]
+    largest = "'-178000000 years 2147483647 days 2562046:59:59.999999'"
+    table(postgresql, "interval", "'1 year 2 mons -3 days 04:05:06.000007'", largest, "NULL")
+    assert read(postgresql)[1] == [
+        (14, -3, 14_706_000_007_000),
+        (-178_000_000 * 12, 2**31 - 1, (2_562_047 * 3_600_000_000 - 1) * 1000),
+        None,
+    ]
+
+
+def test_numbers_are_exact_at_any_size(postgresql):
+    generator = random.Random(7)
+    digits = [generator.randint(1, 10 ** generator.randint(1, 60)) for _ in range(300)]
+    texts = [f"{Decimal(number).scaleb(-generator.randint(0, 40)):f}" for number in digits]
+    texts += [f"-{text}" for text in texts] + ["0", "0.00", "10000", "0.0001", "1000000000.0000"]
+    table(postgresql, "numeric", *texts)
+    assert read(postgresql)[1] == texts
+
+
+def test_text_that_is_no_utf8_is_refused():
+    # a "char" holds any byte, and old databases hold what no server of today would take
+    lone = pa.Array.from_buffers(pa.string(), 1, [None, pa.py_buffer(b"\0\0\0\0\1\0\0\0"), pa.py_buffer(b"\xe9")])
+    with pytest.raises(TaskError, match=r"t\.v: .*UTF-?8"):
+        convert(lone, pa.field("v", pa.string()), "t.v")
 
 
 def test_tables_with_generated_dropped_and_commented_columns(postgresql):

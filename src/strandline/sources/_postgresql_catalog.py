@@ -10,7 +10,6 @@ from strandline.sources._postgresql_types import expression, field
 
 __all__ = ["Column", "Leaf", "Relation", "leaves", "literal", "quote", "relations"]
 
-_BLOCK_BYTES = 8_192
 _CHOSEN = (
     "SELECT c.oid, n.nspname, c.relname, c.relkind FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace "
     "WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f') AND NOT c.relispartition AND n.nspname IN ({schemas}) "
@@ -19,18 +18,24 @@ _CHOSEN = (
 _RELATIONS = (
     "WITH RECURSIVE chosen AS ({chosen}), tree AS (SELECT oid AS root, oid FROM chosen UNION ALL "
     "SELECT tree.root, i.inhrelid FROM tree JOIN pg_inherits AS i ON i.inhparent = tree.oid), "
-    "size AS (SELECT root, sum(greatest(reltuples, 0))::int8 AS tuples, sum(relpages)::int8 AS pages "
+    # pg_relation_size() would wait for whoever has locked the table; a partitioned table counts its partitions' rows
+    "size AS (SELECT root, coalesce(sum(c.reltuples) FILTER (WHERE c.relkind <> 'p'), 0)::int8 AS tuples, "
+    "coalesce(bool_or(c.reltuples < 0) FILTER (WHERE c.relkind <> 'p'), false) AS is_unknown, "
+    "coalesce(sum(c.relpages) FILTER (WHERE c.relkind <> 'p'), 0)::int8 * current_setting('block_size')::int8 AS bytes, "
+    "bool_or(c.relkind NOT IN ('r', 'p') OR c.oid <> root AND NOT c.relispartition) AS is_loose "
     "FROM tree JOIN pg_class AS c ON c.oid = tree.oid GROUP BY root) "
     "SELECT c.oid::int8 AS oid, nspname::text AS schema, relname::text AS name, relkind::text AS kind, "
     "coalesce(obj_description(c.oid, 'pg_class'), '') AS description, row_security_active(c.oid) AS row_security, "
-    "tuples, pages FROM chosen AS c JOIN size ON size.root = c.oid ORDER BY 2, 3"
+    "CASE WHEN is_unknown THEN -1 ELSE tuples END AS tuples, bytes, is_loose FROM chosen AS c JOIN size ON size.root = c.oid ORDER BY 2, 3"
 )
 _COLUMNS = (
     "WITH RECURSIVE chosen AS ({chosen}), base AS (SELECT a.attrelid, a.attnum, a.atttypid AS oid, a.atttypmod AS typmod, "
-    "a.attnotnull AS not_null FROM pg_attribute AS a JOIN chosen AS c ON c.oid = a.attrelid "
+    "a.attnotnull AS not_null "
+    "FROM pg_attribute AS a JOIN chosen AS c ON c.oid = a.attrelid "
     "WHERE a.attnum > 0 AND NOT a.attisdropped UNION ALL "
     "SELECT base.attrelid, base.attnum, t.typbasetype, CASE WHEN t.typtypmod >= 0 THEN t.typtypmod ELSE base.typmod END, "
-    "base.not_null OR t.typnotnull FROM base JOIN pg_type AS t ON t.oid = base.oid WHERE t.typtype = 'd') "
+    # not its NOT NULL, which an outer join or an empty subquery gets around
+    "base.not_null FROM base JOIN pg_type AS t ON t.oid = base.oid WHERE t.typtype = 'd') "
     "SELECT b.attrelid::int8 AS relation, a.attname::text AS name, format_type(a.atttypid, a.atttypmod) AS type_name, "
     "t.oid::int8 AS type_oid, b.typmod AS typmod, t.typcategory::text AS category, t.typtype::text AS type_kind, "
     "b.not_null AS not_null, coalesce(col_description(b.attrelid, b.attnum), '') AS description "
@@ -52,7 +57,9 @@ _LEAVES = (
     "SELECT c.oid::int8 AS oid, n.nspname::text AS schema, c.relname::text AS name, "
     "coalesce(pg_relation_filenode(c.oid), 0)::int8 AS relfilenode, "
     "(pg_relation_size(c.oid) / current_setting('block_size')::int8)::int8 AS pages, "
-    "has_table_privilege(c.oid, 'SELECT') AND has_schema_privilege(n.oid, 'USAGE') AND c.relkind = 'r' AS readable "
+    # the policies of a partition hide rows from who asks it, and not from who asks its table
+    "has_table_privilege(c.oid, 'SELECT') AND has_schema_privilege(n.oid, 'USAGE') AND c.relkind = 'r' "
+    "AND (c.oid = {oid} OR NOT row_security_active(c.oid)) AS readable "
     "FROM tree JOIN pg_class AS c ON c.oid = tree.oid JOIN pg_namespace AS n ON n.oid = c.relnamespace "
     "WHERE c.relkind <> 'p' ORDER BY c.oid"
 )
@@ -92,6 +99,7 @@ class Relation:
     kind: str
     """``relkind``: r a table, p a partitioned one, v a view, m a materialized one, f a foreign table."""
     primary_key: tuple[str, ...]
+    """Empty also where tables that inherit may hold its values again."""
     description: str
     columns: tuple[Column, ...]
     indexed: frozenset[str]
@@ -99,6 +107,7 @@ class Relation:
     row_security: bool
     """Policies hide rows from this role."""
     rows_estimated: int
+    """As of the last ANALYZE; -1 where there was none."""
     bytes_estimated: int
 
 
@@ -112,7 +121,7 @@ class Leaf:
     relfilenode: int
     pages: int
     readable: bool
-    """It has pages, and the role may read it by its own name."""
+    """It has pages, and the role may read all of it by its own name."""
 
 
 def quote(name: str) -> str:
@@ -129,13 +138,16 @@ def literal(value: str) -> str:
 def relations(session: Rows, schemas: Sequence[str]) -> list[Relation]:
     """Everything in ``schemas`` that the role may read, by schema and name; partitions only as their table."""
     chosen = _CHOSEN.format(schemas=", ".join(literal(name) for name in schemas))
+    found = session.rows(_RELATIONS.format(chosen=chosen))
+    # a foreign table, and tables that inherit, may hold what the constraints of this one forbid: nulls, a key twice
+    loose = {row["oid"] for row in found if row["is_loose"]}
     columns: dict[int, list[Column]] = defaultdict(list)
     for row in session.rows(_COLUMNS.format(chosen=chosen)):
-        columns[row["relation"]].append(_column(row))
+        columns[row["relation"]].append(_column(row, nullable=row["relation"] in loose or not row["not_null"]))
     keys: dict[int, list[str]] = defaultdict(list)
     indexed: dict[int, set[str]] = defaultdict(set)
     for row in session.rows(_KEYS.format(chosen=chosen)):
-        if row["is_primary"]:
+        if row["is_primary"] and row["relation"] not in loose:
             keys[row["relation"]].append(row["name"])
         if row["place"] == 1:
             indexed[row["relation"]].add(row["name"])
@@ -151,9 +163,9 @@ def relations(session: Rows, schemas: Sequence[str]) -> list[Relation]:
             frozenset(indexed[row["oid"]]),
             row["row_security"],
             row["tuples"],
-            row["pages"] * _BLOCK_BYTES,
+            row["bytes"],
         )
-        for row in session.rows(_RELATIONS.format(chosen=chosen))
+        for row in found
         if columns[row["oid"]]
     ]
 
@@ -163,14 +175,14 @@ def leaves(session: Rows, oid: int) -> list[Leaf]:
     return [Leaf(**row) for row in session.rows(_LEAVES.format(oid=int(oid)))]
 
 
-def _column(row: dict[str, Any]) -> Column:
+def _column(row: dict[str, Any], *, nullable: bool) -> Column:
     is_own = row["category"] == "A" or row["type_kind"] == "c"
-    offered = field(row["name"], row["type_oid"], row["typmod"], nullable=not row["not_null"], is_nested=is_own)
+    offered = field(row["name"], row["type_oid"], row["typmod"], nullable=nullable, is_nested=is_own)
     return Column(
         row["name"],
         row["type_name"],
         row["type_oid"],
-        not row["not_null"],
+        nullable,
         row["description"],
         offered,
         expression(f"t.{quote(row['name'])}", row["type_oid"], is_nested=is_own),

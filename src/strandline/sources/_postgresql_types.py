@@ -3,11 +3,15 @@
 - integers, floats, booleans, text, bytea, uuid, interval, json and jsonb: as themselves; oid as int64.
 - numeric(p, s) of up to 76 digits: a decimal. Without a bound, or with a larger one: text, exact.
 - date, time, timestamp and timestamptz: exact to the microsecond, years before Christ included. What Arrow cannot hold
-  (infinity, 24:00, years after 294247, NaN in a decimal) follows the table's `out_of_range`: an error, or null.
-- arrays and composite types: JSON, since any array may have any number of dimensions.
+  (infinity, 24:00, years after 294246, NaN in a decimal, an interval of millions of hours) follows the table's
+  `out_of_range`: an error, or null.
+- arrays and composite types: JSON, since any array may have any number of dimensions. Lower bounds are not kept.
 - enums, ranges, addresses, bits, money, XML, geometry and every other type: PostgreSQL's own text.
+- domains: as the type that they restrict.
+- text that is not UTF-8, which a server can hold and even send, is an error.
 """
 
+import struct
 from functools import cache
 from typing import Literal
 
@@ -18,13 +22,20 @@ __all__ = ["OutOfRange", "convert", "expression", "field"]
 
 OutOfRange = Literal["fail", "null"]
 
-_OID, _NUMERIC = 26, 1700
+_OID, _INTERVAL, _NUMERIC = 26, 1186, 1700
 _DIGITS_MAX = 76
 _DIGITS_128 = 38
 _LOWEST_US = -210_866_803_200_000_000
 """PostgreSQL's first timestamp, in 4714 BC. ADBC moves the epoch without a check, so what is too late wraps below it."""
 _LOWEST_DAY = -2_440_588
 _DAY_US = 86_400_000_000
+_EPOCH_DAYS = 10_957
+"""From Arrow's epoch to PostgreSQL's, 2000-01-01."""
+_INTERVAL_HOURS = 2_562_046
+"""Arrow counts nanoseconds, in 64 bits. ADBC gives up the whole reading at an interval with more hours than that."""
+_INTERVAL_LEAST = "-178956970 years -8 mons"
+"""PostgreSQL's own lower bound stands for such an interval; it is refused as well."""
+_INTERVAL_LEAST_BYTES = struct.pack("=iiq", -(1 << 31), 0, 0)
 _SPECIAL = {"nan": "NaN", "inf": "Infinity", "-inf": "-Infinity"}
 
 
@@ -34,7 +45,6 @@ def _natives() -> dict[int, "pa.DataType"]:
     return {
         16: pa.bool_(),
         17: pa.binary(),
-        18: pa.string(),
         19: pa.string(),
         20: pa.int64(),
         21: pa.int16(),
@@ -84,9 +94,13 @@ def _numeric(typmod: int) -> "pa.DataType":
 def expression(column: str, type_oid: int, *, is_nested: bool) -> str:
     """What to select so that ADBC reads the values right."""
     if is_nested:
-        return f"to_jsonb({column})"
+        # not to_jsonb(), which makes -0 of a float 0, and drops a name that comes twice in a json
+        return f"to_json({column})"
     if type_oid == _OID:
         return f"{column}::int8"
+    if type_oid == _INTERVAL:
+        holds = f"date_part('hour', {column}) BETWEEN -{_INTERVAL_HOURS} AND {_INTERVAL_HOURS}"
+        return f"CASE WHEN {holds} OR {column} IS NULL THEN {column} ELSE interval '{_INTERVAL_LEAST}' END"
     return column if type_oid in _natives() or type_oid == _NUMERIC else f"{column}::text"
 
 
@@ -101,16 +115,18 @@ def convert(array: "pa.Array", wanted: "pa.Field", where: str, out_of_range: Out
     if pa.types.is_decimal(kind):
         storage = _kept(storage, pc.is_in(storage, pa.array(list(_SPECIAL))), where, out_of_range)
     elif pa.types.is_temporal(kind):
-        beyond = _beyond(storage)
-        return storage if beyond is None else _kept(storage, beyond, where, out_of_range)
+        return _kept(storage, _beyond(storage), where, out_of_range)
     elif array.type != kind and pa.types.is_string(kind) and _is_numeric(array):
         return _named(storage)
-    if storage.type == kind:
-        return storage
     try:
-        return pc.cast(storage, kind)
+        if pa.types.is_string(storage.type):
+            storage.validate(full=True)
+        return storage if storage.type == kind else pc.cast(storage, kind)
     except pa.ArrowInvalid as error:
-        raise TaskError(f"{where}: a value cannot be read as {kind}: {error}") from error
+        raise TaskError(
+            f"{where}: a value cannot be read as {kind}: {error}",
+            hint="mend the value at the source, or leave the column out by `columns`",
+        ) from error
 
 
 def _is_numeric(array: "pa.Array") -> bool:
@@ -126,7 +142,7 @@ def _named(texts: "pa.Array") -> "pa.Array":
     return texts
 
 
-def _beyond(values: "pa.Array") -> "pa.Array | None":
+def _beyond(values: "pa.Array") -> "pa.Array":
     kind = values.type
     if pa.types.is_timestamp(kind):
         return pc.less(values.view(pa.int64()), _LOWEST_US)
@@ -134,7 +150,24 @@ def _beyond(values: "pa.Array") -> "pa.Array | None":
         return pc.less(values.view(pa.int32()), _LOWEST_DAY)
     if pa.types.is_time(kind):
         return pc.greater_equal(values.view(pa.int64()), _DAY_US)
-    return None
+    raw = pa.Array.from_buffers(pa.binary(16), len(values), values.buffers(), values.null_count, values.offset)
+    return pc.equal(raw, pa.scalar(_INTERVAL_LEAST_BYTES, pa.binary(16)))
+
+
+def _shown(values: "pa.Array") -> str:
+    """The first of ``values``, which are all beyond, as PostgreSQL has it."""
+    kind = values.type
+    if pa.types.is_string(kind):
+        return _SPECIAL[values[0].as_py()]
+    if pa.types.is_time(kind):
+        return "24:00:00"
+    if pa.types.is_interval(kind):
+        return f"an interval of more than {_INTERVAL_HOURS} hours"
+    is_day = pa.types.is_date(kind)
+    raw = values.view(pa.int32() if is_day else pa.int64())[0].as_py()
+    # PostgreSQL's infinities are the last and the first number; ADBC has moved both, the last one past the end
+    first = _EPOCH_DAYS - (1 << 31) if is_day else _EPOCH_DAYS * _DAY_US - (1 << 63)
+    return {-1: "infinity", 0: "-infinity"}.get(raw - first, "a time after the year 294246")
 
 
 def _kept(values: "pa.Array", beyond: "pa.Array", where: str, out_of_range: OutOfRange) -> "pa.Array":
@@ -144,7 +177,8 @@ def _kept(values: "pa.Array", beyond: "pa.Array", where: str, out_of_range: OutO
         return values
     if out_of_range == "fail":
         raise TaskError(
-            f"{where}: {count} values cannot be held by the type of the column (infinity, NaN, 24:00, a year after 294247)",
+            f"{where}: {count} value{'s' if count > 1 else ''} cannot be held by the column's type ("
+            f"{_shown(values.filter(beyond))})",
             hint="`out_of_range: null` reads them as NULL; or leave the column out by `columns`",
         )
     return pc.if_else(beyond, pa.scalar(None, values.type), values)
