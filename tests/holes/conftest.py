@@ -3,18 +3,15 @@
 import json
 import os
 import signal
-import sqlite3
 import subprocess
 import sys
 import time
-from contextlib import closing
+import uuid
 from dataclasses import dataclass
 from pathlib import Path
 
-import duckdb
 import pytest
-
-MODES = ("append", "overwrite", "overwrite-delete-stale")
+from places import MODES, origin_of, store_of
 
 
 @dataclass
@@ -28,50 +25,13 @@ class Outcome:
         return self.out + self.err
 
 
-class SQLiteOrigin:
-    """The database that a user syncs from."""
-
-    def __init__(self, path: Path):
-        self.path = path
-        self.spec = {"path": "sqlite", "spec": {"path": str(path)}}
-
-    def execute(self, *statements, rows=()):
-        with closing(sqlite3.connect(self.path)) as connection, connection:
-            for statement in statements:
-                if rows:
-                    connection.executemany(statement, rows)
-                else:
-                    connection.execute(statement)
-
-
-class DuckDBStore:
-    """The warehouse that a user syncs into."""
-
-    def __init__(self, path: Path):
-        self.path = path
-        self.spec = {"path": "duckdb", "spec": {"path": str(path)}}
-
-    def query(self, sql):
-        with closing(duckdb.connect(str(self.path))) as connection:
-            return connection.execute(sql).fetchall()
-
-    def rows(self, columns="id, v", table="t"):
-        return sorted(self.query(f'SELECT {columns} FROM "{table}"'), key=repr)
-
-    def execute(self, sql):
-        self.query(sql)
-
-    def drop_all(self):
-        self.path.unlink()
-
-
 class Bench:
     """One spec in one directory, and the commands a user gives there."""
 
-    def __init__(self, directory: Path, mode: str):
+    def __init__(self, directory: Path, origin, store, mode: str):
         self.directory, self.mode = directory, mode
-        self.origin = SQLiteOrigin(directory / "shop.db")
-        self.store = DuckDBStore(directory / "warehouse.duckdb")
+        self.origin, self.store = origin, store
+        self.pair = origin.spec["path"], store.spec["path"]
         self.tables, self.batch, self.backend = {}, {}, "local"
 
     def write_spec(self):
@@ -131,9 +91,33 @@ class Bench:
         return json.loads(path.read_text())["states"][0] if path.exists() else None
 
 
+@pytest.fixture
+def database(request):
+    """Makes new, empty PostgreSQL databases; their connection strings. Without a call no server is needed."""
+    names = []
+
+    def create():
+        names.append(f"t_{uuid.uuid4().hex}")
+        return request.getfixturevalue("postgresql_server").create_database(names[-1])
+
+    yield create
+    for name in names:
+        request.getfixturevalue("postgresql_server").execute(f'DROP DATABASE "{name}" WITH (FORCE)')
+
+
+@pytest.fixture
+def make_bench(tmp_path, database):
+    def make(source, destination, mode):
+        origin, store = origin_of(source, tmp_path, database), store_of(destination, tmp_path, database)
+        return Bench(tmp_path, origin, store, mode)
+
+    return make
+
+
 @pytest.fixture(params=MODES)
-def bench(request, tmp_path):
-    return Bench(tmp_path, request.param)
+def bench(request, make_bench):
+    """A mode is from SQLite into DuckDB; a test that wants more names sources and destinations too."""
+    return make_bench(*(("sqlite", "duckdb", request.param) if isinstance(request.param, str) else request.param))
 
 
 @pytest.fixture

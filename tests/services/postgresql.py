@@ -110,6 +110,11 @@ class PostgreSQLServer:
             (self._data / "postmaster.pid").unlink(missing_ok=True)
         self._process = None
 
+    @property
+    def is_running(self) -> bool:
+        """Whether it was started and not stopped since."""
+        return self._process is not None
+
     def crash(self) -> None:
         """As after a power cut of the machine that keeps what was written."""
         self.stop(signal.SIGKILL)
