@@ -12,6 +12,29 @@ from strandline.engine.window import Bounds
 from strandline.plugins import load_plugin
 from strandline.table import Table
 
+TABLE = "CREATE TABLE t (id int PRIMARY KEY, v text)"
+
+
+def fill(first, last, v="'v'", table="t"):
+    """A statement that inserts a row for each number."""
+    return f"INSERT INTO {table} SELECT i, {v} FROM generate_series({first}, {last}) AS n(i)"
+
+
+def meanwhile(origin, at, action):
+    """A source that does something when it has sent its n-th message."""
+    source = origin.source()
+    read, done = source.read, []
+
+    def reading(task, cursor, context):
+        for number, message in enumerate(read(task, cursor, context)):
+            yield message
+            if number == at and not done:
+                done.append(at)
+                action()
+
+    source.read = reading
+    return source
+
 
 def _order(row):
     return tuple((value is not None, value) for value in row)

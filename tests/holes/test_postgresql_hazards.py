@@ -7,18 +7,13 @@ import time
 
 import psycopg
 import pytest
-from postgresql_origin import Origin
+from postgresql_origin import TABLE, Origin, fill, meanwhile
 
 from services.postgresql import PostgreSQLServer
 from strandline.errors import RetryableError, UsageError
 from strandline.message import Checkpoint, Insert
 
 MODES = ("append", "overwrite", "overwrite-delete-stale")
-TABLE = "CREATE TABLE t (id int PRIMARY KEY, v text)"
-
-
-def fill(first, last, v="'v'"):
-    return f"INSERT INTO t SELECT i, {v} FROM generate_series({first}, {last}) AS n(i)"
 
 
 @pytest.fixture(params=MODES)
@@ -36,22 +31,6 @@ def own_server():
     server = PostgreSQLServer().create()
     yield server
     server.remove()
-
-
-def meanwhile(origin, at, action):
-    """A source that does something when it has sent its n-th message."""
-    source = origin.source()
-    read, done = source.read, []
-
-    def reading(task, cursor, context):
-        for number, message in enumerate(read(task, cursor, context)):
-            yield message
-            if number == at and not done:
-                done.append(at)
-                action()
-
-    source.read = reading
-    return source
 
 
 # what an incremental read sees ---------------------------------------------------------------------------------------
@@ -384,7 +363,7 @@ def test_a_server_that_is_stopped_and_started_between_two_syncs(own_server):
 def test_a_connection_that_is_killed_while_it_reads_is_made_again(shop):
     shop.slice_pages = 1
     shop.execute(TABLE, fill(1, 200, "repeat('x', 900)"))
-    kill = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'strandline'"
+    kill = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name LIKE 'strandline %'"
     shop.sync(source=meanwhile(shop, 9, lambda: shop.execute(kill)))
     assert shop.ids() == list(range(1, 201))
 

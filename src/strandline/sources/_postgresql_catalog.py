@@ -22,11 +22,11 @@ _RELATIONS = (
     "size AS (SELECT root, coalesce(sum(c.reltuples) FILTER (WHERE c.relkind <> 'p'), 0)::int8 AS tuples, "
     "coalesce(bool_or(c.reltuples < 0) FILTER (WHERE c.relkind <> 'p'), false) AS is_unknown, "
     "coalesce(sum(c.relpages) FILTER (WHERE c.relkind <> 'p'), 0)::int8 * current_setting('block_size')::int8 AS bytes, "
-    "bool_or(c.relkind NOT IN ('r', 'p') OR c.oid <> root AND NOT c.relispartition) AS is_loose "
+    "bool_or(c.relkind NOT IN ('r', 'p') OR c.oid <> root AND NOT c.relispartition) AS is_loose, bool_or(c.relkind = 'f') AS is_foreign "
     "FROM tree JOIN pg_class AS c ON c.oid = tree.oid GROUP BY root) "
     "SELECT c.oid::int8 AS oid, nspname::text AS schema, relname::text AS name, relkind::text AS kind, "
     "coalesce(obj_description(c.oid, 'pg_class'), '') AS description, row_security_active(c.oid) AS row_security, "
-    "CASE WHEN is_unknown THEN -1 ELSE tuples END AS tuples, bytes, is_loose FROM chosen AS c JOIN size ON size.root = c.oid ORDER BY 2, 3"
+    "CASE WHEN is_unknown THEN -1 ELSE tuples END AS tuples, bytes, is_loose, is_foreign FROM chosen AS c JOIN size ON size.root = c.oid ORDER BY 2, 3"
 )
 _COLUMNS = (
     "WITH RECURSIVE chosen AS ({chosen}), base AS (SELECT a.attrelid, a.attnum, a.atttypid AS oid, a.atttypmod AS typmod, "
@@ -97,7 +97,7 @@ class Relation:
     schema: str
     name: str
     kind: str
-    """``relkind``: r a table, p a partitioned one, v a view, m a materialized one, f a foreign table."""
+    """``relkind``: r a table, p a partitioned one, v a view, m a materialized one, f a foreign one, also in part."""
     primary_key: tuple[str, ...]
     """Empty also where tables that inherit may hold its values again."""
     description: str
@@ -156,7 +156,7 @@ def relations(session: Rows, schemas: Sequence[str]) -> list[Relation]:
             row["oid"],
             row["schema"],
             row["name"],
-            row["kind"],
+            "f" if row["is_foreign"] else row["kind"],
             tuple(keys[row["oid"]]),
             row["description"],
             tuple(columns[row["oid"]]),

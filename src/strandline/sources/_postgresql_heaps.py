@@ -1,14 +1,14 @@
 """Where rows lie: the heaps of a table, cut into ranges of pages; and which server, at which transaction."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from strandline.sources._postgresql_catalog import leaves, quote
+from strandline.sources._postgresql_catalog import Leaf, leaves, quote
 from strandline.sources._postgresql_plan import Plan
 from strandline.sources._postgresql_session import Session
 from strandline.sources._postgresql_state import Heap, Identity, Pass
 
-__all__ = ["Now", "Place", "heaps", "identity", "places"]
+__all__ = ["Now", "Place", "heaps", "identity", "is_rewritten", "places", "unknown"]
 
 _RANGES_SINCE = 140000
 """Before, a range of ctids was found by reading the whole table."""
@@ -43,12 +43,23 @@ def identity(session: Session) -> Now:
     return Now(named, int(row["xmin"]), int(row["xmax"]), row["standby"])
 
 
-def heaps(session: Session, plan: Plan) -> list[Heap]:
-    """What stores the rows now; one for all where they cannot be read apart."""
-    found = leaves(session, plan.relation.oid)
+def heaps(session: Session, plan: Plan, found: Sequence[Leaf]) -> list[Heap]:
+    """What is read one after the other; one for all where the leaves cannot be read apart."""
     if not plan.by_heaps or not all(leaf.readable for leaf in found) or not _has_ranges(session):
         return [Heap(oid=plan.relation.oid, file=0, pages=0)]
     return [Heap(oid=leaf.oid, file=leaf.relfilenode, pages=leaf.pages) for leaf in found]
+
+
+def is_rewritten(session: Session, heap: Heap) -> bool:
+    """Whether its rows may lie elsewhere by now: VACUUM FULL, CLUSTER, TRUNCATE, a change of a column's type."""
+    if heap.file == 0:
+        return False
+    return bool(session.row(f"SELECT coalesce(pg_relation_filenode({heap.oid}), 0)::int8 AS file")["file"] != heap.file)
+
+
+def unknown(oids: Sequence[int]) -> str:
+    """The condition that a row lies in none of these heaps."""
+    return f"t.tableoid <> ALL (ARRAY[{', '.join(map(str, oids))}]::oid[])"
 
 
 def _has_ranges(session: Session) -> bool:
@@ -65,34 +76,34 @@ class Place:
     next_heap: int
     next_page: int
     is_last: bool
+    is_gone: bool = False
+    """The heap was dropped or detached, and its rows with it."""
 
 
 def places(session: Session, plan: Plan, current: Pass, pages: int) -> Iterator[Place]:
-    """The slices from the position of a pass on. A heap that is gone by now is left out, as its rows are."""
+    """The slices from the position of a pass on.
+
+    Only a pass over everything is cut into pages: an incremental one has few rows, and is right in one statement even if
+    the table is rewritten.
+    """
     names = {
         leaf.oid: f"ONLY {quote(leaf.schema)}.{quote(leaf.name)} AS t" for leaf in leaves(session, plan.relation.oid)
     }
     for at in range(current.heap, len(current.heaps)):
         heap, is_last_heap = current.heaps[at], at == len(current.heaps) - 1
-        whole = heap.file == 0
-        if not whole and heap.oid not in names:
-            # a place without rows, so that the pass moves on
-            yield Place(heap, plan.source, "FALSE", at + 1, 0, is_last_heap)
+        together = heap.file == 0
+        if not together and heap.oid not in names:
+            yield Place(heap, "", "", at + 1, 0, is_last_heap, is_gone=True)
             continue
+        source = plan.source if together else names[heap.oid]
         start = current.page if at == current.heap else 0
         while True:
             end = start + pages
-            is_end = whole or end >= heap.pages
-            # the last slice has no end: what was appended since is too young for it, or is read at once
+            is_end = together or not current.whole or end >= heap.pages
+            # the last slice has no end: what was appended since is too young for it
             upper = "" if is_end else f" AND t.ctid < '({end},0)'::tid"
-            yield Place(
-                heap,
-                plan.source if whole else names[heap.oid],
-                "TRUE" if whole else f"t.ctid >= '({start},0)'::tid{upper}",
-                at + 1 if is_end else at,
-                0 if is_end else end,
-                is_end and is_last_heap,
-            )
+            range_ = f"t.ctid >= '({start},0)'::tid{upper}" if start or upper else "TRUE"
+            yield Place(heap, source, range_, at + int(is_end), 0 if is_end else end, is_end and is_last_heap)
             if is_end:
                 break
             start = end

@@ -7,12 +7,11 @@ Activity is cached inside a transaction, so each look is a statement of its own.
 """
 
 import time
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 from strandline.errors import RetryableError, UsageError
 from strandline.sources._postgresql_catalog import literal
-from strandline.sources._postgresql_session import Session
+from strandline.sources._postgresql_session import Server, Session
 
 __all__ = ["Horizon", "in_flight", "look", "refuse_standby", "wait_for_replay", "xid_holder"]
 
@@ -21,14 +20,11 @@ _LOOK_AGAIN_S = 0.05
 _REPLAY_POLL_S = 0.02
 _LONG_S = 60
 """A transaction that holds a cursor back for longer is named."""
-_VIRTUAL = (
-    "SELECT pid, virtualxid FROM pg_locks "
-    "WHERE locktype = 'virtualxid' AND granted AND mode = 'ExclusiveLock' AND pid <> ALL ({pids})"
-)
+_VIRTUAL = "SELECT pid, virtualxid FROM pg_locks WHERE locktype = 'virtualxid' AND granted AND mode = 'ExclusiveLock'"
 _ACTIVE = (
     "SELECT pid, application_name, usename::text AS role, "
     "least(xact_start, CASE WHEN state <> 'idle' THEN query_start END) AS since FROM pg_stat_activity "
-    "WHERE datname = current_database() AND pid <> ALL ({pids}) AND backend_type IS DISTINCT FROM 'autovacuum worker'"
+    "WHERE datname = current_database() AND NOT (pid = ANY ({pids}) AND application_name = {name}) AND backend_type IS DISTINCT FROM 'autovacuum worker'"
 )
 _PREPARED = "SELECT gid FROM pg_prepared_xacts WHERE database = current_database()"
 
@@ -43,15 +39,16 @@ class Horizon:
     """What holds it back, for people; empty when nothing does."""
 
 
-def _array(pids: Iterable[int]) -> str:
-    return f"ARRAY[{', '.join(str(int(pid)) for pid in sorted(pids))}]::int[]"
+def _active(server: Server) -> str:
+    pids = f"ARRAY[{', '.join(map(str, sorted(server.pids)))}]::int[]"
+    return _ACTIVE.format(pids=pids, name=literal(server.name))
 
 
-def look(session: Session, pids: Iterable[int]) -> Horizon:
-    """The horizon now, on a primary. ``pids``: our own backends, which stamp nothing."""
-    own = _array(pids)
+def look(session: Session, server: Server) -> Horizon:
+    """The horizon now, on a primary. Our own sessions stamp nothing, and do not count."""
+    active = _active(server)
     sql = (
-        f"WITH v AS MATERIALIZED ({_VIRTUAL.format(pids=own)}), a AS MATERIALIZED ({_ACTIVE.format(pids=own)}), "
+        f"WITH v AS MATERIALIZED ({_VIRTUAL}), a AS MATERIALIZED ({active}), "
         "oldest AS (SELECT * FROM a WHERE since IS NOT NULL ORDER BY since LIMIT 1) "
         "SELECT least(now(), (SELECT since FROM oldest))::text AS at, "
         "extract(epoch FROM now() - (SELECT since FROM oldest))::float8 AS age_s, "
@@ -78,11 +75,10 @@ def look(session: Session, pids: Iterable[int]) -> Horizon:
     return Horizon(row["at"], f"{row['holder']}, for {age_s:.0f} s" if age_s >= _LONG_S else "")
 
 
-def in_flight(session: Session, pids: Iterable[int]) -> tuple[list[str], str]:
+def in_flight(session: Session, server: Server) -> tuple[list[str], str]:
     """The virtual transactions of the database, and the prepared transaction that there is, or nothing."""
-    own = _array(pids)
     rows = session.rows(
-        f"WITH v AS MATERIALIZED ({_VIRTUAL.format(pids=own)}), a AS MATERIALIZED ({_ACTIVE.format(pids=own)}) "
+        f"WITH v AS MATERIALIZED ({_VIRTUAL}), a AS MATERIALIZED ({_active(server)}) "
         "SELECT virtualxid FROM v JOIN a USING (pid) ORDER BY virtualxid"
     )
     prepared = session.rows(f"{_PREPARED} ORDER BY gid LIMIT 1")

@@ -22,6 +22,8 @@ __all__ = ["Key", "Settled"]
 _FLIGHT_S = 1.0
 """How long to wait for short transactions to end, so that the cursor need not wait for the next sync."""
 _FLIGHT_POLL_S = 0.02
+_WITH_INFINITY = {700, 701, 1700}
+"""float4, float8, numeric."""
 _CALENDAR = (date(1, 1, 2), date(9999, 12, 31))
 
 
@@ -76,6 +78,8 @@ class Key:
 
     def _greatest(self, session: Session, condition: str, old: str | None) -> str | None:
         above = f" AND {self.sql} >= {typed(old, self.column)}" if old is not None else ""
+        if self.column.type_oid in _WITH_INFINITY:
+            above += f" AND {self.sql} < 'Infinity'"  # and NaN is greater still
         # not max(), which not every ordered type has; an index serves both
         rows = session.rows(
             f"SELECT {self.sql}::text AS top FROM {self._plan.source} WHERE {self.sql} IS NOT NULL AND {condition}{above} "
@@ -90,7 +94,8 @@ class Key:
             if holder := self.held(session, flight):
                 return Settled(old, flight, holder)
             old = flight.height
-        top = self._greatest(session, "TRUE", old)
+        is_time = self.column.type_oid in TIMES
+        top = self._greatest(session, f"{self.sql} <= now()" if is_time else "TRUE", old)
         if top is None:
             return Settled(None)
         started, open_, _ = self._look(session)
@@ -111,13 +116,27 @@ class Key:
 
     def _look(self, session: Session) -> tuple[str, list[str], str]:
         started = session.row("SELECT pg_postmaster_start_time()::text AS at")["at"]
-        return (str(started), *in_flight(session, self._server.pids))
+        return (str(started), *in_flight(session, self._server))
 
     # conditions ------------------------------------------------------------------------------------------------------
 
-    def from_(self, height: str) -> str:
-        """The condition that a row is not below a height, less the lag."""
-        return f"{self.sql} >= {self._back(height)}"
+    def lowest(self, saved: Saved) -> str | None:
+        """From where a pass reads, as SQL: the height less the lag, but not below what was marked. None: everything."""
+        if saved.height is None:
+            return None
+        back = self._back(saved.height)
+        return back if saved.tracked is None else f"greatest({back}, {typed(saved.tracked, self.column)})"
+
+    def tracked(self, session: Session, height: str | None, lowest: str | None) -> str | None:
+        """From where on rows are marked after a pass that read from ``lowest``, so that a longer `lag` is safe later."""
+        if height is None or self.column.type_oid not in TIMES:
+            return None
+        bounds = ", ".join([self._back(height), *([lowest] if lowest else [])])
+        return str(session.row(f"SELECT greatest({bounds})::{self.column.type_name}::text AS bound")["bound"])
+
+    def from_(self, lowest: str) -> str:
+        """The condition that a row is not below a bound."""
+        return f"{self.sql} >= {lowest}"
 
     def start(self) -> str:
         """The condition that a row is not below the `start` of the spec."""
@@ -135,7 +154,7 @@ class Key:
 
     def known(self, saved: Saved | None, height: str | None) -> str:
         """The condition that a row may have been delivered before, or may be read again later."""
-        again = "TRUE" if height is None else f"{self.from_(height)} OR {self.sql} IS NULL"
+        again = "TRUE" if height is None else f"{self.sql} >= {self._back(height)} OR {self.sql} IS NULL"
         if saved is None:
             return again
         before = "TRUE" if saved.seen is None else f"{self.sql} <= {typed(saved.seen, self.column)}"

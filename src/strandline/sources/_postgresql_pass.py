@@ -17,10 +17,10 @@ from strandline.errors import CursorExpiredError, RetryableError, TaskError
 from strandline.lazy import pa
 from strandline.message import Checkpoint, Complete, Cursor, Message, Notice
 from strandline.source import RunContext
-from strandline.sources._postgresql_catalog import literal
-from strandline.sources._postgresql_heaps import Place, heaps, identity, places
+from strandline.sources._postgresql_catalog import leaves, literal
+from strandline.sources._postgresql_heaps import Now, Place, heaps, identity, is_rewritten, places, unknown
 from strandline.sources._postgresql_horizon import xid_holder
-from strandline.sources._postgresql_key import Key
+from strandline.sources._postgresql_key import Key, Settled
 from strandline.sources._postgresql_plan import Plan
 from strandline.sources._postgresql_rows import Rows
 from strandline.sources._postgresql_session import Server, Session
@@ -96,15 +96,12 @@ class Reading:
             raise CursorExpiredError(
                 f"table {self._name!r}: the server has had fewer transactions than at the last sync: it was restored"
             )
-        if now.xmax - int(lowest) >= 1 << 31:
-            raise CursorExpiredError(f"table {self._name!r}: the last sync is more than 2^31 transactions ago")
-        if saved.current and saved.current.whole:
-            files = {heap.oid: heap.file for heap in heaps(self._session, self._plan)}
-            for heap in saved.current.heaps[saved.current.heap :]:
-                if files.get(heap.oid, heap.file) != heap.file:
-                    raise CursorExpiredError(
-                        f"table {self._name!r}: it was rewritten (VACUUM FULL, CLUSTER, ALTER TABLE) while it was first read"
-                    )
+        self._check_distance(now, int(lowest))
+
+    def _check_distance(self, now: Now, xid: int) -> None:
+        """Ids of transactions are compared modulo 2^32."""
+        if now.xmax - xid >= 1 << 31:
+            raise CursorExpiredError(f"table {self._name!r}: its cursor is more than 2^31 transactions old")
 
     def _without_key(self) -> Iterator[Message]:
         """Rows whose key is null, where they are not to be read."""
@@ -124,7 +121,7 @@ class Reading:
     def _begun(self, saved: Saved | None) -> Generator[Message, None, Saved]:
         """The bounds of a new pass."""
         now = identity(self._session)
-        found = heaps(self._session, self._plan)
+        found = leaves(self._session, self._plan.relation.oid)
         known = set(saved.heaps) if saved else set()
         settled = self._key.settled(self._session, None) if self._key else None
         if settled is not None:
@@ -132,10 +129,15 @@ class Reading:
         elif self._plan.kind == "xid" and now.xmin < now.xmax:
             yield from self._held(xid_holder(self._session, now.xmin))
         current = Pass(
-            before=str(now.xmin),
+            # a standby may be behind the primary that was read before
+            before=str(max(now.xmin, int(saved.xmin or 0)) if saved else now.xmin),
             heaps=[
-                heap.model_copy(update={"since": saved.xmin if saved and heap.oid in known else None}) for heap in found
+                heap.model_copy(
+                    update={"since": saved.xmin if saved and (heap.file == 0 or heap.oid in known) else None}
+                )
+                for heap in heaps(self._session, self._plan, found)
             ],
+            leaves=[leaf.oid for leaf in found],
             whole=saved is None,
             height=settled.height if settled else None,
             flight=settled.flight if settled else None,
@@ -144,14 +146,20 @@ class Reading:
         return begun.model_copy(update={"current": current})
 
     def _by_heap(self, saved: Saved) -> Iterator[Message]:
-        current = saved.current
-        assert current is not None
+        current = _pass(saved)
         seen = current.seen
         for place in places(self._session, self._plan, current, self._pages):
+            if place.is_gone:
+                saved = after(saved, heap=place.next_heap, page=0, skipped=[*_pass(saved).skipped, place.heap.oid])
+                continue
             condition, mark = self._older(saved, place)
-            for message, batch in self._rows.messages(place.source, f"{place.range} AND {condition}", mark):
+            for message, batch in self._rows.messages(place.source, f"{place.range} AND ({condition})", mark):
                 seen = self._greatest(batch, seen)
                 yield message
+            if current.whole and is_rewritten(self._session, place.heap):
+                raise CursorExpiredError(
+                    f"table {self._name!r}: it was rewritten (VACUUM FULL, CLUSTER, ALTER TABLE) while it was read"
+                )
             saved = after(saved, heap=place.next_heap, page=place.next_page, seen=seen)
             if not place.is_last or current.whole:
                 yield Checkpoint(saved.json_value())
@@ -159,105 +167,96 @@ class Reading:
         if current.whole:
             if self._plan.kind == "key":
                 saved = self._promoted(saved)
-            xmin = str(identity(self._session).xmin)
-            for message, batch in self._rows.messages(
-                self._plan.source, _young(current.before), self._mark_of_tail(saved, xmin)
-            ):
+            now = identity(self._session)
+            self._check_distance(now, int(current.before))
+            xmin = str(now.xmin)
+            mark = self._mark(saved, xmin, also=unknown(current.leaves))
+            for message, batch in self._rows.messages(self._plan.source, _young(current.before), mark):
                 seen = self._greatest(batch, seen)
                 yield message
         yield from self._ends(self._ended(saved, xmin, seen))
 
     def _older(self, saved: Saved, place: Place) -> tuple[str, str]:
         """The condition of a slice, and which of its rows may have been delivered before or will be again."""
-        current = saved.current
-        assert current is not None
+        current, together = _pass(saved), place.heap.file == 0
         if current.whole:
-            mark = self._key.known(None, current.height) if self._key else "FALSE"
-            return f"NOT ({_young(current.before)})", mark
+            # a heap that is attached just now will be read as a new one
+            also = unknown(current.leaves) if together else "FALSE"
+            return f"NOT ({_young(current.before)})", self._mark(saved, None, also=also)
         if place.heap.since is None:
-            return "TRUE", _young(current.before)
+            return "TRUE", "TRUE"
+        new = unknown(saved.heaps) if together else "FALSE"
         before = "TRUE" if saved.xmax is None else f"NOT ({_young(saved.xmax)})"
-        return _young(place.heap.since), f"{before} OR {_young(current.before)}"
+        return f"{_young(place.heap.since)} OR {new}", f"{before} OR {_young(current.before)} OR {new}"
 
-    def _mark_of_tail(self, saved: Saved, xmin: str) -> str:
-        if self._key:
-            assert saved.current is not None
-            return self._key.known(None, saved.current.height)
-        return _young(xmin) if self._plan.kind == "xid" else "FALSE"
+    def _mark(self, saved: Saved, xmin: str | None, *, also: str) -> str:
+        """Which rows of a pass over everything may be read again."""
+        if self._plan.kind == "full":
+            return "FALSE"
+        again = self._key.known(None, _pass(saved).height) if self._key else "FALSE" if xmin is None else _young(xmin)
+        return again if also == "FALSE" else f"{again} OR {also}"
 
     def _promoted(self, saved: Saved) -> Saved:
         """What was in flight when the pass began may have ended: the last statement of the pass will see its rows."""
-        current = saved.current
-        assert current is not None
+        current = _pass(saved)
         assert self._key is not None
         if current.flight is None or self._key.held(self._session, current.flight):
             return saved
         return after(saved, height=current.flight.height, flight=None)
 
     def _ended(self, saved: Saved, xmin: str, seen: str | None) -> Saved | None:
-        current = saved.current
-        assert current is not None
+        current = _pass(saved)
+        read = {"heaps": [oid for oid in current.leaves if oid not in current.skipped], "current": None}
         if self._plan.kind == "full":
             return None
-        if self._plan.kind == "key":
-            return saved.model_copy(
-                update={
-                    "height": current.height,
-                    "flight": current.flight,
-                    "seen": seen,
-                    "shown": current.height or "–",
-                    "current": None,
-                }
-            )
-        return saved.model_copy(
-            update={
-                "xmin": xmin,
-                "xmax": str(identity(self._session).xmax),
-                "heaps": [heap.oid for heap in current.heaps],
-                "shown": f"xid {xmin}",
-                "current": None,
-            }
-        )
+        if self._key is not None:
+            return self._settled(saved, Settled(current.height, current.flight), seen, None, **read)
+        xmax = str(identity(self._session).xmax)
+        return saved.model_copy(update={"xmin": xmin, "xmax": xmax, "shown": f"xid {xmin}", **read})
+
+    def _settled(self, saved: Saved, settled: Settled, seen: str | None, lowest: str | None, **more: Any) -> Saved:
+        """After a pass of a table with a key."""
+        assert self._key is not None
+        update = {
+            "height": settled.height,
+            "flight": settled.flight,
+            "seen": seen,
+            "tracked": self._key.tracked(self._session, settled.height, lowest),
+            "shown": settled.height or "–",
+        }
+        return saved.model_copy(update=update | more)
 
     # by key, and views -----------------------------------------------------------------------------------------------
 
-    def _by_key(self, saved: Saved) -> Iterator[Message]:
+    def _by_key(self, saved: Saved, *, is_first: bool = False) -> Iterator[Message]:
         key = self._key
         assert key is not None
         settled = key.settled(self._session, saved)
         yield from self._held(settled.holder)
-        height, seen = saved.height, saved.seen
-        from_ = key.start() if height is None else key.from_(height)
+        seen, lowest = saved.seen, key.lowest(saved)
+        known = key.known(None if is_first else saved, settled.height)
+        found = [leaf.oid for leaf in leaves(self._session, self._plan.relation.oid)] if self._plan.has_heap else []
         # rows without a key come first: one that gets a key meanwhile comes twice, one that loses it comes next time
-        for condition in [*key.without(), from_]:
-            for message, batch in self._rows.messages(self._plan.source, condition, key.known(saved, settled.height)):
+        conditions = ["TRUE"] if lowest is None else [*key.without(), key.from_(lowest)]
+        statements = [(condition, known) for condition in conditions]
+        if set(found) - set(saved.heaps):
+            # a partition that was attached, or another table of this name: whatever its keys are, no row was read
+            new = unknown(saved.heaps)
+            statements = [(new, "TRUE"), *((f"{condition} AND NOT ({new})", known) for condition, _ in statements)]
+        for condition, mark in statements:
+            for message, batch in self._rows.messages(self._plan.source, condition, mark):
                 seen = self._greatest(batch, seen)
                 yield message
-        ended = saved.model_copy(
-            update={
-                "height": settled.height,
-                "flight": settled.flight,
-                "seen": seen,
-                "shown": settled.height or "–",
-            }
-        )
-        yield from self._ends(ended)
+        yield from self._ends(self._settled(saved, settled, seen, lowest, heaps=found))
 
     def _whole_view(self, saved: Saved | None) -> Iterator[Message]:
-        now = identity(self._session)
-        key, seen, ended = self._key, None, None
-        mark, condition = "FALSE", "TRUE"
-        if key is not None:
-            settled = key.settled(self._session, saved)
-            yield from self._held(settled.holder)
-            mark, condition = key.known(None, settled.height), key.all()
-            ended = Saved(kind="key", identity=now.identity, height=settled.height, flight=settled.flight)
-        for message, batch in self._rows.messages(self._plan.source, condition, mark):
-            seen = self._greatest(batch, seen)
+        if self._key is not None:
+            begun = saved or Saved(kind="key", identity=identity(self._session).identity)
+            yield from self._by_key(begun, is_first=saved is None)
+            return
+        for message, _ in self._rows.messages(self._plan.source, "TRUE", "FALSE"):
             yield message
-        if ended is not None:
-            ended = ended.model_copy(update={"seen": seen, "shown": ended.height or "–"})
-        yield from self._ends(ended)
+        yield from self._ends(None)
 
     def _held(self, holder: str) -> Iterator[Message]:
         if holder:
@@ -274,3 +273,9 @@ class Reading:
             yield from self._rows.present()
         yield Complete(self._name)
         yield Checkpoint(None if ended is None else ended.json_value())
+
+
+def _pass(saved: Saved) -> Pass:
+    if saved.current is None:
+        raise AssertionError("no pass is under way")
+    return saved.current

@@ -23,7 +23,8 @@ _KILO = 1_000
 _LARGE_BYTES = 5 * _KILO**3
 """Of a table of this size, a scan at every sync is worth a word."""
 _XID = (
-    "no clock, column or index is relied on; a long transaction that writes, in any database of the server, delays what "
+    "no clock, column or index is relied on; what rewrites rows (a change of a column's type, SET UNLOGGED), or detaches a "
+    "partition and attaches it again, makes append mode store them again; a long transaction that writes, in any database of the server, delays what "
     "comes after it; a server that was put back by a copy of its disk, and has since got further than before, is not noticed"
 )
 _CAP = (
@@ -131,6 +132,8 @@ def plan(relation: Relation, name: str, settings: PostgreSQLTable) -> Plan:
         _masked(column, settings.mask.get(column.name)) for column in relation.columns if column.name in chosen
     )
     settle = _settle(relation, settings, key, primary_key, where)
+    # what was promised nothing cannot be gone on from with a promise
+    unsafe = "off" if settle == "off" else ""
     table = Table(
         name,
         pa.schema([column.field for column in columns]),
@@ -138,7 +141,7 @@ def plan(relation: Relation, name: str, settings: PostgreSQLTable) -> Plan:
         (key,) if key else (),
         incremental=settle is not None,
         description=relation.description,
-        selection=selection(settings, incremental=settle is not None, mask=settings.mask),
+        selection=selection(settings, incremental=settle is not None, mask=settings.mask, settle=unsafe),
         guarantee=_guarantee(relation, settings, settle),
         access=_access(relation, settle, key),
     )

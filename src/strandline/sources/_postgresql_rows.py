@@ -56,7 +56,9 @@ class Rows:
         """What tells versions of a row apart: its key, or all of it, and the transaction that wrote it."""
         if not self._plan.has_heap:
             return "NULL::bytea"
-        content = [f"t.{quote(name)}" for name in self._plan.table.primary_key] or ["t.*"]
+        # by name, since the columns of a partition may have another order
+        names = self._plan.table.primary_key or [column.name for column in self._plan.relation.columns]
+        content = [f"t.{quote(name)}" for name in names]
         row = f"ROW({', '.join([*content, 't.xmin'])})::text"
         return f"CASE WHEN {mark} THEN substring(sha256(convert_to({row}, 'UTF8')) FROM 1 FOR 16) END"
 

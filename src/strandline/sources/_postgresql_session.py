@@ -6,6 +6,7 @@ destination holds at most the statement that is being read. Values stand in the 
 """
 
 import re
+import secrets
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -18,7 +19,6 @@ from strandline.sources._postgresql_catalog import literal
 __all__ = ["Server", "Session"]
 
 _SETTINGS = {
-    "application_name": "strandline",
     "client_encoding": "UTF8",
     # texts of values, in cursors and versions, must not depend on who asks
     "datestyle": "ISO, YMD",
@@ -30,8 +30,9 @@ _SETTINGS = {
 }
 _UNREACHABLE = ("08", "57P", "53300")
 """Classes and codes of SQLSTATE: the connection is gone, or none is free."""
-_PASSING = ("40", "53", "55P03", "57014", "58")
-"""A conflict, a lack of resources, a lock or a statement that took too long, trouble of the server's machine."""
+_PASSING = ("40", "42P01", "53", "55P03", "57014", "58")
+"""A conflict, a partition that was dropped meanwhile, a lack of resources, a lock or a statement that took too long,
+trouble of the server's machine."""
 _CANCELED = ("canceling statement", "conflict with recovery")
 _STATE = re.compile(r"SQLSTATE: ([0-9A-Z]{5})")
 
@@ -40,7 +41,9 @@ class Server:
     """One database, as a role sees it. Safe to share between threads; ``connections_max`` sessions at once."""
 
     def __init__(self, uri: str, *, connections_max: int, settings: dict[str, str] | None = None) -> None:
-        self._uri, self._settings = uri, {**_SETTINGS, **(settings or {})}
+        self.name = f"strandline {secrets.token_hex(4)}"
+        """What our sessions call themselves: a number of a backend alone may be another's by now, or a pooler's."""
+        self._uri, self._settings = uri, {**_SETTINGS, **(settings or {}), "application_name": self.name}
         self._free = threading.BoundedSemaphore(connections_max)
         self._lock = threading.Lock()
         self._pids: set[int] = set()

@@ -38,6 +38,11 @@ class Pass(_Strict):
     before: str
     """The xmin of a snapshot taken before the first row was read: every transaction below it had ended."""
     heaps: list[Heap]
+    """What is read one after the other."""
+    leaves: list[int]
+    """Every heap of the table when the pass began, also where they are read as one."""
+    skipped: list[int] = []
+    """Heaps that were gone when their turn came."""
     whole: bool
     """Whether it reads everything: rows of transactions from ``before`` on are read at the end, in one snapshot."""
     height: str | None = None
@@ -73,8 +78,10 @@ class Saved(_Strict):
     """By key: every row below it was delivered, within the limits of the guarantee. None: nothing is settled yet."""
     seen: str | None = None
     """By key: rows above it were never delivered. None: any row may have been."""
+    tracked: str | None = None
+    """By key, with `lag`: from here on, rows were marked when they were delivered."""
     heaps: list[int] = []
-    """By xid: the heaps that were read; one that is new may hold old rows."""
+    """The heaps that were read; one that is new may hold old rows."""
     flight: Flight | None = None
     shown: str = "–"
     """For people."""

@@ -135,10 +135,10 @@ class PostgreSQLSource:
                 return {"now": now, "now_s": int(time.time()), "horizon": None, "holder": ""}
             if self._primary is None:
                 refuse_standby(session, "`settle: cap`")
-                horizon = look(session, self._server.pids)
+                horizon = look(session, self._server)
             else:
                 with self._primary.session() as primary:
-                    horizon = look(primary, self._primary.pids)
+                    horizon = look(primary, self._primary)
                     wait_for_replay(primary, session, duration_s(self._spec.replay_timeout))
         return {"now": now, "now_s": int(time.time()), "horizon": horizon.at, "holder": horizon.holder}
 
