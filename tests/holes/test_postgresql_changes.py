@@ -184,3 +184,19 @@ def test_a_promise_does_not_begin_where_there_was_none(shop):
     assert "--full-refresh" in report.error.hint
     shop.sync(refresh=lambda task: True)
     assert shop.ids() == [1]
+
+
+def test_a_sweep_removes_nothing_that_another_filter_let_through(postgresql):
+    shop = Origin(postgresql, "overwrite-delete-stale")
+    shop.tables = {"t": {"mode": "full", "deletes": "sweep"}}
+    shop.execute(TABLE, fill(1, 10))
+    shop.sync()
+    shop.tables = {"t": {"mode": "full", "deletes": "sweep", "where": "id <= 6"}}
+    report = shop.report()
+    assert any("--full-refresh" in warning for warning in report.warnings)
+    assert shop.ids() == list(range(1, 11))
+    shop.sync(refresh=lambda task: True)
+    assert shop.ids() == list(range(1, 7))
+    shop.execute("DELETE FROM t WHERE id = 3")
+    shop.sync()
+    assert shop.ids() == [1, 2, 4, 5, 6]

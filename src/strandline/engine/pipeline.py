@@ -11,7 +11,7 @@ from strandline.engine.clock import Clock
 from strandline.engine.feed import Ended, Feed, NothingYet
 from strandline.engine.ledger import Ledger
 from strandline.engine.lineage import Decorator, stored_table
-from strandline.engine.plan import fingerprint
+from strandline.engine.plan import fingerprint, has_other_rows
 from strandline.engine.window import Bounds, Stop, StreamWindow
 from strandline.errors import StateError, TaskError
 from strandline.message import Checkpoint, Cursor, Delete, Insert, Message, Notice, Present, Schema
@@ -145,10 +145,19 @@ class Pipeline:
                         yield decorator.insert(message)
                 case Notice():
                     self.on_notice(message.text)
+                case Present() if self._has_other_rows(message.table):
+                    self.on_notice(
+                        f"{self.key}: rows of {message.table!r} were read with another filter, so none is removed by the "
+                        f"sweep of keys; --full-refresh {message.table!r} replaces them"
+                    )
                 case Delete() | Present():
                     yield replace(message, keys=decorator.keys(message.table, message.keys))
                 case _:
                     yield message
+
+    def _has_other_rows(self, name: str) -> bool:
+        known = None if self.state is None or self.hidden is not None else self.state.tables.get(name)
+        return has_other_rows(self._offered[name], known)
 
     def _more(self, feed: Feed) -> bool:
         """Whether there is another window to write. Handles what may only stand between windows."""
