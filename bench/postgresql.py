@@ -1,7 +1,8 @@
 """PostgreSQL into DuckDB and into PostgreSQL: Strandline, the bare building blocks, and dlt, interleaved in one run.
 
 Whole processes are timed. dlt runs in an environment of its own, made once below `.cache`, in its fastest configuration:
-`connectorx`, Parquet files, one process for each core. Prints medians and ratios, and writes `docs/bench.json`.
+`connectorx`, Parquet files, one process for each core. Prints medians and ratios; `--out docs/bench.json`
+writes them, and a plot beside.
 
     python bench/postgresql.py [--rows 5000000] [--rounds 3] [--to duckdb,postgresql] [--without dlt]
 """
@@ -244,6 +245,32 @@ def report(results, rows):
     return "\n".join(lines), figures
 
 
+def plot(figures):
+    """Bars of the ratios, as SVG."""
+    bars = [
+        (f"{one['what']} → {one['to']}, of {who}", one["seconds"][who] / one["seconds"]["strandline"])
+        for one in figures
+        for who in ("bare", "dlt")
+        if who in one["seconds"]
+    ]
+    scale, step, left = 480 / max(ratio for _, ratio in bars), 26, 260
+    height = step * len(bars) + 40
+    lines = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="820" height="{height}" font-family="sans-serif" font-size="13">',
+        f'<rect width="820" height="{height}" fill="white"/>',
+        f'<line x1="{left + scale:.0f}" x2="{left + scale:.0f}" y1="8" y2="{height - 26}" stroke="#888" stroke-dasharray="4"/>',
+        f'<text x="{left + scale:.0f}" y="{height - 8}" text-anchor="middle" fill="#555">1: as fast as Strandline</text>',
+    ]
+    for at, (words, ratio) in enumerate(bars):
+        y, colour = 10 + at * step, "#2a6f97" if "dlt" in words else "#a9a9a9"
+        lines += [
+            f'<text x="{left - 8}" y="{y + 14}" text-anchor="end">{words}</text>',
+            f'<rect x="{left}" y="{y}" width="{ratio * scale:.0f}" height="18" fill="{colour}"/>',
+            f'<text x="{left + ratio * scale + 6:.0f}" y="{y + 14}">{ratio:.2f} ×</text>',
+        ]
+    return "\n".join([*lines, "</svg>", ""])
+
+
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--bare", nargs=3, help=argparse.SUPPRESS)
@@ -273,6 +300,7 @@ def main():
     )
     if options.out:
         Path(options.out).write_text(json.dumps(figures, indent=1) + "\n")
+        Path(options.out).with_suffix(".svg").write_text(plot(figures))
 
 
 if __name__ == "__main__":

@@ -1,13 +1,14 @@
 """One pass over one PostgreSQL table.
 
 A row's xmin is the transaction that wrote this version of it, so versions of transactions that had ended when the pass
-began never change: they stay where they are, or go. A pass takes that bound first. What is older it reads heap by heap
-in ranges of pages, each a statement and a checkpoint, in no order; a reading that goes on at a page has missed nothing.
-What is younger has other addresses: a pass over everything reads it last, in one snapshot, so that a row that moved
-meanwhile is there; an incremental pass leaves it to the next one, which starts at the bound.
+began never change: they stay where they are, or go. A pass takes that bound first. A pass over everything reads what is
+older heap by heap in ranges of pages, each a statement and a checkpoint, in no order; a reading that goes on at a page has
+missed nothing, unless the table was rewritten, which is looked for before each checkpoint. What is younger has other
+addresses, and is read last, in one snapshot, so that a row that moved meanwhile is there. An incremental pass reads each
+heap in one statement, and the next one starts at the bound.
 
-A table with an incremental key is read so once, and from then on by its key, in one statement. Views have no addresses:
-they are read in one statement.
+A table with an incremental key is read so once, and from then on by its key. Views have no addresses: they are read in one
+statement.
 """
 
 from collections.abc import Generator, Iterator, Mapping
