@@ -144,6 +144,8 @@ class Receipt:
     """By the names that the messages use: the inserted rows that it took, stored, merged, or known already."""
     known: Mapping[str, int] = field(default_factory=dict)
     """How many of these were in the delivered set, so that they were not stored again."""
+    removed: int = 0
+    """Rows that sweeps of keys (``Present``) removed."""
 
 
 class Window(Protocol):

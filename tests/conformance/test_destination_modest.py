@@ -33,7 +33,7 @@ class Modest:
         receipt = self._inner.write(
             Unfenced(window, self._refused(mode), stored), mode=mode, fence=replace(fence, epoch=10**9)
         )
-        return Receipt(None, receipt.rows, receipt.known)
+        return Receipt(None, receipt.rows, receipt.known, receipt.removed)
 
     def _refused(self, mode):
         """Messages that fail a window; when appending, deletes are ignored."""

@@ -28,7 +28,9 @@ def test_hole_f_the_key_sweep_removes_deleted_rows_in_the_same_sync(swept, sync)
     change(swept)
     sync("--summary-location", "summary.jsonl")
     assert swept.store.rows() == [row for row in ALL if row[0] not in {2, 4}]
-    assert swept.summary()[-1]["tasks"][0]["rows_read"] < 4
+    task = swept.summary()[-1]["tasks"][0]
+    assert task["rows_read"] < 4
+    assert task["rows_deleted"] == 2
 
 
 @between(modes="append")

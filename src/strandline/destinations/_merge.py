@@ -56,11 +56,12 @@ def guard(removed: int, total: int, scope: Scope, table: str) -> None:
 
 
 class Merge:
-    """Applies steps in order. ``rows`` and ``known`` are the receipt's."""
+    """Applies steps in order. ``rows``, ``known`` and ``removed`` are the receipt's."""
 
     def __init__(self, session: Session, window: Window, mode: WriteMode, delivered: str) -> None:
         self.rows: Counter[str] = Counter()
         self.known: Counter[str] = Counter()
+        self.removed = 0
         self._session, self._sql, self._window, self._mode = session, session.dialect, window, mode
         self._delivered = Delivered(session.dialect, delivered, window)
         self._appends = mode is WriteMode.APPEND
@@ -195,6 +196,7 @@ class Merge:
         ((total,),) = self._session.fetch(Statement(f"SELECT count(*) {where}", scope.values))
         removed = self._run(Statement(f"DELETE {where} AND {missing}", scope.values))
         guard(removed, total, self._window.scope, step.table.name)
+        self.removed += removed
 
     def _swap(self, step: Step) -> None:
         into, hidden = self._into(step), self._session.relation(step.hidden)

@@ -225,7 +225,7 @@ class MemoryDestination:
             for message in messages:
                 merge.take(message)
             self._store.data = data
-        return Receipt(replace(window.state, token=token), dict(merge.rows), dict(merge.known))
+        return Receipt(replace(window.state, token=token), dict(merge.rows), dict(merge.known), merge.removed)
 
     def delete_stale(self, table: Table, *, scope: Scope, fence: Fence) -> int:
         """Delete the scope's rows that are older than its pass."""
@@ -268,6 +268,7 @@ class _Merge:
         self._pass: Pass = window.pass_
         self._appends = mode is WriteMode.APPEND
         self._present: dict[str, set[Key]] = {}
+        self.removed = 0
         if not self._appends:
             # rows will change and go without the delivered set, which would then claim what is not there
             for table in self._tables.values():
@@ -322,7 +323,7 @@ class _Merge:
     def _complete(self, name: str) -> None:
         table, present = self._table(name), self._present.pop(name, None)
         if present is not None:
-            self._data.stored(table).remove_guarded(self._scope, of=lambda key, _row: key not in present)
+            self.removed += self._data.stored(table).remove_guarded(self._scope, of=lambda key, _row: key not in present)
         delivered = self._delivered(table)
         delivered.versions = delivered.seen.copy()
 

@@ -115,7 +115,7 @@ class PostgreSQLDestination:
                 merge = PostgreSQLMerge(session, window, mode, self._learned)
                 merge.apply(staging.steps)
                 state = save_state(session, window.key, window.state, expected=window.expected)
-        return Receipt(state, dict(merge.rows), dict(merge.known))
+        return Receipt(state, dict(merge.rows), dict(merge.known), merge.removed)
 
     def delete_stale(self, table: Table, *, scope: Scope, fence: Fence) -> int:
         """Delete the scope's rows that are older than its pass."""

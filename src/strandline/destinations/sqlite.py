@@ -118,7 +118,7 @@ class SQLiteDestination:
                 merge = Merge(session, window, mode, session.relation(DELIVERED))
                 merge.apply(staging.steps)
                 state = save_state(session, window.key, window.state, expected=window.expected)
-        return Receipt(state, dict(merge.rows), dict(merge.known))
+        return Receipt(state, dict(merge.rows), dict(merge.known), merge.removed)
 
     def delete_stale(self, table: Table, *, scope: Scope, fence: Fence) -> int:
         """Delete the scope's rows that are older than its pass."""

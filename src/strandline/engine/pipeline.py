@@ -249,6 +249,7 @@ class Pipeline:
         report.rows_reread += 0 if self.current.full else counts.reread
         report.rows_known += known
         report.rows_written += read - known
+        report.rows_deleted += receipt.removed
 
     def _following(self, window: StreamWindow) -> State:
         """The state to commit with a window's rows."""

@@ -132,9 +132,10 @@ class PresentCases(DestinationFixtures):
         kept = lineage.batch(table, id=[1, 3], name=["a", "c"], note=["x"] * 2)
         lineage.next_pass()
         new = lineage.insert(table, id=[5], name=["e"], note=["x"])
-        lineage.write(
+        receipt = lineage.write(
             new, Present(table.name, keys(table, 3, 5)), Present(table.name, keys(table, 1, 99)), Complete(table.name)
         )
+        assert receipt.removed == 2
         same(lineage, table, kept, new.batch)
 
     @needs(WriteMode.OVERWRITE, deletes=True)
