@@ -96,7 +96,12 @@ def test_the_earlier_run_may_go_on_until_the_later_one_takes_over(stops, goes_on
         goes_on: lambda: has_gone_on.set() or done.wait(20),
     }
     reports = []
-    runner = threading.Thread(target=lambda: reports.append(world.run(0, Meanwhile(earlier))))
+
+    def run_earlier():
+        reports.append(world.run(0, Meanwhile(earlier)))
+        has_gone_on.set()  # as far as it could
+
+    runner = threading.Thread(target=run_earlier)
     runner.start()
     assert waiting.wait(20)
     report = world.run(0, Meanwhile({at: lambda: may_go_on.set() or has_gone_on.wait(20)}))
