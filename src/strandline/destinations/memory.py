@@ -323,7 +323,9 @@ class _Merge:
     def _complete(self, name: str) -> None:
         table, present = self._table(name), self._present.pop(name, None)
         if present is not None:
-            self.removed += self._data.stored(table).remove_guarded(self._scope, of=lambda key, _row: key not in present)
+            self.removed += self._data.stored(table).remove_guarded(
+                self._scope, of=lambda key, _row: key not in present
+            )
         delivered = self._delivered(table)
         delivered.versions = delivered.seen.copy()
 
