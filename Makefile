@@ -1,6 +1,6 @@
 # One list of verbs for people and for CI. `make test` and `make demo` need nothing but Python 3.11, git and the network.
 .DEFAULT_GOAL := help
-.PHONY: help setup lock check test demo crash stress bench reference docs clean
+.PHONY: help setup lock check test demo crash detect stress bench reference docs clean
 .DELETE_ON_ERROR:
 SHELL := /bin/bash
 
@@ -37,6 +37,9 @@ test: $(READY) ## the whole test suite
 
 crash: $(READY) ## only the tests that kill the engine
 	$(PYTEST) -m crash
+
+detect: $(READY) ## break the engine and connectors on purpose: which test notices what
+	$(PYTEST) -q tests/detect
 
 stress: $(READY) ## concurrent writers against PostgreSQL, SECONDS for each cell of hazard and settle mode
 	PYTHONPATH=tests $(RUN)/python tests/holes/postgresql_stress.py --seconds "$(SECONDS)" --seed "$(SEED)" $(ARGS)

@@ -130,23 +130,57 @@ class ReadsEverythingAlways(Broken):
 
 
 BROKEN = {
-    SkipsARowWhenItGoesOn: "test_a_full_read_is_the_sum_of_reads_resumed_from_every_checkpoint",
-    RepeatsARowWhenItGoesOn: "test_a_full_read_is_the_sum_of_reads_resumed_from_every_checkpoint",
-    SavesWronglyOnceItWentOn: "test_a_read_that_dies_after_every_checkpoint_loses_nothing_and_repeats_nothing",
-    SaysThatNothingComesAgain: "test_a_second_sync_of_an_incremental_table_yields_only_what_was_marked",
-    MarksOnlyTheSecondTime: "test_a_second_sync_of_an_incremental_table_yields_only_what_was_marked",
-    IsNeverComplete: "test_messages_keep_the_grammar",
-    EndsWithoutACheckpoint: "test_messages_keep_the_grammar",
-    ChecksInTheMiddleOfASweep: "test_messages_keep_the_grammar",
-    NamesAnotherTable: "test_messages_keep_the_grammar",
-    SavesWhatJSONCannotHold: "test_messages_keep_the_grammar",
-    ChangesTypes: "test_batches_fit_their_tables_and_their_bounds",
-    YieldsLargeBatches: "test_batches_keep_to_few_bytes",
-    TakesAnyCursor: "test_a_cursor_of_another_source_is_refused_in_words",
-    NamesTasksBySomethingElse: "test_tasks_are_the_same_at_every_look_and_can_travel",
-    HasReservedTasks: "test_tasks_are_the_same_at_every_look_and_can_travel",
-    ReadsEverythingAlways: "test_only_the_chosen_tables_are_read",
+    SkipsARowWhenItGoesOn: (
+        "P1",
+        "a resumed read skips a row",
+        "a_full_read_is_the_sum_of_reads_resumed_from_every_checkpoint",
+    ),
+    RepeatsARowWhenItGoesOn: (
+        "P8",
+        "a resumed read repeats a row",
+        "a_full_read_is_the_sum_of_reads_resumed_from_every_checkpoint",
+    ),
+    SavesWronglyOnceItWentOn: (
+        "P4",
+        "a resumed read saves a position one row ahead",
+        "a_read_that_dies_after_every_checkpoint_loses_nothing_and_repeats_nothing",
+    ),
+    SaysThatNothingComesAgain: (
+        "P5",
+        "rows that are read again are not marked",
+        "a_second_sync_of_an_incremental_table_yields_only_what_was_marked",
+    ),
+    MarksOnlyTheSecondTime: (
+        "P5",
+        "rows are marked only when they come again",
+        "a_second_sync_of_an_incremental_table_yields_only_what_was_marked",
+    ),
+    IsNeverComplete: ("P14", "a table is never complete", "messages_keep_the_grammar"),
+    EndsWithoutACheckpoint: ("P2", "a read ends without a checkpoint", "messages_keep_the_grammar"),
+    ChecksInTheMiddleOfASweep: ("P14", "a checkpoint stands in the middle of a sweep", "messages_keep_the_grammar"),
+    NamesAnotherTable: ("P11", "rows name a table that is not the task's", "messages_keep_the_grammar"),
+    SavesWhatJSONCannotHold: ("P4", "a cursor does not survive JSON", "messages_keep_the_grammar"),
+    ChangesTypes: ("P31", "batches have other types than their table", "batches_fit_their_tables_and_their_bounds"),
+    YieldsLargeBatches: ("P26", "batches are larger than was asked for", "batches_keep_to_few_bytes"),
+    TakesAnyCursor: ("P22", "a cursor of another source is read", "a_cursor_of_another_source_is_refused_in_words"),
+    NamesTasksBySomethingElse: (
+        "P3",
+        "a task has another name at every look",
+        "tasks_are_the_same_at_every_look_and_can_travel",
+    ),
+    HasReservedTasks: (
+        "P3",
+        "a task takes a name that the engine uses",
+        "tasks_are_the_same_at_every_look_and_can_travel",
+    ),
+    ReadsEverythingAlways: ("P11", "all tables are read, whatever was chosen", "only_the_chosen_tables_are_read"),
 }
+
+
+DETECTED = [
+    pytest.param(cls, f"test_{case}", marks=pytest.mark.detects(promise, what, by=f"test_{case}"), id=cls.__name__)
+    for cls, (promise, what, case) in BROKEN.items()
+]
 
 
 @pytest.fixture
@@ -173,7 +207,7 @@ def run(case, cls, shop):
     test(**{name: available[name] for name in names})
 
 
-@pytest.mark.parametrize(("cls", "case"), BROKEN.items(), ids=[cls.__name__ for cls in BROKEN])
+@pytest.mark.parametrize(("cls", "case"), DETECTED)
 def test_a_broken_source_is_noticed(shop, cls, case):
     run(case, SQLiteSource, shop)
     with pytest.raises((AssertionError, pytest.fail.Exception, TypeError, KeyError)):

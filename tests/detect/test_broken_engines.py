@@ -59,6 +59,7 @@ class _StateFirst:
         return self._inner.write(_Replayed(window, messages), mode=mode, fence=fence)
 
 
+@pytest.mark.detects("P2", "the state is saved before its rows", by="kill campaign")
 def test_a_state_that_is_saved_before_its_rows_is_a_gap(monkeypatch):
     assert not findings("keyed", OVERWRITE, loose=True)
     deliver, save = Pipeline.deliver, Ledger.save
@@ -78,6 +79,7 @@ def test_a_state_that_is_saved_before_its_rows_is_a_gap(monkeypatch):
     assert findings("keyed", OVERWRITE, loose=True)
 
 
+@pytest.mark.detects("P5", "a source reads > its cursor, not >=", by="kill campaign")
 def test_reading_what_is_greater_than_the_cursor_instead_of_what_is_not_smaller_is_a_gap(monkeypatch):
     assert not findings("keyed", OVERWRITE, share=0.02)
     sound = memory_module._by_key
@@ -93,12 +95,14 @@ def test_reading_what_is_greater_than_the_cursor_instead_of_what_is_not_smaller_
     assert findings("keyed", OVERWRITE, share=0.02)
 
 
+@pytest.mark.detects("P4", "the cursor moves past the horizon, as with a row dated in the future", by="kill campaign")
 def test_a_cursor_past_the_horizon_is_a_gap(monkeypatch):
     sound = memory_module._by_key
     monkeypatch.setattr(memory_module, "_by_key", lambda table, rows, place, _: sound(table, rows, place, None))
     assert findings("keyed", OVERWRITE, share=0.02)
 
 
+@pytest.mark.detects("P15", "what the run did not deliver is stale, not what the pass did not", by="kill campaign")
 def test_deleting_what_the_run_did_not_deliver_instead_of_the_pass_deletes_good_rows(monkeypatch):
     assert not findings("full", DELETE_STALE, share_max=None)
     sound = task_module.open_lineage
@@ -111,6 +115,9 @@ def test_deleting_what_the_run_did_not_deliver_instead_of_the_pass_deletes_good_
     assert findings("full", DELETE_STALE, share_max=None)
 
 
+@pytest.mark.detects(
+    "P17", "a conflict is swallowed, and the window written under the newer state", by="zombie campaign"
+)
 def test_a_conflict_that_is_swallowed_lets_a_zombie_write(monkeypatch):
     assert not zombies("keyed", OVERWRITE)
     sound = MemoryDestination.write
@@ -128,6 +135,7 @@ def test_a_conflict_that_is_swallowed_lets_a_zombie_write(monkeypatch):
     assert zombies("keyed", OVERWRITE)
 
 
+@pytest.mark.detects("P7", "rows of equal content get one id", by="kill campaign")
 def test_rows_of_equal_content_that_are_collapsed_are_a_gap(monkeypatch):
     assert not findings("bare", OVERWRITE, share=0.05)
     sound = Decorator.insert

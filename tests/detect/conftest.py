@@ -1,0 +1,61 @@
+"""``make detect``: one line for each thing that is broken on purpose, and the tests that notice it.
+
+A test says what it breaks by ``@pytest.mark.detects("P1", "the state is saved before its rows")``: the promise that is then
+broken, and how; ``by`` names the check that notices it, where that is not the test itself. It asserts that the sound one
+passes the same check. What several tests detect is caught when all of them pass.
+"""
+
+from collections import defaultdict
+
+import pytest
+from promises import PROMISES, number
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """As a property of the report, a mark reaches the process that prints."""
+    for item in items:
+        mark = item.get_closest_marker("detects")
+        if mark is not None:
+            promise, what = mark.args
+            if promise not in PROMISES:
+                raise pytest.UsageError(f"{item.nodeid}: {promise} is no promise")
+            item.user_properties.append(("detects", (promise, what, mark.kwargs.get("by", item.originalname))))
+
+
+def _outcomes(config: pytest.Config) -> dict[tuple[str, str], list[tuple[str, bool]]]:
+    """By promise and what was broken: which tests ran, and whether they caught it."""
+    found = defaultdict(list)
+    reporter = config.pluginmanager.get_plugin("terminalreporter")
+    for outcome in ("passed", "failed", "error", "skipped"):
+        for report in reporter.stats.get(outcome, ()) if reporter else ():
+            for name, value in getattr(report, "user_properties", ()):
+                if name == "detects":
+                    promise, what, by = value
+                    found[promise, what].append((by, outcome == "passed"))
+    return found
+
+
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    """What was skipped was not caught."""
+    caught = all(passed for tests in _outcomes(session.config).values() for _, passed in tests)
+    if exitstatus == pytest.ExitCode.OK and not caught:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    found = _outcomes(terminalreporter.config)
+    caught = 0
+    terminalreporter.section("broken on purpose")
+    for promise, what in sorted(found, key=lambda one: (number(one[0]), one[1])):
+        tests = found[promise, what]
+        missed = not all(passed for _, passed in tests)
+        caught += not missed
+        terminalreporter.write_line(f"{promise:>4} {PROMISES[promise]} · {what}")
+        names = ", ".join(dict.fromkeys(by for by, passed in tests if passed is not missed))
+        terminalreporter.write_line(
+            f"       {'NOT CAUGHT' if missed else 'caught'} by {names}", red=missed, green=not missed
+        )
+    open_ = [f"{promise} {text}" for promise, text in PROMISES.items() if promise not in {one for one, _ in found}]
+    if open_:
+        terminalreporter.write_line(f"nothing was broken for: {'; '.join(open_)}")
+    terminalreporter.write_line(f"{caught} of {len(found)} caught", bold=True)
