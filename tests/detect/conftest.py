@@ -10,6 +10,8 @@ from collections import defaultdict
 import pytest
 from promises import PROMISES, number
 
+pytest.register_assert_rewrite("checks")
+
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """As a property of the report, a mark reaches the process that prints."""

@@ -1,37 +1,22 @@
 """The destination suite finds what it is there to find: each broken destination fails the case that is named for it."""
 
 import uuid
-from collections.abc import Callable, Iterator
 from dataclasses import replace
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
+from changed import Changed
 
 from strandline.destination import WriteMode
 from strandline.destinations import _memory_rows
 from strandline.destinations.memory import MemoryDestination
 from strandline.errors import StateConflictError
-from strandline.message import Complete, Delete, Insert, Message, Present, Swap, Truncate
+from strandline.message import Complete, Delete, Insert, Present, Swap, Truncate
 from strandline.table import CQ_ID
 from strandline.testing.destination import DestinationConformance
 from strandline.testing.destination_fixtures import orders
 from strandline.testing.windows import Lineage
-
-
-class Changed:
-    """A window that says something else than the one behind it."""
-
-    def __init__(self, window, change: Callable[[Message], Message | None] = lambda message: message, **attributes):
-        self._window, self._change = window, change
-        self.__dict__.update(attributes)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._window, name)
-
-    def __iter__(self) -> Iterator[Message]:
-        return (changed for message in self._window if (changed := self._change(message)) is not None)
 
 
 class Broken(MemoryDestination):
