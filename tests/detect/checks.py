@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cache, partial
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, TypeAlias
 
 import pyarrow as pa
 import pytest
@@ -24,7 +24,14 @@ from strandline.destinations.memory import MemoryDestination
 from strandline.engine.feed import Feed
 from strandline.engine.ledger import Ledger
 from strandline.engine.window import Bounds
-from strandline.errors import RetryableError, StateConflictError, StateError, TaskError, UnreachableError
+from strandline.errors import (
+    RetryableError,
+    StateConflictError,
+    StateError,
+    StrandlineError,
+    TaskError,
+    UnreachableError,
+)
 from strandline.message import Checkpoint, Complete, Insert
 from strandline.runs import EXIT_BUG
 from strandline.sources.memory import MemorySource, MemoryStore
@@ -33,6 +40,8 @@ from strandline.testing.crash import Campaign
 from strandline.testing.faults import Injector, Killed, Killer, Outside
 
 APPEND, OVERWRITE, DELETE_STALE = WriteMode
+
+Breaks: TypeAlias = Callable[[pytest.MonkeyPatch], None]
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,7 +54,7 @@ class Check:
     def findings(self) -> list[str]:
         try:
             found = list(map(str, self.run() or ()))
-        except (AssertionError, pytest.fail.Exception) as error:
+        except (AssertionError, pytest.fail.Exception, StrandlineError) as error:
             found = [str(error)]
         # what is broken must be plausible: an engine that crashes at once proves nothing
         crashed = (f"exit code {EXIT_BUG}", f"assert {EXIT_BUG} ==")
@@ -56,6 +65,20 @@ class Check:
     def passes(self) -> bool:
         """Whether the sound engine is fine. Asked before anything is broken."""
         return not self.findings()
+
+
+class Broken(list[Any]):
+    """What a module breaks, as parameters of its test."""
+
+    def __call__(self, promise: str, what: str, check: Check) -> Callable[[Breaks], Breaks]:
+        """Registers a function that breaks something, by a patch, and the check that has to notice it."""
+
+        def register(breaks: Breaks) -> Breaks:
+            marks = pytest.mark.detects(promise, what, by=check.name)
+            self.append(pytest.param(check, breaks, marks=marks, id=breaks.__name__))
+            return breaks
+
+        return register
 
 
 def the_test(function: Callable[..., None], **fixtures: Callable[[], Any]) -> Check:
@@ -224,10 +247,14 @@ def _unfit(batch):
 
 def _greedy_reader():
     """It may read ahead as far as its bytes go, and then waits."""
-    batches = (Insert("t", pa.record_batch({"id": pa.array([n], pa.int64())})) for n in range(1000))
-    with Feed(lambda: batches, bytes_max=80, name="test") as feed:
-        feed._thread.join(0.3)
-        assert feed._thread.is_alive()
+    batches, finished = [test_window.rows(number) for number in range(100)], threading.Event()
+
+    def messages():
+        yield from batches
+        finished.set()
+
+    with Feed(messages, bytes_max=80, name="test"):
+        assert not finished.wait(1)
 
 
 def _silent_source():

@@ -10,7 +10,7 @@ import test_engine
 import test_plan
 import test_window
 from changed import Replayed
-from checks import DELETE_STALE, OVERWRITE, kills, syncs, the_test, zombies
+from checks import DELETE_STALE, OVERWRITE, Broken, kills, syncs, the_test, zombies
 
 import strandline.engine.plan as plan_module
 import strandline.engine.task as task_module
@@ -32,22 +32,11 @@ from strandline.table import CQ_ID
 
 pytestmark = pytest.mark.crash
 
-BROKEN = []
+broken = Broken()
 
 plain = syncs("keyed", OVERWRITE)
 loose = syncs("keyed", OVERWRITE, loose=True)
 in_full = kills("full", DELETE_STALE, share=0.1, share_max=None)
-
-
-def broken(promise, what, check):
-    """Registers a function that breaks the engine, by a patch."""
-
-    def register(breaks):
-        marks = pytest.mark.detects(promise, what, by=check.name)
-        BROKEN.append(pytest.param(check, breaks, marks=marks, id=breaks.__name__))
-        return breaks
-
-    return register
 
 
 # rows and cursor -------------------------------------------------------------------------------------------------------
@@ -420,7 +409,7 @@ def waits_for_ever(patch):
     patch.setattr(StreamWindow, "_check_stall", lambda self: None)
 
 
-@pytest.mark.parametrize(("check", "breaks"), BROKEN)
+@pytest.mark.parametrize(("check", "breaks"), broken)
 def test_a_broken_engine_is_noticed(check, breaks, monkeypatch):
     assert check.passes()
     breaks(monkeypatch)
