@@ -35,6 +35,18 @@ class Memory(SourceConformance):
         yield lambda: cls(cls.Spec(store=name, **self.settings))
         MemoryStore.forget(name)
 
+    @pytest.fixture
+    def change(self, request):
+        def change():
+            store = MemoryStore.named(request.node.nodeid)
+            store.now = 7
+            for table in self.tables:
+                store.upsert(table.name, {"id": 30, "at": 7, "what": "new"}, {"id": 31, "at": None, "what": "new"})
+                if table.primary_key:
+                    store.upsert(table.name, {"id": 1, "at": 7, "what": "changed"})
+
+        return change
+
 
 class TestMemory(Memory):
     pass

@@ -95,7 +95,9 @@ class InsertCases(DestinationFixtures):
                 )
             assert lineage.state is before
             same(lineage, table, good.batch)
-        lineage.write(lineage.insert(table, id=[6], name=["a"], note=[None]))
+        last = lineage.insert(table, id=[6], name=["a"], note=[None])
+        lineage.write(last)
+        same(lineage, table, good.batch, last.batch)
 
     @needs(states=True)
     def test_a_window_of_several_tables_is_stored_as_one(self, lineage: Lineage) -> None:
@@ -130,7 +132,9 @@ class InsertCases(DestinationFixtures):
         assert raised.value is failure
         same(lineage, table, kept.batch)
         assert lineage.stored() == lineage.state
-        lineage.write(lineage.insert(table, id=[3], name=["d"], note=[None]))
+        last = lineage.insert(table, id=[3], name=["d"], note=[None])
+        lineage.write(last)
+        same(lineage, table, kept.batch, last.batch)
 
     def test_the_receipt_counts_the_rows_that_were_taken(self, lineage: Lineage) -> None:
         table, other = orders(), orders("others")

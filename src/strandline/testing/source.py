@@ -43,6 +43,7 @@ from strandline.message import (
 from strandline.source import MissesTasks, RunContext, Source, Task
 from strandline.table import Table
 from strandline.testing.exact import Row, exact_rows
+from strandline.testing.source_changes import ChangeCases
 
 __all__ = ["SourceConformance"]
 
@@ -275,7 +276,7 @@ class ResumeCases(_Given):
                 assert caught.value.hint
 
 
-class SourceConformance(ReadCases, ResumeCases):
+class SourceConformance(ReadCases, ResumeCases, ChangeCases):
     """Subclass it, and give it a ``make_source`` fixture."""
 
     def test_an_acknowledged_cursor_may_be_acknowledged_again(

@@ -1,0 +1,79 @@
+"""Cases: a sweep of keys, and data that changes while it is read."""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import replace
+
+from strandline.lazy import pa
+from strandline.message import Checkpoint, Cursor, Insert, Message, Present
+from strandline.source import RunContext, Source
+from strandline.testing.exact import Row, exact_rows
+
+__all__ = ["ChangeCases"]
+
+
+class ChangeCases:
+    """Part of ``SourceConformance``, which has the fixtures."""
+
+    def test_a_sweep_names_every_row_that_was_read(
+        self, make_source: Callable[[], Source], context: RunContext
+    ) -> None:
+        """What is not named is removed from the destination, also by a later sync to which nothing has changed."""
+        with closing(make_source()) as source:
+            for task in source.tasks(source.tables()):
+                for one in (context, replace(context, mirror=True)):
+                    first = list(source.read(task, None, one))
+                    for messages in (first, list(source.read(task, _last(first), one))):
+                        for name, named in _present(messages).items():
+                            keys = next(table for table in task.tables if table.name == name).primary_key
+                            read = _rows(_batches(first, name), keys)
+                            assert set(read) <= named, f"{task.id}: rows that are there would be removed"
+
+    def test_what_changes_while_it_is_read_comes_now_or_next_time(
+        self, make_source: Callable[[], Source], context: RunContext, change: Callable[[], None]
+    ) -> None:
+        with closing(make_source()) as source:
+            tasks = list(source.tasks(source.tables()))
+            readings = [iter(source.read(task, None, context)) for task in tasks]
+            first = [_until_rows(reading) for reading in readings]
+            change()
+            for messages, reading in zip(first, readings, strict=True):
+                messages.extend(reading)
+        with closing(make_source()) as source:
+            for task, messages in zip(source.tasks(source.tables()), first, strict=True):
+                following = list(source.read(task, _last(messages), context))
+                whole = list(source.read(task, None, context))
+                for table in task.tables:
+                    there, came = (_rows(_batches(some, table.name)) for some in (whole, [*messages, *following]))
+                    assert not there - came, f"{task.id}: rows of {table.name!r} came neither now nor next time"
+
+
+def _until_rows(reading: Iterator[Message]) -> list[Message]:
+    messages = []
+    for message in reading:
+        messages.append(message)
+        if isinstance(message, Insert):
+            break
+    return messages
+
+
+def _batches(messages: Iterable[Message], table: str) -> "Iterator[pa.RecordBatch]":
+    return (message.batch for message in messages if isinstance(message, Insert) and message.table == table)
+
+
+def _rows(batches: "Iterable[pa.RecordBatch]", columns: Sequence[str] = ()) -> Counter[Row]:
+    return Counter(row for batch in batches for row in exact_rows(batch.select(list(columns) or batch.schema.names)))
+
+
+def _present(messages: Sequence[Message]) -> dict[str, set[Row]]:
+    named: dict[str, set[Row]] = {}
+    for message in messages:
+        if isinstance(message, Present):
+            columns = message.keys.schema.names
+            named.setdefault(message.table, set()).update(_rows([message.keys], columns))
+    return named
+
+
+def _last(messages: Sequence[Message]) -> Cursor | None:
+    return next(message.cursor for message in reversed(messages) if isinstance(message, Checkpoint))
