@@ -24,6 +24,7 @@ __all__ = [
     "Seconds",
     "SourceSpec",
     "connected",
+    "parse_seconds",
     "without_batch",
 ]
 
@@ -66,12 +67,19 @@ _DURATION_PART = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
 _SECONDS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
+def parse_seconds(text: str) -> float:
+    """``1h30m`` as seconds.
+
+    Raises:
+        ValueError: it is not a duration.
+    """
+    if not _DURATION.fullmatch(text):
+        raise ValueError(f"{text!r} is not a duration such as 30s, 5m, 2h or 7d")
+    return sum(float(amount) * _SECONDS[unit] for amount, unit in _DURATION_PART.findall(text))
+
+
 def _seconds(value: object) -> object:
-    if not isinstance(value, str):
-        return value
-    if not _DURATION.fullmatch(value):
-        raise ValueError(f"{value!r} is not a duration such as 30s, 5m, 2h or 7d")
-    return sum(float(amount) * _SECONDS[unit] for amount, unit in _DURATION_PART.findall(value))
+    return parse_seconds(value) if isinstance(value, str) else value
 
 
 Seconds: TypeAlias = Annotated[float, BeforeValidator(_seconds), Field(gt=0)]

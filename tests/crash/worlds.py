@@ -10,6 +10,7 @@ from scenarios import KINDS, ROWS_MAX, STEPS, contents, settled_below, store_at
 from strandline.destination import Capabilities, Receipt, Transactional, WriteMode
 from strandline.destinations.memory import MemoryDestination
 from strandline.engine.clock import Clock
+from strandline.engine.lease import Claim
 from strandline.engine.pipeline import Into
 from strandline.engine.plan import hidden_name
 from strandline.engine.run import Job, sync
@@ -194,6 +195,7 @@ class MemoryWorld(_Contents):
             refresh=lambda _: step == self.refresh_at,
             concurrency=1,
             retries=self.retries,
+            claim=Claim(takeover=True),  # a killed run's lease is of this process, which lives
         )
         return sync(job, clock=self.clock)
 

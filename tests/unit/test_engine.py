@@ -9,6 +9,7 @@ import pytest
 
 from strandline.destination import WriteMode
 from strandline.engine.administer import reset_states
+from strandline.engine.lease import Claim
 from strandline.engine.pipeline import Into
 from strandline.engine.run import Job, plan, sync
 from strandline.engine.task import Retries
@@ -238,9 +239,13 @@ def test_two_runs_at_once_leave_one_holder(store):
     runner = threading.Thread(target=lambda: reports.append(sync(first)))
     runner.start()
     assert inside.wait(20)
-    second = sync(job(Numbers("a"), store, backend=keeper))
+    refused = sync(job(Numbers("a"), store, backend=keeper))
+    second = sync(job(Numbers("a"), store, backend=keeper, claim=Claim(takeover=True)))
     go_on.set()
     runner.join(20)
+    assert refused.exit_code == 4
+    assert refused.tasks[0].rows_read == 0
+    assert "--wait-lock" in refused.tasks[0].error.hint
     assert second.exit_code == 0
     assert reports[0].exit_code == 4
     assert ids(store) == [0, 1, 2, 3, 4, 5]
@@ -403,7 +408,7 @@ def test_a_run_that_was_taken_over_stops_no_other_run_of_the_command(store, requ
     def trouble(table, number):
         if number == 3:
             first.source.trouble = lambda table, number: None
-            assert sync(job(Numbers("a"), store, backend=keeper)).exit_code == 0
+            assert sync(job(Numbers("a"), store, backend=keeper, claim=Claim(takeover=True))).exit_code == 0
 
     first = job(Numbers("a", trouble=trouble), store, backend=keeper)
     assert sync(first, stop=stop).exit_code == 4

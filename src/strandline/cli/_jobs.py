@@ -2,9 +2,10 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from strandline.destination import Destination
+from strandline.engine.lease import Claim
 from strandline.engine.pipeline import Into
 from strandline.engine.run import Job
 from strandline.engine.window import Bounds
@@ -28,6 +29,7 @@ class Choice:
     refresh: tuple[str, ...] = ()
     may_migrate: bool = True
     allow_mass_delete: bool = False
+    claim: Claim = field(default_factory=Claim)
 
 
 @contextmanager
@@ -54,6 +56,7 @@ def open_job(config: Config, source: SourceSpec, choice: Choice | None = None) -
             selects=lambda table: _selects(source, table, choice),
             refresh=lambda task: _refreshed(task, choice.refresh),
             concurrency=source.concurrency,
+            claim=choice.claim,
         )
 
 

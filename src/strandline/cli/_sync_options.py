@@ -1,11 +1,15 @@
-"""Options that `sync`, `plan` and `migrate` share."""
+"""Options that `sync`, `plan`, `migrate` and `state reset` share."""
 
 from collections.abc import Callable
+from functools import wraps
 from typing import Any, TypeVar
 
 import click
 
-__all__ = ["choosing"]
+from strandline.engine.lease import Claim
+from strandline.spec_models import parse_seconds
+
+__all__ = ["choosing", "claiming"]
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -21,3 +25,27 @@ def choosing(command: Command) -> Command:
     ):
         command = option(command)
     return command
+
+
+def claiming(command: Callable[..., Any]) -> Callable[..., Any]:
+    """``--wait-lock`` and ``--takeover``, which the command gets as ``claim``."""
+
+    @click.option(
+        "--wait-lock",
+        metavar="DURATION",
+        callback=_duration,
+        help="Wait so long (30s, 10m) for another run of the source to end, instead of stopping with exit code 4.",
+    )
+    @click.option("--takeover", is_flag=True, help="Do not wait for another run of the source: fence it out.")
+    @wraps(command)
+    def claimed(*args: Any, wait_lock: float, takeover: bool, **options: Any) -> Any:
+        return command(*args, **options, claim=Claim(wait_s=wait_lock, takeover=takeover))
+
+    return claimed
+
+
+def _duration(_context: click.Context, _parameter: click.Parameter, value: str | None) -> float:
+    try:
+        return parse_seconds(value) if value is not None else 0.0
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from None

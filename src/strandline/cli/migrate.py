@@ -8,7 +8,9 @@ import click
 
 from strandline.cli._jobs import Choice, open_job
 from strandline.cli._options import load_config, spec_argument
+from strandline.cli._sync_options import claiming
 from strandline.engine.administer import migrate
+from strandline.engine.lease import Claim
 
 __all__ = ["command"]
 
@@ -17,11 +19,12 @@ __all__ = ["command"]
 @spec_argument
 @click.option("--select", metavar="GLOB", multiple=True, help="Only these of the spec's tables.")
 @click.option("--exclude", metavar="GLOB", multiple=True, help="Leave these tables out.")
-def command(specs: Sequence[Path], select: tuple[str, ...], exclude: tuple[str, ...]) -> None:
+@claiming
+def command(specs: Sequence[Path], select: tuple[str, ...], exclude: tuple[str, ...], *, claim: Claim) -> None:
     """Make the tables of the destinations fit, without moving a row."""
     config = load_config(specs)
     for source in config.sources:
-        with open_job(config, source, Choice(select, exclude)) as job:
+        with open_job(config, source, Choice(select, exclude, claim=claim)) as job:
             changes = migrate(job, run_id=uuid4().hex)
         for change in changes:
             what = " ".join(part for part in (change.kind, change.column, change.detail) if part)

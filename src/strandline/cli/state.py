@@ -10,6 +10,8 @@ from typing import Any
 import click
 
 from strandline.cli._options import load_config, spec_argument
+from strandline.cli._sync_options import claiming
+from strandline.engine.lease import Claim
 from strandline.errors import UsageError
 from strandline.logs import redact
 from strandline.runs import describe_cursor
@@ -60,16 +62,19 @@ def show(source: str, task: str, specs: Sequence[Path]) -> None:
 @click.argument("tasks", metavar="[TASK]...", nargs=-1)
 @click.option("--destination", multiple=True, help="Only in this destination.")
 @click.option("--spec", "specs", multiple=True, type=click.Path(path_type=Path), help="The spec, as for sync.")
-def reset(source: str, tasks: tuple[str, ...], destination: tuple[str, ...], specs: tuple[Path, ...]) -> None:
+@claiming
+def reset(
+    source: str, tasks: tuple[str, ...], destination: tuple[str, ...], specs: tuple[Path, ...], *, claim: Claim
+) -> None:
     """Forget the cursor of TASKS, or of all tasks of a source: the next sync reads them from nothing.
 
     The rows that were delivered stay. In append mode they will be delivered again; --full-refresh replaces them.
     """
-    from strandline.cli._jobs import open_job
+    from strandline.cli._jobs import Choice, open_job
     from strandline.engine.administer import reset_states
 
     config = load_config(specs)
-    with open_job(config, _source(config, source)) as job:
+    with open_job(config, _source(config, source), Choice(claim=claim)) as job:
         done = reset_states(job, tasks, destination, actor=getpass.getuser(), now=datetime.now(UTC))
     for key, before in done:
         click.echo(redact(f"{key}: forgot {describe_cursor(before.cursor)}"))

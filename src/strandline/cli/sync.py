@@ -17,8 +17,9 @@ from strandline.cli._jobs import Choice, open_job
 from strandline.cli._options import Settings, load_config, spec_argument
 from strandline.cli._progress import progress
 from strandline.cli._summary import exit_code, summary
-from strandline.cli._sync_options import choosing
+from strandline.cli._sync_options import choosing, claiming
 from strandline.cli.plan import show_plans
+from strandline.engine.lease import Claim
 from strandline.engine.run import sync
 from strandline.engine.window import Stop
 from strandline.errors import UsageError
@@ -35,6 +36,7 @@ _log = logging.getLogger(__name__)
 @click.command("sync")
 @spec_argument
 @choosing
+@claiming
 @click.option("--no-migrate", is_flag=True, help="Fail where a table of the destination would have to change.")
 @click.option("--dry-run", is_flag=True, help="Show the plan, and stop there.")
 @click.option("--allow-mass-delete", is_flag=True, help="Delete stale rows even if they are most of a table.")
@@ -52,6 +54,7 @@ def command(
     exclude: tuple[str, ...],
     refresh: tuple[str, ...],
     *,
+    claim: Claim,
     no_migrate: bool,
     dry_run: bool,
     allow_mass_delete: bool,
@@ -60,10 +63,12 @@ def command(
     """Bring the destinations up to date, fetching only what changed.
 
     Exit codes: 0 everything completed, 1 some tables failed, 2 the spec is wrong, 3 a state cannot be trusted, 4 another
-    run holds the tables, 5 out of reach, 130 and 143 stopped by a signal after a clean commit.
+    run syncs this source, 5 out of reach, 130 and 143 stopped by a signal after a clean commit.
     """
     config = load_config(specs)
-    choice = Choice(select, exclude, refresh, may_migrate=not no_migrate, allow_mass_delete=allow_mass_delete)
+    choice = Choice(
+        select, exclude, refresh, may_migrate=not no_migrate, allow_mass_delete=allow_mass_delete, claim=claim
+    )
     if dry_run:
         return show_plans(config, choice)
     if summary_location is not None and not summary_location.absolute().parent.is_dir():

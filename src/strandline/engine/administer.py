@@ -1,11 +1,14 @@
 """What people do to lineages on purpose: migrate tables without rows, forget a cursor."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime
+from functools import partial
 
 from strandline.destination import Change, Fence
 from strandline.engine.clock import Clock
+from strandline.engine.lease import Heartbeat, await_lease, take_over
 from strandline.engine.ledger import Ledger
 from strandline.engine.pipeline import Into, Pipeline
 from strandline.engine.plan import is_unfinished, refresh_task, refreshed_task
@@ -22,18 +25,26 @@ __all__ = ["migrate", "reset_states"]
 
 
 def migrate(job: Job, *, run_id: str, clock: Clock | None = None) -> list[Change]:
-    """Make every table of every destination fit. Takes over, as a sync does."""
-    now = (clock or Clock()).now()
+    """Make every table of every destination fit. Holds the lease and takes over, as a sync does."""
+    clock = clock or Clock()
     changes: list[Change] = []
     tasks = tasks_of(job)
     for into in job.into:
         ledger = ledger_of(job, into)
-        ledger.load()
-        fence = ledger.take_over(run_id, now)
         tables = {table.name: into.stored(table, task) for task in tasks for table in task.tables}
-        for stored in tables.values():
-            changes += into.migrate(stored, fence).changes
+        await_lease(ledger, job.claim, ledger.load, clock=clock, stop=Stop())
+        with _leased(job, ledger, run_id, clock) as fence:
+            for stored in tables.values():
+                changes += into.migrate(stored, fence).changes
     return changes
+
+
+@contextmanager
+def _leased(job: Job, ledger: Ledger, run_id: str, clock: Clock) -> Iterator[Fence]:
+    stop = Stop()
+    fence = take_over(ledger, job.claim, run_id, clock=clock, stop=stop)
+    with Heartbeat([ledger], {ledger.destination: fence}, clock=clock, stop=stop):
+        yield fence
 
 
 def reset_states(
@@ -61,7 +72,7 @@ def reset_states(
         if destinations and into.name not in destinations:
             continue
         ledger = ledger_of(job, into)
-        ledger.load(meant)
+        await_lease(ledger, job.claim, partial(ledger.load, meant), clock=Clock(), stop=Stop())
         keys = [key for key in ledger.lineages() if meant(key) and _is_there(ledger, key)]
         unknown = sorted(set(tasks) - {RUN_TASK} - {key.task for key in keys})
         if unknown:
@@ -71,8 +82,8 @@ def reset_states(
             )
         if not keys and RUN_TASK not in tasks:
             continue
-        fence = ledger.take_over(f"reset by {actor}", now)
-        done += [(key, _reset(job, into, ledger, fence, key, now)) for key in keys]
+        with _leased(job, ledger, f"reset by {actor}", Clock()) as fence:
+            done += [(key, _reset(job, into, ledger, fence, key, now)) for key in keys]
     return done
 
 

@@ -10,6 +10,7 @@ from datetime import datetime
 
 from strandline.destination import Fence
 from strandline.errors import RetryableError, StateConflictError, StateError
+from strandline.message import Cursor
 from strandline.state import RUN_TASK, Anew, State, StateBackend, StateKey, Token, is_newer
 
 __all__ = ["Ledger"]
@@ -56,6 +57,10 @@ class Ledger:
             if state.current is None and key in self._mirrored:  # given up, but the mirror still knows the pass
                 self._stored[key] = replace(state, current=self._mirrored[key].current)
 
+    def reload(self) -> None:
+        """As ``load`` did, again."""
+        self.load(self._anew)
+
     def _read(self, backend: StateBackend) -> tuple[dict[StateKey, State], dict[StateKey, Token]]:
         loaded = self._states(backend)
         states = {key: state for key, state in loaded.items() if key.destination == self.destination}
@@ -84,11 +89,16 @@ class Ledger:
         """What the authority must still hold when the next state is saved."""
         return self._tokens.get(key)
 
-    def take_over(self, run_id: str, now: datetime) -> Fence:
+    @property
+    def holder(self) -> State | None:
+        """The state ``@run``: the epoch, and who holds the lease."""
+        return self._stored.get(self.key(RUN_TASK))
+
+    def take_over(self, run_id: str, now: datetime, lease: Cursor | None = None) -> Fence:
         """Raise the epoch above all that was ever used here: whoever held it before is fenced.
 
         Until now it may have gone on, so everything is read again. What was read is only used if nobody has taken over
-        meanwhile: with a later run's tokens, this one would no longer be kept out.
+        meanwhile: with a later run's tokens, this one would no longer be kept out. ``lease`` is kept beside the epoch.
 
         Raises:
             StateConflictError: another run has taken over.
@@ -97,8 +107,8 @@ class Ledger:
         known = [*self._stored.values(), *self._mirrored.values()]
         epoch = 1 + max((state.epoch for state in known), default=0)
         before = self._stored.get(key) or self._mirrored.get(key) or State(None, epoch, 0, run_id)
-        mine = self.save(key, before.following(run_id=run_id, epoch=epoch, now=now))
-        self.load(self._anew)
+        mine = self.save(key, before.following(run_id=run_id, epoch=epoch, now=now, cursor=lease))
+        self.reload()
         holder = self._states(self._authority).get(key)
         if holder is not None and holder.nonce != mine.nonce:
             raise StateConflictError(
@@ -173,8 +183,3 @@ class Ledger:
         raise StateConflictError(
             f"{key}: another run has saved a state meanwhile", hint="let one run at a time sync this source"
         ) from unknown
-
-    def ahead(self, key: StateKey) -> bool:
-        """Whether the mirror has a later state than the authority: the destination was restored from a backup."""
-        stored, mirrored = self._stored.get(key), self._mirrored.get(key)
-        return stored is not None and mirrored is not None and is_newer(mirrored, stored)

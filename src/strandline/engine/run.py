@@ -5,10 +5,12 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from functools import partial
 from uuid import uuid4
 
 from strandline.destination import Fence, WriteMode
 from strandline.engine.clock import Clock
+from strandline.engine.lease import Claim, Heartbeat, Lease, await_lease, take_over
 from strandline.engine.ledger import Ledger
 from strandline.engine.pipeline import Into
 from strandline.engine.plan import (
@@ -57,6 +59,7 @@ class Job:
     """Whether a task is to be read again from nothing."""
     concurrency: int = 8
     retries: Retries = field(default_factory=Retries)
+    claim: Claim = field(default_factory=Claim)
 
 
 @dataclass(slots=True)
@@ -77,7 +80,11 @@ def plan(job: Job, *, clock: Clock | None = None) -> list[TaskPlan]:
     for into in job.into:
         ledger = ledger_of(job, into)
         ledger.load(_anew(job, tasks))
-        plans += [_plan(job, _Unit(task, into, ledger, _report(job, task, into)), clock.now()) for task in tasks]
+        lease = Lease.of(ledger.holder)
+        held = (lease.refused(ledger, clock.now()).message,) if lease and lease.is_live(clock.now()) else ()
+        for task in tasks:
+            planned = _plan(job, _Unit(task, into, ledger, _report(job, task, into)), clock.now())
+            plans.append(replace(planned, warnings=(*planned.warnings, *held)))
     return plans
 
 
@@ -224,15 +231,21 @@ class _Run:
         fences = self._take_over(units)
         units = [unit for unit in units if unit.into.name in fences]
         workers = max(1, min(self._job.concurrency, len(units)))
-        with ThreadPoolExecutor(workers, thread_name_prefix="task") as pool:
-            futures = [pool.submit(self._work, unit, fences[unit.into.name]) for unit in units]
-            self._wait(futures)
+        ledgers = list(dict.fromkeys(unit.ledger for unit in units))
+        with Heartbeat(ledgers, fences, clock=self._clock, stop=self._stop, warn=self._warn) as heartbeat:
+            with ThreadPoolExecutor(workers, thread_name_prefix="task") as pool:
+                futures = [pool.submit(self._work, unit, fences[unit.into.name]) for unit in units]
+                self._wait(futures)
+            if heartbeat.lost is not None:
+                raise heartbeat.lost
 
     def _take_over(self, units: Sequence[_Unit]) -> dict[str, Fence]:
         fences: dict[str, Fence] = {}
         for ledger in dict.fromkeys(unit.ledger for unit in units):
             try:
-                fences[ledger.destination] = ledger.take_over(self._report.run_id, self._clock.now())
+                fences[ledger.destination] = take_over(
+                    ledger, self._job.claim, self._report.run_id, clock=self._clock, stop=self._stop
+                )
             except (RetryableError, StateConflictError) as error:
                 self._fail([unit.report for unit in units if unit.ledger is ledger], error)
         return fences
@@ -250,7 +263,8 @@ class _Run:
             self._report.tasks += reports
             try:
                 ledger = ledger_of(self._job, into)
-                ledger.load(_anew(self._job, tasks))
+                load = partial(ledger.load, _anew(self._job, tasks))
+                await_lease(ledger, self._job.claim, load, clock=self._clock, stop=self._stop, say=self._tell)
                 self._look_for_missing(into, ledger, tasks)
                 opened = [_Unit(task, into, ledger, report) for task, report in zip(tasks, reports, strict=True)]
                 units += [unit for unit in opened if self._may_run(unit)]
@@ -291,6 +305,9 @@ class _Run:
 
     def _warn(self, text: str) -> None:
         self._report.warnings.append(text)
+        self._tell(text)
+
+    def _tell(self, text: str) -> None:
         self._observer(Event(EventKind.WARNING, self._report.run_id, self._job.name, text=text))
 
     def _may_run(self, unit: _Unit) -> bool:
