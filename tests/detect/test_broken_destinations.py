@@ -1,17 +1,18 @@
 """The destination suite finds what it is there to find: each broken destination fails the case that is named for it."""
 
 import uuid
+from contextlib import suppress
 from dataclasses import replace
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
-from changed import Changed
+from changed import Changed, Replayed
 
 from strandline.destination import WriteMode
-from strandline.destinations import _memory_rows
+from strandline.destinations import _memory_rows, memory
 from strandline.destinations.memory import MemoryDestination
-from strandline.errors import StateConflictError
+from strandline.errors import StateConflictError, TaskError
 from strandline.message import Complete, Delete, Insert, Present, Swap, Truncate
 from strandline.table import CQ_ID
 from strandline.testing.destination import DestinationConformance
@@ -129,6 +130,61 @@ class StoresHalfOfAFailedStream(MemoryDestination):
         return receipt
 
 
+class KeepsTheStageOfAFailure(MemoryDestination):
+    """What was pulled before the failure is written with the next window."""
+
+    def write(self, window, *, mode, fence):
+        staged = self.__dict__.setdefault("staged", [])
+        for message in window:
+            staged.append(message)
+        all_of_it = Changed(window)
+        all_of_it.__class__ = type("Staged", (Changed,), {"__iter__": lambda _: iter(list(staged))})
+        receipt = super().write(all_of_it, mode=mode, fence=fence)
+        staged.clear()
+        return receipt
+
+
+class SwallowsARejectedBatch(MemoryDestination):
+    def write(self, window, *, mode, fence):
+        insert = memory._Merge._insert
+
+        def lenient(merge, message):
+            with suppress(TaskError):
+                insert(merge, message)
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(memory._Merge, "_insert", lenient)
+            return super().write(window, mode=mode, fence=fence)
+
+
+class KeepsBothRowsOfAKey(MemoryDestination):
+    """An insert that looks at what is stored, and not at what comes with it."""
+
+    def write(self, window, *, mode, fence):
+        keys_of = memory.keys_of
+
+        def told_apart(table, batch):
+            keys = keys_of(table, batch)
+            return [key if keys[:at].count(key) == 0 else (*key, at) for at, key in enumerate(keys)]
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(memory, "keys_of", told_apart)
+            return super().write(window, mode=mode, fence=fence)
+
+
+class CountsKeys(MemoryDestination):
+    def write(self, window, *, mode, fence):
+        keys = {}
+
+        def counted(message):
+            if isinstance(message, Insert):
+                keys.setdefault(message.table, set()).update(message.batch["id"].to_pylist())
+            return message
+
+        receipt = super().write(Changed(window, counted), mode=mode, fence=fence)
+        return replace(receipt, rows={table: len(some) for table, some in keys.items()})
+
+
 class LosesTheSignOfZero(Broken):
     def change(self, window, message):
         if not isinstance(message, Insert) or "value" not in message.batch.schema.names:
@@ -163,6 +219,45 @@ class ForgetsWhatItDelivered(Broken):
 class NeverForgets(Broken):
     def change(self, window, message):
         return None if isinstance(message, Complete) else message
+
+
+class TrimsTooEarly(Broken):
+    """At the end of each window, and not of the pass."""
+
+    def changed(self, window):
+        changed = Changed(window)
+
+        def messages(_):
+            yield from window
+            yield from map(Complete, window.tables)
+
+        changed.__class__ = type("Trimmed", (Changed,), {"__iter__": messages})
+        return changed
+
+
+class RemembersAFailedWindow(MemoryDestination):
+    """The delivered set is changed in a transaction of its own."""
+
+    def write(self, window, *, mode, fence):
+        pulled = Replayed(window)
+        try:
+            return super().write(pulled, mode=mode, fence=fence)
+        except TaskError:
+            data = self._store.data.copy(*(table.name for table in window.tables.values()))
+            merge = memory._Merge(data, pulled, mode)
+            for message in pulled:
+                with suppress(TaskError):
+                    merge.take(message)
+            self._store.data.delivered.update(data.delivered)
+            raise
+
+
+class LeavesTheHiddenTable(MemoryDestination):
+    def write(self, window, *, mode, fence):
+        before = dict(self._store.data.tables)
+        receipt = super().write(window, mode=mode, fence=fence)
+        self._store.data.tables = before | self._store.data.tables
+        return receipt
 
 
 class ForgetsAtTheSwap(MemoryDestination):
@@ -326,6 +421,13 @@ BREAKS = {
     IgnoresDeletes: ("P11", "deletes of the source are ignored"),
     DeletesWhenAppending: ("P11", "a truncated source empties an appended table"),
     StoresHalfOfAFailedStream: ("P7", "half of a stream that failed is stored"),
+    KeepsTheStageOfAFailure: ("P7", "what was staged before a failure is written with the next window"),
+    SwallowsARejectedBatch: ("P11", "a batch that is rejected is skipped"),
+    KeepsBothRowsOfAKey: ("P33", "of several rows of a key in a batch all are kept"),
+    CountsKeys: ("P11", "a receipt counts keys, not rows"),
+    TrimsTooEarly: ("P5", "the delivered set is trimmed at the end of each window"),
+    RemembersAFailedWindow: ("P5", "the delivered set is not in the rows' transaction"),
+    LeavesTheHiddenTable: ("P29", "the hidden table of a full refresh is not dropped"),
     LosesTheSignOfZero: ("P31", "minus zero becomes zero"),
     ReadsAnotherType: ("P31", "a long text is read back in another type"),
     IncludesTheUpperBound: ("P31", "a range of keys includes its upper bound"),
@@ -364,6 +466,21 @@ DETECTED = [
     (IgnoresDeletes, SUITE.test_a_deleted_row_is_gone_and_a_missing_one_is_no_error, {}),
     (DeletesWhenAppending, SUITE.test_appending_ignores_what_is_gone, {}),
     (StoresHalfOfAFailedStream, SUITE.test_a_stream_that_fails_midway_leaves_nothing, {}),
+    (KeepsTheStageOfAFailure, SUITE.test_a_stream_that_fails_midway_leaves_nothing, {}),
+    (SwallowsARejectedBatch, SUITE.test_a_null_in_the_primary_key_fails_the_window, {"mode": OVERWRITE}),
+    (KeepsBothRowsOfAKey, SUITE.test_the_last_of_a_key_in_a_batch_wins, {"mode": OVERWRITE}),
+    (CountsKeys, SUITE.test_the_receipt_counts_the_rows_that_were_taken, {}),
+    (
+        TrimsTooEarly,
+        SUITE.test_what_a_pass_did_not_read_again_is_forgotten_when_it_is_complete,
+        {"table": orders(name=pa.string())},
+    ),
+    (
+        RemembersAFailedWindow,
+        SUITE.test_a_window_that_failed_has_delivered_nothing,
+        {"table": orders(name=pa.string())},
+    ),
+    (LeavesTheHiddenTable, SUITE.test_the_table_stays_the_same_and_the_hidden_one_is_dropped, {}),
     (LosesTheSignOfZero, SUITE.test_values_at_the_edges_of_a_type, {"name": "float64"}),
     (ReadsAnotherType, SUITE.test_a_type_alone, {"name": "large_string"}),
     (IncludesTheUpperBound, SUITE.test_a_range_of_keys_can_be_read, {}),

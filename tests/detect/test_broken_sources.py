@@ -83,6 +83,20 @@ class ChecksInTheMiddleOfASweep(Broken):
         return [*messages[: place + 1], Checkpoint(messages[-1].cursor), *messages[place + 1 :]]
 
 
+class NamesTheFirstKeysOnly(Broken):
+    def changed(self, messages, cursor):
+        return without(messages, [one for one in messages if isinstance(one, Present)][-1])
+
+
+class EndsAtTheNewestRow(Broken):
+    """The cursor is taken when the read ends, and not when it begins."""
+
+    def read(self, task, cursor, context):
+        yield from list(SQLiteSource.read(self, task, cursor, context))[:-1]
+        *_, last = SQLiteSource.read(self, task, cursor, context)
+        yield last
+
+
 class NamesAnotherTable(Broken):
     def changed(self, messages, cursor):
         return [replace(one, table="other") if isinstance(one, Insert) else one for one in messages]
@@ -158,6 +172,12 @@ BROKEN = {
     IsNeverComplete: ("P14", "a table is never complete", "messages_keep_the_grammar"),
     EndsWithoutACheckpoint: ("P2", "a read ends without a checkpoint", "messages_keep_the_grammar"),
     ChecksInTheMiddleOfASweep: ("P14", "a checkpoint stands in the middle of a sweep", "messages_keep_the_grammar"),
+    NamesTheFirstKeysOnly: ("P14", "a sweep leaves keys out", "a_sweep_names_every_row_that_was_read"),
+    EndsAtTheNewestRow: (
+        "P4",
+        "the cursor is taken at the end of a read, not at its begin",
+        "what_changes_while_it_is_read_comes_now_or_next_time",
+    ),
     NamesAnotherTable: ("P11", "rows name a table that is not the task's", "messages_keep_the_grammar"),
     SavesWhatJSONCannotHold: ("P4", "a cursor does not survive JSON", "messages_keep_the_grammar"),
     ChangesTypes: ("P31", "batches have other types than their table", "batches_fit_their_tables_and_their_bounds"),
@@ -203,7 +223,11 @@ def run(case, cls, shop):
     context = SourceConformance.context.__wrapped__(suite)
     test = getattr(suite, case)
     names = test.__code__.co_varnames[1 : test.__code__.co_argcount]
-    available = {"make_source": make_source, "context": context, "change": lambda: None}
+    available = {
+        "make_source": make_source,
+        "context": context,
+        "change": lambda: shop.execute("INSERT INTO t (v) VALUES (?)", ("new",), ("new",)),
+    }
     test(**{name: available[name] for name in names})
 
 
