@@ -1,6 +1,5 @@
 """Engines that are broken on purpose, each as somebody might have written it: a check that the sound one passes notices."""
 
-from contextlib import suppress
 from dataclasses import replace
 
 import checks
@@ -10,24 +9,18 @@ import test_engine
 import test_plan
 import test_window
 from changed import Replayed
-from checks import DELETE_STALE, OVERWRITE, Broken, kills, syncs, the_test, zombies
+from checks import OVERWRITE, Broken, kills, syncs, the_test
 
 import strandline.engine.plan as plan_module
-import strandline.engine.task as task_module
 import strandline.sources.memory as memory_module
-from strandline.destination import Fence
-from strandline.destinations.memory import MemoryDestination
 from strandline.engine.feed import Feed
 from strandline.engine.ledger import Ledger
 from strandline.engine.lineage import Decorator
-from strandline.engine.pipeline import Into, Pipeline
-from strandline.engine.plan import next_pass
-from strandline.engine.task import TaskRun
+from strandline.engine.pipeline import Pipeline
 from strandline.engine.window import StreamWindow
-from strandline.errors import RetryableError, StateConflictError
-from strandline.message import Checkpoint, Complete, Failure, Insert, Truncate
+from strandline.errors import RetryableError
+from strandline.message import Insert
 from strandline.runs import RunReport, Status
-from strandline.state import RUN_TASK, Pass, State
 from strandline.table import CQ_ID
 
 pytestmark = pytest.mark.crash
@@ -36,7 +29,6 @@ broken = Broken()
 
 plain = syncs("keyed", OVERWRITE)
 loose = syncs("keyed", OVERWRITE, loose=True)
-in_full = kills("full", DELETE_STALE, share=0.1, share_max=None)
 
 
 # rows and cursor -------------------------------------------------------------------------------------------------------
@@ -113,6 +105,15 @@ def believes_the_newer(patch):
     patch.setattr(plan_module, "_authoritative", authoritative)
 
 
+@broken(
+    "P2",
+    "rows after the last checkpoint are committed",
+    the_test(test_window.test_rows_without_a_checkpoint_after_them_are_never_committed),
+)
+def ends_anywhere(patch):
+    patch.setattr(StreamWindow, "_end", lambda self: setattr(self, "ended", True))
+
+
 @broken("P5", "a source reads > its cursor, not >=", plain)
 def reads_greater(patch):
     sound = memory_module._by_key
@@ -121,6 +122,22 @@ def reads_greater(patch):
         column, start = table.incremental_key[0], place.get("key") if place else None
         if start is not None:
             rows = [row for row in rows if row.values.get(column) is None or row.values[column] != start]
+        return sound(table, rows, place, horizon)
+
+    patch.setattr(memory_module, "_by_key", by_key)
+
+
+@broken(
+    "P5",
+    "a first load goes on behind the rows that tie with its last one",
+    kills("keyed", OVERWRITE, steps=(0,), share=0.15),
+)
+def skips_ties(patch):
+    sound = memory_module._by_key
+
+    def by_key(table, rows, place, horizon):
+        if place and "after" in place:
+            place = {**place, "after": [place["after"][0], 1 << 60]}
         return sound(table, rows, place, horizon)
 
     patch.setattr(memory_module, "_by_key", by_key)
@@ -206,161 +223,6 @@ def casts(patch):
         return sound(self, replace(message, batch=pa.record_batch(columns, schema=pa.schema(fields))))
 
     patch.setattr(Decorator, "insert", insert)
-
-
-# deletes ---------------------------------------------------------------------------------------------------------------
-
-
-@broken("P15", "what the run did not deliver is stale, not what the pass did not", in_full)
-def deletes_by_run(patch):
-    sound = task_module.open_lineage
-
-    def opens(lineage, *, now_us, **options):
-        opening = sound(lineage, now_us=now_us, **options)
-        return replace(opening, current=replace(opening.current, sync_time_us=now_us + 1))
-
-    patch.setattr(task_module, "open_lineage", opens)
-
-
-@broken(
-    "P15",
-    "a new pass has the time of the clock, though that went back",
-    syncs("full", DELETE_STALE, clock_step_s=-3600),
-)
-def believes_the_clock(patch):
-    for module in (plan_module, task_module):
-        patch.setattr(module, "next_pass", lambda last, now_us, *, full: Pass(now_us, full))
-
-
-@broken("P13", "an incremental pass deletes what it did not deliver", syncs("keyed", DELETE_STALE, share_max=None))
-def sweeps_always(patch):
-    sound = TaskRun._pipeline
-
-    def pipeline(self, key, state, current, *, sweeps=False, hide=None):
-        return sound(self, key, state, current, sweeps=sweeps or self.into.mode is DELETE_STALE, hide=hide)
-
-    patch.setattr(TaskRun, "_pipeline", pipeline)
-
-
-@broken("P14", "a table that could not be read counts as read", checks.failed_table)
-def completes_failures(patch):
-    sound = StreamWindow._take
-
-    def take(self, message):
-        return sound(self, Complete(message.table) if isinstance(message, Failure) else message)
-
-    patch.setattr(StreamWindow, "_take", take)
-
-
-@broken("P14", "an error of the source is taken for the end of the table", checks.failing_source)
-def ends_at_errors(patch):
-    sound = Pipeline._messages
-
-    def messages(self, cursor):
-        with suppress(RetryableError):
-            yield from sound(self, cursor)
-        yield from [*(Complete(table.name) for table in self.task.tables), Checkpoint(None)]
-
-    patch.setattr(Pipeline, "_messages", messages)
-
-
-@broken(
-    "P16",
-    "the limit of a delete by age is not passed on",
-    the_test(
-        test_engine.test_a_source_that_was_empty_for_once_deletes_nothing_and_blocks_nothing, store=checks.new_store
-    ),
-)
-def forgets_the_limit(patch):
-    sound = Into.scope
-    patch.setattr(Into, "scope", lambda self, *arguments: replace(sound(self, *arguments), share_max=None))
-
-
-@broken("P7", "a full refresh empties the table, and fills it again", syncs("keyed", OVERWRITE, refresh_at=2))
-def refreshes_in_place(patch):
-    def full_refresh(self, key, opening, pending, now_us):
-        current = next_pass(opening.state.current, now_us, full=True)
-        pipeline = self._pipeline(key, opening.state, current)
-        pipeline.prepare(self.task.tables)
-        emptied = [Truncate(table.name) for table in self.task.tables]
-        pipeline.settle(emptied, self._next(opening.state, cursor=None, current=current))
-        self._deliver(key, replace(opening, state=pipeline.state, cursor=None, current=current))
-
-    patch.setattr(TaskRun, "_full_refresh", full_refresh)
-
-
-@broken(
-    "P7",
-    "a full refresh exchanges the rows, and then saves the cursor",
-    checks.killed_refresh,
-)
-def swaps_without_the_cursor(patch):
-    sound = TaskRun._swap
-
-    def swap(self, key, main, side):
-        sound(self, key, main, replace(side, cursor=main.cursor))
-        self.ledger.save(key, self._next(self.ledger.stored(key), cursor=side.cursor))
-
-    patch.setattr(TaskRun, "_swap", swap)
-
-
-# states that cannot be trusted -----------------------------------------------------------------------------------------
-
-
-@broken(
-    "P21",
-    "a destination that knows nothing of delivered rows begins anew",
-    the_test(
-        test_engine.test_an_emptied_destination_stops_the_run_and_a_full_refresh_mends_it,
-        store=checks.new_store,
-        request=checks.new_request,
-    ),
-)
-def begins_anew(patch):
-    sound = plan_module._authoritative
-    patch.setattr(plan_module, "_authoritative", lambda lineage, *, anew: sound(lineage, anew=True))
-
-
-@broken("P21", "a table that was dropped is filled from the cursor on", checks.dropped_table)
-def never_looks_at_the_table(patch):
-    patch.setattr(plan_module, "_check_stored", lambda *_: None)
-
-
-@broken("P22", "a cursor that was made for another filter is used", checks.another_filter)
-def takes_any_cursor(patch):
-    patch.setattr(plan_module, "_compatible", lambda *_: True)
-
-
-# several runs ----------------------------------------------------------------------------------------------------------
-
-
-@broken("P17", "a conflict is swallowed, and the window written all the same", zombies("keyed", OVERWRITE))
-def swallows_conflicts(patch):
-    sound = MemoryDestination.write
-
-    def write(self, window, *, mode, fence):
-        pulled = Replayed(window)
-        try:
-            return sound(self, pulled, mode=mode, fence=fence)
-        except StateConflictError:
-            stored = self.states.load(window.key.source).get(window.key)
-            pulled.expected = stored.token if stored else None
-            return sound(self, pulled, mode=mode, fence=replace(fence, epoch=1_000_000))
-
-    patch.setattr(MemoryDestination, "write", write)
-
-
-@broken("P17", "taking over does not raise the epoch", checks.two_runs)
-def takes_over_gently(patch):
-    def take_over(self, run_id, now, *more):
-        key = self.key(RUN_TASK)
-        epoch = max((state.epoch for state in [*self._stored.values(), *self._mirrored.values()]), default=1)
-        before = self._stored.get(key) or self._mirrored.get(key) or State(None, epoch, 0, run_id)
-        self.save(key, before.following(run_id=run_id, epoch=epoch, now=now))
-        self.reload()
-        return Fence(self.source, self.destination, epoch, run_id)
-
-    patch.setattr(Ledger, "take_over", take_over)
 
 
 # the process -----------------------------------------------------------------------------------------------------------

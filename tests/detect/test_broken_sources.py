@@ -88,6 +88,15 @@ class NamesTheFirstKeysOnly(Broken):
         return without(messages, [one for one in messages if isinstance(one, Present)][-1])
 
 
+class ChecksBeforeItsRows(Broken):
+    def changed(self, messages, cursor):
+        for at, message in enumerate(messages[:-1]):
+            if isinstance(message, Insert) and isinstance(messages[at + 1], Checkpoint):
+                messages[at : at + 2] = messages[at + 1], message
+                break
+        return messages
+
+
 class EndsAtTheNewestRow(Broken):
     """The cursor is taken when the read ends, and not when it begins."""
 
@@ -172,6 +181,11 @@ BROKEN = {
     IsNeverComplete: ("P14", "a table is never complete", "messages_keep_the_grammar"),
     EndsWithoutACheckpoint: ("P2", "a read ends without a checkpoint", "messages_keep_the_grammar"),
     ChecksInTheMiddleOfASweep: ("P14", "a checkpoint stands in the middle of a sweep", "messages_keep_the_grammar"),
+    ChecksBeforeItsRows: (
+        "P2",
+        "a checkpoint comes before its rows",
+        "a_full_read_is_the_sum_of_reads_resumed_from_every_checkpoint",
+    ),
     NamesTheFirstKeysOnly: ("P14", "a sweep leaves keys out", "a_sweep_names_every_row_that_was_read"),
     EndsAtTheNewestRow: (
         "P4",
