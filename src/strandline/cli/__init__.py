@@ -21,6 +21,7 @@ _COMMANDS = {
     "state": ("state", "Look at the cursors, and forget one on purpose."),
     "migrate": ("migrate", "Make the tables of the destinations fit, without moving a row."),
     "test-connection": ("test_connection", "Reach every source, destination and state backend, and change nothing."),
+    "doctor": ("doctor", "Probe whether everything can do what the promises need, and say how to mend what cannot."),
     "validate-config": ("validate", "Check a spec without touching anything."),
     "tables": ("tables", "Describe the tables of the sources."),
     "plugin": ("plugins", "Look at the installed plugins."),

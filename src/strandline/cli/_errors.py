@@ -15,7 +15,7 @@ from strandline.cli._options import Settings
 from strandline.errors import Problem, StrandlineError, UsageError
 from strandline.logs import redact
 
-__all__ = ["BUG", "INTERRUPTED", "guard_process", "show"]
+__all__ = ["BUG", "INTERRUPTED", "color", "guard_process", "printable", "show"]
 
 USAGE = 2
 BUG = 70
@@ -72,25 +72,25 @@ def _write(problems: list[Problem], settings: Settings) -> None:
             _log.error("%s", problem.message, extra=extra)
         else:
             apart = "\n" if problem.line else ""
-            click.echo("\n".join(_lines(problem)) + apart, err=True, color=_color())
+            click.echo("\n".join(_lines(problem)) + apart, err=True, color=color())
 
 
 def _lines(problem: Problem) -> list[str]:
-    lines = [click.style("error: ", fg="red", bold=True) + _printable(redact(problem.message))]
+    lines = [click.style("error: ", fg="red", bold=True) + printable(redact(problem.message))]
     if problem.where:
-        lines.append(f"  {_printable(problem.where)}")
+        lines.append(f"  {printable(problem.where)}")
     if problem.line:
         line = redact(problem.line)
         column = int(problem.where.rpartition(":")[2]) - 1
-        lines.append("  | " + _printable(line))
+        lines.append("  | " + printable(line))
         if column < len(line):
-            lines.append("  | " + " " * _width(_printable(line[:column])) + "^")
+            lines.append("  | " + " " * _width(printable(line[:column])) + "^")
     if problem.hint:
-        lines.append(click.style("hint: ", bold=True) + _printable(redact(problem.hint)))
+        lines.append(click.style("hint: ", bold=True) + printable(redact(problem.hint)))
     return lines
 
 
-def _printable(text: str) -> str:
+def printable(text: str) -> str:
     """Without control characters: what stands in a spec must not move a terminal's cursor."""
     return "".join(
         character if character.isprintable() else " " if character == "\t" else repr(character)[1:-1]
@@ -106,7 +106,7 @@ def _width(text: str) -> int:
     )
 
 
-def _color() -> bool | None:
+def color() -> bool | None:
     """Never with ``NO_COLOR``; otherwise click knows whether it is a terminal."""
     return False if os.environ.get("NO_COLOR") else None
 

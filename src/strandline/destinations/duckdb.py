@@ -23,6 +23,7 @@ from strandline.destination import (
 from strandline.destinations._arrow_casts import cast_back
 from strandline.destinations._duckdb_columns import Columns
 from strandline.destinations._duckdb_migration import DuckDBMigrator
+from strandline.destinations._duckdb_probes import probe_database
 from strandline.destinations._duckdb_session import Database, DuckDBSession
 from strandline.destinations._duckdb_types import TYPES_REFUSED
 from strandline.destinations._merge import Merge, guard
@@ -32,6 +33,7 @@ from strandline.destinations._sql_states import DELIVERED, SqlStates, check_fenc
 from strandline.destinations._staging import STAGED_BYTES_MAX, Staging
 from strandline.errors import TaskError
 from strandline.lazy import pa
+from strandline.probe import Probe
 from strandline.state import StateBackend
 from strandline.table import Table
 
@@ -142,6 +144,10 @@ class DuckDBDestination:
                     for array, field in zip(batch.columns, wanted, strict=True)
                 ]
                 yield pa.record_batch(arrays, schema=wanted)
+
+    def probes(self) -> Iterator[Probe]:
+        """Whether rows can be written and kept; see ``strandline.probe``."""
+        yield from probe_database(self.spec.path, self.spec.schema_name, {"memory_limit": self.spec.memory_limit})
 
     def close(self) -> None:
         """Release the file. A second call does nothing."""

@@ -27,12 +27,14 @@ from strandline.destinations._postgresql_database import Database, Limits
 from strandline.destinations._postgresql_errors import drivers, refused_connection, translated
 from strandline.destinations._postgresql_merge import Learned, PostgreSQLMerge
 from strandline.destinations._postgresql_migration import PostgreSQLMigrator
+from strandline.destinations._postgresql_probes import probe_server
 from strandline.destinations._postgresql_session import PostgreSQLSession
 from strandline.destinations._postgresql_types import TYPES_REFUSED
 from strandline.destinations._sql import Statement
 from strandline.destinations._sql_states import SqlStates, check_fence, save_state
 from strandline.destinations._staging import STAGED_BYTES_MAX, Staging, Step
 from strandline.lazy import adbc, adbc_postgresql, pa
+from strandline.probe import Probe
 from strandline.spec_models import Seconds
 from strandline.state import StateBackend
 from strandline.table import Table
@@ -160,6 +162,10 @@ class PostgreSQLDestination:
             handle, _ = statement.execute_query()
             with pa.RecordBatchReader._import_from_c(handle.address) as reader:  # noqa: SLF001 -- how ADBC hands it over
                 yield from reader
+
+    def probes(self) -> Iterator[Probe]:
+        """Whether rows can be written and kept; see ``strandline.probe``."""
+        yield from probe_server(self._database.conninfo, self._database.place, self.spec.schema_name)
 
     def close(self) -> None:
         """Close the connections. A second call does nothing."""

@@ -31,11 +31,13 @@ from strandline.destinations._sql_states import DELIVERED, SqlStates, check_fenc
 from strandline.destinations._sqlite_columns import Columns
 from strandline.destinations._sqlite_database import Database
 from strandline.destinations._sqlite_migration import SQLiteMigrator
+from strandline.destinations._sqlite_probes import probe_database
 from strandline.destinations._sqlite_session import SQLiteSession
 from strandline.destinations._sqlite_types import TYPES_REFUSED
 from strandline.destinations._staging import Staging
 from strandline.errors import TaskError
 from strandline.lazy import pa
+from strandline.probe import Probe
 from strandline.spec_models import Seconds
 from strandline.state import StateBackend
 from strandline.table import Table
@@ -151,6 +153,10 @@ class SQLiteDestination:
             cursor = session.connection.execute(query)
             while rows := cursor.fetchmany(_READ_ROWS):
                 yield stored.batch(names, rows)
+
+    def probes(self) -> Iterator[Probe]:
+        """Whether rows can be written and kept; see ``strandline.probe``."""
+        yield from probe_database(self.spec.path)
 
     def close(self) -> None:
         """Release the file. A second call does nothing."""

@@ -13,11 +13,13 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from strandline.errors import TaskError, UsageError
 from strandline.message import Cursor, Message
+from strandline.probe import Probe
 from strandline.source import RunContext, Task
 from strandline.sources._postgresql_catalog import Relation, relations
 from strandline.sources._postgresql_horizon import look, refuse_standby, wait_for_replay
 from strandline.sources._postgresql_pass import Reading
 from strandline.sources._postgresql_plan import Plan, PostgreSQLTable, plan
+from strandline.sources._postgresql_probes import probe_database, probe_tables
 from strandline.sources._postgresql_session import Server
 from strandline.sources._tables import Duration, duration_s, known
 from strandline.table import Table
@@ -124,6 +126,15 @@ class PostgreSQLSource:
 
     def acknowledge(self, task: Task, cursor: Cursor) -> None:
         """Nothing to do: PostgreSQL does not know its readers."""
+
+    def probes(self) -> Iterator[Probe]:
+        """What holds cursors back, makes reading slow, or a promise weak; see ``strandline.probe``."""
+        self.tables()
+        plans = list(self._plans.values())
+        yield from probe_database(
+            self._server, plans, connections=self._spec.connections, has_primary=self._primary is not None
+        )
+        yield from probe_tables(plans)
 
     def close(self) -> None:
         """Nothing to do: every call closes its connection."""

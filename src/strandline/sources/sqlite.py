@@ -15,11 +15,13 @@ from pydantic import BaseModel, ConfigDict, Field
 from strandline.errors import TaskError
 from strandline.lazy import sqlite3
 from strandline.message import Cursor, Message
+from strandline.probe import Probe
 from strandline.source import RunContext, Task
 from strandline.sources._sqlite_bound import Clock
 from strandline.sources._sqlite_catalog import catalogue, connect, of_the_statement, translated
 from strandline.sources._sqlite_pass import Reading
 from strandline.sources._sqlite_plan import Plan, SQLiteTable, plan
+from strandline.sources._sqlite_probes import probe_file
 from strandline.sources._tables import Duration, duration_s, known
 from strandline.table import Table
 
@@ -88,6 +90,12 @@ class SQLiteSource:
 
     def acknowledge(self, task: Task, cursor: Cursor) -> None:
         """Nothing to do: SQLite does not know its readers."""
+
+    def probes(self) -> Iterator[Probe]:
+        """What makes reading slow, or a promise weak; see ``strandline.probe``."""
+        plans, _ = self._look()
+        with closing(self._connect()) as connection, translated(self._spec.path):
+            yield from probe_file(connection, self._spec.path, plans.values())
 
     def close(self) -> None:
         """Nothing to do: every call closes its connection."""

@@ -30,8 +30,11 @@ from urllib.parse import unquote
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from strandline.disk import NETWORK
 from strandline.errors import LockedError, StateConflictError, StateError, UsageError
+from strandline.probe import Probe
 from strandline.state import HISTORY_MAX, Anew, State, StateKey, Token, decode_state, encode_state
+from strandline.state_backends._local_probes import probe_directory
 
 __all__ = ["LocalState", "encode_part"]
 
@@ -39,10 +42,6 @@ LOCK_WAIT_S = 30.0
 """How long a save waits for the save of another thread or process to end."""
 
 _MOUNTS = Path("/proc/self/mountinfo")
-_NETWORK = re.compile(
-    r"afs|beegfs|ceph|cifs|coda|glusterfs|gpfs|lustre|ncpfs|nfs4?|smb3|smbfs"
-    r"|fuse\.(ceph|gcsfuse|glusterfs|goofys|juicefs|rclone|s3fs|sshfs)"
-)
 
 _PART_BYTES_MAX = 97  # two parts, "@" and ".json" make at most 200 bytes
 _DIGEST_HEX = 64
@@ -104,7 +103,7 @@ class LocalState:
 
     def __init__(self, spec: Spec) -> None:
         self._root = Path(spec.path).absolute()
-        self._trusted = spec.allow_network
+        self._trusted = self._allows_network = spec.allow_network
         self._swept: set[Path] = set()
 
     def load(self, source: str, *, anew: Anew | None = None) -> Mapping[StateKey, State]:
@@ -181,6 +180,10 @@ class LocalState:
                 kept = self._read(directory, where)
         return [kept.newest, *(decode_state(key, body, where=str(where)) for body in kept.bodies[1:])]
 
+    def probes(self) -> Iterator[Probe]:
+        """Whether the directory can keep states; see ``strandline.probe``."""
+        yield from probe_directory(self._root, allow_network=self._allows_network)
+
     def close(self) -> None:
         """Do nothing: nothing is held between calls."""
 
@@ -203,7 +206,7 @@ class LocalState:
         for line in _MOUNTS.read_text(errors="replace").splitlines():
             mount, _, system = line.partition(" - ")
             kind = system.split(" ")[0]
-            if mount.split(" ")[2] == f"{os.major(device)}:{os.minor(device)}" and _NETWORK.fullmatch(kind):
+            if mount.split(" ")[2] == f"{os.major(device)}:{os.minor(device)}" and NETWORK.fullmatch(kind):
                 raise UsageError(
                     f"{self._root} is on a network file system ({kind}), where locks may not hold",
                     hint="choose a `path` on a local disk, another backend, or set `allow_network: true`",

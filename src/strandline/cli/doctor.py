@@ -1,0 +1,80 @@
+"""`doctor`: what the promises need, looked at one by one, with what to do about the rest."""
+
+import json
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from strandline.cli._errors import color, printable
+from strandline.cli._options import load_config, spec_argument
+from strandline.logs import redact
+
+if TYPE_CHECKING:
+    from strandline.cli._examination import Finding
+
+__all__ = ["command"]
+
+_COLORS = {"ok": "green", "warning": "yellow", "problem": "red"}
+
+
+@click.command("doctor")
+@spec_argument
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["text", "json"]),
+    default="text",
+    show_default=True,
+    help="Lines for people, or a JSON object a line.",
+)
+def command(specs: Sequence[Path], form: str) -> int:
+    """Probe whether everything can do what the promises need, and say how to mend what cannot.
+
+    State directory, clock, destinations, sources, and whether the states agree. Changes nothing that lasts. Exit code
+    0 means that nothing is a problem; there may be warnings.
+    """
+    from strandline.cli._examination import Examination
+
+    counts: Counter[str] = Counter()
+    place = ""
+    for finding in Examination(load_config(specs)).findings():
+        counts[finding.probe.verdict.value] += 1
+        if form == "json":
+            click.echo(_record(finding))
+        else:
+            if finding.place != place:
+                click.echo(("\n" if place else "") + printable(redact(finding.place)), color=color())
+                place = finding.place
+            click.echo("\n".join(_lines(finding)), color=color())
+        sys.stdout.flush()
+    if form == "text":
+        click.echo("\n" + _totals(counts))
+    return 1 if counts["problem"] else 0
+
+
+def _record(finding: "Finding") -> str:
+    probe = finding.probe
+    texts = {"place": finding.place, "subject": probe.subject, "verdict": probe.verdict.value, "found": probe.found}
+    if probe.mend:
+        texts["mend"] = probe.mend
+    return json.dumps({name: redact(text) for name, text in texts.items()}, ensure_ascii=False)
+
+
+def _lines(finding: "Finding") -> list[str]:
+    probe = finding.probe
+    verdict = probe.verdict.value
+    said = printable(redact(f"{probe.subject}: {probe.found}"))
+    lines = [f"  {click.style(f'{verdict:<7}', fg=_COLORS[verdict], bold=verdict != 'ok')}  {said}"]
+    if probe.mend:
+        lines.append(f"           {click.style('mend:', bold=True)} {printable(redact(probe.mend))}")
+    return lines
+
+
+def _totals(counts: Counter[str]) -> str:
+    warnings, problems = counts["warning"], counts["problem"]
+    parts = [f"{counts['ok']} ok", f"{warnings} warning{'s' * (warnings != 1)}"]
+    return ", ".join([*parts, f"{problems} problem{'s' * (problems != 1)}"])

@@ -1,0 +1,54 @@
+"""What the file of a database in a file has to be able to do."""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from strandline.disk import file_system_probe, room_probes
+from strandline.errors import UsageError
+from strandline.probe import Probe, Verdict
+
+__all__ = ["beside", "probe_file"]
+
+
+def probe_file(path: Path, kind: str) -> Iterator[Probe]:
+    """The file, or the directory in which it will be made.
+
+    Raises:
+        UsageError: there is none, or it is of another kind.
+    """
+    folder = path.absolute().parent
+    if not folder.is_dir():
+        raise UsageError(f"there is no directory {folder}", hint=f"mkdir -p {folder}")
+    if path.exists() and not path.is_file():
+        raise UsageError(f"{path} is no file", hint="mend `path`")
+    wanted = [one for one in (path, folder) if one.exists()]
+    denied = [one for one in wanted if not os.access(one, os.W_OK)]
+    if denied:
+        raise UsageError(f"{denied[0]} is not writable", hint=f"chmod u+w {denied[0]}, or run as its owner")
+    size = (
+        f"{path}, {path.stat().st_size:,} bytes"
+        if path.exists()
+        else f"{path} is not there yet; the first sync makes it"
+    )
+    yield Probe("file", Verdict.OK, size)
+    yield file_system_probe(
+        path, network=Verdict.WARNING, mend=f"keep {kind} files on a local disk, or use a server", what="the file"
+    )
+    yield from room_probes(path)
+
+
+@contextmanager
+def beside(path: Path) -> Iterator[Path]:
+    """``path``, if it is there; else a file in a directory of its own beside it, which is removed."""
+    if path.exists():
+        yield path
+        return
+    folder = Path(tempfile.mkdtemp(prefix=".strandline-probe-", dir=path.absolute().parent))
+    try:
+        yield folder / path.name
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)

@@ -1,0 +1,56 @@
+"""Whether an SQLite file can be written to, tried in a transaction that is rolled back."""
+
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+
+from strandline.destinations._file_probes import beside, probe_file
+from strandline.destinations._sqlite_database import Database
+from strandline.destinations._sqlite_dialect import MAIN
+from strandline.disk import holders
+from strandline.errors import LockedError
+from strandline.probe import Probe, Verdict
+
+__all__ = ["probe_database"]
+
+_BUSY_TIMEOUT_S = 2.0
+
+
+def probe_database(path: str) -> Iterator[Probe]:
+    """Probes of the file at ``path``, or where it will be."""
+    yield from probe_file(Path(path), "SQLite")
+    with beside(Path(path)) as tried:
+        database = Database(str(tried), busy_timeout_s=_BUSY_TIMEOUT_S)
+        try:
+            yield _written(database)
+        except LockedError:
+            yield _held(Path(path))
+        finally:
+            database.close()
+
+
+def _written(database: Database) -> Probe:
+    table = f'{MAIN}."_cq_probe_{secrets.token_hex(4)}"'
+    with database.session(create=True) as session, database.meaning("write to it"):
+        run = session.connection.execute
+        run("BEGIN IMMEDIATE")
+        try:
+            run(f"CREATE TABLE {table} (id INTEGER)")
+            run(f"INSERT INTO {table} VALUES (1)")
+            run(f"ALTER TABLE {table} ADD COLUMN more TEXT")
+            run(f"DELETE FROM {table}")
+        finally:
+            run("ROLLBACK")
+    return Probe("rights", Verdict.OK, "tables can be made, changed, written and emptied")
+
+
+def _held(path: Path) -> Probe:
+    files = (path, path.with_name(f"{path.name}-shm"))
+    pids = sorted({pid for file in files for pid in holders(file)})
+    who = ", ".join(f"process {pid}" for pid in pids) or "another process"
+    mend = (
+        f"let it end its transaction, or end it; ps -fp {','.join(map(str, pids))}"
+        if pids
+        else f"fuser {path} names it"
+    )
+    return Probe("lock", Verdict.PROBLEM, f"{who} has been writing to it for longer than {_BUSY_TIMEOUT_S:.0f} s", mend)
