@@ -31,9 +31,6 @@ def with_rows(message: Insert, batch: pa.RecordBatch) -> Insert:
     return replace(message, batch=batch)
 
 
-# rows ----------------------------------------------------------------------------------------------------------------
-
-
 class CollapsesEqualRows(Broken):
     def change(self, window, message):
         if not isinstance(message, Insert) or message.version is None:
@@ -73,9 +70,7 @@ class KeepsTheLatestTimestamp(Broken):
             is_row = isinstance(message, Insert) and "updated_at" in message.batch.schema.names
             return pc.max(message.batch["updated_at"]).as_py().timestamp() if is_row else float("inf")
 
-        changed = Changed(window)
-        changed.__class__ = type("Sorted", (Changed,), {"__iter__": lambda _: iter(sorted(window, key=key))})
-        return changed
+        return Changed(window, messages=lambda: sorted(window, key=key))
 
 
 class SkipsNullKeys(Broken):
@@ -112,15 +107,14 @@ class StoresHalfOfAFailedStream(MemoryDestination):
     def write(self, window, *, mode, fence):
         failures = []
 
-        def messages(_):
+        def messages():
             try:
                 yield from window
             except Exception as error:  # noqa: BLE001 -- raised again below
                 failures.append(error)
 
-        half = Changed(window, state=window._before.following(run_id="half", epoch=fence.epoch))
-        half.__class__ = type("Half", (Changed,), {"__iter__": messages})
-        receipt = super().write(half, mode=mode, fence=fence)
+        state = window._before.following(run_id="half", epoch=fence.epoch)
+        receipt = super().write(Changed(window, messages=messages, state=state), mode=mode, fence=fence)
         if failures:
             raise failures[0]
         return receipt
@@ -133,9 +127,7 @@ class KeepsTheStageOfAFailure(MemoryDestination):
         staged = self.__dict__.setdefault("staged", [])
         for message in window:
             staged.append(message)
-        all_of_it = Changed(window)
-        all_of_it.__class__ = type("Staged", (Changed,), {"__iter__": lambda _: iter(list(staged))})
-        receipt = super().write(all_of_it, mode=mode, fence=fence)
+        receipt = super().write(Changed(window, messages=staged.copy), mode=mode, fence=fence)
         staged.clear()
         return receipt
 
@@ -232,14 +224,7 @@ class TrimsTooEarly(Broken):
     """At the end of each window, and not of the pass."""
 
     def changed(self, window):
-        changed = Changed(window)
-
-        def messages(_):
-            yield from window
-            yield from map(Complete, window.tables)
-
-        changed.__class__ = type("Trimmed", (Changed,), {"__iter__": messages})
-        return changed
+        return Changed(window, messages=lambda: [*window, *map(Complete, window.tables)])
 
 
 class RemembersAFailedWindow(MemoryDestination):
@@ -317,12 +302,11 @@ class LooksAtFenceAndTokenFirst(MemoryDestination):
         if self.token(window.key) != window.expected:
             raise StateConflictError("another run has saved a state")
 
-        def messages(_):
+        def messages():
             yield from window
             changed.expected = self.token(window.key)
 
-        changed = Changed(window)
-        changed.__class__ = type("Unchecked", (Changed,), {"__iter__": messages})
+        changed = Changed(window, messages=messages)
         return super().write(changed, mode=mode, fence=replace(fence, epoch=10**9))
 
     def token(self, key):

@@ -24,8 +24,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.user_properties.append(("detects", (promise, what, mark.kwargs.get("by", item.originalname))))
 
 
-def _outcomes(config: pytest.Config) -> dict[tuple[str, str], list[tuple[str, bool]]]:
-    """By promise and what was broken: which tests ran, and whether they caught it."""
+def _outcomes(config: pytest.Config) -> dict[tuple[str, str], list[tuple[str, str]]]:
+    """By promise and what was broken: its tests, and how they ended."""
     found = defaultdict(list)
     reporter = config.pluginmanager.get_plugin("terminalreporter")
     for outcome in ("passed", "failed", "error", "skipped"):
@@ -33,13 +33,13 @@ def _outcomes(config: pytest.Config) -> dict[tuple[str, str], list[tuple[str, bo
             for name, value in getattr(report, "user_properties", ()):
                 if name == "detects":
                     promise, what, by = value
-                    found[promise, what].append((by, outcome == "passed"))
+                    found[promise, what].append((by, outcome))
     return found
 
 
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     """What was skipped was not caught."""
-    caught = all(passed for tests in _outcomes(session.config).values() for _, passed in tests)
+    caught = all(how == "passed" for tests in _outcomes(session.config).values() for _, how in tests)
     if exitstatus == pytest.ExitCode.OK and not caught:
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
@@ -50,13 +50,12 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     terminalreporter.section("broken on purpose")
     for promise, what in sorted(found, key=lambda one: (number(one[0]), one[1])):
         tests = found[promise, what]
-        missed = not all(passed for _, passed in tests)
-        caught += not missed
+        is_caught = all(how == "passed" for _, how in tests)
+        caught += is_caught
         terminalreporter.write_line(f"{promise:>4} {PROMISES[promise]} · {what}")
-        names = ", ".join(dict.fromkeys(by for by, passed in tests if passed is not missed))
-        terminalreporter.write_line(
-            f"       {'NOT CAUGHT' if missed else 'caught'} by {names}", red=missed, green=not missed
-        )
+        names = ", ".join(dict.fromkeys(by for by, how in tests if is_caught or how != "passed"))
+        said = "caught" if is_caught else "NOT TRIED" if {how for _, how in tests} == {"skipped"} else "NOT CAUGHT"
+        terminalreporter.write_line(f"       {said} by {names}", red=not is_caught, green=is_caught)
     open_ = [f"{promise} {text}" for promise, text in PROMISES.items() if promise not in {one for one, _ in found}]
     if open_:
         terminalreporter.write_line(f"nothing was broken for: {'; '.join(open_)}")
