@@ -1,6 +1,6 @@
 # One list of verbs for people and for CI. `make test` and `make demo` need nothing but Python 3.11, git and the network.
 .DEFAULT_GOAL := help
-.PHONY: help setup lock check test demo crash detect stress bench reference docs clean
+.PHONY: help setup lock check test demo crash detect stress holes bench reference docs clean
 .DELETE_ON_ERROR:
 SHELL := /bin/bash
 
@@ -43,6 +43,9 @@ detect: $(READY) ## break the engine and connectors on purpose: which test notic
 
 stress: $(READY) ## concurrent writers against PostgreSQL, SECONDS for each cell of hazard and settle mode
 	PYTHONPATH=tests $(RUN)/python tests/holes/postgresql_stress.py --seconds "$(SECONDS)" --seed "$(SEED)" $(ARGS)
+
+holes: $(READY) ## the same faults against Strandline and against dlt, which is installed for it
+	PYTHONPATH=bench:tests:tests/holes $(RUN)/python -m holes $(ARGS)
 
 demo: $(READY) ## two syncs of real data into a DuckDB file, explained
 	$(RUN)/python examples/demo/demo.py .demo

@@ -1,0 +1,100 @@
+"""The table on the terminal, and the page."""
+
+import json
+import platform
+import subprocess
+from datetime import UTC, datetime
+from importlib.metadata import version
+
+ORDER = ("Strandline", "dlt, as documented", "dlt, tuned")
+ASK = (
+    "import json; from importlib.metadata import version as v; print(json.dumps({n: v(n) for n in ('dlt', 'duckdb')}))"
+)
+
+
+def versions(python_of_dlt):
+    about = {
+        "date": datetime.now(UTC).strftime("%Y-%m-%d"),
+        "strandline": version("strandline"),
+        "python": platform.python_version(),
+        "duckdb": version("duckdb"),
+    }
+    if python_of_dlt:
+        done = subprocess.run([python_of_dlt, "-c", ASK], check=True, capture_output=True, text=True)
+        told = json.loads(done.stdout)
+        about |= {"dlt": told["dlt"], "duckdb of dlt": told["duckdb"]}
+    return about
+
+
+def columns(found):
+    return [name for name in ORDER if any(name in by_tool for by_tool in found.values())]
+
+
+def terminal(chosen, found):
+    names = columns(found)
+    lines = [f"{'':3} {'mode':<10}" + "".join(f"{name:<30}" for name in names)]
+    for one in chosen:
+        lines.append(f"{one.letter:<3} {one.title}")
+        lines += [
+            f"{'':3} {mode:<10}" + "".join(f"{found[one.letter, mode][name].text[:28]:<30}" for name in names)
+            for mode in one.modes
+        ]
+    return "\n".join(lines)
+
+
+HEAD = """# The hole table, run against Strandline and dlt
+
+Each scenario makes the same rows in a source, does the same thing to both programs, and compares what is stored with
+what should be. Nothing on this page is typed by hand: `make holes ARGS="--page docs/holes.md"` wrote it, and anybody can
+write it again. It installs dlt from PyPI into `.cache/dlt` and starts a PostgreSQL server of its own where a scenario
+needs one. One scenario alone: `make holes ARGS="--only A"`; the code is in [bench/holes](../bench/holes).
+
+Strandline's own tests of the same scenarios, from more sources and into more destinations, are in
+[tests/holes](../tests/holes); dlt is run here only from SQLite or PostgreSQL into DuckDB or PostgreSQL.
+"""
+WORDS = """
+- **ok**: the stored rows are exactly the expected ones. In the mode *append* each version of a row is expected once.
+- **LOST** n: so many ids are not stored. **stale** n: so many rows have not the value they should have.
+  **duplicates** n: so many rows are stored too often. **not deleted** n: so many are stored and gone at the source.
+- **stopped**: a run ended with an exit code that is not 0, and the way out that the program names did not help either.
+- After a kill there are two runs without a fault, since the first one of dlt finishes what was left and then ends.
+"""
+CONFIGURED = """## How dlt is configured
+
+`sql_table` with the backend `pyarrow` and `dlt.sources.incremental` on the cursor column; the write disposition is `merge` with
+the primary key for *overwrite*, `append` for *append*, `replace` for *mirror*. Two columns, since its options close
+some holes and open others:
+
+- **as documented**: what the pages show first. The primary key is the one of the source; dlt uses it to drop rows that it
+  has seen, on the border of what is read again.
+- **tuned**: `on_cursor_value_missing="include"`; on the border, in *overwrite*, nothing is dropped and the merge absorbs it
+  (`primary_key=()`), and in *append* rows are told apart by all their columns. Beside that, for single scenarios:
+
+{tuned}
+
+A `lag` that is longer than any transaction delivers rows that commit late, in the mode *overwrite*: see K. That is
+a matter of knowing how long transactions take. The page of dlt that each row rests on is linked in the table.
+"""
+
+
+def cell(verdict):
+    text = verdict.text.replace("|", "\\|").replace("`", "'")
+    note = f" ({verdict.note})" if verdict.note else ""
+    return (text if verdict.is_ok else f"**{text}**") + note.replace("|", "\\|")
+
+
+def page(chosen, found, about):
+    names = columns(found)
+    lines = [
+        HEAD,
+        f"Run on {about['date']} with Strandline {about['strandline']}, dlt {about.get('dlt', '–')}, DuckDB {about['duckdb']}, Python {about['python']}.",
+        WORDS,
+    ]
+    lines += [f"| | scenario | mode | {' | '.join(names)} | dlt's page |", "|" + "---|" * (len(names) + 4)]
+    for one in chosen:
+        for mode in one.modes:
+            cells = [cell(found[one.letter, mode][name]) for name in names]
+            lines.append(f"| {one.letter} | {one.title} | {mode} | {' | '.join(cells)} | [page]({one.link}) |")
+    tuned = "\n".join(f"- {one.letter}: {one.tuned}" for one in chosen if one.tuned)
+    lines += ["", CONFIGURED.format(tuned=tuned)]
+    return "\n".join(lines).rstrip() + "\n"

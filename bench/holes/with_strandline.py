@@ -1,0 +1,47 @@
+"""``strandline`` as a process that a fault befalls: the command line itself, with its outside calls watched."""
+
+import os
+
+from fault import Fault
+
+from strandline.cli import main
+from strandline.destinations.duckdb import DuckDBDestination
+from strandline.sources.sqlite import SQLiteSource
+from strandline.state_backends.local import LocalState
+
+
+def watch(fault):
+    read, write, save = SQLiteSource.read, DuckDBDestination.write, LocalState.save
+    written = []
+
+    def reading(self, task, cursor, context):
+        for message in read(self, task, cursor, context):
+            if hasattr(message, "batch"):
+                fault.read(message.batch.num_rows)
+            yield message
+        fault.reach("extracted")
+
+    def writing(self, window, **more):
+        fault.reach("load")
+        receipt = write(self, window, **more)
+        written.append(receipt)
+        return receipt
+
+    def saving(self, key, state, *, expected):
+        if written:
+            fault.reach("stored")
+        return save(self, key, state, expected=expected)
+
+    SQLiteSource.read, DuckDBDestination.write, LocalState.save = reading, writing, saving
+
+
+if __name__ == "__main__":
+    told = Fault(os.environ.get("HOLES_FAULT"))
+    watch(told)
+    try:
+        main()
+    except SystemExit as end:
+        if not end.code:
+            told.reach("end")
+        raise
+    told.reach("end")
