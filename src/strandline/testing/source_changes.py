@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from strandline.lazy import pa
 from strandline.message import Checkpoint, Cursor, Insert, Message, Present
-from strandline.source import RunContext, Source
+from strandline.source import RunContext, Source, Task
 from strandline.testing.exact import Row, exact_rows
 
 __all__ = ["ChangeCases"]
@@ -24,11 +24,8 @@ class ChangeCases:
             for task in source.tasks(source.tables()):
                 for one in (context, replace(context, mirror=True)):
                     first = list(source.read(task, None, one))
-                    for messages in (first, list(source.read(task, _last(first), one))):
-                        for name, named in _present(messages).items():
-                            keys = next(table for table in task.tables if table.name == name).primary_key
-                            read = _rows(_batches(first, name), keys)
-                            assert set(read) <= named, f"{task.id}: rows that are there would be removed"
+                    _check_sweep(task, first, first)
+                    _check_sweep(task, first, list(source.read(task, _last(first), one)))
 
     def test_what_changes_while_it_is_read_comes_now_or_next_time(
         self, make_source: Callable[[], Source], context: RunContext, change: Callable[[], None]
@@ -47,6 +44,13 @@ class ChangeCases:
                 for table in task.tables:
                     there, came = (_rows(_batches(some, table.name)) for some in (whole, [*messages, *following]))
                     assert not there - came, f"{task.id}: rows of {table.name!r} came neither now nor next time"
+
+
+def _check_sweep(task: Task, first: Sequence[Message], swept: Sequence[Message]) -> None:
+    keys = {table.name: table.primary_key for table in task.tables}
+    for name, named in _present(swept).items():
+        read = _rows(_batches(first, name), keys[name])
+        assert set(read) <= named, f"{task.id}: rows of {name!r} that are there would be removed"
 
 
 def _until_rows(reading: Iterator[Message]) -> list[Message]:
