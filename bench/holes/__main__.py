@@ -81,13 +81,34 @@ def makers(python):
     return made
 
 
+def earlier(path):
+    """What the file holds already, so that a long run can be made in parts."""
+    found = {}
+    if path and Path(path).exists():
+        for one in json.loads(Path(path).read_text())["results"]:
+            by_tool = found.setdefault((one["scenario"], one["mode"]), {})
+            by_tool[one["tool"]] = Verdict(one["verdict"], one["note"])
+    return found
+
+
+def write(path, found, about):
+    results = [
+        {"scenario": letter, "mode": mode, "tool": name, "verdict": verdict.text, "note": verdict.note}
+        for (letter, mode), by_tool in sorted(found.items())
+        for name, verdict in by_tool.items()
+    ]
+    Path(path).write_text(json.dumps({"versions": about, "results": results}, indent=1) + "\n")
+
+
 def main():
     parser = argparse.ArgumentParser(description="The same faults against Strandline and dlt.")
     parser.add_argument("--only", default="", help="letters of scenarios, with commas")
     parser.add_argument("--without", default="", help="`dlt`: only Strandline")
     parser.add_argument("--jobs", type=int, default=2, help="scenarios at the same time")
-    parser.add_argument("--out", default="", help="a JSON file to write")
-    parser.add_argument("--page", default="", help="a page to write, in Markdown")
+    parser.add_argument("--out", default="", help="a JSON file to write; it keeps what it has of other scenarios")
+    parser.add_argument(
+        "--page", default="", help="a page to write, in Markdown, of all that is in --out and in this run"
+    )
     options = parser.parse_args()
     wanted = [one for one in options.only.split(",") if one]
     unknown = set(wanted) - {one.letter for one in ALL}
@@ -98,15 +119,12 @@ def main():
     found = run(chosen, makers(python), options.jobs)
     about = versions(python)
     print("\n" + terminal(chosen, found))
+    judged = {**earlier(options.out), **found}
     if options.out:
-        results = [
-            {"scenario": letter, "mode": mode, "tool": name, "verdict": verdict.text, "note": verdict.note}
-            for (letter, mode), by_tool in found.items()
-            for name, verdict in by_tool.items()
-        ]
-        Path(options.out).write_text(json.dumps({"versions": about, "results": results}, indent=1) + "\n")
+        write(options.out, judged, about)
     if options.page:
-        Path(options.page).write_text(page(chosen, found, about))
+        all_of_it = sorted((one for one in ALL if (one.letter, one.modes[0]) in judged), key=lambda one: one.letter)
+        Path(options.page).write_text(page(all_of_it, judged, about))
     bad = [where for where, by_tool in found.items() if not by_tool[Strandline.name].is_ok]
     sys.exit(1 if bad else 0)
 

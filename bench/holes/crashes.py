@@ -9,8 +9,6 @@ from .scenarios import LONG, RUNS, STATE, dlt_with, scenario
 ROWS, WINDOW = 4000, 500
 SHARE_AGAIN_MAX = 0.15
 """Of a first load, what may be read twice: what was not durable yet."""
-PAUSE_S = 0.1
-"""Between batches, as of a source behind a network; else the whole table is read before anything is loaded."""
 TORN = (0, 1, 0.25, 0.5, 0.75, -2, -1)
 """How much is left of a state file; a share of it, or a number of bytes (from the end, where negative)."""
 
@@ -58,14 +56,14 @@ def two_runs(lab):
 
 @scenario(
     "L",
-    "killed at 90 % of a long first load: what is read again",
+    "killed at 90 % of a long first load (of the rows stored, or of those extracted where all are extracted before any is stored): what is read again",
     tuned="`row_order` and `add_limit`: many short loads instead of a long one",
     link=LONG,
 )
 def long_load(lab):
     dlt_with(lab, limit=1)
     expected = many(lab, 20_000, 1000)
-    if not lab.kill("extract", rows=18_000, pause_s=PAUSE_S):
+    if not lab.kill("progress", rows=18_000):
         return Verdict("n/a: the process was not killed", lab.notes[0])
     lab.rows_read()
     outcome = lab.sync(fault={"at": "never"})

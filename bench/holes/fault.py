@@ -15,19 +15,17 @@ MEET_S = 8
 
 class Fault:
     """As the JSON that the bench gives says: ``at`` (a point), ``rows`` or ``number``, ``meet`` (a folder), ``count``
-    (a file), ``pause_s`` (after each batch, as of a source behind a network)."""
+    (a file)."""
 
     def __init__(self, text):
         told = json.loads(text) if text else {}
         self.at, self.rows, self.number = told.get("at"), told.get("rows", 0), told.get("number", 1)
         self.folder, self.count = told.get("meet"), told.get("count")
-        self.pause_s = told.get("pause_s", 0)
-        self.seen, self.calls, self.met = 0, 0, False
+        self.seen, self.done, self.calls, self.met = 0, 0, 0, False
 
     def read(self, rows):
         """So many rows were taken from the source, and are not passed on yet."""
         self.seen += rows
-        time.sleep(self.pause_s)
         if self.count:
             with Path(self.count).open("a") as file:
                 file.write(f"{rows}\n")
@@ -35,6 +33,12 @@ class Fault:
             self.met = True
             self.meet()
         if self.at == "extract" and self.seen >= self.rows:
+            self.die()
+
+    def progress(self, rows):
+        """So many rows more are done, as far as this tool gets with them at a time."""
+        self.done += rows
+        if self.at == "progress" and self.done >= self.rows:
             self.die()
 
     def reach(self, point):

@@ -78,6 +78,8 @@ a matter of knowing how long transactions take. The page of dlt that each row re
 
 
 def cell(verdict):
+    if verdict is None:
+        return "–"
     text = verdict.text.replace("|", "\\|").replace("`", "'")
     note = f" ({verdict.note})" if verdict.note else ""
     return (text if verdict.is_ok else f"**{text}**") + note.replace("|", "\\|")
@@ -93,7 +95,7 @@ def page(chosen, found, about):
     lines += [f"| | scenario | mode | {' | '.join(names)} | dlt's page |", "|" + "---|" * (len(names) + 4)]
     for one in chosen:
         for mode in one.modes:
-            cells = [cell(found[one.letter, mode][name]) for name in names]
+            cells = [cell(found[one.letter, mode].get(name)) for name in names]
             lines.append(f"| {one.letter} | {one.title} | {mode} | {' | '.join(cells)} | [page]({one.link}) |")
     tuned = "\n".join(f"- {one.letter}: {one.tuned}" for one in chosen if one.tuned)
     lines += ["", CONFIGURED.format(tuned=tuned)]

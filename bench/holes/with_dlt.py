@@ -47,7 +47,8 @@ def tables(fault):
         )
 
         def seen(item):
-            fault.read(getattr(item, "num_rows", 1))
+            fault.read(item.num_rows)
+            fault.progress(item.num_rows)  # nothing is loaded before all is extracted
             return item
 
         table.add_map(seen)

@@ -25,6 +25,7 @@ def watch(fault):
         fault.reach("load")
         receipt = write(self, window, **more)
         written.append(receipt)
+        fault.progress(sum(receipt.rows.values()))
         return receipt
 
     def saving(self, key, state, *, expected):
