@@ -8,7 +8,7 @@ READY := .venv/.ready
 RUN := .venv/bin
 # Further arguments for pytest: make test ARGS="-k sqlite"
 ARGS ?=
-# make stress: how long each cell is written to, and what the writers do; without a seed, something new each time.
+# make stress: how long each cell is written to; make stress and crash: what is done. Without a seed, something new each time.
 SECONDS ?= 60
 SEED ?=
 # As many processes as there are processors, but few enough that their memory does not add up.
@@ -35,8 +35,8 @@ check: $(READY) ## lint, formatting, types, layers, limits
 test: $(READY) ## the whole test suite
 	$(PYTEST)
 
-crash: $(READY) ## only the tests that kill the engine
-	$(PYTEST) -m crash
+crash: $(READY) ## the whole matrix of kills and other faults, SEED repeats one (a sample: make test ARGS="-m crash")
+	PYTHONPATH=tests:tests/crash $(RUN)/python -m campaign --seed "$(SEED)" $(ARGS)
 
 detect: $(READY) ## break the engine and connectors on purpose: which test notices what
 	$(PYTEST) -q tests/detect

@@ -1,0 +1,113 @@
+"""Syncs as processes: started from a warm nursery, waited for with a deadline."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+DEADLINE_S = 120
+"""A sync takes less than a second; what takes so long hangs."""
+_ENVIRONMENT = {
+    "JE_ARROW_MALLOC_CONF": "background_thread:false",
+    "OMP_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+    "PYTHONHASHSEED": "0",
+}
+"""No thread may run in a process that forks."""
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A sync that is over."""
+
+    code: int
+    """Its exit code, or the negative number of the signal that ended it."""
+    seconds: float
+    text: str
+    """All that it printed."""
+
+    @property
+    def killed(self):
+        return self.code == -signal.SIGKILL
+
+
+class Running:
+    """A sync that goes on."""
+
+    def __init__(self, nursery, pid, out):
+        self.pid = pid
+        self._nursery, self._out, self._began_s = nursery, out, time.monotonic()
+
+    def wait_until_stopped(self):
+        """Whether it has suspended itself; otherwise it has come to its end before."""
+        deadline_s = time.monotonic() + DEADLINE_S
+        while time.monotonic() < deadline_s:
+            state = self._state()
+            if state in "TZX":
+                return state == "T"
+            time.sleep(0.001)
+        raise AssertionError(f"process {self.pid} neither stops nor ends: {self._out.read_text()}")
+
+    def send(self, number):
+        with suppress(ProcessLookupError):
+            os.kill(self.pid, number)
+
+    def wait(self) -> Ended:
+        timer = threading.Timer(DEADLINE_S, self.send, [signal.SIGKILL])
+        timer.start()
+        code = self._nursery.ask("wait", self.pid)
+        hangs = not timer.is_alive()
+        timer.cancel()
+        text = self._out.read_text(errors="replace")
+        assert not hangs, f"the sync hangs, and was killed after {DEADLINE_S} s: {text}"
+        return Ended(code, time.monotonic() - self._began_s, text)
+
+    def _state(self):
+        try:
+            return Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()[0]
+        except OSError:
+            return "X"
+
+
+class Nursery:
+    """Starts syncs. For one thread at a time."""
+
+    def __init__(self):
+        root = Path(__file__).parent
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "campaign.nursery"],
+            cwd=root.parent,
+            env={**os.environ, **_ENVIRONMENT},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            bufsize=1,
+        )
+        self._number = 0
+
+    def ask(self, verb, argument):
+        self._process.stdin.write(json.dumps({verb: argument}) + "\n")
+        line = self._process.stdout.readline()
+        assert line, "the process that forks syncs is gone"
+        return json.loads(line)
+
+    def start(self, directory, *arguments, **request) -> Running:
+        """Begin a sync in ``directory``; ``request`` is what ``nursery.sync`` understands."""
+        self._number += 1
+        out = directory.with_name(f"{directory.name}.out-{self._number % 8}")
+        pid = self.ask("fork", {"cwd": str(directory), "out": str(out), "arguments": arguments, **request})
+        return Running(self, pid, out)
+
+    def run(self, directory, *arguments, **request) -> Ended:
+        return self.start(directory, *arguments, **request).wait()
+
+    def close(self):
+        self._process.stdin.close()
+        self._process.wait(DEADLINE_S)
+        self._process.stdout.close()

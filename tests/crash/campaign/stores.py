@@ -1,0 +1,78 @@
+"""The destinations: how each is set up and looked into."""
+
+import sqlite3
+from contextlib import closing, contextmanager
+
+import duckdb
+import psycopg
+
+from campaign.series import WINDOW_ROWS
+
+_OURS = ("cq_state", "cq_state_history", "cq_delivered")
+
+
+class Store:
+    """A destination of one cell."""
+
+    modes = ("append", "overwrite", "overwrite-delete-stale")
+    files = ()
+    """Names of files that it may leave in the directory of the world."""
+
+    def __init__(self, world, **settings):
+        self.world = world
+        self.spec = {"path": self.kind, "spec": {**settings, "batch_size": WINDOW_ROWS}}
+
+    def contents(self, columns):
+        """By table: (time of the pass, (value, …)) of each row."""
+        with self.reader() as read:
+            tables = {row[0] for row in read(self.catalogue)} - {*_OURS}
+            sql = f'SELECT CAST(_cq_sync_time AS VARCHAR(40)), {", ".join(columns)} FROM "{{}}"'
+            return {name: [(time, tuple(row)) for time, *row in read(sql.format(name))] for name in tables}
+
+
+class DuckDBStore(Store):
+    kind = "duckdb"
+    files = ("warehouse.duckdb",)
+
+    def __init__(self, world):
+        super().__init__(world, path=str(world / "warehouse.duckdb"))
+
+    catalogue = "SELECT table_name FROM duckdb_tables()"
+
+    @contextmanager
+    def reader(self):
+        with closing(duckdb.connect(str(self.world / "warehouse.duckdb"), config={"threads": 1})) as connection:
+            yield lambda sql: connection.execute(sql).fetchall()
+
+
+class SQLiteStore(Store):
+    kind = "sqlite"
+    files = ("warehouse.sqlite",)
+
+    def __init__(self, world):
+        super().__init__(world, path=str(world / "warehouse.sqlite"))
+
+    catalogue = "SELECT name FROM sqlite_schema WHERE type = 'table'"
+
+    @contextmanager
+    def reader(self):
+        with closing(sqlite3.connect(self.world / "warehouse.sqlite")) as connection:
+            yield lambda sql: connection.execute(sql).fetchall()
+
+
+class PostgreSQLStore(Store):
+    kind = "postgresql"
+
+    def __init__(self, world, uri, *, by=None):
+        super().__init__(world, connection_string=by or uri)
+        self._uri = uri
+
+    catalogue = "SELECT relname FROM pg_class WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace"
+
+    @contextmanager
+    def reader(self):
+        with psycopg.connect(self._uri, autocommit=True) as connection:
+            yield lambda sql: connection.execute(sql).fetchall()
+
+
+STORES = {"duckdb": DuckDBStore, "sqlite": SQLiteStore, "postgresql": PostgreSQLStore}

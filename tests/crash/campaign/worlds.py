@@ -1,0 +1,199 @@
+"""Everything of one cell that outlives a process, and what is wrong with it."""
+
+import json
+import shutil
+import uuid
+from collections import Counter
+from contextlib import closing
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+import psycopg
+
+from campaign.origins import ORIGINS
+from campaign.stores import STORES
+from strandline.message import Insert
+from strandline.plugins import load_plugin
+from strandline.source import RunContext
+from strandline.spec_models import without_batch
+from strandline.state import KeepsState, StateKey
+from strandline.state_backends.local import LocalState
+
+STATE = ".cq/state/shop"
+
+
+@dataclass
+class Wrong:
+    """What differs from the model."""
+
+    missing: int = 0
+    duplicates: int = 0
+    wrong: int = 0
+    problems: list = field(default_factory=list)
+
+    def add(self, missing, extra, where):
+        """Rows of one table that are missing or too many; both of one id is one that is wrong."""
+        if not missing and not extra:
+            return
+        changed = {row[0] for row in missing} & {row[0] for row in extra}
+        self.wrong += len(changed)
+        self.missing += sum(n for row, n in missing.items() if row[0] not in changed)
+        self.duplicates += sum(n for row, n in extra.items() if row[0] not in changed)
+        self.problems.append(f"{where}: missing {_some(missing)}, too many {_some(extra)}")
+
+    def __bool__(self):
+        return bool(self.problems)
+
+
+def _read(source, task, cursor, context):
+    return Counter(
+        (row["id"], row["v"])
+        for message in source.read(task, cursor, context)
+        if isinstance(message, Insert)
+        for row in message.batch.to_pylist()
+    )
+
+
+def _some(rows):
+    return sorted(rows.items(), key=repr)[:3]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A source, a destination and a write mode."""
+
+    source: str
+    destination: str
+    mode: str
+
+    def __str__(self):
+        return f"{self.source}/{self.destination}/{self.mode}"
+
+    @property
+    def impossible(self):
+        """Why there is no such cell; nothing where there is."""
+        modes = STORES[self.destination].modes
+        return "" if self.mode in modes else f"{self.destination} refuses {self.mode}"
+
+
+class Databases:
+    """Two databases of one server, emptied for each world."""
+
+    def __init__(self, server):
+        self.server = server
+        self._names = {role: f"{role}_{uuid.uuid4().hex[:8]}" for role in ("origin", "store")}
+        for name in self._names.values():
+            server.create_database(name)
+
+    def uri(self, role):
+        return self.server.uri(self._names[role])
+
+    def empty(self, role):
+        with closing(psycopg.connect(self.uri(role), autocommit=True)) as connection:
+            connection.execute(
+                "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity "
+                "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+            )
+            connection.execute("DROP SCHEMA public CASCADE")
+            connection.execute("CREATE SCHEMA public")
+        return self.uri(role)
+
+
+class World:
+    """One directory, with a spec in it, and databases where the cell needs any."""
+
+    def __init__(self, cell, directory, seed, databases=None):
+        self.cell, self.directory = cell, directory
+        shutil.rmtree(directory, ignore_errors=True)
+        directory.mkdir(parents=True)
+        needs = [databases.empty("origin")] if cell.source == "postgresql" else []
+        self.origin = ORIGINS[cell.source](directory, cell.mode, f"{seed}/{cell}", *needs)
+        needs = [databases.empty("store")] if cell.destination == "postgresql" else []
+        self.store = STORES[cell.destination](directory, *needs)
+        self.write_spec()
+        self._mine = {"strandline.yml", *(path.name for path in directory.iterdir())}
+
+    def write_spec(self):
+        source = {"name": "shop", "destinations": ["warehouse"], "concurrency": 1, **self.origin.spec}
+        store = {"name": "warehouse", "write_mode": self.cell.mode, **self.store.spec}
+        documents = [{"kind": "source", "spec": source}, {"kind": "destination", "spec": store}]
+        (self.directory / "strandline.yml").write_text("\n---\n".join(json.dumps(one) for one in documents))
+
+    def close(self):
+        self.origin.close()
+        shutil.rmtree(self.directory)
+
+    def state(self, task):
+        """The newest state of a task, as the mirror has it; none before its first save."""
+        path = self.directory / STATE / f"{task}@warehouse.json"
+        return json.loads(path.read_text())["states"][0] if path.exists() else None
+
+    def differences(self, step):
+        """What is wrong after a sync of ``step`` has come to its end."""
+        found = Wrong()
+        stored = self.store.contents(self.origin.columns)
+        for name, table in self.origin.tables.items():
+            state = self.state(name)
+            if state is None or name not in stored:
+                found.problems.append(f"{name}: there is no state, or no table")
+                found.missing += 1
+                continue
+            self._compare(found, name, table, step, state, stored[name])
+        if left := stored.keys() - {*self.origin.tables}:
+            found.problems.append(f"tables are left over: {sorted(left)}")
+        if left := self._files_left():
+            found.problems.append(f"files are left over: {sorted(left)}")
+        return found
+
+    def _compare(self, found, name, table, step, state, rows):
+        passes = table.passes(step, self.cell.mode)
+        if passes is None:
+            stored, expected = Counter(row for _, row in rows), table.expected(step, self.cell.mode, state)
+            found.add(expected - stored, stored - expected, name)
+            return
+        groups = {}
+        for time_, row in rows:
+            groups.setdefault(time_, Counter())[row] += 1
+        newest = groups.pop(max(groups), Counter()) if groups else Counter()
+        found.add(passes[-1] - newest, newest - passes[-1], f"{name}, the newest pass")
+        for group in groups.values():
+            nearest = min(passes, key=lambda one: ((one - group) + (group - one)).total())
+            found.add(nearest - group, group - nearest, f"{name}, a pass")
+
+    def uncovered(self):
+        """By table: the rows that a sync would read now, and those that the newest state says it need not; and all stored.
+
+        For tables of databases. It looks into the destination, as a run would that comes now.
+        """
+        source = load_plugin("source", self.cell.source)
+        source = source(source.Spec(**self.origin.spec["spec"]))
+        states, stored = self._states(), self.store.contents(self.origin.columns)
+        context = RunContext("", "shop", datetime.now(UTC))
+        found = {}
+        with closing(source):
+            for task in source.tasks([one for one in source.tables() if one.name in self.origin.tables]):
+                state = states.get(StateKey("shop", task.id, "warehouse"))
+                left = _read(source, task, state.cursor if state else None, context)
+                covered = _read(source, task, None, context) - left
+                found[task.id] = left, covered, Counter(row for _, row in stored.get(task.id, ()))
+        return found
+
+    def _states(self):
+        """As the destination keeps them, or the backend."""
+        spec = without_batch(load_plugin("destination", self.cell.destination).Spec, self.store.spec["spec"])
+        plugin = load_plugin("destination", self.cell.destination)
+        with closing(plugin(plugin.Spec(**spec))) as destination:
+            if isinstance(destination, KeepsState):
+                return destination.states.load("shop")
+        return LocalState(LocalState.Spec(path=str(self.directory / STATE).removesuffix("/shop"))).load("shop")
+
+    def _files_left(self):
+        known = self._mine | {"shop.db", "data", ".cq", "summary.jsonl", *self.store.files}
+        left = {path.name for path in self.directory.iterdir()} - known
+        states = {".lock", *(f"{name}@warehouse.json" for name in ("%40run", *self.origin.tables))}
+        return left | {path.name for path in (self.directory / STATE).iterdir()} - states
+
+    def summary(self):
+        """What the last sync said of itself: a report by task."""
+        lines = (self.directory / "summary.jsonl").read_text().splitlines()
+        return {one["task"]: one for one in json.loads(lines[-1])["tasks"]}
