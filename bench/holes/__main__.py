@@ -59,7 +59,7 @@ def judge(one, mode, tool, directory, server):
 def run(chosen, tools, jobs):
     """Verdicts by (letter, mode) and by the tool's name."""
     server, found = Server(), {}
-    cells = [(one, mode, make(one)) for one in chosen for mode in one.modes for make in tools]
+    cells = [(one, mode, tool) for one in chosen for mode in one.modes for make in tools if (tool := make(one))]
     try:
         with tempfile.TemporaryDirectory(prefix="strandline-holes-") as folder, ThreadPoolExecutor(jobs) as pool:
             waiting = [pool.submit(judge, *cell, Path(folder), server) for cell in cells]
@@ -77,7 +77,7 @@ def makers(python):
     made = [lambda _: Strandline()]
     if python:
         made.append(lambda _: Dlt(python, {}, tuned=False))
-        made.append(lambda one: Dlt(python, one.settings, tuned=True))
+        made.append(lambda one: Dlt(python, one.settings, tuned=True) if one.has_options else None)
     return made
 
 

@@ -4,12 +4,12 @@ import shutil
 
 from .judge import Verdict
 from .lab import StoppedError, stamp
-from .scenarios import LONG, RUNS, STATE, dlt_with, scenario
+from .scenarios import APPEND, LONG, OVERWRITE, RUNS, STATE, dlt_with, scenario
 
 ROWS, WINDOW = 4000, 500
 SHARE_AGAIN_MAX = 0.15
 """Of a first load, what may be read twice: what was not durable yet."""
-TORN = (0, 1, 0.25, 0.5, 0.75, -2, -1)
+TORN = (0, 1, 0.5, -2, -1)
 """How much is left of a state file; a share of it, or a number of bytes (from the end, where negative)."""
 
 
@@ -48,21 +48,22 @@ def two_runs(lab):
     meeting.mkdir()
     runs = [lab.start(fault={"meet": str(meeting)}) for _ in range(2)]
     codes = [lab.end(run).code for run in runs]
-    outcome = lab.sync()
+    outcome = lab.tool.mended(lab)
     if outcome.code:
         raise StoppedError(outcome)
+    lab.sync(must=True)
     return Verdict(lab.judge(expected), f"exit codes {codes[0]} and {codes[1]}")
 
 
 @scenario(
     "L",
     "killed at 90 % of a long first load (of the rows stored, or of those extracted where all are extracted before any is stored): what is read again",
-    tuned="`row_order` and `add_limit`: many short loads instead of a long one",
+    tuned="`row_order` and `add_limit`, as its page on long loads says: many short loads instead of a long one",
     link=LONG,
 )
 def long_load(lab):
     dlt_with(lab, limit=1)
-    expected = many(lab, 20_000, 1000)
+    expected = many(lab, 20_000, 2000)
     if not lab.kill("progress", rows=18_000):
         return Verdict("n/a: the process was not killed", lab.notes[0])
     lab.rows_read()
@@ -76,7 +77,13 @@ def long_load(lab):
     return Verdict(verdict, f"{again:,} of {len(expected):,} rows read again")
 
 
-@scenario("M", "killed three times while a table is loaded: is a cursor ever ahead of its rows?", link=RUNS)
+@scenario(
+    "M",
+    "killed three times while a table is loaded: is a cursor ever ahead of its rows?",
+    APPEND,
+    has_options=False,
+    link=RUNS,
+)
 def cursor_first(lab):
     expected = many(lab)
     for at, number in (("load", 2), ("stored", 1), ("extracted", 1)):
@@ -103,10 +110,16 @@ def killed_at(point, more):
 
 
 for number, (point, (when, more)) in enumerate(POINTS.items(), 1):
-    scenario(f"X{number}", f"killed {when}, at the first sync", link=RUNS)(killed_at(point, more))
+    scenario(f"X{number}", f"killed {when}, at the first sync", has_options=False, link=RUNS)(killed_at(point, more))
 
 
-@scenario("S", "killed after the extraction, and the working directory is lost, as in a container", link=STATE)
+@scenario(
+    "S",
+    "killed after the extraction, and the working directory is lost, as in a container",
+    APPEND,
+    has_options=False,
+    link=STATE,
+)
 def container(lab):
     expected = many(lab)
     lab.kill("extracted")
@@ -123,7 +136,9 @@ def container(lab):
     return unless_killed(lab, Verdict(lab.judge([*expected, (ROWS, "after")]), note))
 
 
-@scenario("R", f"the state file is torn by a power cut, at {len(TORN)} lengths", link=STATE)
+@scenario(
+    "R", f"the state file is torn by a power cut, at {len(TORN)} lengths", OVERWRITE, has_options=False, link=STATE
+)
 def torn(lab):
     lab.create([(n, stamp(minutes=60 - n), f"v{n}") for n in range(1, 6)])
     lab.sync(must=True)

@@ -14,7 +14,7 @@ from places import DuckDBStore, PostgreSQLOrigin, PostgreSQLStore, SQLiteOrigin
 from .judge import compare
 
 HERE = Path(__file__).parent
-TIMEOUT_S = 180
+TIMEOUT_S = 600
 KILLED = -9
 
 

@@ -30,13 +30,17 @@ def columns(found):
     return [name for name in ORDER if any(name in by_tool for by_tool in found.values())]
 
 
+def text_of(verdict):
+    return verdict.text if verdict else "–"
+
+
 def terminal(chosen, found):
     names = columns(found)
     lines = [f"{'':3} {'mode':<10}" + "".join(f"{name:<30}" for name in names)]
     for one in chosen:
         lines.append(f"{one.letter:<3} {one.title}")
         lines += [
-            f"{'':3} {mode:<10}" + "".join(f"{found[one.letter, mode][name].text[:28]:<30}" for name in names)
+            f"{'':3} {mode:<10}" + "".join(f"{text_of(found[one.letter, mode].get(name))[:28]:<30}" for name in names)
             for mode in one.modes
         ]
     return "\n".join(lines)
@@ -57,6 +61,7 @@ WORDS = """
 - **LOST** n: so many ids are not stored. **stale** n: so many rows have not the value they should have.
   **duplicates** n: so many rows are stored too often. **not deleted** n: so many are stored and gone at the source.
 - **stopped**: a run ended with an exit code that is not 0, and the way out that the program names did not help either.
+- **–**: no option of dlt concerns this scenario, so it is run only as documented.
 - After a kill there are two runs without a fault, since the first one of dlt finishes what was left and then ends.
 """
 CONFIGURED = """## How dlt is configured

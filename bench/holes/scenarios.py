@@ -36,6 +36,8 @@ class Scenario:
     store: str = "duckdb"
     tuned: str = ""
     """What is different about the tuned dlt here, beside the boundary and the nulls."""
+    has_options: bool = True
+    """Whether an option of dlt concerns it; else it is run as documented, and once."""
     link: str = CURSOR
     settings: dict[str, str] = field(default_factory=dict)
     """Of the tuned dlt's configuration, as variables of the environment."""
@@ -157,13 +159,13 @@ def deleted(lab):
 @scenario(
     "J",
     "a backfill in chunks of 3 rows, over timestamps that repeat",
-    tuned="`row_order` and `add_limit`, as its page on long loads says",
+    tuned="one long load, without the `row_order` and `add_limit` of its page on long loads; but see L",
     link=LONG,
 )
 def chunked(lab):
     lab.batch_rows = 3
-    if lab.tool.slug != "strandline":
-        lab.limit = 1
+    lab.limit = 1
+    dlt_with(lab, limit=0)
     stamps = [stamp(minutes=30), stamp(minutes=20), stamp(minutes=10)]
     lab.create([(n, stamps[n % 3], f"v{n}") for n in range(20)])
     lab.sync(must=True)

@@ -119,7 +119,7 @@ def lost_how(letter, title, destroy):
         lab.sync(must=True)
         return Verdict(lab.judge([(1, "a"), (2, "b"), (3, "c")]), note)
 
-    scenario(letter, f"the state is there, but {title}", link=STATE)(run)
+    scenario(letter, f"the state is there, but {title}", OVERWRITE, has_options=False, link=STATE)(run)
 
 
 lost_how("P1", "the destination's file was removed", lambda lab: lab.store.drop_all())
@@ -127,7 +127,9 @@ lost_how("P2", "the destination's table was dropped", lambda lab: lab.execute("D
 lost_how("P3", "the destination's rows were deleted", lambda lab: lab.execute("DELETE FROM {t}"))
 
 
-@scenario("Q", "the fetch of a table fails half way, where stale rows are deleted", MIRROR, link=FULL)
+@scenario(
+    "Q", "the fetch of a table fails half way, where stale rows are deleted", MIRROR, has_options=False, link=FULL
+)
 def failed_fetch(lab):
     lab.key, lab.primary_key, lab.batch_rows = None, ("id",), 2
     lab.origin.execute(
