@@ -16,6 +16,7 @@ from strandline.cli._options import Settings, add_global_options, global_options
 __all__ = ["main"]
 
 _COMMANDS = {
+    "init": ("init", "Write a spec: look at a source, and propose how each table is read."),
     "sync": ("sync", "Bring the destinations up to date, fetching only what changed."),
     "plan": ("plan", "Show what a sync would do, table by table, and touch nothing."),
     "state": ("state", "Look at the cursors, and forget one on purpose."),

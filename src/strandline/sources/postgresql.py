@@ -6,6 +6,7 @@ what is in flight) and ``_postgresql_heaps`` (transactions).
 
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -14,12 +15,14 @@ from pydantic import BaseModel, ConfigDict, Field
 from strandline.errors import TaskError, UsageError
 from strandline.message import Cursor, Message
 from strandline.probe import Probe
+from strandline.proposal import Proposals
 from strandline.source import RunContext, Task
 from strandline.sources._postgresql_catalog import Relation, relations
 from strandline.sources._postgresql_horizon import look, refuse_standby, wait_for_replay
 from strandline.sources._postgresql_pass import Reading
 from strandline.sources._postgresql_plan import Plan, PostgreSQLTable, plan
 from strandline.sources._postgresql_probes import probe_database, probe_tables
+from strandline.sources._postgresql_proposals import other_schemas, propose
 from strandline.sources._postgresql_session import Server
 from strandline.sources._tables import Duration, duration_s, known
 from strandline.table import Table
@@ -135,6 +138,18 @@ class PostgreSQLSource:
             self._server, plans, connections=self._spec.connections, has_primary=self._primary is not None
         )
         yield from probe_tables(plans)
+
+    def proposals(self) -> Proposals:
+        """How each table is read best; see ``strandline.proposal``. Where `schemas` have no tables, others are looked at."""
+        with self._server.session() as session:
+            others = other_schemas(session, self._spec.schemas)
+        if not self.tables() and others:
+            chosen = PostgreSQLSource(self._spec.model_copy(update={"schemas": list(others)}))
+            return replace(chosen.proposals(), settings={"schemas": list(others)})
+        notes = [f"schema {name} has {tables} tables that are not read" for name, tables in others.items()]
+        with self._server.session() as session:
+            found = tuple(propose(session, [(_spec_name(one.relation), one) for one in self._plans.values()]))
+        return Proposals(found, notes=tuple(notes))
 
     def close(self) -> None:
         """Nothing to do: every call closes its connection."""

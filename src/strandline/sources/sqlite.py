@@ -16,12 +16,14 @@ from strandline.errors import TaskError
 from strandline.lazy import sqlite3
 from strandline.message import Cursor, Message
 from strandline.probe import Probe
+from strandline.proposal import Proposals
 from strandline.source import RunContext, Task
 from strandline.sources._sqlite_bound import Clock
 from strandline.sources._sqlite_catalog import catalogue, connect, of_the_statement, translated
 from strandline.sources._sqlite_pass import Reading
 from strandline.sources._sqlite_plan import Plan, SQLiteTable, plan
 from strandline.sources._sqlite_probes import probe_file
+from strandline.sources._sqlite_proposals import propose
 from strandline.sources._tables import Duration, duration_s, known
 from strandline.table import Table
 
@@ -96,6 +98,12 @@ class SQLiteSource:
         plans, _ = self._look()
         with closing(self._connect()) as connection, translated(self._spec.path):
             yield from probe_file(connection, self._spec.path, plans.values())
+
+    def proposals(self) -> Proposals:
+        """By which column each table is read best; see ``strandline.proposal``."""
+        plans, _ = self._look()
+        with closing(self._connect()) as connection, translated(self._spec.path):
+            return Proposals(tuple(propose(connection, plans.values())))
 
     def close(self) -> None:
         """Nothing to do: every call closes its connection."""

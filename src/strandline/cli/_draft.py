@@ -1,0 +1,167 @@
+"""A spec as `init` drafts it: what the source offers, how it is read, and what must not be written down."""
+
+import json
+import os
+import re
+from collections.abc import Mapping
+from contextlib import closing
+from dataclasses import dataclass, replace
+from pathlib import Path
+from secrets import token_hex
+from typing import Any
+
+from strandline.cli._places import Place
+from strandline.cli._spec_text import Document, spec_text
+from strandline.cli.schema import spec_schema
+from strandline.destination import WriteMode
+from strandline.errors import UsageError
+from strandline.plugins import load_plugin
+from strandline.proposal import Proposal, Proposals, Proposes
+from strandline.spec import load
+from strandline.table import Table
+
+__all__ = ["Draft", "draft"]
+
+SCHEMA = Path(".cq/schema.json")
+"""Beside the spec, for editors; `.cq` is where the states are."""
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A spec that is not yet written."""
+
+    source: Document
+    destination: Document
+    proposals: Proposals
+    mode: str
+    text: str
+    output: Path
+    variables: Mapping[str, str]
+    """Those that the spec needs, with their values."""
+    exports: Mapping[str, str]
+    """Those of them that the user has to set, with their values without a password."""
+
+    def save(self, *, force: bool) -> None:
+        """Write it, once the loader has found nothing wrong with it.
+
+        Raises:
+            UsageError: it cannot be written there.
+        """
+        beside = self.output.with_name(f".{self.output.name}.{token_hex(4)}.yml")
+        try:
+            beside.write_text(self.text, "utf-8")
+            try:
+                load([beside], environment={**os.environ, **self.variables})
+                if force:
+                    beside.replace(self.output)
+                else:
+                    with self.output.open("x", encoding="utf-8") as file:
+                        file.write(self.text)
+            finally:
+                beside.unlink(missing_ok=True)
+            schema = self.output.parent / SCHEMA
+            schema.parent.mkdir(0o700, exist_ok=True)
+            schema.write_text(json.dumps(spec_schema(), indent=1) + "\n", "utf-8")
+        except FileExistsError as error:
+            raise UsageError(f"{error.filename} is there already", hint="--force replaces it") from error
+        except OSError as error:
+            raise UsageError(f"{self.output}: {error.strerror}", hint="choose another --output") from error
+
+
+def draft(read: Place, write: Place, *, name: str, output: Path) -> Draft:
+    """Look at the source, and draft a spec for it.
+
+    Raises:
+        StrandlineError: the source cannot be read, or has no tables.
+    """
+    read, write = _reached_from(read, output), _reached_from(write, output)
+    tables, proposals = _look(read)
+    if not tables:
+        raise UsageError(f"{read.shown} has no tables that can be read", hint="grant the role the right to read them")
+    mode, why = _mode(write, tables)
+    proposals = _fitting(proposals, mode)
+    variables: dict[str, str] = {}
+    exports: dict[str, str] = {}
+    source = _document(read, name or _name(read.stem, "source"), variables, exports)
+    destination = _document(write, _name(write.stem, "warehouse"), variables, exports)
+    text = spec_text(source, destination, proposals, mode=mode.value, mode_why=why, schema=str(SCHEMA))
+    return Draft(source, destination, proposals, mode.value, text, output, variables, exports)
+
+
+def _reached_from(place: Place, output: Path) -> Place:
+    """A path counts from the directory of the spec."""
+    path = place.settings.get("path")
+    if path is None or output.absolute().parent == Path.cwd():
+        return place
+    return replace(place, settings={"path": str(Path(path).absolute())})
+
+
+def _look(read: Place) -> tuple[list[Table], Proposals]:
+    cls = load_plugin("source", read.plugin)
+    with closing(cls(cls.Spec(**read.settings))) as reader:
+        if not isinstance(reader, Proposes):
+            tables = list(reader.tables())
+            return tables, Proposals(tuple(map(_as_offered, tables)))
+        proposals = reader.proposals()
+    with closing(cls(cls.Spec(**read.settings, **proposals.settings))) as reader:
+        return list(reader.tables()), proposals
+
+
+def _as_offered(table: Table) -> Proposal:
+    notes = (table.description,) if table.description else ()
+    return Proposal(table.name, table.name, "", table.guarantee.name, notes=notes)
+
+
+def _mode(write: Place, tables: list[Table]) -> tuple[WriteMode, str]:
+    cls = load_plugin("destination", write.plugin)
+    can = cls(cls.Spec(**write.settings)).capabilities.write_modes
+    if not can - {WriteMode.APPEND}:
+        again = any(not table.incremental for table in tables)
+        why = (
+            "each sync adds every row again of tables that are read in full" if again else "each version of a row once"
+        )
+        return WriteMode.APPEND, why
+    unkeyed = [table.name for table in tables if table.incremental and not table.primary_key]
+    if unkeyed:
+        return WriteMode.APPEND, f"each row once; {unkeyed[0]} has no `primary_key` by which to overwrite rows"
+    if WriteMode.OVERWRITE_DELETE_STALE in can:
+        return WriteMode.OVERWRITE_DELETE_STALE, "the destination holds what the source holds"
+    return WriteMode.OVERWRITE, "the last version of each row"
+
+
+def _fitting(proposals: Proposals, mode: WriteMode) -> Proposals:
+    """Without settings that mean nothing in ``mode``."""
+    if mode is not WriteMode.APPEND:
+        return proposals
+
+    def kept(one: Proposal) -> Proposal:
+        return replace(one, settings=tuple(setting for setting in one.settings if setting.name != "deletes"))
+
+    return replace(proposals, tables=tuple(map(kept, proposals.tables)))
+
+
+def _document(place: Place, name: str, variables: dict[str, str], exports: dict[str, str]) -> Document:
+    settings: dict[str, Any] = dict(place.settings)
+    if place.secret:
+        uri = settings["connection_string"]
+        given = next(
+            (one for one in (_known(uri), *(key for key, value in variables.items() if value == uri)) if one), ""
+        )
+        variable = given or f"{re.sub('[^A-Z0-9]+', '_', name.upper()).strip('_') or 'DATABASE'}_URL"
+        while variables.get(variable, uri) != uri:
+            variable = f"{variable.removesuffix('_URL')}_2_URL"
+        variables[variable] = uri
+        if not given:
+            exports[variable] = place.shown
+        settings["connection_string"] = f"${{{variable}}}"
+    return Document(name, place.plugin, settings, place.shown if place.secret else "")
+
+
+def _known(value: str) -> str:
+    """A variable of the environment that has this value already."""
+    names = (name for name, one in os.environ.items() if one == value and re.fullmatch("[A-Z][A-Z0-9_]*", name))
+    return next(names, "")
+
+
+def _name(stem: str, otherwise: str) -> str:
+    return re.sub(r"[^\w-]+", "_", stem).strip("_-").lower()[:60] or otherwise

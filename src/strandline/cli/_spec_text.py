@@ -1,0 +1,102 @@
+"""The spec that `init` writes: by hand, with comments, every value quoted by the YAML library where it needs it."""
+
+import io
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ruamel.yaml import YAML
+
+from strandline.cli._errors import printable
+from strandline.logs import redact
+from strandline.proposal import Proposal, Proposals
+
+__all__ = ["Document", "spec_text"]
+
+_COMMENT_COLUMN = 42
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """One side of the sync, as it is written."""
+
+    name: str
+    plugin: str
+    settings: Mapping[str, Any]
+    shown: str
+    """The place, for a comment; empty where the settings say it."""
+
+
+def spec_text(
+    source: Document, destination: Document, proposals: Proposals, *, mode: str, mode_why: str, schema: str
+) -> str:
+    """The whole file."""
+    lines = [
+        f"# yaml-language-server: $schema={schema}",
+        "# Written by `strandline init`. Next: `strandline plan` shows what a sync would do, `strandline sync` does it.",
+        *_head("source", source),
+        "  tables: ['*']",
+        "  destinations:",
+        f"    - {_scalar(destination.name)}",
+        *_settings(source, proposals.settings),
+        *_tables(proposals),
+        "---",
+        *_head("destination", destination),
+        _with(f"  write_mode: {mode}", mode_why),
+        *_settings(destination, {}),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _head(kind: str, document: Document) -> list[str]:
+    return [f"kind: {kind}", "spec:", f"  name: {_scalar(document.name)}", f"  path: {_scalar(document.plugin)}"]
+
+
+def _settings(document: Document, more: Mapping[str, Any]) -> Iterator[str]:
+    settings = {**document.settings, **more}
+    if not settings:
+        return
+    yield "  spec:"
+    for at, (name, value) in enumerate(settings.items()):
+        yield _with(f"    {name}: {_scalar(value)}", document.shown if at == 0 else "")
+
+
+def _tables(proposals: Proposals) -> Iterator[str]:
+    for note in proposals.notes:
+        yield _comment(4, note)
+    chosen = [one for one in proposals.tables if one.settings]
+    rest = [one for one in proposals.tables if not one.settings]
+    if chosen:
+        yield "    tables:"
+    for one in chosen:
+        yield _with(f"      {_scalar(one.name)}:", _rows(one))
+        for setting in one.settings:
+            yield _with(f"        {setting.name}: {_scalar(setting.value)}", setting.why)
+    for one in rest:
+        about = ", ".join(part for part in (_rows(one), one.guarantee) if part)
+        yield _comment(6 if chosen else 4, f"{one.name}: {about}")
+        for note in one.notes:
+            yield _comment(6 if chosen else 4, f"  {note}")
+
+
+def _rows(one: Proposal) -> str:
+    return f"{one.rows} row{'s' * (one.rows != '1')}" if one.rows else ""
+
+
+def _comment(indent: int, text: str) -> str:
+    return f"{' ' * indent}# {printable(redact(text))}"
+
+
+def _with(line: str, comment: str) -> str:
+    return f"{line:<{_COMMENT_COLUMN}}  # {printable(redact(comment))}" if comment else line
+
+
+def _scalar(value: str | Sequence[str]) -> str:
+    """A value, or a list of some, as YAML has it on one line."""
+    yaml = YAML(typ="safe", pure=True)
+    yaml.width = 1 << 30
+    yaml.allow_unicode = True
+    yaml.default_flow_style = True
+    text = io.StringIO()
+    yaml.dump(value, text)
+    return text.getvalue().removesuffix("\n").removesuffix("\n...")
