@@ -121,7 +121,17 @@ class TestSQLite:
             ("id INTEGER PRIMARY KEY, updated INTEGER", "1, 1", "no times up to now"),
             ("id INTEGER, updated_at TEXT", f"1, {NOW}", "without a primary key"),
             (f"id INTEGER PRIMARY KEY, updated_at TEXT DEFAULT ({NOW})", f"1, {NOW}", "nothing shows that changes do"),
-            ("id INTEGER PRIMARY KEY, updated_at TEXT, created_at TEXT", f"1, {NOW}, {NOW}", "equals created_at"),
+            ("id INTEGER PRIMARY KEY, updated_at TEXT, created_at TEXT", f"1, {NOW}, {NOW}", "later than created_at"),
+            (
+                "id INTEGER PRIMARY KEY, updated_at TEXT, created_at TEXT",
+                f"1, {NOW}, date({NOW})",
+                "later than created_at",
+            ),
+            (
+                "id INTEGER PRIMARY KEY, mtime INTEGER, ctime INTEGER",
+                "1, 1750000000999, 1750000000000",
+                "later than ctime",
+            ),
         ],
     )
     def test_a_column_that_may_miss_changes_is_only_a_comment(self, synced, columns, row, why):
@@ -132,6 +142,18 @@ class TestSQLite:
         assert proposed() == {}
         assert f"#   incremental_key: {key} would read less, but " in text
         assert why in text
+
+    def test_times_in_milliseconds_that_were_changed_later(self, synced):
+        shop("CREATE TABLE t (id INTEGER PRIMARY KEY, mtime INTEGER, ctime INTEGER)", "CREATE INDEX i ON t (mtime)")
+        synced(shop("INSERT INTO t VALUES (1, 1750000099000, 1750000000000)"))
+        assert proposed()["t"]["incremental_key"] == "mtime"
+
+    def test_an_id_that_only_grows_is_no_proof_that_rows_are_never_changed(self, synced):
+        text = synced(
+            shop("CREATE TABLE log (id INTEGER PRIMARY KEY AUTOINCREMENT, v)", "INSERT INTO log (v) VALUES (1)")
+        )
+        assert proposed() == {}
+        assert "#   incremental_key: id would read only new rows; right only where rows are never changed" in text
 
     def test_without_an_index_a_key_reads_no_less(self, synced):
         assert "leads no index" in synced(shop(*ORDERS, "DROP INDEX orders_updated"))

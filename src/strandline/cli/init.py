@@ -81,10 +81,9 @@ def _said(written: "Draft", output: Path) -> Iterator[str]:
     widths = [max(len(row[at]) for row in rows) for at in range(3)]
     for table, count, key, guarantee in rows:
         yield f"  {table:<{widths[0]}}  {count:>{widths[1]}}  {key:<{widths[2]}}  {guarantee}"
-    others = sum(any("incremental_key" in note for note in one.notes) for one in written.proposals.tables)
-    if others:
+    if any("incremental_key" in note for one in written.proposals.tables for note in one.notes):
         yield ""
-        yield f"{others} of them could be read by a key, if you know that every change sets it: see the comments"
+        yield "other keys are in the file, as comments, with what speaks against each"
     yield ""
     for variable, shown in written.exports.items():
         yield f"export {variable}='{shown}'   # the URI that you gave, with its password; it is not in the file"

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from strandline.proposal import Proposal, Setting
 from strandline.sources._key_names import says_changed, says_created
-from strandline.sources._sqlite_catalog import Catalogued, quoted
+from strandline.sources._sqlite_catalog import Catalogued, last_id, quoted
 from strandline.sources._sqlite_plan import Plan
 from strandline.sources._sqlite_probes import rows_about
 
@@ -25,7 +25,9 @@ _ROWS_COUNTED = 100_000
 _ROWS_LOOKED_AT = 10_000
 _OLDEST_S = 315_532_800
 """1980, in seconds since 1970."""
-_FUTURE_S = 86_400
+_DAY_S = 86_400
+_APART_S = 60
+_DATE_CHARACTERS = 10
 _UNITS = (1, 10**3, 10**6, 10**9)
 """How many of it are in a second."""
 
@@ -42,7 +44,7 @@ def propose(connection: "Connection", plans: Iterable[Plan]) -> Iterator[Proposa
         chosen = next((column for column, objection in judged if not objection), None)
         if chosen is None:
             notes = (
-                *_why_in_full(entry),
+                *_why_in_full(connection, entry),
                 *(f"incremental_key: {column} would read less, but {why}" for column, why in judged),
             )
             yield Proposal(entry.name, entry.name, rows, one.table.guarantee.name, notes=notes)
@@ -67,11 +69,13 @@ def _rows(connection: "Connection", entry: Catalogued) -> str:
     return f"{count:,}" if count <= _ROWS_COUNTED else f"more than {_ROWS_COUNTED:,}"
 
 
-def _why_in_full(entry: Catalogued) -> Iterator[str]:
+def _why_in_full(connection: "Connection", entry: Catalogued) -> Iterator[str]:
     if entry.is_view:
         yield "a view"
     elif not entry.primary_key:
         yield "no primary key: rows are told apart by their content"
+    elif entry.rowid_alias and last_id(connection, entry.name) is not None:
+        yield f"incremental_key: {entry.rowid_alias} would read only new rows; right only where rows are never changed"
 
 
 def _stamped_by_trigger(connection: "Connection", table: str, column: str) -> bool:
@@ -131,14 +135,18 @@ class _Candidate:
         # two statements, for of two aggregates in one SQLite answers neither by the index
         return self._one(f"SELECT min({self._key}) {self._from}"), self._one(f"SELECT max({self._key}) {self._from}")
 
-    def _is_time(self, value: object) -> bool:
+    def _is_now(self, value: object, unit: int) -> bool:
+        """Whether a number is a time in this unit, in our days."""
         now_s = self._one("SELECT CAST(strftime('%s', 'now') AS INTEGER)")
+        return isinstance(value, int | float) and _OLDEST_S <= value / unit <= now_s + _DAY_S
+
+    def _is_time(self, value: object) -> bool:
         if isinstance(value, int | float):
-            return any(_OLDEST_S <= value / unit <= now_s + _FUTURE_S for unit in _UNITS)
+            return any(self._is_now(value, unit) for unit in _UNITS)
         if not isinstance(value, str) or not value[:4].isdigit():
             return False
         found = self._one("SELECT CAST(strftime('%s', ?) AS INTEGER)", value)
-        return found is not None and _OLDEST_S <= found <= now_s + _FUTURE_S
+        return self._is_now(found, 1)
 
     def _unkept(self) -> str:
         """Whether the rows show that changes do not set it."""
@@ -146,10 +154,24 @@ class _Candidate:
             return ""
         created = next((column.name for column in self.entry.columns if says_created(column.name)), None)
         if created is not None:
-            differs = self._one(
-                f"SELECT EXISTS (SELECT 1 FROM (SELECT {self._key} AS k, t.{quoted(created)} AS c {self._from} "
-                f"ORDER BY {self._key} DESC LIMIT {_ROWS_LOOKED_AT}) WHERE k IS NOT c)"
+            return (
+                "" if self._later_than(created) else f"no row has it later than {created}, as a change would leave it"
             )
-            return "" if differs else f"it equals {created} in every row, so nothing shows that changes set it"
         default = self._one("SELECT dflt_value FROM pragma_table_info(?) WHERE name = ?", self.entry.name, self.column)
         return "" if default is None else "its default sets it when a row is made, and nothing shows that changes do"
+
+    def _later_than(self, created: str) -> bool:
+        """Whether some row was changed well after it was made: an application may stamp both a moment apart."""
+        unit = next((unit for unit in _UNITS if self._is_now(self._ends()[1], unit)), 1)
+
+        def seconds(column: str) -> str:
+            return f"CASE typeof({column}) WHEN 'text' THEN CAST(strftime('%s', {column}) AS INTEGER) ELSE {column} / {unit} END"
+
+        # a date without a time is the midnight before
+        apart = (
+            f"CASE WHEN typeof(c) = 'text' AND length(c) <= {_DATE_CHARACTERS} THEN {_DAY_S} ELSE 0 END + {_APART_S}"
+        )
+        rows = f"SELECT {self._key} AS k, t.{quoted(created)} AS c {self._from} ORDER BY {self._key} DESC LIMIT {_ROWS_LOOKED_AT}"
+        return bool(
+            self._one(f"SELECT EXISTS (SELECT 1 FROM ({rows}) WHERE {seconds('k')} - {seconds('c')} > {apart})")
+        )
