@@ -80,8 +80,6 @@ def long_load(lab):
 @scenario(
     "M",
     "killed three times while a table is loaded: is a cursor ever ahead of its rows?",
-    APPEND,
-    has_options=False,
     link=RUNS,
 )
 def cursor_first(lab):

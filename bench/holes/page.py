@@ -49,9 +49,10 @@ def terminal(chosen, found):
 HEAD = """# The hole table, run against Strandline and dlt
 
 Each scenario makes the same rows in a source, does the same thing to both programs, and compares what is stored with
-what should be. Nothing on this page is typed by hand: `make holes ARGS="--page docs/holes.md"` wrote it, and anybody can
-write it again. It installs dlt from PyPI into `.cache/dlt` and starts a PostgreSQL server of its own where a scenario
-needs one. One scenario alone: `make holes ARGS="--only A"`; the code is in [bench/holes](../bench/holes).
+what should be. `make holes ARGS="--page docs/holes.md"` writes this page; it takes half an hour, so it can also be made in
+parts, with `--only` and one `--out` file. It installs dlt from PyPI into `.cache/dlt` and starts a PostgreSQL server of
+its own where a scenario needs one. One scenario alone: `make holes ARGS="--only A"`; the code is in
+[bench/holes](../bench/holes).
 
 Strandline's own tests of the same scenarios, from more sources and into more destinations, are in
 [tests/holes](../tests/holes); dlt is run here only from SQLite or PostgreSQL into DuckDB or PostgreSQL.
@@ -62,6 +63,8 @@ WORDS = """
   **duplicates** n: so many rows are stored too often. **not deleted** n: so many are stored and gone at the source.
 - **stopped**: a run ended with an exit code that is not 0, and the way out that the program names did not help either.
 - **–**: no option of dlt concerns this scenario, so it is run only as documented.
+- F: Strandline is run with `deletes: sweep` in the mode *overwrite-delete-stale*, and reads only what changed and the keys.
+- H is a race: with dlt it may come out differently at another time.
 - After a kill there are two runs without a fault, since the first one of dlt finishes what was left and then ends.
 """
 CONFIGURED = """## How dlt is configured

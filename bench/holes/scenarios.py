@@ -158,7 +158,7 @@ def deleted(lab):
 
 @scenario(
     "J",
-    "a backfill in chunks of 3 rows, over timestamps that repeat",
+    "a backfill in chunks of 3 rows, over timestamps that 6 or 7 rows share",
     tuned="one long load, without the `row_order` and `add_limit` of its page on long loads; but see L",
     link=LONG,
 )
