@@ -76,7 +76,9 @@ def files(work):
 
 
 class TestAll:
-    def test_a_sound_place_has_no_problem_and_is_left_as_it_was(self, work, run):
+    @pytest.mark.parametrize("kind", ["duckdb", "sqlite"])
+    def test_a_sound_place_has_no_problem_and_is_left_as_it_was(self, work, run, kind):
+        (work / "strandline.yml").write_text(SPEC.replace("path: duckdb", f"path: {kind}"))
         before = files(work)
         done = run("doctor")
         assert (done.exit_code, done.stderr) == (0, "")

@@ -81,7 +81,7 @@ def _said(written: "Draft", output: Path) -> Iterator[str]:
     widths = [max(len(row[at]) for row in rows) for at in range(3)]
     for table, count, key, guarantee in rows:
         yield f"  {table:<{widths[0]}}  {count:>{widths[1]}}  {key:<{widths[2]}}  {guarantee}"
-    if any("incremental_key" in note for one in written.proposals.tables for note in one.notes):
+    if any(note.startswith("incremental_key:") for one in written.proposals.tables for note in one.notes):
         yield ""
         yield "other keys are in the file, as comments, with what speaks against each"
     yield ""

@@ -68,7 +68,7 @@ class _Server:
         server = self._row(_SERVER)
         middle_s = (began_s + time.time()) / 2
         role, database = self._sql.quote(server["role"]), self._sql.quote(server["database"])
-        yield Probe("connection", Verdict.OK, f"{self._place}, PostgreSQL {server['version']}, role {server['role']}")
+        yield Probe("connection", Verdict.OK, f"{self._place}, version {server['version']}, role {server['role']}")
         yield from self._way(server)
         yield clock_probe(server["now_s"] - middle_s, whose="the server's clock")
         yield from _durable(server)

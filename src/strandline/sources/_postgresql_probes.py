@@ -75,7 +75,7 @@ def probe_database(server: Server, plans: Iterable[Plan], *, connections: int, h
         if found["standby"]:
             yield from _standby(found, kinds, has_primary=has_primary)
         elif kinds - {None, "off"}:
-            yield from _holders(session, found["database"], kinds)
+            yield from _holders(session, found, kinds)
 
 
 def _sight(found: dict[str, Any], kinds: set[Any]) -> Iterator[Probe]:
@@ -106,11 +106,11 @@ def _standby(found: dict[str, Any], kinds: set[Any], *, has_primary: bool) -> It
         yield Probe("standby", Verdict.WARNING, said, mend)
 
 
-def _holders(session: Session, database: str, kinds: set[Any]) -> Iterator[Probe]:
+def _holders(session: Session, found: dict[str, Any], kinds: set[Any]) -> Iterator[Probe]:
     """What holds cursors back. An xid is held by any database of the server, a time only by this one."""
     clear = True
     for row in session.rows(_PREPARED)[:_NAMED_MAX]:
-        if row["database"] == database or "xid" in kinds:
+        if row["database"] == found["database"] or "xid" in kinds:
             clear = False
             said = f"the prepared transaction {row['gid']!r} of database {row['database']} holds cursors back, for {_age(row['age_s'])}"
             gid = literal(row["gid"]).strip()
@@ -125,7 +125,8 @@ def _holders(session: Session, database: str, kinds: set[Any]) -> Iterator[Probe
         mend = f"let it end; or SELECT pg_terminate_backend({row['pid']}); idle_in_transaction_session_timeout ends idle ones"
         yield Probe("horizon", Verdict.WARNING, said, mend)
     if clear:
-        yield Probe("horizon", Verdict.OK, f"no transaction is prepared, or open for more than {_LONG_S} s")
+        seen = f"or open for more than {_LONG_S} s" if found["sees"] else "and what is open is not shown to this role"
+        yield Probe("horizon", Verdict.OK, f"no transaction is prepared, {seen}")
 
 
 def probe_tables(plans: Iterable[Plan]) -> Iterator[Probe]:
