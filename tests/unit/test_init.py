@@ -43,15 +43,26 @@ def run(work, monkeypatch):
 
 
 @pytest.fixture
-def synced(run):
+def drafted(run):
+    """Init: the text of the spec."""
+
+    def drafted(source, destination="warehouse.duckdb", **environment):
+        done = run("init", "--from", source, "--to", destination, **environment)
+        assert (done.exit_code, done.stderr) == (0, ""), done.output
+        return Path("strandline.yml").read_text("utf-8")
+
+    return drafted
+
+
+@pytest.fixture
+def synced(run, drafted):
     """Init, then sync: the text of the spec."""
 
     def synced(source, destination="warehouse.duckdb", **environment):
-        done = run("init", "--from", source, "--to", destination, **environment)
-        assert (done.exit_code, done.stderr) == (0, ""), done.output
+        text = drafted(source, destination, **environment)
         assert run("sync", **environment).exit_code == 0
         assert run("sync", **environment).exit_code == 0
-        return Path("strandline.yml").read_text("utf-8")
+        return text
 
     return synced
 
@@ -88,8 +99,8 @@ class TestSQLite:
         assert (stored("orders"), stored("log")) == (2, 2)
         assert json.loads(Path(".cq/schema.json").read_text())["title"] == "Strandline spec"
 
-    def test_a_column_that_changes_have_set_is_the_key_and_deletes_are_swept(self, synced):
-        synced(shop(*ORDERS))
+    def test_a_column_that_changes_have_set_is_the_key_and_deletes_are_swept(self, drafted):
+        drafted(shop(*ORDERS))
         assert proposed() == {"orders": {"incremental_key": "updated_at", "lag": "1m", "deletes": "sweep"}}
 
     def test_a_change_and_a_delete_arrive_with_the_next_sync(self, run, synced):
@@ -134,9 +145,9 @@ class TestSQLite:
             ),
         ],
     )
-    def test_a_column_that_may_miss_changes_is_only_a_comment(self, synced, columns, row, why):
+    def test_a_column_that_may_miss_changes_is_only_a_comment(self, drafted, columns, row, why):
         key = columns.split(", ")[1].split()[0]
-        text = synced(
+        text = drafted(
             shop(f"CREATE TABLE t ({columns})", f"CREATE INDEX i ON t ({key})", f"INSERT INTO t VALUES ({row})")
         )
         assert proposed() == {}
@@ -148,21 +159,28 @@ class TestSQLite:
         synced(shop("INSERT INTO t VALUES (1, 1750000099000, 1750000000000)"))
         assert proposed()["t"]["incremental_key"] == "mtime"
 
-    def test_an_id_that_only_grows_is_no_proof_that_rows_are_never_changed(self, synced):
-        text = synced(
+    def test_an_id_that_only_grows_is_no_proof_that_rows_are_never_changed(self, drafted):
+        text = drafted(
             shop("CREATE TABLE log (id INTEGER PRIMARY KEY AUTOINCREMENT, v)", "INSERT INTO log (v) VALUES (1)")
         )
         assert proposed() == {}
         assert "#   incremental_key: id would read only new rows; right only where rows are never changed" in text
 
-    def test_without_an_index_a_key_reads_no_less(self, synced):
-        assert "leads no index" in synced(shop(*ORDERS, "DROP INDEX orders_updated"))
+    def test_without_an_index_a_key_reads_no_less(self, drafted):
+        assert "leads no index" in drafted(shop(*ORDERS, "DROP INDEX orders_updated"))
         assert proposed() == {}
 
+    @pytest.mark.parametrize(
+        "name", ["updatedAt", "last_modified", "MODIFIED_ON", "change_date", "last_update", "row_updated_at_utc"]
+    )
+    def test_many_names_say_when_a_row_was_changed(self, drafted, name):
+        drafted(shop(*(one.replace("updated_at", name) for one in ORDERS)))
+        assert proposed()["orders"]["incremental_key"] == name
+
     @pytest.mark.parametrize("name", ["created_at", "updated_by", "id", "due_at", "changes", "version"])
-    def test_other_columns_are_no_candidates(self, synced, name):
+    def test_other_columns_are_no_candidates(self, drafted, name):
         first = "id INTEGER PRIMARY KEY" if name != "id" else "k INTEGER PRIMARY KEY"
-        text = synced(
+        text = drafted(
             shop(
                 f"CREATE TABLE log ({first}, {name} TEXT)",
                 f"CREATE INDEX i ON log ({name})",
@@ -171,8 +189,8 @@ class TestSQLite:
         )
         assert "incremental_key" not in text
 
-    def test_a_trigger_that_sets_it_for_some_rows_is_no_proof(self, synced):
-        synced(
+    def test_a_trigger_that_sets_it_for_some_rows_is_no_proof(self, drafted):
+        drafted(
             shop(
                 "CREATE TABLE t (id INTEGER PRIMARY KEY, s INT, updated_at TEXT DEFAULT CURRENT_TIMESTAMP)",
                 "CREATE INDEX i ON t (updated_at)",
@@ -220,12 +238,18 @@ class TestSQLite:
 
 class TestPlaces:
     @pytest.mark.parametrize(
-        "source", ["shop.db", "sqlite:///shop.db", "sqlite:///{work}/shop.db", "sqlite:////{work}/shop.db"]
+        ("source", "destination"),
+        [
+            ("shop.db", "copy.sqlite"),
+            ("sqlite:///shop.db", "duckdb:///copy.duckdb"),
+            ("sqlite:///{work}/shop.db", "sqlite:///{work}/copy.db"),
+            ("sqlite:////{work}/shop.db", "duckdb:////{work}/copy.duckdb"),
+        ],
     )
-    @pytest.mark.parametrize("destination", ["copy.sqlite", "duckdb:///copy.duckdb", "sqlite:///{work}/copy.db"])
     def test_databases_in_files(self, synced, work, source, destination):
         shop(*ORDERS)
         synced(source.format(work=str(work).lstrip("/")), destination.format(work=str(work).lstrip("/")))
+        assert len(list(work.glob("copy.*"))) == 1
 
     def test_a_database_is_known_by_its_content(self, synced):
         synced(shop(*ORDERS, path="data.bin"))
@@ -347,7 +371,7 @@ class TestPostgreSQL:
         text = (work / "strandline.yml").read_text()
         assert "canary" not in text + done.output
         assert "connection_string: ${WEB_SHOP_URL}" in text
-        assert "export WEB_SHOP_URL='postgresql://postgres@127.0.0.1" in done.stdout
+        assert "export WEB_SHOP_URL='postgresql://postgres:***@127.0.0.1" in done.stdout
         assert run("sync").exit_code == 2
         assert run("sync", WEB_SHOP_URL=uri).exit_code == 0
 
@@ -365,6 +389,14 @@ class TestPostgreSQL:
         assert done.stdout.count("export ") == 2
         variables = re.findall(r"connection_string: (\S+)", (work / "strandline.yml").read_text())
         assert len(set(variables)) == 2
+
+    @pytest.mark.parametrize(
+        "uri", ["mysql://me:canary-canary@host/x", "me:canary-canary@host", "postgres://me:canary-canary@[::x/y"]
+    )
+    def test_a_uri_that_is_not_understood_is_said_without_its_password(self, run, uri):
+        done = run("init", "--from", uri, "--to", "w.duckdb")
+        assert done.exit_code == 2
+        assert "canary" not in done.output
 
     def test_a_server_that_does_not_answer_is_said_without_its_password(self, run, work):
         done = run("init", "--from", "postgresql://me:canary-canary@127.0.0.1:1/x", "--to", "w.duckdb")

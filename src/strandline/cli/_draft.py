@@ -15,6 +15,7 @@ from strandline.cli._spec_text import Document, spec_text
 from strandline.cli.schema import spec_schema
 from strandline.destination import WriteMode
 from strandline.errors import UsageError
+from strandline.logs import MASK
 from strandline.plugins import load_plugin
 from strandline.proposal import Proposal, Proposals, Proposes
 from strandline.spec import load
@@ -152,7 +153,7 @@ def _document(place: Place, name: str, variables: dict[str, str], exports: dict[
             variable = f"{variable.removesuffix('_URL')}_2_URL"
         variables[variable] = uri
         if not given:
-            exports[variable] = place.shown
+            exports[variable] = place.shown.replace("@", f":{MASK}@", 1)
         settings["connection_string"] = f"${{{variable}}}"
     return Document(name, place.plugin, settings, place.shown if place.secret else "")
 

@@ -57,8 +57,9 @@ class Examination:
         named = {name for source in self.config.sources for name in source.destinations}
         backends: set[str] = set()
         for source in self.config.sources:
-            if source.backend != "destination" and repr(source.backend_settings) not in backends:
-                backends.add(repr(source.backend_settings))
+            kept = f"{source.backend} {source.backend_settings!r}"
+            if source.backend != "destination" and kept not in backends:
+                backends.add(kept)
                 yield from self._bounded(f"backend of {source.name}", partial(_backend, source))
         for destination in self.config.destinations:
             if destination.name in named:

@@ -8,7 +8,7 @@ from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
 from strandline.errors import UsageError
-from strandline.logs import register_parts, register_secret
+from strandline.logs import is_secret_name, register_parts, register_secret
 from strandline.plugins import plugin_names
 
 __all__ = ["FROM_EXAMPLES", "TO_EXAMPLES", "Place", "place_of"]
@@ -51,6 +51,7 @@ def place_of(uri: str, kind: str) -> Place:
     Raises:
         UsageError: there is no plugin for it.
     """
+    register_parts(uri)
     scheme, separator, rest = uri.partition("://")
     if not separator:
         place = _path(uri, kind)
@@ -91,7 +92,8 @@ def _server(uri: str) -> Place:
         raise UsageError("this is no URL of PostgreSQL", hint="write postgresql://user@host:5432/database") from None
     if has_password:
         register_secret(uri)
-    shown = urlunsplit((parts.scheme, f"{user}@{host}" if user else host, parts.path, "", ""))
+    query = "&".join(one for one in parts.query.split("&") if not is_secret_name(one.partition("=")[0]))
+    shown = urlunsplit((parts.scheme, f"{user}@{host}" if user else host, parts.path, query, ""))
     return Place("postgresql", {"connection_string": uri}, stem, shown, has_password)
 
 

@@ -86,7 +86,7 @@ def _said(written: "Draft", output: Path) -> Iterator[str]:
         yield "other keys are in the file, as comments, with what speaks against each"
     yield ""
     for variable, shown in written.exports.items():
-        yield f"export {variable}='{shown}'   # the URI that you gave, with its password; it is not in the file"
+        yield f"export {variable}='{shown}'   # with the password, which is not in the file"
     spec = "" if output == Path("strandline.yml") else f" {_quoted(str(output))}"
     yield f"next: strandline plan{spec} shows what a sync would do; strandline sync{spec} does it"
 
