@@ -40,6 +40,9 @@ from strandline.table import Table
 __all__ = ["DuckDBDestination"]
 
 _READ_ROWS = 65_536
+_VACUUM_TASKS_MAX = "4"
+"""How many of the places that deleted rows have left are filled at a checkpoint. DuckDB's default, 100, writes most of a
+large table again after each merge, for seconds and in all of its memory; so it is done little by little."""
 
 
 class DuckDBDestination:
@@ -62,7 +65,7 @@ class DuckDBDestination:
 
     def __init__(self, spec: Spec) -> None:
         self.spec = spec
-        settings = {"memory_limit": spec.memory_limit}
+        settings = {"memory_limit": spec.memory_limit, "max_vacuum_tasks": _VACUUM_TASKS_MAX}
         self._database = Database(spec.path, spec.schema_name, settings)
         self._states = SqlStates(self._database, f"DuckDB {spec.path}")
 
