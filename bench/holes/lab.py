@@ -212,7 +212,7 @@ class Dlt:
 
     def recover(self, lab):
         """dlt's way to load a table from nothing."""
-        return lab.sync(refresh="drop_resources")
+        return lab.sync(drop_pending=True, refresh="drop_resources")
 
     def recover_state(self, lab):
         """dlt takes the state from the destination where it finds none on disk."""
@@ -238,7 +238,9 @@ class Dlt:
         if self.tuned:
             options["on_cursor_value_missing"] = "include"
             # merge absorbs what is read again on the border; append tells equal rows apart by all their columns
-            options["primary_key"] = ("id", "at", "v") if lab.mode == "append" else ()
+            # (not with a limit: the border would be read again for ever)
+            if not lab.limit:
+                options["primary_key"] = ("id", "at", "v") if lab.mode == "append" else ()
         if lab.limit:
             options["row_order"] = "asc"
         return options
