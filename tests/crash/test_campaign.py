@@ -1,4 +1,4 @@
-"""A sample of `make crash`: each pair of source and destination, so that it keeps working.
+"""A sample of `make crash`: each pair of source and destination, and each kind of fault, so that it keeps working.
 
 The seed is part of pytest-randomly's: `--randomly-seed` repeats it.
 """
@@ -7,42 +7,58 @@ import random
 from itertools import product
 
 import pytest
-from campaign import calls
+from campaign import power
 from campaign.chains import Bench
+from campaign.kinds import CELLS, KINDS, MODES, POWER
 from campaign.origins import ORIGINS
 from campaign.stores import STORES
 from campaign.worlds import Cell
 
 from services.postgresql import programs
 
-MODES = ("append", "overwrite", "overwrite-delete-stale")
 pytestmark = [
     pytest.mark.crash,
     pytest.mark.skipif(programs() is None, reason="LOUD: no PostgreSQL server is installed"),
 ]
+CELLS_OF_KINDS = [name for name in KINDS if name not in {"call", "power"}]
 
 
 @pytest.fixture(scope="module")
-def benches():
-    """One bench for all tests of a process: what it costs is its start."""
-    opened = []
+def strike():
+    """Strikes a cell; one bench for all tests of a process: what it costs is its start."""
+    seed = random.getrandbits(32)
+    bench = Bench(seed)
 
-    def make(seed, share):
-        bench = opened[0] if opened else Bench(seed)
-        opened[:] = [bench]
-        bench.again(seed, share=share)
-        return bench
+    def struck(kind, place, share):
+        bench.again(seed := random.getrandbits(32), share=share)
+        cases = list(KINDS[kind].strike(bench, place))
+        assert [case.record(seed) for case in cases if case.bad] == []
+        return [case for case in cases if case.reached]
 
-    yield make
-    for bench in opened:
-        bench.close()
+    yield struck
+    bench.close()
 
 
 @pytest.mark.parametrize("pair", list(product(ORIGINS, STORES)), ids="-".join)
-def test_a_sync_killed_at_any_call_leaves_neither_a_gap_nor_a_duplicate(benches, pair):
-    seed = random.getrandbits(32)
-    possible = [cell for mode in MODES if not (cell := Cell(*pair, mode)).impossible]
-    cell = random.Random(seed).choice(possible)
-    cases = list(calls.strike(benches(seed, share=0.01), cell))
-    assert [case.record(seed) for case in cases if case.bad] == []
+def test_a_sync_killed_at_any_call_leaves_neither_a_gap_nor_a_duplicate(strike, pair):
+    cell = random.choice([one for mode in MODES if not (one := Cell(*pair, mode)).impossible])
+    cases = strike("call", cell, share=0.01)
     assert sum(-9 in case.exits for case in cases) >= 2
+
+
+@pytest.mark.parametrize("kind", CELLS_OF_KINDS)
+def test_after_any_other_fault_the_next_sync_is_exact(strike, kind):
+    possible = [cell for cell, why in KINDS[kind].places(CELLS) if not why]
+    if not possible:
+        pytest.skip(f"LOUD: {kind} cannot be tried here")
+    assert strike(kind, random.choice(possible), share=0.3)
+
+
+def test_a_power_cut_leaves_the_last_state_that_was_saved_or_the_next(strike, monkeypatch):
+    """Where file systems can be mounted. A backend that does not sync its files is noticed there."""
+    for system in [one for one in POWER if not power.refused(one)]:
+        assert len(strike("power", system, share=0.2)) >= 8
+        with monkeypatch.context() as broken:
+            broken.setattr(power, "WRITER", "import os; os.fsync = lambda _: None" + power.WRITER)
+            with pytest.raises(AssertionError, match="saved"):
+                strike("power", system, share=0.5)

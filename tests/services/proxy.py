@@ -40,6 +40,11 @@ class CommitProxy:
         """The next COMMIT is lost in this way."""
         self._loss = loss
 
+    def spare(self) -> bool:
+        """From now on lose nothing; whether a COMMIT was lost."""
+        struck, self._loss = self._loss is None, None
+        return struck
+
     def deliver(self) -> None:
         """Hand over a COMMIT that was held back."""
         self._deliver.set()

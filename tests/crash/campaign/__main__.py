@@ -11,18 +11,11 @@ import time
 import uuid
 from concurrent.futures import ThreadPoolExecutor
 from fnmatch import fnmatch
-from itertools import product
 from pathlib import Path
 
-from campaign import calls
+from campaign import page
 from campaign.chains import Bench
-from campaign.origins import ORIGINS
-from campaign.stores import STORES
-from campaign.worlds import Cell
-
-KINDS = {"call": calls.strike}
-MODES = ("append", "overwrite", "overwrite-delete-stale")
-CELLS = [Cell(*one) for one in product(ORIGINS, STORES, MODES)]
+from campaign.kinds import CELLS, KINDS
 
 
 def main() -> int:
@@ -35,14 +28,20 @@ def main() -> int:
     parser.add_argument("--point", default="", help="only this one, as the report names it")
     parser.add_argument("--jobs", type=int, default=2, help="how many cells at once")
     parser.add_argument("--out", type=Path, help="append a line of JSON for each case")
+    parser.add_argument("--page", type=Path, help="write the report, from all that is in --out")
     options = parser.parse_args()
+    if options.page and not options.out:
+        parser.error("--page needs --out")
     options.seed = options.seed or uuid.uuid4().hex[:8]
     cells = [cell for cell in CELLS if any(fnmatch(str(cell), one.strip()) for one in options.cells.split(","))]
     kinds = [one.strip() for one in options.kinds.split(",")]
     if not cells or not {*kinds} <= {*KINDS}:
         parser.error(f"nothing is named so; there are {', '.join(map(str, CELLS))} and {', '.join(KINDS)}")
     sys.stdout.write(f"{len(cells)} cells × {', '.join(kinds)}, seed {options.seed}\n")
-    return 1 if Matrix(options).run(cells, kinds) else 0
+    found = Matrix(options).run(cells, kinds)
+    if options.page:
+        options.page.write_text(page.written(options.out.read_text("utf-8").splitlines()), "utf-8")
+    return 1 if found else 0
 
 
 class Matrix:
@@ -57,9 +56,13 @@ class Matrix:
     def run(self, cells, kinds):
         """How many cases are bad."""
         began_s = time.monotonic()
+        places = [(kind, place, why) for kind in kinds for place, why in KINDS[kind].places(cells)]
+        for kind, place, why in places:
+            if why not in {"", "–"}:
+                self._say(f"{place} {kind}: NOT TRIED: {why}")
         try:
             with ThreadPoolExecutor(self.options.jobs) as pool:
-                for done in [pool.submit(self._strike, cell, kind) for kind in kinds for cell in cells]:
+                for done in [pool.submit(self._strike, place, kind) for kind, place, why in places if not why]:
                     done.result()
         finally:
             for bench in self._benches:
@@ -77,12 +80,9 @@ class Matrix:
 
     def _strike(self, cell, kind):
         began_s = time.monotonic()
-        if cell.impossible:
-            self._say(f"{cell} {kind}: not there: {cell.impossible}")
-            return
         cases = []
         try:
-            for case in KINDS[kind](self._bench, cell):
+            for case in KINDS[kind].strike(self._bench, cell):
                 cases.append(case)
                 self._keep(case)
         except Exception as error:  # noqa: BLE001 -- the other cells go on, and this one is bad

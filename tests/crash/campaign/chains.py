@@ -154,12 +154,12 @@ class Chain:
         case.recovery_s = round(time.monotonic() - began_s, 3)
         self.compare(case)
 
-    def compare(self, case):
-        """With the model; a sync has completed."""
+    def compare(self, case, *, ended=True):
+        """With the model; a sync has completed. Only while none goes on, files may not be left over."""
         if case.exits[-1] != 0:
             case.problems.append(f"no sync completed, the last ended with {case.exits[-1]}")
             return
-        found = self.world.differences(self.step)
+        found = self.world.differences(self.step, ended=ended)
         case.gaps += found.missing
         case.duplicates += found.duplicates
         case.wrong += found.wrong

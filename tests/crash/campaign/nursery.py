@@ -7,6 +7,7 @@ the command line, with plugins that are wrapped by ``strandline.testing.faults``
 
 import contextlib
 import ctypes
+import faulthandler
 import gc
 import json
 import os
@@ -80,6 +81,7 @@ def sync(request) -> int:
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     os.dup2(out, 1)
     os.dup2(out, 2)
+    faulthandler.register(signal.SIGUSR1)  # where it hangs, if it does
     outside = outside_of(request)
     wrap_plugins(outside)
     sys.argv = ["strandline", "sync", *request["arguments"]]

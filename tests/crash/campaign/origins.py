@@ -52,6 +52,11 @@ class Origin:
         del world
         self.mode, self.seed = mode, seed
 
+    def refused(self):
+        """The value of a row of ``t`` that the second step brings."""
+        change = self.tables["t"].series.steps[1]
+        return next(iter(change.upserts.values()))[1]
+
     def series(self, name, **sizes):
         return Series(f"{self.seed}/{name}", **sizes)
 
@@ -121,18 +126,18 @@ class PostgreSQLOrigin(SQLOrigin):
 
     time = "timestamptz"
 
-    def __init__(self, world, mode, seed, uri):
+    def __init__(self, world, mode, seed, uri, *, by=None):
         super().__init__(world, mode, seed)
-        self.uri, self._open = uri, None
+        self.uri, self._open, self._late = uri, None, []
         by_key = self.settings()
         tables = {"k": by_key["t"]} if "k" in self.tables else {"f": by_key["f"]}
-        self.spec = {"path": "postgresql", "spec": {"connection_string": uri, "tables": tables}}
+        self.spec = {"path": "postgresql", "spec": {"connection_string": by or uri, "tables": tables}}
 
     def names(self):
         return ("t", "f") if self.mode == "overwrite-delete-stale" else ("t", "k")
 
     def connect(self):
-        return psycopg.connect(self.uri, options="-c timezone=UTC -c synchronous_commit=off")
+        return psycopg.connect(self.uri, options="-c timezone=UTC")
 
     def execute(self, statements):
         with self.connect() as connection:
@@ -145,14 +150,21 @@ class PostgreSQLOrigin(SQLOrigin):
             self.execute(self.creation())
         if step + 1 < self.steps:
             self._open = self.connect()
-            self._do(self._open, self.late(step + 1))
+            self._late = [*self.late(step + 1)]
+            self._do(self._open, self._late)
         self.execute(self.statements(step))
 
     def close(self):
-        if self._open is not None:
-            self._open.commit()
-            self._open.close()
-            self._open = None
+        """Commit what is late. A server that was stopped has forgotten it: then it is written now."""
+        if self._open is None:
+            return
+        connection, self._open = self._open, None
+        try:
+            connection.commit()
+        except psycopg.OperationalError:
+            self.execute(self._late)
+        finally:
+            connection.close()
 
     @staticmethod
     def _do(connection, statements):
@@ -170,9 +182,9 @@ class FilesOrigin(Origin):
             "path": "files",
             "spec": {"path": "data", "primary_key": ["id"], "types": {"id": "int64", "v": "string"}},
         }
-        series = self.series("t", first_rows=FIRST_ROWS, few=FEW)
-        self._changes = [{**one.late, **one.upserts} for one in series.steps]
-        self._lines, self.delivered = {}, []
+        self.series = self.series("t", first_rows=FIRST_ROWS, few=FEW)
+        self._changes = [{**one.late, **one.upserts} for one in self.series.steps]
+        self.delivered = []
         self.tables = {"t": self}
 
     def expected(self, step, mode, _state):

@@ -22,6 +22,10 @@ class Store:
         self.world = world
         self.spec = {"path": self.kind, "spec": {**settings, "batch_size": WINDOW_ROWS}}
 
+    def execute(self, sql):
+        with self.reader() as do:
+            do(sql)
+
     def contents(self, columns):
         """By table: (time of the pass, (value, …)) of each row."""
         with self.reader() as read:
@@ -56,7 +60,7 @@ class SQLiteStore(Store):
 
     @contextmanager
     def reader(self):
-        with closing(sqlite3.connect(self.world / "warehouse.sqlite")) as connection:
+        with closing(sqlite3.connect(self.world / "warehouse.sqlite", isolation_level=None)) as connection:
             yield lambda sql: connection.execute(sql).fetchall()
 
 
@@ -72,7 +76,12 @@ class PostgreSQLStore(Store):
     @contextmanager
     def reader(self):
         with psycopg.connect(self._uri, autocommit=True) as connection:
-            yield lambda sql: connection.execute(sql).fetchall()
+
+            def read(sql):
+                cursor = connection.execute(sql)
+                return cursor.fetchall() if cursor.description else []
+
+            yield read
 
 
 STORES = {"duckdb": DuckDBStore, "sqlite": SQLiteStore, "postgresql": PostgreSQLStore}

@@ -100,16 +100,31 @@ class Databases:
 
 
 class World:
-    """One directory, with a spec in it, and databases where the cell needs any."""
+    """One directory, with a spec in it, and databases where the cell needs any.
 
-    def __init__(self, cell, directory, seed, databases=None):
+    Args:
+        cell: what is between them.
+        directory: made anew.
+        seed: of the changes.
+        databases: emptied.
+        ports: by role, ``origin`` or ``store``: of a proxy by which syncs reach it.
+    """
+
+    def __init__(self, cell, directory, seed, databases=None, *, ports=None):
         self.cell, self.directory = cell, directory
         shutil.rmtree(directory, ignore_errors=True)
         directory.mkdir(parents=True)
-        needs = [databases.empty("origin")] if cell.source == "postgresql" else []
-        self.origin = ORIGINS[cell.source](directory, cell.mode, f"{seed}/{cell}", *needs)
-        needs = [databases.empty("store")] if cell.destination == "postgresql" else []
-        self.store = STORES[cell.destination](directory, *needs)
+
+        def reached(role, kind):
+            if kind != "postgresql":
+                return {}
+            uri, port = databases.empty(role), (ports or {}).get(role)
+            by = uri.replace(f":{databases.server.port}/", f":{port}/") if port else None
+            return {"uri": uri, "by": by}
+
+        needs = reached("origin", cell.source)
+        self.origin = ORIGINS[cell.source](directory, cell.mode, f"{seed}/{cell}", **needs)
+        self.store = STORES[cell.destination](directory, **reached("store", cell.destination))
         self.write_spec()
         self._mine = {"strandline.yml", *(path.name for path in directory.iterdir())}
 
@@ -128,7 +143,7 @@ class World:
         path = self.directory / STATE / f"{task}@warehouse.json"
         return json.loads(path.read_text())["states"][0] if path.exists() else None
 
-    def differences(self, step):
+    def differences(self, step, *, ended=True):
         """What is wrong after a sync of ``step`` has come to its end."""
         found = Wrong()
         stored = self.store.contents(self.origin.columns)
@@ -141,7 +156,7 @@ class World:
             self._compare(found, name, table, step, state, stored[name])
         if left := stored.keys() - {*self.origin.tables}:
             found.problems.append(f"tables are left over: {sorted(left)}")
-        if left := self._files_left():
+        if ended and (left := self._files_left()):
             found.problems.append(f"files are left over: {sorted(left)}")
         return found
 

@@ -1,0 +1,45 @@
+"""The kind `pause`: a run is suspended, another one takes over, and the first one goes on."""
+
+import signal
+
+from campaign.chains import Chain, name_of
+
+CHAINS = 4
+_LOCKED = 4
+_READERS = {"source.read", "source.message"}
+"""Where they are called, the thread that writes may be in the middle of a transaction, for which the other run would wait."""
+
+
+def strike(bench, cell):
+    """Of both runs, one completes; and if it is the later one, the earlier one changes nothing any more."""
+    learned, _ = bench.learned(cell)
+    for number in range(1, max(1, round(CHAINS * bench.share)) + 1):
+        chance, chain = bench.chance(cell, "pause", number), Chain(bench, cell, "pause", number)
+        for one in learned:
+            chain.change()
+            yield (case := _overtake(chain, chance.choice([point for point in one.points if point[0] not in _READERS])))
+            if case.bad:
+                break
+        chain.close()
+
+
+def _overtake(chain, point):
+    case = chain.case(name_of(chain.step, point))
+    first = chain.start(point=point, act="stop")
+    case.reached = first.wait_until_stopped()
+    later = chain.run("--takeover")
+    if later.code == 0:
+        case.exits.append(0)
+        chain.compare(case, ended=False)
+    first.send(signal.SIGCONT)
+    earlier = first.wait()
+    case.exits = [earlier.code, later.code]
+    # a DuckDB file has one process at a time: the later run is refused, and the earlier one completes
+    fair = {0: {0, _LOCKED}, _LOCKED: {0}}
+    if earlier.code not in fair.get(later.code, ()):
+        case.problems.append(
+            f"the earlier run ended with {earlier.code}, the later one with {later.code}: "
+            f"{earlier.text[-400:]} {later.text[-400:]}"
+        )
+    chain.recover(case)
+    return case
