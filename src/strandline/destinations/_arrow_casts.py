@@ -14,6 +14,8 @@ def cast_to(array: "pa.Array", kind: "pa.DataType", *, where: str) -> "pa.Array"
     """
     if array.type == kind:
         return array
+    if isinstance(array, pa.ExtensionArray) and array.type.storage_type == kind:
+        return array.storage
     try:
         if pa.types.is_run_end_encoded(array.type):
             array = pc.run_end_decode(array)
@@ -36,6 +38,8 @@ def cast_back(array: "pa.Array", kind: "pa.DataType", *, where: str) -> "pa.Arra
     """
     if array.type == kind:
         return array
+    if isinstance(kind, pa.BaseExtensionType) and kind.storage_type == array.type:
+        return pa.ExtensionArray.from_storage(kind, array)
     try:
         return _back(array, kind)
     except pa.ArrowNotImplementedError as error:
