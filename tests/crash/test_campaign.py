@@ -7,8 +7,8 @@ import random
 from itertools import product
 
 import pytest
-from campaign import power
-from campaign.chains import Bench
+from campaign import power, tracing
+from campaign.chains import Bench, Chain
 from campaign.kinds import CELLS, KINDS, MODES, POWER
 from campaign.origins import ORIGINS
 from campaign.stores import STORES
@@ -24,10 +24,16 @@ CELLS_OF_KINDS = [name for name in KINDS if name not in {"call", "power"}]
 
 
 @pytest.fixture(scope="module")
-def strike():
-    """Strikes a cell; one bench for all tests of a process: what it costs is its start."""
-    seed = random.getrandbits(32)
-    bench = Bench(seed)
+def bench():
+    """One for all tests of a process: what it costs is its start."""
+    one = Bench(seed=0)
+    yield one
+    one.close()
+
+
+@pytest.fixture
+def strike(bench):
+    """Strikes a cell with a new seed."""
 
     def struck(kind, place, share):
         bench.again(seed := random.getrandbits(32), share=share)
@@ -35,8 +41,7 @@ def strike():
         assert [case.record(seed) for case in cases if case.bad] == []
         return [case for case in cases if case.reached]
 
-    yield struck
-    bench.close()
+    return struck
 
 
 @pytest.mark.parametrize("pair", list(product(ORIGINS, STORES)), ids="-".join)
@@ -62,3 +67,16 @@ def test_a_power_cut_leaves_the_last_state_that_was_saved_or_the_next(strike, mo
             broken.setattr(power, "WRITER", "import os; os.fsync = lambda _: None" + power.WRITER)
             with pytest.raises(AssertionError, match="saved"):
                 strike("power", system, share=0.5)
+
+
+@pytest.mark.skipif(not tracing.AVAILABLE, reason="strace is not installed: no kill points were tried")
+@pytest.mark.parametrize("fault", ["signal=KILL", "error=ENOSPC"])
+@pytest.mark.parametrize("nth", [1, 2, 3])
+def test_a_duckdb_file_that_was_torn_when_it_was_made_stops_nobody(bench, fault, nth):
+    bench.again(nth)
+    chain = Chain(bench, Cell("test", "duckdb", "append"), "syscall")
+    chain.change()
+    torn, _ = tracing.run(chain, "-e", "trace=pwrite64", "-e", f"inject=pwrite64:{fault}:when={nth}")
+    assert torn.code
+    chain.recover(case := chain.case(fault))
+    assert not case.bad, case

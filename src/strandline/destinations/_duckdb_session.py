@@ -1,7 +1,9 @@
 """One DuckDB database: its connection, its sessions and transactions, and what its errors mean."""
 
+import logging
 import os
 import re
+import secrets
 import threading
 import weakref
 from collections.abc import Iterator, Mapping, Sequence
@@ -25,7 +27,9 @@ from strandline.lazy import duckdb, pa
 
 __all__ = ["Database", "DuckDBDialect", "DuckDBSession"]
 
+_log = logging.getLogger(__name__)
 _MEMORY = ":memory:"
+_NEW = ".duckdb-new"
 _PATH_HINT = "path must be a DuckDB file, or a new name in a directory that exists"
 
 
@@ -245,11 +249,32 @@ class Database:
 
     def _connect(self) -> Any:
         try:
+            if self.path != _MEMORY:
+                self._create()
             return duckdb.connect(self.path)
         except (duckdb.IOException, duckdb.ConnectionException):
             raise
         except duckdb.Error as error:
             raise UsageError(f"{self._place}: cannot open it: {_first_line(error)}", hint=_PATH_HINT) from error
+
+    def _create(self) -> None:
+        """Make the file under another name: one that was torn while DuckDB made it could never be opened again."""
+        path = Path(self.path)
+        new = path.with_name(f".{secrets.token_hex(8)}{_NEW}")
+        try:
+            if path.parent.is_dir() and not path.exists():
+                duckdb.connect(str(new)).close()
+                with new.open("rb") as file:
+                    os.fsync(file.fileno())
+                path.hardlink_to(new)
+        except duckdb.IOException as error:
+            raise duckdb.IOException(str(error).replace(new.name, path.name)) from error
+        except OSError as error:
+            _log.debug("another process made %s first, or there are no links here: %s", path, error)
+        finally:
+            with suppress(OSError):  # what another process is making is not needed any more, or made without it
+                for left in path.parent.glob(f".{'[0-9a-f]' * 16}{_NEW}"):
+                    left.unlink(missing_ok=True)
 
     def _commit(self, cursor: Any) -> None:
         try:
