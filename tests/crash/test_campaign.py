@@ -80,3 +80,38 @@ def test_a_duckdb_file_that_was_torn_when_it_was_made_stops_nobody(bench, fault,
     assert torn.code
     chain.recover(case := chain.case(fault))
     assert not case.bad, case
+
+
+@pytest.mark.parametrize(
+    ("damage", "counts"),
+    [
+        ("DELETE FROM t WHERE id = 1", (1, 0, 0)),
+        ("INSERT INTO t SELECT * FROM t WHERE id = 2", (0, 1, 0)),
+        ("UPDATE t SET v = 'another' WHERE id = 3", (0, 0, 1)),
+        ("CREATE TABLE left_over (_cq_sync_time, id, v)", (0, 0, 0)),
+    ],
+)
+def test_what_is_wrong_in_the_destination_is_counted(bench, damage, counts):
+    bench.again(1)
+    chain = Chain(bench, Cell("sqlite", "sqlite", "append"), "call")
+    chain.change()
+    chain.recover(case := chain.case("nothing yet"))
+    assert not case.bad
+    chain.world.store.execute(damage)
+    chain.compare(case)
+    assert (case.gaps, case.duplicates, case.wrong) == counts
+    assert case.bad
+
+
+def test_a_state_that_covers_rows_that_are_not_stored_is_noticed(bench):
+    bench.again(1)
+    chain = Chain(bench, Cell("sqlite", "sqlite", "append"), "call")
+    chain.change()
+    chain.recover(case := chain.case("nothing yet"))
+    chain.look(case)
+    assert not case.bad
+    chain.world.origin.execute([("DELETE FROM t", ()), *chain.world.origin.upserts("t", {1: (0, "1"), 2: (600, "2")})])
+    chain.recover(chain.case("nothing more"))
+    chain.world.store.execute("DELETE FROM t WHERE id = 1")
+    chain.look(case)
+    assert case.gaps == 1

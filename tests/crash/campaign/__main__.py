@@ -5,6 +5,7 @@ its point, as --point 'step 1 before destination.write 2'. The exit code is 1 if
 """
 
 import argparse
+import signal
 import sys
 import threading
 import time
@@ -38,6 +39,7 @@ def main() -> int:
     if not cells or not {*kinds} <= {*KINDS}:
         parser.error(f"nothing is named so; there are {', '.join(map(str, CELLS))} and {', '.join(KINDS)}")
     sys.stdout.write(f"{len(cells)} cells × {', '.join(kinds)}, seed {options.seed}\n")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that servers are removed then too
     found = Matrix(options).run(cells, kinds)
     if options.page:
         options.page.write_text(page.written(options.out.read_text("utf-8").splitlines()), "utf-8")
@@ -60,11 +62,12 @@ class Matrix:
         for kind, place, why in places:
             if why not in {"", "–"}:
                 self._say(f"{place} {kind}: NOT TRIED: {why}")
+        pool = ThreadPoolExecutor(self.options.jobs)
         try:
-            with ThreadPoolExecutor(self.options.jobs) as pool:
-                for done in [pool.submit(self._strike, place, kind) for kind, place, why in places if not why]:
-                    done.result()
+            for done in [pool.submit(self._strike, place, kind) for kind, place, why in places if not why]:
+                done.result()
         finally:
+            pool.shutdown(cancel_futures=True)
             for bench in self._benches:
                 bench.close()
         seconds = time.monotonic() - began_s

@@ -20,6 +20,7 @@ def strike(bench, cell):
                 chain.run()
                 continue
             case = _kill(chain, points[step].pop(), learned[step], chance)
+            case.points = sum(len(one.points) for one in learned)
             yield case
             if case.bad:
                 break

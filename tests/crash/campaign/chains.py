@@ -43,6 +43,8 @@ class Case:
     """Rows that the killed sync had stored, and that its state did not cover; where it was looked."""
     reached: bool = True
     """Whether the fault struck at all."""
+    points: int = 0
+    """How many the cell has, in all steps; of the kind `call`."""
 
     @property
     def bad(self):
@@ -72,7 +74,7 @@ class Bench:
         memory = Path("/dev/shm")
         self.root = Path(tempfile.mkdtemp(prefix="strandline-crash-", dir=memory if memory.is_dir() else None))
         self._stack.callback(shutil.rmtree, self.root, ignore_errors=True)
-        self.nursery = Nursery()
+        self.nursery = Nursery(self.root)
         self._stack.callback(self.nursery.close)
 
     def again(self, seed, *, share=1.0, only=""):
@@ -93,9 +95,9 @@ class Bench:
         """Randomness that depends on the seed and on what it is for."""
         return random.Random("/".join(map(str, (self.seed, *what))))
 
-    def world(self, cell, **more):
+    def world(self, cell, *, directory=None, **more):
         needs = "postgresql" in (cell.source, cell.destination)
-        return World(cell, self.root / "world", self.seed, self.databases if needs else None, **more)
+        return World(cell, directory or self.root / "world", self.seed, self.databases if needs else None, **more)
 
     def learned(self, cell):
         """By step: what an undisturbed sync does. Also the case that says what is wrong with it, if anything is."""
@@ -136,6 +138,7 @@ class Chain:
         return Case(str(self.cell), self.kind, self.step, point, self.number)
 
     def start(self, *arguments, **request):
+        (self.world.directory / "summary.jsonl").unlink(missing_ok=True)  # a full disk may have torn its last line
         return self.bench.nursery.start(self.world.directory, *SYNC, *arguments, **request)
 
     def run(self, *arguments, **request):

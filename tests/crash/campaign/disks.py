@@ -1,17 +1,31 @@
-"""The kind `disk`: writes of the destination's file and of the state directory that find no space, and fsyncs that fail."""
+"""The kind `disk`: a write of the destination's file or of the state directory finds no space, or an fsync of it fails.
+
+And the kind `full`: there is no space at all any more, for the destination's file, states, and whatever else, until it is
+made.
+"""
+
+import os
+import signal
+import subprocess
+from contextlib import contextmanager, suppress
+from functools import cache
 
 from campaign import tracing
-from campaign.chains import Chain
+from campaign.chains import Chain, name_of
 from campaign.worlds import STATE
 
 FAULTS = {"ENOSPC": ("write", "pwrite64"), "EIO": ("fsync", "fdatasync")}
 ROUNDS = 3
+ENDINGS = {0, 1, 3, 5}
+"""Not an error of the program, nor a crash. The engine may try again, and get over a single fault."""
+_SMALL_MB = 32
+_CHANGING = {"destination.migrate", "destination.write", "destination.delete_stale", "states.save", "backend.save"}
 
 
 def strike(bench, cell):
     """In each step of a chain one call fails, once; each round begins with another place and fault.
 
-    The engine may try again, and get over it. What is shared memory and no file (``-shm``) does not count.
+    What is shared memory and no file (``-shm``) does not count.
     """
     places = [STATE, *(["/warehouse."] if cell.destination in {"duckdb", "sqlite"} else [])]
     faults = [(place, error) for error in FAULTS for place in places]
@@ -53,7 +67,59 @@ def _fail(chain, place, error, name, nth):
     case.exits.append(ended.code)
     struck = [line for *_, line in calls if "(INJECTED)" in line]
     case.reached = any(place in line for line in struck)
-    if ended.code not in {0, 1, 3, 5} or "Traceback" in ended.text:
+    if ended.code not in ENDINGS or "Traceback" in ended.text:
         case.problems.append(f"the sync ended with {ended.code}: {ended.text[-600:]}")
     chain.recover(case)
     return case
+
+
+@cache
+def refused():
+    """Why there can be no small file system here; nothing where there can."""
+    if os.geteuid():
+        return "it needs root, to mount"
+    done = subprocess.run(["unshare", "-m", "mount", "-t", "tmpfs", "tmpfs", "/mnt"], capture_output=True, check=False)
+    return "" if done.returncode == 0 else "no file system can be mounted"
+
+
+def fill(bench, cell):
+    """In each step of a chain the file system is filled when the sync is about to change something."""
+    learned, _ = bench.learned(cell)
+    for number in range(1, max(1, round(ROUNDS * bench.share)) + 1):
+        chance = bench.chance(cell, "full", number)
+        with _small(bench.root / "small") as small:
+            chain = Chain(bench, cell, "full", number, directory=small / "world")
+            for one in learned:
+                chain.change()
+                point = chance.choice([point for point in one.points if point[0] in _CHANGING])
+                yield (case := _fill(chain, point, small / "filler"))
+                if case.bad:
+                    break
+            chain.close()
+
+
+def _fill(chain, point, filler):
+    case = chain.case(f"{name_of(chain.step, point)}, the disk full from there on")
+    running = chain.start(point=point, act="stop")
+    case.reached = running.wait_until_stopped()
+    with filler.open("wb", buffering=0) as file, suppress(OSError):
+        while True:
+            file.write(bytes(4096))
+    running.send(signal.SIGCONT)
+    ended = running.wait()
+    filler.unlink()
+    case.exits.append(ended.code)
+    if ended.code not in ENDINGS or "Traceback" in ended.text:
+        case.problems.append(f"the sync ended with {ended.code}: {ended.text[-600:]}")
+    chain.recover(case)
+    return case
+
+
+@contextmanager
+def _small(place):
+    place.mkdir(exist_ok=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={_SMALL_MB}m", "tmpfs", str(place)], check=True)
+    try:
+        yield place
+    finally:
+        subprocess.run(["umount", "-l", str(place)], check=True)

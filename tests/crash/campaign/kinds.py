@@ -54,6 +54,7 @@ KINDS = {
     "call": Kind(calls.strike, "SIGKILL at every call that the engine makes to a source, destination or state backend"),
     "syscall": Kind(syscalls.strike, "SIGKILL at system calls that write, sync, rename, send or receive", _traced),
     "disk": Kind(disks.strike, "ENOSPC, or EIO of an fsync, at the destination's file or the state directory", _traced),
+    "full": Kind(disks.fill, "no space left for anything, until some is made", lambda _cell: disks.refused()),
     "server": Kind(outages.stop_server, "PostgreSQL stopped immediately in the middle of a sync, and started", _served),
     "network": Kind(outages.cut_connection, "a COMMIT to PostgreSQL lost, or the reply to it", _served),
     "reject": Kind(rejects.strike, "a row that cannot be read, or is not taken: exit 1; then it is mended", _spoiled),

@@ -34,6 +34,8 @@ from strandline.testing.faults import FaultySource, FaultyStates, Killer, Outsid
 
 DRIVERS = (adbc_driver_postgresql.dbapi, duckdb, pgpq, psycopg, pyarrow.parquet, strandline.cli.sync)
 """Imported only so that a child need not."""
+_LIBC = ctypes.CDLL(None)
+_PR_SET_PDEATHSIG = 1
 _PR_SET_PTRACER, _ANYBODY = 0x59616D61, -1
 
 
@@ -74,8 +76,14 @@ def wrap_plugins(outside: Outside) -> None:
     _jobs.load_plugin = load_wrapped
 
 
+def end_with_parent() -> None:
+    """Nobody is left over, not even who is suspended, when the campaign ends in the middle of it."""
+    _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
 def sync(request) -> int:
     """A sync as the user's shell would start it; its exit code."""
+    end_with_parent()
     os.chdir(request["cwd"])
     out = os.open(request["out"], os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
@@ -86,7 +94,7 @@ def sync(request) -> int:
     wrap_plugins(outside)
     sys.argv = ["strandline", "sync", *request["arguments"]]
     if request.get("waits"):
-        ctypes.CDLL(None).prctl(_PR_SET_PTRACER, _ANYBODY)
+        _LIBC.prctl(_PR_SET_PTRACER, _ANYBODY)
         os.kill(os.getpid(), signal.SIGSTOP)
     try:
         main()
@@ -124,6 +132,7 @@ def wait(pid) -> int:
 
 def serve() -> None:
     """Until nobody asks any more."""
+    end_with_parent()
     for kind in KINDS:
         for name in plugin_names(kind):
             load_plugin(kind, name)

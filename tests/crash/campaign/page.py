@@ -22,8 +22,9 @@ compares the destination with a model of everything that happened at the source:
 times, without a time, late ones (on PostgreSQL, of a transaction that is open while the sync before runs) and deleted
 ones. Written by `make crash`; change `tests/crash/campaign/page.py`, not this page.
 
-**{cases:,} cases, of which {struck:,} were struck: {gaps} rows missing, {duplicates} stored twice, {wrong} wrong; {bad}
-cases were not as they have to be.** Seed {seeds}; Strandline {version}, {versions}.
+**{cases:,} cases, of which {struck:,} were struck: {gaps} rows missing, {duplicates} stored twice, {wrong} wrong, and {bad}
+cases were not as they have to be.** Seed {seeds}; Strandline {version},
+{versions}.
 """
 _KINDS = """
 ## Kinds of faults
@@ -34,8 +35,8 @@ _KINDS = """
 _MATRIX = """
 ## The matrix
 
-Cases of each cell, by kind; a number in bold is how many of them were not as they have to be. A dash: the kind has no
-meaning there. Empty: not tried.
+Cases of each cell that were struck, by kind; of `call` also how many points there are to strike. A number in bold: so many
+were not as they have to be. A dash: the kind has no meaning there. Empty: not tried.
 
 """
 _AGAIN = """
@@ -113,15 +114,16 @@ def _kind_line(name, records):
 
 
 def _matrix(records):
-    cases, bad = defaultdict(int), defaultdict(int)
+    cases, bad, points = defaultdict(int), defaultdict(int), defaultdict(int)
     for one in records:
+        points[one["cell"], one["kind"]] |= one["points"]
         if one["point"] != "undisturbed" and one["reached"]:
             cases[one["cell"], one["kind"]] += 1
             bad[one["cell"], one["kind"]] += bool(one["problems"])
     names = [name for name in kinds.KINDS if name != "power"]
     lines = [f"| cell | {' | '.join(names)} |", f"|---|{'--:|' * len(names)}"]
     for cell in kinds.CELLS:
-        shown = [_cell(cell, name, cases, bad) for name in names]
+        shown = [_cell(cell, name, cases, bad, points) for name in names]
         lines.append(f"| {cell} | {' | '.join(shown)} |" if not cell.impossible else f"| {cell}: {cell.impossible} |")
     systems = sorted({one["cell"] for one in records if one["kind"] == "power"})
     tried = "; ".join(f"{one}: {cases[one, 'power']} cuts, {bad[one, 'power']} bad" for one in systems)
@@ -130,11 +132,11 @@ def _matrix(records):
     return "\n".join(lines) + f"\n\nPower cuts: {tried or 'none'}.{not_tried}\n"
 
 
-def _cell(cell, name, cases, bad):
+def _cell(cell, name, cases, bad, points):
     if kinds.KINDS[name].refused(cell) == "–":
         return "–"
-    count, wrong = cases[str(cell), name], bad[str(cell), name]
-    return (f"{count}" + (f" **{wrong}**" if wrong else "")) if count else ""
+    count, wrong, points = (one[str(cell), name] for one in (cases, bad, points))
+    return (f"{count}" + (f" of {points}" if points else "") + (f" **{wrong}**" if wrong else "")) if count else ""
 
 
 def _bad(records):

@@ -6,6 +6,8 @@ from campaign.chains import Chain, name_of
 
 CHAINS = 4
 _LOCKED = 4
+_REFUSED = {1, 4, 5}
+"""How the later run may end: what the suspended one holds, it cannot take."""
 _READERS = {"source.read", "source.message"}
 """Where they are called, the thread that writes may be in the middle of a transaction, for which the other run would wait."""
 
@@ -34,9 +36,9 @@ def _overtake(chain, point):
     first.send(signal.SIGCONT)
     earlier = first.wait()
     case.exits = [earlier.code, later.code]
-    # a DuckDB file has one process at a time: the later run is refused, and the earlier one completes
-    fair = {0: {0, _LOCKED}, _LOCKED: {0}}
-    if earlier.code not in fair.get(later.code, ()):
+    # it is refused where the suspended run holds the file (DuckDB), or is in the middle of a transaction or of a save
+    fair = {0, _LOCKED}
+    if earlier.code not in fair or later.code not in {0, *_REFUSED} or "Traceback" in earlier.text + later.text:
         case.problems.append(
             f"the earlier run ended with {earlier.code}, the later one with {later.code}: "
             f"{earlier.text[-400:]} {later.text[-400:]}"

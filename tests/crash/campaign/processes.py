@@ -82,9 +82,14 @@ class Running:
 
 
 class Nursery:
-    """Starts syncs. For one thread at a time."""
+    """Starts syncs. For one thread at a time.
 
-    def __init__(self):
+    Args:
+        outputs: a directory for what they print.
+    """
+
+    def __init__(self, outputs):
+        self._outputs = outputs
         root = Path(__file__).parent
         self._process = subprocess.Popen(
             [sys.executable, "-m", "campaign.nursery"],
@@ -106,7 +111,7 @@ class Nursery:
     def start(self, directory, *arguments, **request) -> Running:
         """Begin a sync in ``directory``; ``request`` is what ``nursery.sync`` understands."""
         self._number += 1
-        out = directory.with_name(f"{directory.name}.out-{self._number % 8}")
+        out = self._outputs / f"out-{self._number % 8}"
         pid = self.ask("fork", {"cwd": str(directory), "out": str(out), "arguments": arguments, **request})
         return Running(self, pid, out)
 

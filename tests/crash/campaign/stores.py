@@ -54,7 +54,8 @@ class SQLiteStore(Store):
     files = ("warehouse.sqlite",)
 
     def __init__(self, world):
-        super().__init__(world, path=str(world / "warehouse.sqlite"))
+        # a run that is suspended in the middle of a transaction is not waited for as long as usual
+        super().__init__(world, path=str(world / "warehouse.sqlite"), busy_timeout="2s")
 
     catalogue = "SELECT name FROM sqlite_schema WHERE type = 'table'"
 
@@ -68,7 +69,7 @@ class PostgreSQLStore(Store):
     kind = "postgresql"
 
     def __init__(self, world, uri, *, by=None):
-        super().__init__(world, connection_string=by or uri)
+        super().__init__(world, connection_string=by or uri, lock_timeout="2s")
         self._uri = uri
 
     catalogue = "SELECT relname FROM pg_class WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace"
