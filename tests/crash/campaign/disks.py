@@ -18,6 +18,8 @@ FAULTS = {"ENOSPC": ("write", "pwrite64"), "EIO": ("fsync", "fdatasync")}
 ROUNDS = 3
 ENDINGS = {0, 1, 3, 5}
 """Not an error of the program, nor a crash. The engine may try again, and get over a single fault."""
+_FILES = {"duckdb": ["/warehouse."], "sqlite": ["/warehouse."], "files": ["/lake"]}
+"""Where a destination has files of its own."""
 _SMALL_MB = 32
 _CHANGING = {"destination.migrate", "destination.write", "destination.delete_stale", "states.save", "backend.save"}
 
@@ -27,7 +29,7 @@ def strike(bench, cell):
 
     What is shared memory and no file (``-shm``) does not count.
     """
-    places = [STATE, *(["/warehouse."] if cell.destination in {"duckdb", "sqlite"} else [])]
+    places = [STATE, *_FILES.get(cell.destination, ())]
     faults = [(place, error) for error in FAULTS for place in places]
     learned = list(_learn(bench, cell))
     for number in range(1, max(1, round(ROUNDS * bench.share)) + 1):

@@ -123,12 +123,17 @@ def _matrix(records):
     names = [name for name in kinds.KINDS if name != "power"]
     lines = [f"| cell | {' | '.join(names)} |", f"|---|{'--:|' * len(names)}"]
     for cell in kinds.CELLS:
+        if cell.impossible:
+            continue
         shown = [_cell(cell, name, cases, bad, points) for name in names]
-        lines.append(f"| {cell} | {' | '.join(shown)} |" if not cell.impossible else f"| {cell}: {cell.impossible} |")
+        lines.append(f"| {cell} | {' | '.join(shown)} |")
     systems = sorted({one["cell"] for one in records if one["kind"] == "power"})
     tried = "; ".join(f"{one}: {cases[one, 'power']} cuts, {bad[one, 'power']} bad" for one in systems)
     left = [f"{one}: {why}" for one, why in kinds.KINDS["power"].places(()) if why]
     not_tried = f" Not tried: {'; '.join(left)}." if left else ""
+    refused = sorted({cell.impossible for cell in kinds.CELLS if cell.impossible})
+    if refused:
+        lines += ["", f"There are no other cells: {', '.join(refused)}."]
     return "\n".join(lines) + f"\n\nPower cuts: {tried or 'none'}.{not_tried}\n"
 
 

@@ -5,8 +5,10 @@ from contextlib import closing, contextmanager
 
 import duckdb
 import psycopg
+import pyarrow.parquet as pq
 
 from campaign.series import WINDOW_ROWS
+from strandline.plugins import plugin_names
 
 _OURS = ("cq_state", "cq_state_history", "cq_delivered")
 
@@ -21,6 +23,10 @@ class Store:
     def __init__(self, world, **settings):
         self.world = world
         self.spec = {"path": self.kind, "spec": {**settings, "batch_size": WINDOW_ROWS}}
+
+    def left(self):
+        """What no run needs any more, of what only the destination knows."""
+        return set()
 
     def execute(self, sql):
         with self.reader() as do:
@@ -85,4 +91,27 @@ class PostgreSQLStore(Store):
             yield read
 
 
-STORES = {"duckdb": DuckDBStore, "sqlite": SQLiteStore, "postgresql": PostgreSQLStore}
+class FilesStore(Store):
+    """What a user's glob finds."""
+
+    kind = "files"
+    modes = ("append",)
+    files = ("lake",)
+
+    def __init__(self, world):
+        super().__init__(world, path=str(world / "lake"))
+
+    def contents(self, columns):
+        lake = self.world / "lake"
+        found = {}
+        for folder in sorted(lake.glob("[!.]*")):
+            rows = [row for path in sorted(folder.glob("*.parquet")) for row in pq.ParquetFile(path).read().to_pylist()]
+            found[folder.name] = [(str(row["_cq_sync_time"]), tuple(row[one] for one in columns)) for row in rows]
+        return found
+
+    def left(self):
+        return {path.name for path in (self.world / "lake/.strandline/staged").glob("*")}
+
+
+_ALL = {"duckdb": DuckDBStore, "sqlite": SQLiteStore, "postgresql": PostgreSQLStore, "files": FilesStore}
+STORES = {name: _ALL[name] for name in _ALL if name in plugin_names("destination")}

@@ -206,7 +206,7 @@ class World:
         known = self._mine | {"shop.db", "data", ".cq", "summary.jsonl", *self.store.files}
         left = {path.name for path in self.directory.iterdir()} - known
         states = {".lock", *(f"{name}@warehouse.json" for name in ("%40run", *self.origin.tables))}
-        return left | {path.name for path in (self.directory / STATE).iterdir()} - states
+        return left | self.store.left() | {path.name for path in (self.directory / STATE).iterdir()} - states
 
     def summary(self):
         """What the last sync said of itself: a report by task."""
