@@ -53,7 +53,7 @@ def test_hole_a_a_row_that_commits_after_a_later_one_was_synced(shop):
 
 def test_hole_a_a_transaction_that_was_open_for_long_before_it_wrote(shop):
     with psycopg.connect(shop.uri) as late:
-        late.execute("SELECT 1")  # now() is fixed from here on, and no transaction id is held
+        late.execute("SELECT pg_sleep(1.1)")  # now() was fixed before, a whole second ago; no transaction id is held
         shop.execute(INSERT.format("soon"))
         shop.sync()
         late.execute(INSERT.format("late"))
