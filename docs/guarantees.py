@@ -18,6 +18,7 @@ INT8, TIMESTAMPTZ = 20, 1184
 DESTINATIONS = {
     "duckdb": {"path": ":memory:"},
     "sqlite": {"path": "x.db"},
+    "files": {"path": "lake"},
     "postgresql": {"connection_string": "postgresql://localhost/x"},
 }
 TESTS = {

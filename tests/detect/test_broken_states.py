@@ -224,7 +224,7 @@ def gives_up_everything(patch):
 
 
 def write(name, content, directory, flags):
-    with local._opened(name, flags | local._PLAIN, directory=directory) as fd:
+    with local.opened(name, flags | local.PLAIN, directory=directory) as fd:
         os.write(fd, content)
         os.fsync(fd)
 

@@ -7,7 +7,7 @@ from typing import Any
 from urllib.parse import quote
 
 from strandline.lazy import pa
-from strandline.state_backends.local import encode_part
+from strandline.paths import encode_part
 from strandline.table import Table
 
 __all__ = ["Catalog", "file_name", "type_name"]

@@ -88,7 +88,7 @@ def _list(name: str, tables: "list[Table]") -> Iterator[str]:
 
 def _write(source: "SourceSpec", tables: "list[Table]", form: str, output_dir: Path) -> Path:
     from strandline.cli._catalog import Catalog
-    from strandline.state_backends.local import encode_part
+    from strandline.paths import encode_part
 
     catalog = Catalog(source.plugin, tables)
     folder = output_dir / encode_part(source.name)

@@ -13,7 +13,7 @@ from strandline.destinations._arrow_casts import cast_back
 from strandline.errors import TaskError
 from strandline.lazy import pa, pc
 
-__all__ = ["bytes_of_hex", "decode_json", "encode_json", "hex_of", "text_of"]
+__all__ = ["bytes_of_hex", "decode_json", "encode_json", "hex_of", "read_text", "text_of"]
 
 _CONTROLS = range(0x20)
 _UUID_CUTS = ((0, 8), (8, 12), (12, 16), (16, 20), (20, 32))
@@ -227,6 +227,20 @@ def decode_json(texts: "pa.Array", kind: "pa.DataType", *, where: str) -> "pa.Ar
         read = json.JSONDecoder(parse_int=str, parse_float=str, object_pairs_hook=list).decode
         return _built([None if text is None else read(text) for text in texts.to_pylist()], kind)
     except (ValueError, TypeError, AttributeError) as error:
+        raise TaskError(f"{where}: a stored value cannot be read as {kind} ({error})") from error
+
+
+def read_text(texts: "pa.Array", kind: "pa.DataType", *, where: str) -> "pa.Array":
+    """What ``text_of`` was given; and numbers as Arrow writes them.
+
+    Raises:
+        TaskError: a text is not of this type.
+    """
+    try:
+        if isinstance(kind, pa.BaseExtensionType):
+            return pa.ExtensionArray.from_storage(kind, _read(texts, kind.storage_type))
+        return _read(texts, kind)
+    except (ValueError, TypeError, IndexError) as error:
         raise TaskError(f"{where}: a stored value cannot be read as {kind} ({error})") from error
 
 

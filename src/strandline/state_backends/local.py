@@ -14,14 +14,11 @@ that is damaged is noticed like a damaged state.
 """
 
 import errno
-import fcntl
 import hashlib
 import json
 import os
-import re
 import secrets
 import stat
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -31,24 +28,18 @@ from urllib.parse import unquote
 from pydantic import BaseModel, ConfigDict, Field
 
 from strandline.disk import NETWORK
-from strandline.errors import LockedError, StateConflictError, StateError, UsageError
+from strandline.errors import StateConflictError, StateError, UsageError
+from strandline.paths import FOLDER, PLAIN, encode_part, locked, make_directory, opened
 from strandline.probe import Probe
 from strandline.state import HISTORY_MAX, Anew, State, StateKey, Token, decode_state, encode_state
 from strandline.state_backends._local_probes import probe_directory
 
-__all__ = ["LocalState", "encode_part"]
+__all__ = ["LocalState"]
 
 LOCK_WAIT_S = 30.0
 """How long a save waits for the save of another thread or process to end."""
 
 _MOUNTS = Path("/proc/self/mountinfo")
-
-_PART_BYTES_MAX = 97  # two parts, "@" and ".json" make at most 200 bytes
-_DIGEST_HEX = 64
-_WINDOWS_DEVICE = re.compile(r"(con|prn|aux|nul|com[0-9]|lpt[0-9])(\.|$)")
-
-_FOLDER = os.O_RDONLY | os.O_DIRECTORY
-_PLAIN = os.O_NOFOLLOW | os.O_NONBLOCK  # opening a fifo must not wait for its other end
 
 _HINTS = {
     (errno.ENOSPC, errno.EDQUOT): "free some space, or raise the quota, and sync again",
@@ -56,27 +47,6 @@ _HINTS = {
     (errno.ENAMETOOLONG,): "choose a shorter `path` in backend_spec",
     (errno.ELOOP, errno.ENOTDIR, errno.ENXIO): "states are plain files in real directories; move away what is there",
 }
-
-
-def encode_part(name: str) -> str:
-    """A name as a part of a path: injective, at most 97 bytes, the same on every file system.
-
-    Lower-case ASCII letters, digits, ``_``, ``-`` and inner dots stay. Other bytes of the UTF-8 form become ``%`` and
-    two lower-case hex digits, so that the way back is the usual percent-decoding, and no two names differ only in case
-    or in Unicode normalisation. A longer result keeps its beginning, then has ``%-`` and the SHA-256 of the name; the
-    way back is then the name inside the file.
-    """
-    if not name:
-        return "%"
-    raw = name.encode("utf-8", "surrogatepass")
-    part = "".join(chr(byte) if re.match(rb"[a-z0-9._-]", bytes([byte])) else f"%{byte:02x}" for byte in raw)
-    if part.endswith("."):
-        part = part[:-1] + "%2e"
-    if part.startswith(".") or _WINDOWS_DEVICE.match(part):
-        part = f"%{ord(part[0]):02x}{part[1:]}"
-    if len(part) > _PART_BYTES_MAX:
-        part = f"{part[: _PART_BYTES_MAX - _DIGEST_HEX - 2]}%-{hashlib.sha256(raw).hexdigest()}"
-    return part
 
 
 class _Kept(NamedTuple):
@@ -114,7 +84,7 @@ class LocalState:
             self._refuse_network()
             if _is_missing(where):
                 return {}
-            with _opened(where, _FOLDER | os.O_NOFOLLOW) as directory:
+            with opened(where, FOLDER | os.O_NOFOLLOW) as directory:
                 for name in sorted(os.listdir(directory)):  # noqa: PTH208 - of what is open
                     if name.endswith(".json") and not name.startswith("."):
                         key, state = self._load(directory, where / name, source, anew)
@@ -139,8 +109,8 @@ class LocalState:
         folder = where.parent
         with _explained(f"{where}: the state may not have been saved"):
             self._refuse_network()
-            _make_directory(folder)
-            with _opened(folder, _FOLDER | os.O_NOFOLLOW) as directory, _locked(directory, folder):
+            make_directory(folder)
+            with opened(folder, FOLDER | os.O_NOFOLLOW) as directory, locked(directory, folder, wait_s=LOCK_WAIT_S):
                 kept, found_token = self._find(directory, where, expected)
                 if found_token != expected:
                     found = f"run {kept.newest.run_id} has saved another" if kept else "it is gone"
@@ -174,7 +144,7 @@ class LocalState:
         with _explained(f"{where}: cannot be read"):
             if _is_missing(where.parent):
                 return []
-            with _opened(where.parent, _FOLDER | os.O_NOFOLLOW) as directory:
+            with opened(where.parent, FOLDER | os.O_NOFOLLOW) as directory:
                 if _is_missing(where):
                     return []
                 kept = self._read(directory, where)
@@ -215,15 +185,6 @@ class LocalState:
 
 
 @contextmanager
-def _opened(path: Path | str, flags: int, *, directory: int | None = None) -> Iterator[int]:
-    fd = os.open(path, flags, 0o600, dir_fd=directory)
-    try:
-        yield fd
-    finally:
-        os.close(fd)
-
-
-@contextmanager
 def _explained(problem: str) -> Iterator[None]:
     """Turn an error of the operating system into one that says what to do."""
     try:
@@ -233,29 +194,8 @@ def _explained(problem: str) -> Iterator[None]:
         raise StateError(f"{problem}: {error.strerror}", hint=hint) from error
 
 
-@contextmanager
-def _locked(directory: int, where: Path) -> Iterator[None]:
-    with _opened(".lock", os.O_RDWR | os.O_CREAT | _PLAIN, directory=directory) as fd:
-        deadline_s = time.monotonic() + LOCK_WAIT_S
-        while True:
-            try:
-                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if time.monotonic() >= deadline_s:
-                    raise LockedError(
-                        f"{where}: another process has been saving for {LOCK_WAIT_S:.0f} s",
-                        hint=f"`fuser {where / '.lock'}` names it; let it go on, or end it",
-                    ) from None
-                time.sleep(0.002)
-        try:
-            yield
-        finally:
-            fcntl.flock(fd, fcntl.LOCK_UN)  # a forked child may share the descriptor and outlive the save
-
-
 def _content(directory: int, where: Path) -> bytes:
-    opening = _opened(where.name, os.O_RDONLY | _PLAIN, directory=directory)
+    opening = opened(where.name, os.O_RDONLY | PLAIN, directory=directory)
     with _explained(f"{where}: cannot be read"), opening as fd:
         if not stat.S_ISREG(os.fstat(fd).st_mode):
             raise StateError(f"{where}: not a plain file", hint="move it away, and put back a copy of the state")
@@ -276,17 +216,6 @@ def _is_missing(path: Path) -> bool:
     return False
 
 
-def _make_directory(path: Path) -> None:
-    """Create ``path`` and what is missing above it; each new name is durable before anything is kept below it."""
-    if path.is_dir():
-        return
-    _make_directory(path.parent)
-    with suppress(FileExistsError):
-        path.mkdir(0o700)
-    with _opened(path.parent, _FOLDER) as parent:
-        os.fsync(parent)
-
-
 def _sweep(directory: int) -> None:
     """Remove what killed writers left. A writer has its file only while it holds the lock, so none of these is live."""
     for name in os.listdir(directory):
@@ -299,7 +228,7 @@ def _replace(directory: int, name: str, content: bytes) -> None:
     """Put ``content`` in the place of a file: a reader, and a power cut, find the old one or the new one."""
     temporary = f".{secrets.token_hex(16)}.tmp"
     try:
-        with _opened(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _PLAIN, directory=directory) as fd:
+        with opened(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | PLAIN, directory=directory) as fd:
             rest = memoryview(content)
             while rest:
                 rest = rest[os.write(fd, rest) :]

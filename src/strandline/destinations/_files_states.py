@@ -1,0 +1,107 @@
+"""The states that a commit log keeps beside the rows."""
+
+import json
+import secrets
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+
+from strandline.destination import Fence
+from strandline.destinations._files_log import Commit, Entry, Log
+from strandline.destinations._files_store import Store
+from strandline.errors import StateConflictError, StateError
+from strandline.state import Anew, State, StateKey, Token, decode_state, encode_state, load_state
+
+__all__ = ["LogStates", "check_fence", "check_token", "commit_of"]
+
+
+def check_fence(log: Log, fence: Fence) -> None:
+    """Compare with the epoch that is stored, where one is.
+
+    Raises:
+        StateConflictError: another run has taken over.
+    """
+    commits = log.states.get(fence.key)
+    if not commits:
+        return
+    # a fence that cannot be read is given up by command only, and that raises the epoch
+    stored = load_state(fence.key, _parsed(commits[0].text), where="@run", token=commits[0].token, anew=lambda _: True)
+    if stored.epoch > fence.epoch:
+        raise StateConflictError(
+            f"{fence.source} → {fence.destination}: another run has taken over (epoch {stored.epoch}; this run has "
+            f"{fence.epoch}); nothing was written",
+            hint="let the other run end, then start again",
+        )
+
+
+def check_token(log: Log, key: StateKey, expected: Token | None) -> None:
+    """Compare the state of a lineage with the one that this run saved last.
+
+    Raises:
+        StateConflictError: it is another one.
+    """
+    commits = log.states.get(key)
+    if (commits[0].token if commits else None) != expected:
+        raise StateConflictError(
+            f"{key}: the stored state is not the one this run saved last; nothing was written",
+            hint="another run writes the same table; let it end, then start again",
+        )
+
+
+def commit_of(key: StateKey, state: State) -> Commit:
+    """A state as the log keeps it, with a fresh token."""
+    text = json.dumps(encode_state(key, state))
+    decode_state(key, json.loads(text), where="log")  # what could not be read back is never kept
+    return Commit(secrets.token_hex(16), text)
+
+
+class LogStates:
+    """See ``strandline.state.StateBackend``. Closed with the destination."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def load(self, source: str, *, anew: Anew | None = None) -> Mapping[StateKey, State]:
+        """Every state of ``source``."""
+        with self._explained("the states cannot be read"):
+            log = self._store.look()
+        return {
+            key: load_state(key, _parsed(commits[0].text), where=self._store.where, token=commits[0].token, anew=anew)
+            for key, commits in log.states.items()
+            if key.source == source
+        }
+
+    def save(self, key: StateKey, state: State, *, expected: Token | None) -> Token:
+        """Save ``state`` as its lineage's newest."""
+        commit = commit_of(key, state)
+        with self._explained(f"{key}: the state may not have been saved"), self._store.transaction() as transaction:
+            check_token(transaction.log, key, expected)
+            transaction.commit(Entry(states=[(key, commit)]))
+        return commit.token
+
+    def history(self, key: StateKey) -> Sequence[State]:
+        """The last commits of one lineage, the newest first."""
+        with self._explained("the states cannot be read"):
+            commits = self._store.look().states.get(key, ())
+        return [
+            decode_state(key, _parsed(commit.text), where=self._store.where, token=commit.token) for commit in commits
+        ]
+
+    def close(self) -> None:
+        """Do nothing: the destination closes what it opened."""
+
+    @contextmanager
+    def _explained(self, problem: str) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise StateError(
+                f"{self._store.where}: {problem}: {error.strerror}", hint="look after the disk and its rights"
+            ) from error
+
+
+def _parsed(text: str) -> object:
+    """What is not JSON is no state, which is what decoding then says."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        return None

@@ -1,0 +1,335 @@
+"""A directory of files with a commit log: what is committed, how it becomes so, and what dead runs have left.
+
+::
+
+    lake/                            the root
+    ├── .strandline/                 private (0700)
+    │   ├── .lock                    held for the length of one commit
+    │   ├── log/
+    │   │   ├── 00…041.commit        one file a commit, never changed
+    │   │   └── 00…040.snapshot      what all entries up to this one add up to
+    │   ├── delivered/               delivered sets
+    │   └── staged/<run>/            what a run is writing; ``.lock`` is held while the run lives
+    └── orders/                      the table
+        └── orders-3-41-0-….parquet  a file of one commit
+
+A commit: its files are durable in ``staged``, then its entry is linked under the next number (which is the commit), then
+the files are renamed into sight. The next entry is only written when that is done, so that it is enough to look at the
+newest entry to finish what was interrupted.
+"""
+
+import errno
+import os
+import secrets
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from strandline.destinations._files_log import Entry, Log, decode_entry, encode_entry, next_of
+from strandline.destinations._files_workshop import Workshop
+from strandline.disk import NETWORK, file_system
+from strandline.errors import RetryableError, StateConflictError, StateError, StrandlineError, TaskError, UsageError
+from strandline.paths import FOLDER, PLAIN, locked, make_directory, opened
+
+__all__ = ["OWN", "Store", "Transaction", "explained"]
+
+OWN = ".strandline"
+LOCK_WAIT_S = 60.0
+SNAPSHOT_ENTRIES_MIN = 64
+"""There are at least so many entries between two snapshots, and as many bytes as the snapshot has: their cost is a
+constant for each commit, however long the log."""
+
+_DELIVERED, _STAGED, _LOG = f"{OWN}/delivered", f"{OWN}/staged", f"{OWN}/log"
+_FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.EISDIR}
+
+
+def meaning_of(error: OSError, what: str) -> StrandlineError:
+    """An error of the operating system, when nothing was committed."""
+    text = f"{what}: {error.strerror or error}"
+    if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+        return RetryableError(text, hint="free some space, or raise the quota, and sync again")
+    if error.errno in _FORBIDDEN:
+        return TaskError(text, hint="`path` must be a directory that this user may write to, or a new one")
+    if error.errno in {errno.EMFILE, errno.ENFILE}:
+        return TaskError(text, hint="raise `ulimit -n`, or lower `partitions_max` and `concurrency`")
+    return RetryableError(text, hint="look after the disk: dmesg")
+
+
+@contextmanager
+def explained(what: str) -> Iterator[None]:
+    """Turn an error of the operating system into ours, when nothing was committed."""
+    try:
+        yield
+    except OSError as error:
+        raise meaning_of(error, what) from error
+
+
+class Transaction:
+    """Alone with the log."""
+
+    def __init__(self, log: Log, commit: Callable[[Entry], Log]) -> None:
+        self.log = log
+        """What is committed."""
+        self._commit = commit
+
+    def commit(self, entry: Entry) -> None:
+        """Commit one entry.
+
+        Raises:
+            StateError: it may be committed, or is, but its files are not in their place.
+        """
+        self.log = self._commit(entry)
+
+
+class Store:
+    """One root. Safe to share between threads; any number of processes of one machine may use it."""
+
+    def __init__(self, root: Path, *, allow_network: bool) -> None:
+        self.root = root
+        self._log = Log()
+        self._bytes = [0, 0]
+        """Of the newest snapshot, and of the entries since."""
+        self._snapshot = 0
+        self._done = 0
+        """Up to which entry the files are known to be in place."""
+        self._workshop = Workshop(root / _STAGED)
+        self._trusted = allow_network
+
+    @property
+    def where(self) -> str:
+        """For errors."""
+        return f"files {self.root}"
+
+    def look(self) -> Log:
+        """What is committed; files of it that an interrupted run left hidden are in sight then.
+
+        Raises:
+            StateError: the log is damaged.
+        """
+        if not self._exists():
+            return Log()
+        with self._alone():
+            return self._current()
+
+    @contextmanager
+    def transaction(self) -> Iterator[Transaction]:
+        """Alone with the log, to commit to it.
+
+        Raises:
+            StateError: the log is damaged; or whether an entry was committed is not known.
+        """
+        self._refuse_network()
+        make_directory(self.root, mode=0o777)
+        for folder in (_LOG, _DELIVERED, _STAGED):
+            make_directory(self.root / folder)
+        with self._alone():
+            log = self._current()
+            if not self._workshop.is_open:
+                self._sweep()
+                self._workshop.open()
+            yield Transaction(log, self._commit)
+
+    def stage(self) -> str:
+        """The name of a new file of this run, relative to the root; nobody looks at it until it is committed."""
+        if not self._workshop.is_open:
+            with self.transaction():
+                pass
+        return str(self._workshop.stage().relative_to(self.root))
+
+    def seal(self) -> None:
+        """Make the names of this run's files durable, before an entry names them."""
+        self._workshop.seal()
+
+    def discard(self, files: Iterable[str]) -> None:
+        """Remove staged files that will not be committed."""
+        for file in files:
+            with suppress(OSError):
+                (self.root / file).unlink()
+
+    def close(self) -> None:
+        """Release what is held. A second call does nothing."""
+        self._workshop.close()
+
+    @staticmethod
+    def place_delivered() -> str:
+        """Where a file of a delivered set goes."""
+        return f"{_DELIVERED}/{secrets.token_hex(16)}.arrow"
+
+    def _exists(self) -> bool:
+        """Only a log that is certainly not there is empty."""
+        try:
+            os.lstat(self.root / _LOG)
+        except FileNotFoundError:
+            return False
+        return True
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        own = self.root / OWN
+        with opened(own, FOLDER | os.O_NOFOLLOW) as directory, locked(directory, own, wait_s=LOCK_WAIT_S):
+            yield
+
+    def _refuse_network(self) -> None:
+        if self._trusted:
+            return
+        kind = file_system(self.root)
+        if NETWORK.fullmatch(kind):
+            raise UsageError(
+                f"{self.root} is on a network file system ({kind}), where locks may not hold",
+                hint="choose a `path` on a local disk, or set `allow_network: true`",
+            )
+        self._trusted = True
+
+    # the log ---------------------------------------------------------------------------------------------------------
+
+    def _path(self, number: int, kind: str = "commit") -> Path:
+        return self.root / _LOG / f"{number:020}.{kind}"
+
+    def _numbers(self) -> tuple[int, int]:
+        """Of the newest entry and the newest snapshot; 0: there is none."""
+        newest = {"commit": 0, "snapshot": 0}
+        for name in os.listdir(self.root / _LOG):  # noqa: PTH208 -- names are all that is wanted, often
+            stem, _, kind = name.partition(".")
+            if kind in newest and stem.isdigit():
+                newest[kind] = max(newest[kind], int(stem))
+        return newest["commit"], newest["snapshot"]
+
+    def _current(self) -> Log:
+        """The log as it is now, with its files in sight."""
+        newest, snapshot = self._numbers()
+        newest = max(newest, snapshot)
+        if not snapshot <= self._log.number <= newest or self._snapshot > snapshot:
+            self._log, self._snapshot, self._bytes, self._done = Log(), 0, [0, 0], 0
+        if self._log.number < snapshot:
+            self._load_snapshot(snapshot)
+        elif self._snapshot < snapshot:  # another run has written it
+            self._snapshot, self._bytes = snapshot, [self._path(snapshot, "snapshot").stat().st_size, 0]
+        while self._log.number < newest:
+            path = self._path(self._log.number + 1)
+            content = _content(path)
+            self._log = next_of(self._log, content, number=self._log.number + 1, where=str(path))
+            self._bytes[1] += len(content)
+        self._publish()
+        return self._log
+
+    def _load_snapshot(self, number: int) -> None:
+        path = self._path(number, "snapshot")
+        content = _content(path)
+        entry, previous, _ = decode_entry(content, number=number, where=str(path))
+        self._log = Log().after(entry, number=number, checksum=previous)
+        self._snapshot, self._bytes = number, [len(content), 0]
+
+    def _commit(self, entry: Entry) -> Log:
+        log = self._log
+        number = log.number + 1
+        content, checksum = encode_entry(entry, number=number, previous=log.checksum)
+        path = self._path(number)
+        with opened(path.parent, FOLDER | os.O_NOFOLLOW) as directory:
+            temporary = _written(directory, content)
+            try:
+                os.link(temporary, path.name, src_dir_fd=directory, dst_dir_fd=directory)
+            except FileExistsError:
+                raise StateConflictError(
+                    f"{path}: another run has committed meanwhile, though this one held the lock",
+                    hint="locks do not hold on this file system: choose a `path` on a local disk",
+                ) from None
+            except OSError as error:
+                raise _unknown(path, error) from error
+            finally:
+                with suppress(OSError):
+                    os.unlink(temporary, dir_fd=directory)
+            try:
+                os.fsync(directory)
+            except OSError as error:
+                raise _unknown(path, error) from error
+        self._log = log.after(entry, number=number, checksum=checksum)
+        self._bytes[1] += len(content)
+        self._publish()
+        with suppress(OSError):  # the next commit tries again
+            self._shorten()
+        return self._log
+
+    def _publish(self) -> None:
+        """Finish what the newest entry wants done; nothing where it is."""
+        log = self._log
+        if self._done == log.number:
+            return
+        folders: set[Path] = set()
+        try:
+            for old, new in log.moves:
+                staged, target = self.root / old, self.root / new
+                if not staged.exists():
+                    continue  # it was renamed before
+                make_directory(target.parent, mode=0o700 if new.startswith(OWN) else 0o777)
+                staged.rename(target)
+                folders |= {target.parent, staged.parent}
+            for name in log.removes:
+                with suppress(FileNotFoundError):
+                    (self.root / name).unlink()
+                    folders.add((self.root / name).parent)
+            for folder in folders:
+                with opened(folder, FOLDER) as directory:
+                    os.fsync(directory)
+        except OSError as error:
+            raise StateError(
+                f"{self.where}: a commit is durable, but its files cannot be put in their place: {error}",
+                hint="mend that; the next run does the rest",
+            ) from error
+        self._done = log.number
+
+    def _shorten(self) -> None:
+        """Write a snapshot where one is due, and remove the entries before the last one."""
+        log = self._log
+        if log.number - self._snapshot < SNAPSHOT_ENTRIES_MIN or self._bytes[1] < self._bytes[0]:
+            return
+        content, _ = encode_entry(log.snapshot(), number=log.number, previous=log.checksum)
+        path, before = self._path(log.number, "snapshot"), self._snapshot
+        with opened(path.parent, FOLDER | os.O_NOFOLLOW) as directory:
+            os.rename(_written(directory, content), path.name, src_dir_fd=directory, dst_dir_fd=directory)
+            os.fsync(directory)
+            self._snapshot, self._bytes = log.number, [len(content), 0]
+            for name in os.listdir(directory):  # noqa: PTH208 -- of what is open
+                stem, _, kind = name.partition(".")
+                last = {"commit": before, "snapshot": log.number - 1}.get(kind, 0)
+                if stem.isdigit() and int(stem) <= last:
+                    os.unlink(name, dir_fd=directory)
+
+    def _sweep(self) -> None:
+        """Remove what nobody will commit: this is called alone, and what was committed is in its place."""
+        for path in (self.root / _LOG).iterdir():
+            if path.suffix == ".tmp":
+                path.unlink()
+        self._workshop.sweep()
+
+
+def _unknown(path: Path, error: OSError) -> StateError:
+    return StateError(
+        f"{path}: it is not known whether a commit lasts: {error.strerror}",
+        hint="the next run reads what is there, and goes on from it",
+    )
+
+
+def _content(path: Path) -> bytes:
+    try:
+        with opened(path, os.O_RDONLY | PLAIN) as fd:
+            return b"".join(iter(lambda: os.read(fd, 1 << 16), b""))
+    except FileNotFoundError as error:
+        raise StateError(
+            f"{path}: an entry of the commit log is gone", hint="restore the directory from a backup"
+        ) from error
+
+
+def _written(directory: int, content: bytes) -> str:
+    """The name of a new file, durable but for its name."""
+    name = f"{secrets.token_hex(16)}.tmp"
+    try:
+        with opened(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | PLAIN, directory=directory) as fd:
+            rest = memoryview(content)
+            while rest:
+                rest = rest[os.write(fd, rest) :]
+            os.fsync(fd)  # never tried again: a second fsync may succeed although the data is lost
+    except OSError:
+        with suppress(OSError):
+            os.unlink(name, dir_fd=directory)
+        raise
+    return name

@@ -1,0 +1,226 @@
+"""The destination ``files``: a directory of Parquet, CSV or JSON lines files for each table, to which rows are appended.
+
+Every commit is one file in a numbered log, `<path>/.strandline/log`, which names its data files and holds the cursor. Data
+files are hidden until they are committed, and nothing but whole commits is ever in sight: read them with a glob, at any time,
+as `SELECT * FROM read_parquet('lake/orders/*.parquet', union_by_name = true)`. Without `partition_by` a commit is one file of
+a table, so that it comes into sight at once.
+
+Older files lack the columns that were added since: a reader must take columns by name. Files may be removed (retention), but
+not all of a table's: that stops the next sync, as a table that was emptied does. Append is the only write mode; to read a
+table again from nothing, remove its directory, then `strandline state reset`.
+
+CSV: numbers are bare, all else is quoted; nothing between two commas is a null, `""` is an empty text (in DuckDB:
+`allow_quoted_nulls = false`). In CSV and JSON lines times are ISO 8601, bytes hexadecimal, and what is nested is JSON.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from strandline.destination import (
+    RECREATE,
+    Capabilities,
+    Fence,
+    KeyRange,
+    MigrateMode,
+    Migration,
+    Receipt,
+    Scope,
+    Transactional,
+    Window,
+    WriteMode,
+)
+from strandline.destinations._files_formats import FORMATS, Compression, FileFormat
+from strandline.destinations._files_log import Commit, Entry, Log
+from strandline.destinations._files_probes import probe_root
+from strandline.destinations._files_states import LogStates, check_fence, check_token, commit_of
+from strandline.destinations._files_store import Store, explained
+from strandline.destinations._files_tables import Layout, folder_of, record_of
+from strandline.destinations._files_window import Settings, StagedWindow
+from strandline.errors import TaskError, UsageError
+from strandline.lazy import pa
+from strandline.probe import Probe
+from strandline.state import StateBackend
+from strandline.table import Table
+
+__all__ = ["FilesDestination"]
+
+_WRITERS_MAX = 4
+"""A window may have a file open for each partition."""
+
+
+class FilesDestination:
+    """See ``strandline.destination.Destination``."""
+
+    class Spec(BaseModel):
+        """Where the files are, and what they are."""
+
+        model_config = ConfigDict(extra="forbid")
+
+        path: str = Field(min_length=1, description="The directory; made if it is missing.")
+        format: FileFormat = Field(FileFormat.PARQUET, description="parquet, csv or jsonl.")
+        compression: Compression | None = Field(
+            None,
+            description="Parquet: zstd (the default), snappy, gzip or none. CSV and JSON lines: none (the default), gzip or "
+            "zstd, of the whole file.",
+        )
+        partition_by: tuple[str, ...] = Field(
+            (),
+            description="Columns whose values become directories, `column=value`, as Hive names them; they are left out of "
+            "the files. Texts, whole numbers, dates and booleans. A commit is then several files, which come into sight one "
+            "after the other.",
+        )
+        partitions_max: int = Field(
+            200,
+            ge=1,
+            description="How many files one commit may have for a table, with partition_by; more is an error.",
+        )
+        allow_network: bool = Field(
+            default=False,
+            description="Allow a network file system. Its locks may not hold, so two runs may both believe they won.",
+        )
+
+        @model_validator(mode="after")
+        def _fits(self) -> "FilesDestination.Spec":
+            can = FORMATS[self.format].compressions
+            if self.compression is not None and self.compression not in can:
+                raise ValueError(
+                    f"{self.format.value} can be compressed by {', '.join(can)}, not {self.compression.value}"
+                )
+            if len(set(self.partition_by)) < len(self.partition_by):
+                raise ValueError("partition_by names a column twice")
+            return self
+
+    def __init__(self, spec: Spec) -> None:
+        self.spec = spec
+        form = FORMATS[spec.format]
+        self._store = Store(Path(spec.path).absolute(), allow_network=spec.allow_network)
+        self._layout = Layout(self._store.root, form, spec.partition_by)
+        self._settings = Settings(self._layout, spec.compression or form.compressions[0], spec.partitions_max)
+        self._states = LogStates(self._store)
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What files can do."""
+        return Capabilities(
+            write_modes=frozenset({WriteMode.APPEND}),
+            transactional=Transactional.WINDOW,
+            deletes=False,
+            replace=False,
+            writers_max=_WRITERS_MAX,
+            types_refused=self._layout.form.refused,
+        )
+
+    @property
+    def states(self) -> StateBackend:
+        """The states beside the rows."""
+        return self._states
+
+    def migrate(self, table: Table, *, mode: MigrateMode, fence: Fence, apply: bool = True) -> Migration:
+        """Make the stored table fit ``table``."""
+        with explained(f"{self._store.where}: cannot migrate {table.name}"):
+            self._layout.check(table)
+            if not apply:
+                return self._found(table, self._store.look(), mode)
+            with self._store.transaction() as transaction:
+                check_fence(transaction.log, fence)
+                found = self._found(table, transaction.log, mode)
+                if found.changes:
+                    transaction.commit(self._migration(table, transaction.log, found))
+                    mark = transaction.log.tables[table.name].mark
+                    found = replace(found, mark=mark, empty=self._layout.is_empty(table.name))
+                return found
+
+    def _found(self, table: Table, log: Log, mode: MigrateMode) -> Migration:
+        """What there is of a table, and what it needs."""
+        record = log.tables.get(table.name)
+        changes = self._layout.changes(record, table, mode)
+        if record is None:
+            return Migration(tuple(changes), None, empty=True)
+        return Migration(tuple(changes), record.mark, empty=self._layout.is_empty(table.name))
+
+    def _migration(self, table: Table, log: Log, found: Migration) -> Entry:
+        """What makes the stored table fit."""
+        record, layout = log.tables.get(table.name), self._layout
+        recreated = any(change.kind == RECREATE for change in found.changes)
+        if record is not None and not recreated:
+            return Entry(tables={table.name: layout.changed(record, table)})
+        files = list(layout.files(table.name, any_format=True))
+        if files and not recreated:
+            raise TaskError(
+                f"table {table.name!r}: there is {self._store.root / files[0]}, of which the log knows nothing",
+                hint=f"move {self._store.root / folder_of(table.name)} away, or choose another `path`",
+            )
+        forgotten = log.without_delivered(table.name)
+        sets = [file for place in forgotten for file in log.delivered[place]]
+        return Entry(tables={table.name: record_of(table, layout)}, delivered=forgotten, removes=[*files, *sets])
+
+    def write(self, window: Window, *, mode: WriteMode, fence: Fence) -> Receipt:
+        """Take all messages of ``window``: hidden files first, then one entry of the log."""
+        if mode is not WriteMode.APPEND:
+            raise UsageError(f"files cannot {mode}", hint="write_mode must be append")
+        problem = f"{self._store.where}: cannot write"
+        with explained(problem):
+            log = self._store.look()
+        staged = StagedWindow(self._store, log, window, self._settings)
+        try:
+            for message in window:
+                with explained(problem):
+                    staged.take(message)
+            with explained(problem):
+                staged.finish()
+                self._store.seal()
+        except BaseException:
+            staged.discard()
+            raise
+        commit = commit_of(window.key, window.state)
+        with explained(problem), self._store.transaction() as transaction:
+            try:
+                check_fence(transaction.log, fence)
+                check_token(transaction.log, window.key, window.expected)
+                entry = self._entry(staged, transaction.log, window, commit)
+            except BaseException:
+                staged.discard()
+                raise
+            # from here on the files may be committed, whatever is raised: what is not is swept by the next run
+            transaction.commit(entry)
+        return Receipt(replace(window.state, token=commit.token), dict(staged.rows), dict(staged.known))
+
+    def _entry(self, staged: StagedWindow, log: Log, window: Window, commit: Commit) -> Entry:
+        """What a window changes, if nothing that it builds upon has changed meanwhile."""
+        staged.check(log)
+        delivered = {**staged.delivered()}
+        tables, removes = dict[str, None](), list[str]()
+        for name in staged.dropped & log.tables.keys():
+            tables[name] = None
+            delivered |= log.without_delivered(name)
+            removes += self._layout.files(name, any_format=True)
+        for place, files in delivered.items():
+            removes += [file for file in log.delivered.get(place, ()) if file not in files]
+        moves = staged.moves(window.key, window.state)
+        return Entry(tables, delivered, moves, removes, [(window.key, commit)])
+
+    def delete_stale(self, table: Table, *, scope: Scope, fence: Fence) -> int:
+        """Refused: files are only added to."""
+        del scope, fence
+        raise UsageError(f"table {table.name!r}: no row is deleted from files", hint="write_mode must be append")
+
+    def read(
+        self, table: Table, *, columns: Sequence[str] | None = None, key_range: KeyRange | None = None
+    ) -> "Iterator[pa.RecordBatch]":
+        """The stored rows, in the Arrow types of ``table``."""
+        with explained(f"{self._store.where}: cannot read {table.name}"):
+            record = self._store.look().tables.get(table.name)
+            if record is None:
+                raise TaskError(f"there is no table {table.name!r} in {self._store.root}")
+            return self._layout.read(table, record, columns or table.schema.names, key_range)
+
+    def probes(self) -> Iterator[Probe]:
+        """Whether files can be committed and kept; see ``strandline.probe``."""
+        yield from probe_root(self._store.root, allow_network=self.spec.allow_network)
+
+    def close(self) -> None:
+        """Release what is held. A second call does nothing."""
+        self._store.close()

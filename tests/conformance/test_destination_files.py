@@ -1,0 +1,43 @@
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from strandline.destination import Destination, WriteMode
+from strandline.plugins import load_plugin
+from strandline.testing.destination import DestinationConformance
+from strandline.testing.destination_migrate import ChangeCases
+from strandline.testing.destination_types import NameCases, TypeCases
+from strandline.testing.destination_writes import InsertCases, ReadCases
+
+
+class Lake:
+    FORMAT = "parquet"
+
+    @pytest.fixture
+    def reopen(self, tmp_path: Path) -> Callable[[], Destination]:
+        cls = load_plugin("destination", "files")
+        return lambda: cls(cls.Spec(path=str(tmp_path / "lake"), format=self.FORMAT))
+
+    @pytest.fixture
+    def destination(self, reopen: Callable[[], Destination]) -> Iterator[Destination]:
+        destination = reopen()
+        yield destination
+        destination.close()
+
+
+class TestParquet(Lake, DestinationConformance):
+    def test_rows_are_appended(self, lineage) -> None:
+        assert lineage.mode is WriteMode.APPEND
+
+
+class TextCases(Lake, InsertCases, ReadCases, ChangeCases, TypeCases, NameCases):
+    """What the format of a file has to do with."""
+
+
+class TestCSV(TextCases):
+    FORMAT = "csv"
+
+
+class TestJSONLines(TextCases):
+    FORMAT = "jsonl"

@@ -1,0 +1,38 @@
+"""The states that the destination files keeps in its commit log."""
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing
+from pathlib import Path
+
+import pytest
+
+from strandline.plugins import load_plugin
+from strandline.state import StateBackend, StateKey
+from strandline.testing.state_backend import StateBackendConformance
+
+
+class TestFilesState(StateBackendConformance):
+    @pytest.fixture
+    def reopen(self, tmp_path: Path) -> Iterator[Callable[[], StateBackend]]:
+        cls = load_plugin("destination", "files")
+        with ExitStack() as opened:
+            yield lambda: opened.enter_context(closing(cls(cls.Spec(path=str(tmp_path / "lake"))))).states
+
+    @pytest.fixture
+    def backend(self, reopen: Callable[[], StateBackend]) -> Iterator[StateBackend]:
+        backend = reopen()
+        yield backend
+        backend.close()
+
+    @pytest.fixture
+    def damage(self, tmp_path: Path) -> Callable[[StateKey], None]:
+        def damage(key: StateKey) -> None:
+            for path in sorted((tmp_path / "lake" / ".strandline" / "log").glob("*.commit"), reverse=True):
+                head = json.loads(path.read_text().splitlines()[0])
+                if [key.source, key.task, key.destination] in [one[:3] for one in head["states"]]:
+                    path.write_bytes(path.read_bytes()[:-9])
+                    return
+            pytest.fail(f"no entry has a state of {key}")
+
+        return damage
