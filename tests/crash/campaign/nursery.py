@@ -148,3 +148,4 @@ def serve() -> None:
 
 if __name__ == "__main__":
     serve()
+    os._exit(0)  # drivers complain of what they find at the end of an interpreter
