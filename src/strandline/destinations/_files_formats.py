@@ -289,7 +289,8 @@ class DataFile:
 
     def __init__(self, path: Path, writer: Callable[[IO[bytes], ExitStack], Any]) -> None:
         self._opened = ExitStack()
-        self._file = os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o666), "wb")
+        self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o666)
+        self._file = os.fdopen(self._fd, "wb", closefd=False)  # a compressor closes what it writes to
         try:
             self._writer = writer(self._file, self._opened)
         except BaseException:
@@ -307,12 +308,16 @@ class DataFile:
             OSError: it may not be durable. Never to be tried again: a second fsync may succeed although data is lost.
         """
         self._opened.close()
-        self._file.flush()
-        os.fsync(self._file.fileno())
         self._file.close()
+        os.fsync(self._fd)
+        fd, self._fd = self._fd, -1
+        os.close(fd)
 
     def abort(self) -> None:
         """Give it up; a second call does nothing."""
         for close in (self._opened.close, self._file.close):
             with suppress(Exception):  # it failed before, and is thrown away
                 close()
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1

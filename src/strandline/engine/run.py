@@ -129,6 +129,11 @@ def tasks_of(job: Job) -> list[Task]:
         for task in tasks:
             for table in task.tables:
                 _check_table(table, into)
+            if job.refresh(task) and not into.destination.capabilities.replace:
+                raise UsageError(
+                    f"destination {into.name!r} cannot replace rows, so there is no full refresh of {task.id!r}",
+                    hint=f"remove the rows there, then strandline state reset {job.name!r} {task.id!r}, and sync again",
+                )
     return tasks
 
 

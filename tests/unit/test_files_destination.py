@@ -1,0 +1,508 @@
+"""The destination files: what a user sees in the directory, and what happens when things go wrong there."""
+
+import errno
+import os
+import random
+import shutil
+from contextlib import closing
+from pathlib import Path
+
+import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from pydantic import ValidationError
+
+from strandline.destination import MigrateMode, WriteMode
+from strandline.destinations import _files_store
+from strandline.destinations.files import FilesDestination
+from strandline.engine.pipeline import Into
+from strandline.engine.run import Job, sync
+from strandline.errors import RetryableError, StateError, TaskError, UsageError
+from strandline.message import Checkpoint, Complete, Insert
+from strandline.plugins import load_plugin
+from strandline.source import Task
+from strandline.table import CQ_ID, SOURCE_NAME, SYNC_TIME, Table, sync_time_type
+from strandline.testing.windows import Lineage
+
+SALES = Table(
+    "sales",
+    pa.schema(
+        {
+            SYNC_TIME: sync_time_type(),
+            SOURCE_NAME: pa.string(),
+            "id": pa.int64(),
+            "country": pa.string(),
+            "day": pa.date32(),
+        }
+    ),
+    ("id",),
+)
+
+
+@pytest.fixture
+def root(tmp_path):
+    return tmp_path / "lake"
+
+
+def lake(root, **settings):
+    return FilesDestination(FilesDestination.Spec(path=str(root), **settings))
+
+
+def lineage(destination, *tables):
+    one = Lineage(destination, WriteMode.APPEND)
+    one.migrate(*tables or (SALES,))
+    return one
+
+
+def sale(one, *ids, country="DE", day=0, table=SALES, **more):
+    count = len(ids)
+    return one.insert(table, id=list(ids), country=[country] * count, day=[day] * count, **more)
+
+
+def files(root, suffix=".parquet"):
+    return sorted(str(path.relative_to(root)) for path in root.rglob(f"*{suffix}*"))
+
+
+def hidden(root):
+    return [path for path in (root / ".strandline" / "staged").rglob("*") if path.is_file() and path.name != ".lock"]
+
+
+def seen(root):
+    return sorted(
+        row[0]
+        for row in duckdb.sql(f"SELECT id FROM read_parquet('{root}/**/*.parquet', union_by_name = true)").fetchall()
+    )
+
+
+# what is in sight -----------------------------------------------------------------------------------------------------
+
+
+def test_a_commit_is_one_file_of_each_table_and_its_name_says_whose(root):
+    other = SALES.named("Other sales/../x")
+    with closing(lake(root)) as destination:
+        one = lineage(destination, SALES, other)
+        one.write(sale(one, 1), sale(one, 2, table=other), sale(one, 3))
+        one.write(sale(one, 4))
+    names = files(root)
+    assert [Path(name).parent.name for name in names] == ["%4fther%20sales%2f..%2fx", "sales", "sales"]
+    assert sorted(name.split("-")[:4] for name in names[1:]) == [
+        ["sales/orders", "1", "1", "0"],
+        ["sales/orders", "1", "2", "0"],
+    ]
+    assert seen(root / "sales") == [1, 3, 4]
+
+
+def test_nothing_is_in_sight_before_the_commit_and_nothing_hidden_is_left_after_it(root):
+    with closing(lake(root)) as destination:
+        one = lineage(destination)
+
+        def messages():
+            yield sale(one, *range(1000))
+            yield Checkpoint({"n": 1})
+            assert files(root) == []
+
+        one.write_window(one.window(messages()))
+        assert len(seen(root)) == 1000
+        assert hidden(root) == []
+    assert list((root / ".strandline" / "staged").iterdir()) == []
+
+
+def test_a_window_that_fails_leaves_no_file(root):
+    with closing(lake(root, partition_by=["country"])) as destination:
+        one = lineage(destination)
+        with pytest.raises(TaskError, match="primary key"):
+            one.write(sale(one, 1), sale(one, None))
+        assert files(root) == []
+        assert hidden(root) == []
+
+
+def test_a_column_that_was_added_is_null_in_older_files_and_a_reader_takes_columns_by_name(root):
+    wider = Table("sales", pa.schema([*SALES.schema, pa.field("price", pa.decimal128(9, 2))]), ("id",))
+    with closing(lake(root)) as destination:
+        one = lineage(destination)
+        one.write(sale(one, 1))
+        one.migrate(wider)
+        one.write(sale(one, 2, table=wider, price=[7]))
+        found = duckdb.sql(f"SELECT id, price FROM read_parquet('{root}/sales/*.parquet', union_by_name = true)")
+        assert sorted(found.fetchall()) == [(1, None), (2, 7)]
+
+
+@pytest.mark.parametrize("compression", ["zstd", "snappy", "gzip", "none"])
+def test_parquet_is_compressed_as_the_spec_says(root, compression):
+    with closing(lake(root, compression=compression)) as destination:
+        one = lineage(destination)
+        one.write(sale(one, *range(100)))
+    (name,) = files(root)
+    column = pq.ParquetFile(root / name).metadata.row_group(0).column(2)
+    assert column.compression == {"none": "UNCOMPRESSED"}.get(compression, compression.upper())
+
+
+@pytest.mark.parametrize("compression", ["none", "gzip", "zstd"])
+@pytest.mark.parametrize("form", ["csv", "jsonl"])
+def test_texts_are_read_by_duckdb_and_by_us(root, form, compression):
+    suffix = {"none": "", "gzip": ".gz", "zstd": ".zst"}[compression]
+    values = ["", None, 'say "hi",\r\nthere', "NULL", "é\u2028"]
+    with closing(lake(root, format=form, compression=compression)) as destination:
+        one = lineage(destination)
+        one.write(one.insert(SALES, id=[1, 2, 3, 4, 5], country=values, day=[0, None, 19000, 0, 0]))
+        (batch,) = one.read(SALES)
+        assert batch["country"].to_pylist() == values
+    (name,) = files(root, f".{form}")
+    assert name.endswith(f".{form}{suffix}")
+    read = f"read_csv('{root / name}', allow_quoted_nulls = false)" if form == "csv" else f"read_json('{root / name}')"
+    found = duckdb.sql(f"SELECT id, country, day::TEXT FROM {read} ORDER BY id").fetchall()
+    days = ["1970-01-01", None, "2022-01-08", "1970-01-01", "1970-01-01"]
+    assert found == list(zip([1, 2, 3, 4, 5], values, days, strict=True))
+
+
+def test_a_compression_that_the_format_has_not_is_refused(root):
+    with pytest.raises(ValidationError, match="snappy"):
+        lake(root, format="csv", compression="snappy")
+
+
+# partitions -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("form", ["parquet", "csv", "jsonl"])
+def test_partitions_are_hives_and_come_back_exactly(root, form):
+    countries = ["DE", "de", "a/b=c", "100%", None, "é", " x", "..", "new\nline", "1"]
+    with closing(lake(root, format=form, partition_by=["country", "day"])) as destination:
+        one = lineage(destination)
+        days = [0, 19000, None, *range(7)]
+        one.write(one.insert(SALES, id=list(range(10)), country=countries, day=days))
+        one.write(one.insert(SALES, id=[10], country=["DE"], day=[0]))
+        rows = {row["id"]: row["country"] for batch in one.read(SALES) for row in batch.to_pylist()}
+        assert rows == dict(enumerate([*countries, "DE"]))
+        batches = one.read(SALES, columns=["day"])
+        assert sorted(str(day) for batch in batches for day in batch["day"].cast(pa.int32()).to_pylist()) == sorted(
+            map(str, [*days, 0])
+        )
+    assert len(list((root / "sales" / "country=DE" / "day=1970-01-01").iterdir())) == 2
+    if form == "parquet":
+        options = "hive_partitioning = true, hive_types_autocast = false"
+        found = duckdb.sql(f"SELECT id, country FROM read_parquet('{root}/sales/**/*.parquet', {options})").fetchall()
+        assert dict(found) == rows
+
+
+def test_too_many_partitions_are_an_error_that_names_the_setting(root):
+    with closing(lake(root, partition_by=["country"], partitions_max=3)) as destination:
+        one = lineage(destination)
+        with pytest.raises(TaskError, match=r"more than 3 different values of country") as raised:
+            one.write(*(sale(one, n, country=f"C{n}") for n in range(4)))
+        assert "partitions_max" in raised.value.hint
+        assert files(root) == []
+
+
+@pytest.mark.parametrize("country", ["", "__HIVE_DEFAULT_PARTITION__", "x" * 300])
+def test_a_value_that_no_directory_can_be_named_after_is_refused(root, country):
+    with closing(lake(root, partition_by=["country"])) as destination:
+        one = lineage(destination)
+        with pytest.raises(TaskError, match=r"sales\.country"):
+            one.write(sale(one, 1, country=country))
+        assert files(root) == []
+
+
+def test_columns_that_cannot_be_partitioned_by_are_refused(root):
+    for column in ("nothing", SYNC_TIME):
+        with closing(lake(root, partition_by=[column])) as destination, pytest.raises(TaskError, match=column):
+            lineage(destination)
+
+
+def test_another_format_or_partitioning_is_refused_or_begins_anew(root):
+    with closing(lake(root)) as destination:
+        one = lineage(destination)
+        one.write(sale(one, 1))
+    for settings in ({"format": "csv"}, {"partition_by": ["country"]}):
+        with (
+            closing(lake(root, **settings)) as destination,
+            pytest.raises(TaskError, match="cannot be changed in place"),
+        ):
+            lineage(destination)
+    with closing(lake(root, format="csv")) as destination:
+        one = Lineage(destination, WriteMode.APPEND)
+        assert one.migrate(SALES, mode=MigrateMode.FORCED).empty
+        assert files(root) == []
+
+
+# crashes and faults ---------------------------------------------------------------------------------------------------
+
+
+def broken_after(monkeypatch, name, calls):
+    """``os.<name>`` fails with EIO from the call of that number on; how many there were."""
+    sound, count = getattr(os, name), [0]
+
+    def fail(*arguments, **options):
+        count[0] += 1
+        if count[0] > calls:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return sound(*arguments, **options)
+
+    monkeypatch.setattr(os, name, fail)
+    return count
+
+
+@pytest.mark.parametrize("name", ["fsync", "link", "open", "rename", "write", "unlink"])
+def test_a_disk_that_fails_at_any_call_loses_and_repeats_nothing(root, monkeypatch, name):
+    calls = 0
+    while True:
+        shutil.rmtree(root, ignore_errors=True)
+        with closing(lake(root, partition_by=["country"])) as destination:
+            one = lineage(destination)
+            one.write(sale(one, 1))
+            before = destination.states.load("shop")
+            with monkeypatch.context() as patch:
+                count = broken_after(patch, name, calls)
+                try:
+                    one.write(sale(one, 2), sale(one, 3, country="FR"))
+                except (RetryableError, StateError, TaskError):
+                    failed = True
+                else:
+                    failed = False
+                visible = seen(root)
+        assert set(visible) <= {1, 2, 3}
+        with closing(lake(root, partition_by=["country"])) as destination:
+            again = Lineage(destination, WriteMode.APPEND)
+            again.migrate(SALES)
+            again.state = destination.states.load("shop")[again.key]
+            committed = again.state != before[again.key]
+            assert committed or failed
+            assert seen(root) == ([1, 2, 3] if committed else [1])
+            again.write(sale(again, 4))
+            assert seen(root) == ([1, 2, 3, 4] if committed else [1, 4])
+            assert hidden(root) == []
+        if count[0] <= calls:
+            break
+        calls += 1
+    assert calls
+
+
+def test_files_of_a_commit_that_was_interrupted_come_into_sight_before_anything_else(root, monkeypatch):
+    with closing(lake(root)) as destination:
+        one = lineage(destination)
+        one.write(sale(one, 1))
+        with monkeypatch.context() as patch:
+            patch.setattr(Path, "rename", lambda *_: (_ for _ in ()).throw(OSError(errno.ENOSPC, "no space")))
+            with pytest.raises(StateError, match="durable"):
+                one.write(sale(one, 2))
+        assert seen(root) == [1]
+    for look in (
+        lambda lake: lake.states.load("shop"),
+        lambda lake: lake.migrate(SALES, mode=MigrateMode.SAFE, fence=one.fence, apply=False),
+        lambda lake: list(lake.read(SALES)),
+        lineage,
+    ):
+        copy = root.with_name("copy")
+        shutil.copytree(root, copy)
+        with closing(lake(copy)) as destination:
+            look(destination)
+        assert seen(copy) == [1, 2]
+        shutil.rmtree(copy)
+
+
+def test_what_dead_runs_have_left_is_swept_and_what_live_ones_write_is_not(root):
+    with closing(lake(root)) as alive, closing(lake(root)) as destination:
+        one = lineage(alive)
+        dead = root / ".strandline" / "staged" / "0123456789abcdef"
+        dead.mkdir()
+        (dead / "x.part").write_bytes(b"x")
+        torn = root / ".strandline" / "log" / "x.tmp"
+        torn.write_bytes(b"x")
+        other = Lineage(destination, WriteMode.APPEND, task="other", tables=one.tables)
+
+        def messages():
+            yield sale(one, *range(200_000))
+            other.write(sale(other, 200_000))
+            assert not dead.exists()
+            assert not torn.exists()
+            yield Checkpoint({"n": 1})
+
+        one.write_window(one.window(messages()))
+        assert len(seen(root)) == 200_001
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EACCES])
+def test_an_error_says_what_to_do(root, monkeypatch, number):
+    with closing(lake(root)) as destination:
+        one = lineage(destination)
+        sound = os.fsync
+        monkeypatch.setattr(os, "fsync", lambda fd: (_ for _ in ()).throw(OSError(number, os.strerror(number))))
+        with pytest.raises(RetryableError if number == errno.ENOSPC else TaskError) as raised:
+            one.write(sale(one, 1))
+        assert raised.value.hint
+        monkeypatch.setattr(os, "fsync", sound)
+        one.write(sale(one, 1))
+        assert seen(root) == [1]
+
+
+# the log --------------------------------------------------------------------------------------------------------------
+
+
+def test_the_log_stays_short_and_its_beginning_is_not_needed(root, monkeypatch):
+    monkeypatch.setattr(_files_store, "SNAPSHOT_ENTRIES_MIN", 8)
+    with closing(lake(root)) as destination:
+        one = lineage(destination)
+        for number in range(100):
+            one.write(one.insert(SALES, reread=True, id=[number], country=["DE"], day=[0]))
+            if number % 10 == 0:
+                one.write(Complete("sales"))
+                one.next_pass()
+        history = destination.states.history(one.key)
+    log = list((root / ".strandline" / "log").iterdir())
+    assert len([path for path in log if path.suffix == ".snapshot"]) == 1
+    assert len(log) < 60
+    with closing(lake(root)) as destination:
+        assert destination.states.history(one.key) == history
+        one.destination = destination
+        receipt = one.write(one.insert(SALES, reread=True, id=[99, 100], country=["DE"] * 2, day=[0] * 2))
+        assert receipt.known == {"sales": 1}
+        assert seen(root) == list(range(101))
+
+
+def test_two_handles_that_take_turns_see_each_others_commits_across_snapshots(root, monkeypatch):
+    monkeypatch.setattr(_files_store, "SNAPSHOT_ENTRIES_MIN", 4)
+    chance = random.Random(7)
+    with closing(lake(root)) as first, closing(lake(root)) as second:
+        ones = [lineage(first), Lineage(second, WriteMode.APPEND, task="other", tables={"sales": SALES})]
+        for number in range(80):
+            one = chance.choices(ones, [1, 9])[0]
+            one.write(sale(one, number))
+        for one in ones:
+            assert one.stored() == one.state
+        assert seen(root) == list(range(80))
+
+
+@pytest.mark.parametrize("kind", ["torn", "flipped", "gone", "foreign", "newer"])
+def test_a_log_that_cannot_be_trusted_stops_the_run(root, kind):
+    with closing(lake(root)) as destination:
+        one = lineage(destination)
+        for number in range(3):
+            one.write(sale(one, number))
+    log = root / ".strandline" / "log"
+    path = sorted(log.glob("*.commit"))[-2]
+    content = path.read_bytes()
+    if kind == "torn":
+        path.write_bytes(content[:40])
+    elif kind == "flipped":
+        path.write_bytes(content.replace(b'"moves"', b'"mover"', 1))
+    elif kind == "gone":
+        path.unlink()
+    elif kind == "newer":
+        path.write_bytes(content.replace(b'"format": 1', b'"format": 9', 1))
+    else:
+        path.write_bytes(sorted(log.glob("*.commit"))[-3].read_bytes())
+    with closing(lake(root)) as destination, pytest.raises(StateError) as raised:
+        destination.states.load("shop")
+    assert str(path) in raised.value.message
+    assert raised.value.hint
+
+
+def test_states_are_private_and_rows_are_not(root):
+    before = os.umask(0o022)
+    try:
+        with closing(lake(root)) as destination:
+            one = lineage(destination)
+            one.write(one.insert(SALES, reread=True, id=[1], country=["DE"], day=[0]))
+    finally:
+        os.umask(before)
+    (name,) = files(root)
+    assert (root / name).stat().st_mode & 0o777 == 0o644
+    assert (root / ".strandline").stat().st_mode & 0o777 == 0o700
+    for path in (root / ".strandline" / "log").iterdir():
+        assert path.stat().st_mode & 0o777 == 0o600
+
+
+# what users do --------------------------------------------------------------------------------------------------------
+
+
+def test_a_file_may_be_removed_and_a_table_without_any_is_empty(root):
+    with closing(lake(root)) as destination:
+        one = lineage(destination)
+        one.write(sale(one, 1))
+        one.write(sale(one, 2))
+        for count in (1, 0):
+            (root / files(root)[0]).unlink()
+            assert one.migrate(SALES, apply=False).empty is (count == 0)
+        shutil.rmtree(root / "sales")
+        assert one.migrate(SALES, apply=False).empty
+        one.write(sale(one, 3))
+        assert seen(root) == [3]
+
+
+def test_files_that_the_log_does_not_know_are_not_mixed_with_a_new_table(root):
+    (root / "sales").mkdir(parents=True)
+    pq.write_table(pa.table({"id": [7]}), root / "sales" / "old.parquet")
+    with closing(lake(root)) as destination, pytest.raises(TaskError, match=r"old\.parquet") as raised:
+        lineage(destination)
+    assert "move" in raised.value.hint
+
+
+class Numbers:
+    """A table of numbers, read in full."""
+
+    def __init__(self, count):
+        self.count = count
+        self.table = Table("numbers", pa.schema({"id": pa.int64()}), ("id",), ("id",), incremental=True)
+
+    def tables(self):
+        return [self.table]
+
+    def tasks(self, tables):
+        return [Task("numbers", tuple(tables))]
+
+    def read(self, task, cursor, context):
+        begin = cursor["next"] if cursor else 0
+        yield Insert("numbers", pa.record_batch({"id": pa.array(range(begin, self.count), pa.int64())}))
+        yield Complete("numbers")
+        yield Checkpoint({"next": self.count})
+
+    def acknowledge(self, task, cursor):
+        pass
+
+    def close(self):
+        pass
+
+
+def test_a_full_refresh_is_refused_before_anything_is_written(root):
+    backend = load_plugin("state_backend", "memory")
+    with closing(lake(root)) as destination:
+        states = backend(backend.Spec())
+        job = Job("shop", Numbers(3), [Into("lake", destination, WriteMode.APPEND)], states)
+        assert sync(job).error is None
+        log = sorted((root / ".strandline" / "log").iterdir())
+        job.refresh = lambda task: True
+        report = sync(job)
+        assert isinstance(report.error, UsageError)
+        assert "state reset" in report.error.hint
+        assert sorted((root / ".strandline" / "log").iterdir()) == log
+        assert seen(root) == [0, 1, 2]
+
+
+def test_a_table_whose_files_are_gone_stops_the_run_until_its_state_is_reset(root):
+    backend = load_plugin("state_backend", "memory")
+    with closing(lake(root)) as destination:
+        states = backend(backend.Spec())
+        job = Job("shop", Numbers(3), [Into("lake", destination, WriteMode.APPEND)], states)
+        assert sync(job).error is None
+        shutil.rmtree(root / "numbers")
+        assert isinstance(sync(job).error, StateError)
+
+
+def test_rows_without_a_key_are_numbered_and_their_set_is_kept_in_few_files(root, monkeypatch):
+    table = Table(
+        "events",
+        pa.schema({SYNC_TIME: sync_time_type(), SOURCE_NAME: pa.string(), CQ_ID: pa.uuid(), "id": pa.int64()}),
+        (CQ_ID,),
+    )
+    with closing(lake(root)) as destination:
+        one = lineage(destination, table)
+        for window in range(40):
+            one.write(one.insert(table, id=[window, window // 2, 7]))
+        rows = [row for batch in one.read(table) for row in batch.to_pylist()]
+        numbers = sorted(int.from_bytes(row[CQ_ID].bytes[12:], "big") for row in rows if row["id"] == 7)
+        assert numbers == list(range(len(numbers)))
+        assert len({row[CQ_ID] for row in rows}) == len(rows) == 120
+        sets = list((root / ".strandline" / "delivered").iterdir())
+        assert len(sets) < 10
+        one.write(Complete("events"))
+        assert list((root / ".strandline" / "delivered").iterdir()) == []
