@@ -46,6 +46,10 @@ def _served(cell):
     return "" if outages.roles(cell) else "–"
 
 
+def _committed(cell):
+    return "" if cell.destination == "postgresql" else "–"
+
+
 def _spoiled(cell):
     return "–" if cell.source == "test" else ""
 
@@ -56,7 +60,7 @@ KINDS = {
     "disk": Kind(disks.strike, "ENOSPC, or EIO of an fsync, at the destination's file or the state directory", _traced),
     "full": Kind(disks.fill, "no space left for anything, until some is made", lambda _cell: disks.refused()),
     "server": Kind(outages.stop_server, "PostgreSQL stopped immediately in the middle of a sync, and started", _served),
-    "network": Kind(outages.cut_connection, "a COMMIT to PostgreSQL lost, or the reply to it", _served),
+    "network": Kind(outages.cut_connection, "a COMMIT to PostgreSQL lost, or the reply to it", _committed),
     "reject": Kind(rejects.strike, "a row that cannot be read, or is not taken: exit 1; then it is mended", _spoiled),
     "pause": Kind(pauses.strike, "a run suspended and overtaken by another one (`--takeover`), then going on"),
     "power": Power(power.strike, "the power cut while states are saved: an image of the disk, copied", power.refused),

@@ -9,10 +9,7 @@ from services.proxy import CommitProxy, Loss
 CHAINS = 3
 ENDINGS = {0, 1, 5}
 """The engine may get over it, or not."""
-_COMMITS = {
-    "store": ("destination.migrate", "destination.write", "destination.delete_stale", "states.save"),
-    "origin": ("source.tables", "source.tasks", "source.read", "source.message"),
-}
+_COMMITS = ("destination.migrate", "destination.write", "destination.delete_stale", "states.save")
 """Calls in or after which a COMMIT is sent."""
 
 
@@ -47,21 +44,20 @@ def cut_connection(bench, cell):
     learned, _ = bench.learned(cell)
     for number in range(1, max(1, round(2 * CHAINS * bench.share)) + 1):
         chance = bench.chance(cell, "network", number)
-        role = chance.choice(roles(cell))
         with CommitProxy(bench.databases.server.port) as proxy:
-            chain = Chain(bench, cell, "network", number, ports={role: proxy.port})
+            chain = Chain(bench, cell, "network", number, ports={"store": proxy.port})
             for one in learned:
                 chain.change()
-                yield (case := _cut(chain, proxy, role, one, chance))
+                yield (case := _cut(chain, proxy, one, chance))
                 if case.bad:
                     break
             chain.close()
 
 
-def _cut(chain, proxy, role, learned, chance):
-    point = chance.choice([one for one in learned.points if one[0] in _COMMITS[role]])
+def _cut(chain, proxy, learned, chance):
+    point = chance.choice([one for one in learned.points if one[0] in _COMMITS])
     loss = chance.choice([Loss.REPLY, Loss.REQUEST])
-    case = chain.case(f"{name_of(chain.step, point)}, the next COMMIT of the {role}: {loss.name.lower()} lost")
+    case = chain.case(f"{name_of(chain.step, point)}, the next COMMIT: {loss.name.lower()} lost")
     running = chain.start(point=point, act="stop")
     running.wait_until_stopped()
     proxy.lose(loss)

@@ -71,6 +71,7 @@ _COVERED = """
 
 - Power cuts of the destination's own files: that is the promise of DuckDB, SQLite and PostgreSQL.
 - Disks that lie about what they have written; file systems of a network; more than one machine.
+- A connection to a source that is cut at a chosen byte: a source commits nothing. Its server is stopped at any instant.
 - Large tables: each has a few dozen rows, in windows of a few rows, so that there are many borders.
 - The source `test` changes by itself with each sync, so what it has to deliver is computed from the number of syncs that
   the state tells.
