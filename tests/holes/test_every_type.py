@@ -10,7 +10,7 @@ from datetime import date, datetime, time
 from decimal import Decimal
 
 import pytest
-from places import between
+from places import DATABASES, between
 
 WIDE = "9" * 75 + ".5"
 TEXT = "Grüße 🙂 'single' \"double\" \\ \t\r\n,; \x7f"
@@ -121,7 +121,7 @@ def insert(bench, id_):
         connection.execute(f"INSERT INTO t VALUES (%s, {marks})", [id_, *values])
 
 
-@between("postgresql")
+@between("postgresql", DATABASES)
 def test_values_arrive_as_they_are(typed, sync):
     expected = tuple(other.get(typed.pair[1], value) for _, _, value, other in COLUMNS.values())
     insert(typed, 1)
@@ -135,7 +135,7 @@ def test_values_arrive_as_they_are(typed, sync):
     assert found[3] == expected
 
 
-@between("postgresql", modes="overwrite")
+@between("postgresql", DATABASES, modes="overwrite")
 def test_numbers_that_are_none_arrive_too(typed, sync):
     typed.origin.execute("INSERT INTO t (id, f4, f8, free) VALUES (1, '-inf', 'nan', 'nan'), (2, 'nan', 'inf', '-0.0')")
     sync()

@@ -9,7 +9,7 @@ import threading
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from places import STAMP, between
+from places import DATABASES, STAMP, between
 
 
 def stamp(**ago):
@@ -219,7 +219,7 @@ def test_hole_m_the_cursor_is_never_ahead_of_the_rows(bench, sync):
     assert len(bench.store.rows()) == len(set(bench.store.rows())) == count
 
 
-@between()
+@between(destinations=DATABASES)
 def test_hole_n_a_reader_during_a_full_refresh_sees_the_old_table_until_the_new_one_is_complete(bench, sync):
     count = large(bench, "old", full=20_000, small=4_000, windows=20)
     left = count * 3 // 4
@@ -249,7 +249,7 @@ def test_hole_n_a_reader_during_a_full_refresh_sees_the_old_table_until_the_new_
     assert bench.store.tables() == before
 
 
-@between()
+@between(destinations=DATABASES)
 def test_hole_o_every_path_writes_the_same_lineage_columns(bench, sync):
     keyed(bench, [(1, stamp(hours=2), "first load")])
     sync()
@@ -265,7 +265,7 @@ def test_hole_o_every_path_writes_the_same_lineage_columns(bench, sync):
 
 
 @pytest.mark.parametrize("how", ["all removed", "rows deleted", "table dropped", "table created again"])
-@between()
+@between(destinations=DATABASES)
 def test_hole_p_state_is_there_but_the_destination_was_dropped_or_emptied(bench, sync, how):
     keyed(bench, [(1, stamp(hours=2), "a"), (2, stamp(hours=1), "b")])
     sync()
@@ -288,6 +288,28 @@ def test_hole_p_state_is_there_but_the_destination_was_dropped_or_emptied(bench,
     assert bench.store.rows() == [(1, "a"), (2, "b"), (3, "c")]
     sync()
     assert bench.store.rows() == [(1, "a"), (2, "b"), (3, "c")]
+
+
+@pytest.mark.parametrize("how", ["all removed", "files removed", "directory removed"])
+@between(destinations="files")
+def test_hole_p_state_is_there_but_the_files_are_gone(bench, sync, how):
+    keyed(bench, [(1, stamp(hours=2), "a"), (2, stamp(hours=1), "b")])
+    sync()
+    if how == "all removed":
+        bench.store.drop_all()
+    elif how == "files removed":
+        bench.store.empty("t")
+    else:
+        bench.store.drop("t")
+    bench.origin.execute(f"INSERT INTO t VALUES (3, '{stamp(minutes=1)}', 'c')")
+    before = bench.state()
+    assert "state reset" in sync(code=3).err
+    assert "state reset" in sync("--full-refresh", "t", code=2).err
+    assert bench.state() == before
+    assert bench.run("state", "reset", "shop", "t") == 0
+    for _ in range(2):
+        sync()
+        assert bench.store.rows() == [(1, "a"), (2, "b"), (3, "c")]
 
 
 @between()
