@@ -11,9 +11,11 @@ from strandline.engine.clock import Clock
 from strandline.engine.lease import Claim, Lease, Process
 from strandline.engine.pipeline import Into
 from strandline.engine.run import Job, plan, sync
+from strandline.errors import LockedError
 from strandline.plugins import load_plugin
 from strandline.runs import EventKind
 from strandline.state import RUN_TASK, StateKey
+from strandline.testing.faults import Injector, Point, faulty_destination
 
 KEY = StateKey("made", RUN_TASK, "store")
 GONE = Process("elsewhere", 1, "another boot", "1")
@@ -230,3 +232,13 @@ def test_a_lease_of_a_form_that_is_not_known_locks_nobody_out(store):
     state = before.following(run_id="later", epoch=before.epoch, cursor={"lease": {"of": "a later version"}})
     store.states.save(KEY, state, expected=before.token)
     assert sync(job(store)).exit_code == 0
+
+
+@pytest.mark.parametrize("claim", [Claim(), Claim(takeover=True)], ids=["plain", "takeover"])
+def test_a_destination_that_somebody_keeps_locked_is_waited_for_once(store, claim):
+    """By its own timeout; a run that is suspended inside a transaction may hold the lock for ever."""
+    assert sync(job(store)).exit_code == 0
+    locked = Injector(Point("states.save", 1), lambda: LockedError("another process writes"), forever=True)
+    report = sync(job(faulty_destination(store, locked), claim=claim))
+    assert report.exit_code == 4
+    assert locked.struck == 1

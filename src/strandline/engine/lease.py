@@ -175,10 +175,14 @@ def take_over(ledger: Ledger, claim: Claim, run_id: str, *, clock: Clock, stop: 
     Raises:
         StateConflictError: another run was first, and this one is not to wait for it.
     """
+    began_s = clock.monotonic_s()
     for tries in itertools.count(1):
         now_us, epoch = _us(clock.now()), _epoch(ledger)
         try:
             return ledger.take_over(run_id, clock.now(), Lease(run_id, now_us, now_us, claim.ttl_s).cursor)
+        except LockedError:  # by a transaction that does not end; the destination has waited for it already
+            if clock.monotonic_s() - began_s >= claim.wait_s:
+                raise
         except StateConflictError:
             await_lease(ledger, claim, ledger.reload, clock=clock, stop=stop)
             if tries >= _TRIES or (_epoch(ledger) > epoch and not claim.wait_s):
