@@ -1,6 +1,7 @@
 """What a run did: events while it goes on, a report when it ends."""
 
 import json
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -12,7 +13,17 @@ from strandline.errors import LockedError, StateConflictError, StateError, Stran
 from strandline.logs import redact
 from strandline.message import Cursor
 
-__all__ = ["Event", "EventKind", "Observer", "RunReport", "RunStore", "Status", "TaskReport", "describe_cursor"]
+__all__ = [
+    "Event",
+    "EventKind",
+    "Observer",
+    "RunReport",
+    "RunStore",
+    "Status",
+    "TaskReport",
+    "append_record",
+    "describe_cursor",
+]
 
 EXIT_BUG = 70
 
@@ -176,8 +187,7 @@ class RunStore:
     def add(self, report: RunReport) -> None:
         """Append a report; a reader may meet a last line that is torn by a crash, and skips it."""
         self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        with self._path.open("a", encoding="utf-8") as file:
-            file.write(redact(json.dumps(report.record(), ensure_ascii=False)) + "\n")
+        append_record(self._path, report)
 
     def runs(self) -> list[dict[str, Any]]:
         """The records, oldest first."""
@@ -190,3 +200,13 @@ class RunStore:
             except ValueError:
                 continue
         return records
+
+
+def append_record(path: Path, report: RunReport) -> None:
+    """Append a report as a line of JSON. A line that a crash or a full disk has torn is ended first."""
+    with path.open("ab+") as file:
+        if file.tell():
+            file.seek(-1, os.SEEK_END)
+            if file.read(1) != b"\n":
+                file.write(b"\n")
+        file.write(f"{redact(json.dumps(report.record(), ensure_ascii=False))}\n".encode())

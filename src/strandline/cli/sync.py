@@ -1,6 +1,5 @@
 """`sync`: bring the destinations up to date."""
 
-import json
 import logging
 import os
 import signal
@@ -24,7 +23,7 @@ from strandline.engine.run import sync
 from strandline.engine.window import Stop
 from strandline.errors import UsageError
 from strandline.logs import redact
-from strandline.runs import RunReport, RunStore
+from strandline.runs import RunReport, RunStore, append_record
 from strandline.spec import Config
 
 __all__ = ["command"]
@@ -77,9 +76,8 @@ def command(
         )
     reports = _run(config, choice, settings)
     if summary_location is not None:
-        lines = [json.dumps(report.record(), ensure_ascii=False) + "\n" for report in reports]
-        with summary_location.open("a", encoding="utf-8") as file:
-            file.write(redact("".join(lines)))
+        for report in reports:
+            append_record(summary_location, report)
     if settings.log_format == "text" and any(report.tasks or report.warnings for report in reports):
         click.echo(redact(summary(reports)))
     return exit_code(reports)
