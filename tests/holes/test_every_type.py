@@ -10,7 +10,7 @@ from datetime import date, datetime, time
 from decimal import Decimal
 
 import pytest
-from places import DATABASES, between
+from places import between
 
 WIDE = "9" * 75 + ".5"
 TEXT = "Grüße 🙂 'single' \"double\" \\ \t\r\n,; \x7f"
@@ -25,7 +25,8 @@ COLUMNS = {
     "f4": ("real", "0.1", 0.10000000149011612, {}),
     "f8": ("double precision", "5e-324", 5e-324, {}),
     "fixed": ("numeric(38,10)", LONG, Decimal(LONG), {"sqlite": LONG}),
-    "wide": ("numeric(76,1)", WIDE, Decimal(WIDE), {"duckdb": WIDE, "sqlite": WIDE}),
+    # exact in a Parquet file, but DuckDB reads what has more than 38 digits as a double
+    "wide": ("numeric(76,1)", WIDE, Decimal(WIDE), {"duckdb": WIDE, "sqlite": WIDE, "files": True}),
     "free": (
         "numeric",
         "1.50000000000000000000000000000000000000010",
@@ -59,6 +60,7 @@ COLUMNS = {
         {
             "duckdb": "1 year 2 months -3 days 04:05:06.789012",
             "sqlite": '{"months":14,"days":-3,"nanoseconds":14706789012000}',
+            "files": {"months": 14, "days": -3, "nanoseconds": 14_706_789_012_000},
         },
     ),
     "known": ("uuid", UUID, UUID, {"sqlite": str(UUID)}),
@@ -83,6 +85,7 @@ AS_JSON = {"doc", "docb", "ints", "texts", "square", "composed"}
 SELECTED = {
     "duckdb": {"moment": "epoch_us(moment)", "span": "CAST(span AS VARCHAR)"},
     "sqlite": {},
+    "files": {"moment": "epoch_us(moment)", "wide": "wide BETWEEN 9e74 AND 2e75"},
     "postgresql": {
         "f4": "f4::float8",
         "moment": "(extract(epoch FROM moment) * 1000000)::bigint",
@@ -121,7 +124,7 @@ def insert(bench, id_):
         connection.execute(f"INSERT INTO t VALUES (%s, {marks})", [id_, *values])
 
 
-@between("postgresql", DATABASES)
+@between("postgresql")
 def test_values_arrive_as_they_are(typed, sync):
     expected = tuple(other.get(typed.pair[1], value) for _, _, value, other in COLUMNS.values())
     insert(typed, 1)
@@ -135,7 +138,7 @@ def test_values_arrive_as_they_are(typed, sync):
     assert found[3] == expected
 
 
-@between("postgresql", DATABASES, modes="overwrite")
+@between("postgresql", modes="overwrite append")
 def test_numbers_that_are_none_arrive_too(typed, sync):
     typed.origin.execute("INSERT INTO t (id, f4, f8, free) VALUES (1, '-inf', 'nan', 'nan'), (2, 'nan', 'inf', '-0.0')")
     sync()

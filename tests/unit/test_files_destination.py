@@ -21,6 +21,7 @@ from strandline.engine.run import Job, sync
 from strandline.errors import RetryableError, StateError, TaskError, UsageError
 from strandline.message import Checkpoint, Complete, Insert
 from strandline.plugins import load_plugin
+from strandline.probe import Verdict
 from strandline.source import Task
 from strandline.table import CQ_ID, SOURCE_NAME, SYNC_TIME, Table, sync_time_type
 from strandline.testing.windows import Lineage
@@ -410,6 +411,27 @@ def test_states_are_private_and_rows_are_not(root):
     assert (root / ".strandline").stat().st_mode & 0o777 == 0o700
     for path in (root / ".strandline" / "log").iterdir():
         assert path.stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize("damage", [Path.unlink, lambda path: path.write_bytes(path.read_bytes()[:-9])])
+def test_what_was_delivered_is_never_taken_for_nothing(root, damage):
+    with closing(lake(root)) as destination:
+        one = lineage(destination)
+        one.write(one.insert(SALES, reread=True, id=[1], country=["DE"], day=[0]))
+        damage(next((root / ".strandline" / "delivered").iterdir()))
+        with pytest.raises((RetryableError, TaskError), match="delivered") as raised:
+            one.write(one.insert(SALES, reread=True, id=[1], country=["DE"], day=[0]))
+        assert raised.value.hint
+        assert seen(root) == [1]
+
+
+def test_a_probe_says_whether_commits_can_be_made(root):
+    with closing(lake(root)) as destination:
+        assert [probe.verdict for probe in destination.probes() if probe.subject == "commits"] == [Verdict.OK]
+    assert not root.exists()
+    root.write_text("")
+    with closing(lake(root)) as destination, pytest.raises(UsageError, match="no directory"):
+        list(destination.probes())
 
 
 # what users do --------------------------------------------------------------------------------------------------------

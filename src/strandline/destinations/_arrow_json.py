@@ -13,7 +13,7 @@ from strandline.destinations._arrow_casts import cast_back
 from strandline.errors import TaskError
 from strandline.lazy import pa, pc
 
-__all__ = ["bytes_of_hex", "decode_json", "encode_json", "hex_of", "read_text", "text_of"]
+__all__ = ["bytes_of_hex", "decode_json", "encode_json", "hex_of", "interval_parts", "read_text", "text_of"]
 
 _CONTROLS = range(0x20)
 _UUID_CUTS = ((0, 8), (8, 12), (12, 16), (16, 20), (20, 32))
@@ -182,13 +182,18 @@ def _can_be_read(text: "pa.Array", array: "pa.Array", kind: "pa.DataType") -> bo
 
 def _interval_text(array: "pa.Array") -> "pa.Array":
     """Months, days and nanoseconds."""
+    columns = interval_parts(array).flatten()
+    return pc.binary_join_element_wise(*(one.cast(pa.string()) for one in columns), " ")
+
+
+def interval_parts(array: "pa.Array") -> "pa.Array":
+    """Intervals as structs of months, days and nanoseconds."""
     first, last = 16 * array.offset, 16 * (array.offset + len(array))
     raw = memoryview(array.buffers()[1])[first:last]
     pairs, longs = raw.cast("i"), raw.cast("q")
     months, days, nanos = pairs[0::4].tolist(), pairs[1::4].tolist(), longs[1::2].tolist()
-    columns = (pa.array(months, pa.int32()), pa.array(days, pa.int32()), pa.array(nanos, pa.int64()))
-    text = pc.binary_join_element_wise(*(one.cast(pa.string()) for one in columns), " ")
-    return pc.if_else(array.is_valid(), text, pa.scalar(None, pa.string()))
+    columns = [pa.array(months, pa.int32()), pa.array(days, pa.int32()), pa.array(nanos, pa.int64())]
+    return pa.StructArray.from_arrays(columns, ["months", "days", "nanoseconds"], mask=array.is_null())
 
 
 def hex_of(array: "pa.Array") -> "pa.Array":

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from strandline.errors import StateConflictError, TaskError
+from strandline.errors import RetryableError, TaskError
 from strandline.lazy import pa, pc
 
 __all__ = ["DeliveredSet", "Taken"]
@@ -165,8 +165,10 @@ def _mapped(path: Path) -> "pa.Table":
         with pa.memory_map(str(path)) as source:
             return pa.ipc.open_file(source).read_all()
     except FileNotFoundError as error:
-        raise StateConflictError(
-            f"{path}: another run has changed what was delivered", hint="let one run at a time sync this source"
+        # it went with a commit of another run, which the next look at the log shows; or by hand, and then it stays away
+        raise RetryableError(
+            f"{path}: gone, so it is not known which rows were delivered",
+            hint="let one run at a time sync this source; if a person removed it, restore the directory from a backup",
         ) from error
     except pa.ArrowInvalid as error:
         raise TaskError(

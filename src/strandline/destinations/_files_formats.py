@@ -1,6 +1,7 @@
 """The formats of data files: Parquet, CSV and JSON lines. A column in a file, and back, without loss.
 
-In CSV what is not a number is quoted text, so that an empty text (``""``) is not a null (nothing). JSON lines have a member
+Parquet has no interval that is exact, so an interval is a struct of months, days and nanoseconds, and what has intervals
+inside is JSON. In CSV what is not a number is quoted text, so that an empty text (``""``) is not a null (nothing). JSON lines have a member
 for each column. Both write times, bytes and nested values as ``_arrow_json`` does.
 """
 
@@ -14,7 +15,7 @@ from pathlib import Path
 from typing import IO, Any, TypeAlias
 
 from strandline.destinations._arrow_casts import cast_back, cast_to
-from strandline.destinations._arrow_json import decode_json, encode_json, read_text, text_of
+from strandline.destinations._arrow_json import decode_json, encode_json, interval_parts, read_text, text_of
 from strandline.errors import TaskError
 from strandline.lazy import pa, pa_csv, pc, pq
 
@@ -27,6 +28,9 @@ _READ_ROWS = 65_536
 _TEXT_BLOCK_BYTES = 1 << 20
 _CSV_BLOCK_BYTES = 32 << 20
 """A row of CSV must not be longer than that to be read back."""
+
+
+_INTERVAL = {"months": "int32", "days": "int32", "nanoseconds": "int64"}
 
 
 class FileFormat(StrEnum):
@@ -60,11 +64,23 @@ class Form(ABC):
         """Of a file's name."""
 
     @abstractmethod
-    def storable(self, kind: "pa.DataType", *, where: str) -> "pa.DataType":
-        """The type in which values of a column are given to ``writer``.
+    def check(self, kind: "pa.DataType", *, where: str) -> None:
+        """Whether a column of this type can be stored.
 
         Raises:
-            TaskError: there is none.
+            TaskError: it cannot.
+        """
+
+    @abstractmethod
+    def file_type(self, kind: "pa.DataType") -> "pa.DataType":
+        """The type in which values of a column are given to ``writer``."""
+
+    @abstractmethod
+    def to_file(self, array: "pa.Array", *, where: str) -> "pa.Array":
+        """A column in that type.
+
+        Raises:
+            TaskError: a value has no place in it.
         """
 
     @abstractmethod
@@ -83,25 +99,30 @@ class Form(ABC):
 class _Parquet(Form):
     name = FileFormat.PARQUET
     compressions = (Compression.ZSTD, Compression.SNAPPY, Compression.GZIP, Compression.NONE)
-    refused: Mapping[str, str] = {
-        "dense_union": "Parquet has no unions",
-        "sparse_union": "Parquet has no unions",
-        "month_day_nano_interval": "the intervals of Parquet have no more than milliseconds, and few programs read them",
-    }
+    refused: Mapping[str, str] = dict.fromkeys(["dense_union", "sparse_union"], "Parquet has no unions")
 
     def suffix(self, compression: Compression) -> str:
         del compression
         return ".parquet"
 
-    def storable(self, kind: "pa.DataType", *, where: str) -> "pa.DataType":
-        stored = _parquet_type(kind)
+    def check(self, kind: "pa.DataType", *, where: str) -> None:
         try:
-            nothing = cast_to(pa.nulls(1, kind), stored, where=where)
+            nothing = self.to_file(pa.nulls(1, kind), where=where)
             pq.write_table(pa.table({"value": nothing}), io.BytesIO())
         except (pa.ArrowException, OSError) as error:
             raise TaskError(f"{where}: {kind} cannot be stored in Parquet ({error})") from error
-        cast_back(nothing, kind, where=where)
-        return stored
+        _of_parquet(nothing, kind, where)
+
+    def file_type(self, kind: "pa.DataType") -> "pa.DataType":
+        return _parquet_type(kind)
+
+    def to_file(self, array: "pa.Array", *, where: str) -> "pa.Array":
+        kind = array.type
+        if pa.types.is_interval(kind):
+            return interval_parts(array)
+        if _has_interval(kind):
+            return encode_json(array, where=where).cast(pa.string())
+        return cast_to(array, _parquet_type(kind), where=where)
 
     def writer(self, file: IO[bytes], schema: "pa.Schema", compression: Compression, opened: ExitStack) -> Any:
         return opened.enter_context(pq.ParquetWriter(file, schema, compression=compression.value, version="2.6"))
@@ -113,7 +134,7 @@ class _Parquet(Form):
             for batch in file.iter_batches(batch_size=_READ_ROWS, columns=columns):
                 kinds = {name: schema.field(name).type for name in columns}
                 arrays = {
-                    name: cast_back(batch.column(name), kind, where=f"{path}: {name}") for name, kind in kinds.items()
+                    name: _of_parquet(batch.column(name), kind, f"{path}: {name}") for name, kind in kinds.items()
                 }
                 yield batch.num_rows, arrays
 
@@ -121,6 +142,10 @@ class _Parquet(Form):
 def _parquet_type(kind: "pa.DataType") -> "pa.DataType":  # noqa: C901 -- a line for each family of types
     """The type that comes back from Parquet as it went in."""
     types = pa.types
+    if types.is_interval(kind):
+        return pa.struct([(name, getattr(pa, kind)()) for name, kind in _INTERVAL.items()])
+    if _has_interval(kind):
+        return pa.string()
     if isinstance(kind, pa.BaseExtensionType):
         return kind
     if types.is_date64(kind):
@@ -149,6 +174,25 @@ def _parquet_type(kind: "pa.DataType") -> "pa.DataType":  # noqa: C901 -- a line
     return kind
 
 
+def _of_parquet(array: "pa.Array", kind: "pa.DataType", where: str) -> "pa.Array":
+    """What ``to_file`` was given; also of a file in which the column was narrower."""
+    if pa.types.is_interval(kind):
+        rows = [None if row is None else tuple(row.values()) for row in array.to_pylist()]
+        return pa.array(rows, kind)
+    if _has_interval(kind):
+        return decode_json(array, kind, where=where)
+    return cast_back(array, kind, where=where)
+
+
+def _has_interval(kind: "pa.DataType") -> bool:
+    """Whether there is one inside; then the column is JSON."""
+    if isinstance(kind, pa.BaseExtensionType):
+        return _has_interval(kind.storage_type)
+    if pa.types.is_dictionary(kind) or pa.types.is_run_end_encoded(kind):
+        return _has_interval(kind.value_type)
+    return bool(pa.types.is_interval(kind)) or any(_has_interval(kind.field(at).type) for at in range(kind.num_fields))
+
+
 class _Text(Form):
     """A format of texts, all of it compressed or not."""
 
@@ -160,9 +204,15 @@ class _Text(Form):
     def suffix(self, compression: Compression) -> str:
         return f".{self.name}{ {Compression.GZIP: '.gz', Compression.ZSTD: '.zst'}.get(compression, '') }"
 
-    def storable(self, kind: "pa.DataType", *, where: str) -> "pa.DataType":
+    def check(self, kind: "pa.DataType", *, where: str) -> None:
         decode_json(encode_json(pa.nulls(1, kind), where=where), kind, where=where)
+
+    def file_type(self, kind: "pa.DataType") -> "pa.DataType":
         return kind
+
+    def to_file(self, array: "pa.Array", *, where: str) -> "pa.Array":
+        del where
+        return array
 
     @staticmethod
     def _stream(file: IO[bytes], compression: Compression, opened: ExitStack) -> Any:

@@ -59,7 +59,7 @@ class Layout:
                 field.name.encode()
             except UnicodeEncodeError as error:
                 raise TaskError(f"{where}: the name is not Unicode") from error
-            self.form.storable(field.type, where=where)
+            self.form.check(field.type, where=where)
         if self.partition_by:
             check_partitions(table, self.partition_by)
             texts = [name for name in self.partition_by if is_text(table.schema.field(name).type)]

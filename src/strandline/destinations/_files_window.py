@@ -173,7 +173,7 @@ class _Output:
         """Files that are complete, and the directory where each belongs, below the table's."""
         self._store, self._table, self._settings = store, table, settings
         form = settings.layout.form
-        kinds = {one.name: form.storable(one.type, where=f"{table.name}.{one.name}") for one in table.schema}
+        kinds = {one.name: form.file_type(one.type) for one in table.schema}
         self._kinds = kinds
         self._schema = pa.schema([one for one in kinds.items() if one[0] not in settings.layout.partition_by])
         self._waiting: dict[str, list[pa.Table]] = {}
@@ -240,7 +240,7 @@ class _Output:
                 arrays.append(pa.nulls(batch.num_rows, kind))
                 continue
             in_table = cast_to(batch.column(name), self._table.schema.field(name).type, where=where)
-            arrays.append(cast_to(in_table, kind, where=where))
+            arrays.append(self._form.to_file(in_table, where=where))
         return pa.table(arrays, names=list(self._kinds))
 
     def _flush(self) -> None:

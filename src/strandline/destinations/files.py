@@ -9,7 +9,8 @@ Older files lack the columns that were added since: a reader must take columns b
 not all of a table's: that stops the next sync, as a table that was emptied does. Append is the only write mode; to read a
 table again from nothing, remove its directory, then `strandline state reset`.
 
-CSV: numbers are bare, all else is quoted; nothing between two commas is a null, `""` is an empty text (in DuckDB:
+Parquet: every type comes back exactly, but for unions, which are refused; an interval is a struct of months, days and
+nanoseconds. CSV: numbers are bare, all else is quoted; nothing between two commas is a null, `""` is an empty text (in DuckDB:
 `allow_quoted_nulls = false`). In CSV and JSON lines times are ISO 8601, bytes hexadecimal, and what is nested is JSON.
 """
 
