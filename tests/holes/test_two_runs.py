@@ -44,7 +44,7 @@ def test_of_several_runs_at_once_one_holds_the_lease(bench, sync, count):
     assert sorted(bench.store.rows()) == [(n, "v") for n in range(100)]
 
 
-@between(sources="postgresql", destinations="postgresql sqlite")
+@between(sources="postgresql", destinations="postgresql sqlite files")
 def test_a_run_that_was_suspended_and_overtaken_changes_nothing_when_it_goes_on(bench, sync):
     with reading(bench) as first:
         os.kill(first.pid, signal.SIGSTOP)
