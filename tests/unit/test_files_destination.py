@@ -510,17 +510,43 @@ def test_a_table_whose_files_are_gone_stops_the_run_until_its_state_is_reset(roo
         assert isinstance(sync(job).error, StateError)
 
 
-def test_rows_without_a_key_are_numbered_and_their_set_is_kept_in_few_files(root, monkeypatch):
-    table = Table(
-        "events",
-        pa.schema({SYNC_TIME: sync_time_type(), SOURCE_NAME: pa.string(), CQ_ID: pa.uuid(), "id": pa.int64()}),
-        (CQ_ID,),
-    )
+EVENTS = Table(
+    "events",
+    pa.schema({SYNC_TIME: sync_time_type(), SOURCE_NAME: pa.string(), CQ_ID: pa.uuid(), "id": pa.int64()}),
+    (CQ_ID,),
+)
+
+
+def test_equal_rows_of_one_window_are_counted_after_those_that_are_stored(root):
     with closing(lake(root)) as destination:
-        one = lineage(destination, table)
+        one = lineage(destination, EVENTS)
+        one.write(one.insert(EVENTS, id=list(range(100))))
+        one.write(*(one.insert(EVENTS, id=[7]) for _ in range(3)))
+        rows = [row for batch in one.read(EVENTS) for row in batch.to_pylist() if row["id"] == 7]
+        assert sorted(row[CQ_ID].bytes[12:] for row in rows) == [bytes([0, 0, 0, number]) for number in range(4)]
+
+
+def test_a_table_that_is_created_again_while_it_is_written_gets_no_rows(root):
+    other = Table("sales", pa.schema([*SALES.schema.remove(3), pa.field("country", pa.int64())]), ("id",))
+    with closing(lake(root)) as destination:
+        one = lineage(destination)
+
+        def messages():
+            yield sale(one, 1)
+            destination.migrate(other, mode=MigrateMode.FORCED, fence=one.fence)
+            yield Checkpoint({"n": 1})
+
+        with pytest.raises(TaskError, match="created again"):
+            one.write_window(one.window(messages()))
+        assert (files(root), hidden(root)) == ([], [])
+
+
+def test_rows_without_a_key_are_numbered_and_their_set_is_kept_in_few_files(root, monkeypatch):
+    with closing(lake(root)) as destination:
+        one = lineage(destination, EVENTS)
         for window in range(40):
-            one.write(one.insert(table, id=[window, window // 2, 7]))
-        rows = [row for batch in one.read(table) for row in batch.to_pylist()]
+            one.write(one.insert(EVENTS, id=[window, window // 2, 7]))
+        rows = [row for batch in one.read(EVENTS) for row in batch.to_pylist()]
         numbers = sorted(int.from_bytes(row[CQ_ID].bytes[12:], "big") for row in rows if row["id"] == 7)
         assert numbers == list(range(len(numbers)))
         assert len({row[CQ_ID] for row in rows}) == len(rows) == 120
