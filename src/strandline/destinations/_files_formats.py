@@ -25,6 +25,8 @@ Columns: TypeAlias = "tuple[int, Mapping[str, pa.Array]]"
 """How many rows, and columns by name."""
 
 _READ_ROWS = 65_536
+_TEXT_ROWS = 8_192
+"""How many rows become text at once, which is several times as large as they are."""
 _TEXT_BLOCK_BYTES = 1 << 20
 _CSV_BLOCK_BYTES = 32 << 20
 """A row of CSV must not be longer than that to be read back."""
@@ -260,7 +262,7 @@ class _CSVWriter:
         self._stream, self._schema, self._begun = stream, schema, False
 
     def write_table(self, table: "pa.Table") -> None:
-        for batch in table.to_batches():
+        for batch in table.to_batches(max_chunksize=_TEXT_ROWS):
             cells = [_cells(batch.column(name), where=name) for name in batch.schema.names]
             options = pa_csv.WriteOptions(include_header=not self._begun, quoting_style="needed")
             pa_csv.write_csv(pa.record_batch(cells, names=batch.schema.names), self._stream, options)
@@ -318,7 +320,7 @@ class _JSONWriter:
         self._stream = stream
 
     def write_table(self, table: "pa.Table") -> None:
-        for batch in table.to_batches():
+        for batch in table.to_batches(max_chunksize=_TEXT_ROWS):
             rows = encode_json(batch.to_struct_array(), where="a row").cast(pa.large_string())
             nothing, end = (pa.scalar(text, pa.large_string()) for text in ("", "\n"))
             lines = pc.binary_join_element_wise(rows, nothing, end)
