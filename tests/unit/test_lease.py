@@ -1,21 +1,24 @@
 """Leases: the second run of a source into a destination waits or is refused, and nobody waits for the dead."""
 
 import threading
+import time
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
+import strandline.engine.lease as lease_module
 from strandline.destination import WriteMode
 from strandline.engine.clock import Clock
 from strandline.engine.lease import Claim, Lease, Process
 from strandline.engine.pipeline import Into
 from strandline.engine.run import Job, plan, sync
-from strandline.errors import LockedError
+from strandline.engine.window import Stop
+from strandline.errors import LockedError, StateError, TaskError, UnreachableError, UsageError
 from strandline.plugins import load_plugin
-from strandline.runs import EventKind
+from strandline.runs import EventKind, Status
 from strandline.state import RUN_TASK, StateKey
-from strandline.testing.faults import Injector, Point, faulty_destination
+from strandline.testing.faults import FaultyStates, Injector, Outside, Point, faulty_destination
 
 KEY = StateKey("made", RUN_TASK, "store")
 GONE = Process("elsewhere", 1, "another boot", "1")
@@ -242,3 +245,97 @@ def test_a_destination_that_somebody_keeps_locked_is_waited_for_once(store, clai
     report = sync(job(faulty_destination(store, locked), claim=claim))
     assert report.exit_code == 4
     assert locked.struck == 1
+
+
+class Around:
+    """A source that does something before it yields."""
+
+    def __init__(self, before):
+        self._inner, self._before = plugin("source", "test", rows=10), before
+
+    def __getattr__(self, name):
+        return getattr(self._inner, name)
+
+    def read(self, *arguments):
+        self._before()
+        return self._inner.read(*arguments)
+
+
+class Trouble(Outside):
+    """Raises at each call of ``states.save`` that is in ``numbers``, after it was done; and at some look-ups behind it."""
+
+    def __init__(self, numbers, error, *, blind=False):
+        super().__init__()
+        self.numbers, self.error, self.blind, self.saves = numbers, error, blind, 0
+        self.hidden = False
+
+    def strike(self, point):
+        if point.call == "states.load" and self.hidden:
+            self.hidden = False
+            raise UnreachableError("no route")
+        if point.call == "states.save" and point.after:
+            self.saves += 1
+            if self.saves in self.numbers:
+                self.hidden = self.blind
+                raise self.error()
+
+
+def beats(trouble, count):
+    """Waits until so many saves were made, of which the first takes the lease."""
+    deadline_s = time.monotonic() + 20
+    while trouble.saves < count:
+        assert time.monotonic() < deadline_s, trouble.saves
+        time.sleep(0.005)
+
+
+def test_a_run_whose_sign_of_life_got_no_reply_is_not_fenced_by_itself(store):
+    assert sync(job(store)).exit_code == 0
+    trouble = Trouble({2}, lambda: StateError("no reply"), blind=True)
+    source = Around(lambda: beats(trouble, 4))
+    report = sync(job(faulty_destination(store, trouble), claim=Claim(ttl_s=0.2), source=source))
+    assert report.exit_code == 0, report
+    assert holder(store) is None
+
+
+@pytest.mark.parametrize("error", [UsageError, TaskError, OSError], ids=lambda one: one.__name__)
+def test_whatever_becomes_of_its_signs_of_life_a_complete_run_is_complete(store, error):
+    assert sync(job(store)).exit_code == 0
+    trouble = Trouble(range(2, 1000), lambda: error("broken"))
+    source = Around(lambda: beats(trouble, 3))
+    report = sync(job(faulty_destination(store, trouble), claim=Claim(ttl_s=0.2), source=source))
+    assert report.tasks[0].status is Status.COMPLETED
+    assert report.exit_code == 0, report
+
+
+@pytest.mark.parametrize("why", ["lease", "lock"])
+def test_a_signal_ends_the_waiting(store, why):
+    held(store)
+    stop, into = Stop(), store
+    if why == "lock":
+        sync(job(store, claim=Claim(takeover=True)))
+        into = faulty_destination(store, Injector(Point("states.save", 1), lambda: LockedError("held"), forever=True))
+        threading.Timer(0.3, stop.set, [15]).start()
+
+    def signalled(event):
+        if "waiting" in event.text:
+            stop.set(15)
+
+    report = sync(job(into, claim=Claim(wait_s=1000)), stop=stop, observer=signalled)
+    assert report.exit_code == 128 + 15
+
+
+def test_a_lease_that_was_taken_only_in_part_holds_nobody_up(store):
+    assert sync(job(store)).exit_code == 0
+    backend = plugin("state_backend", "memory")
+    mirrored = replace(job(store), backend=backend)
+    assert sync(mirrored).exit_code == 0
+    locked = FaultyStates(backend, Injector(Point("backend.save", 1), lambda: LockedError("held"), forever=True))
+    assert sync(replace(job(store), backend=locked)).exit_code == 4
+    assert holder(store) is None
+
+
+def test_a_process_that_proc_does_not_show_is_not_taken_for_dead(monkeypatch):
+    here = Process.current()
+    monkeypatch.setattr(lease_module, "_started", lambda pid: None)
+    monkeypatch.setattr(lease_module.Process, "current", classmethod(lambda cls: here))
+    assert not here.ended

@@ -12,7 +12,7 @@ from strandline.destinations._delivered import DELIVERED_COLUMNS
 from strandline.destinations._merge import Session
 from strandline.destinations._sql import Statement
 from strandline.errors import StateConflictError, StateError
-from strandline.state import HISTORY_MAX, Anew, State, StateKey, Token, decode_state, encode_state, load_state
+from strandline.state import HISTORY_MAX, RUN_TASK, Anew, State, StateKey, Token, decode_state, encode_state, load_state
 
 __all__ = [
     "DELIVERED",
@@ -139,11 +139,14 @@ def save_state(session: Session, key: StateKey, state: State, *, expected: Token
     decode_state(key, json.loads(text), where=STATES)  # what could not be read back is never kept
     token, where = secrets.token_hex(16), _where(session, key)
     one, states, history = session.dialect.parameter, session.relation(STATES), session.relation(HISTORY)
+    values: tuple[object, ...] = (state.epoch, state.sequence, token, text, *where.values)
     if expected is None:
         save = f"INSERT INTO {states} (epoch, sequence, token, state, source, task, destination) VALUES ({one}{f', {one}' * 6})"
     else:
-        save = f"UPDATE {states} SET epoch = {one}, sequence = {one}, token = {one}, state = {one} WHERE {where.text}"
-    session.run(Statement(save, (state.epoch, state.sequence, token, text, *where.values)))
+        save = f"UPDATE {states} SET epoch = {one}, sequence = {one}, token = {one}, state = {one} WHERE {where.text} AND token = {one}"
+        values = (*values, expected)
+    if session.run(Statement(save, values)) != 1:
+        raise StateConflictError(f"{key}: another run has saved a state meanwhile; nothing was written")
     session.run(
         Statement(
             f"INSERT INTO {history} (source, task, destination, number, token, state) "
@@ -201,7 +204,9 @@ class SqlStates:
     def save(self, key: StateKey, state: State, *, expected: Token | None) -> Token:
         """Save ``state`` as its lineage's newest."""
         with self._sessions.writing() as session:
-            _lock(session, key)
+            # a sign of life leaves the epoch alone: the windows that compare it need not wait for it, nor it for them
+            alive = key.task == RUN_TASK and _stored(session, [key]).get(key, (None,))[0] == state.epoch
+            _lock(session, key, shared=alive)
             _check_token(key, _stored(session, [key]), expected)
             saved = save_state(session, key, state, expected=expected)
         if saved.token is None:

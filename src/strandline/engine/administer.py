@@ -43,8 +43,9 @@ def migrate(job: Job, *, run_id: str, clock: Clock | None = None) -> list[Change
 def _leased(job: Job, ledger: Ledger, run_id: str, clock: Clock) -> Iterator[Fence]:
     stop = Stop()
     fence = take_over(ledger, job.claim, run_id, clock=clock, stop=stop)
-    with Heartbeat([ledger], {ledger.destination: fence}, clock=clock, stop=stop):
-        yield fence
+    with Heartbeat(clock=clock, stop=stop) as heartbeat:
+        heartbeat.begin(ledger, fence)
+        yield fence  # who overtakes is kept out, and keeps us out, by the fence alone
 
 
 def reset_states(
@@ -68,11 +69,11 @@ def reset_states(
     def meant(key: StateKey) -> bool:
         return not tasks or key.task in named
 
-    for into in job.into:
-        if destinations and into.name not in destinations:
-            continue
-        ledger = ledger_of(job, into)
+    meant_into = [into for into in job.into if not destinations or into.name in destinations]
+    ledgers = [ledger_of(job, into) for into in meant_into]
+    for ledger in ledgers:  # all of them before the first is changed
         await_lease(ledger, job.claim, partial(ledger.load, meant), clock=Clock(), stop=Stop())
+    for into, ledger in zip(meant_into, ledgers, strict=True):
         keys = [key for key in ledger.lineages() if meant(key) and _is_there(ledger, key)]
         unknown = sorted(set(tasks) - {RUN_TASK} - {key.task for key in keys})
         if unknown:

@@ -10,7 +10,7 @@ class Clock:
     """The machine's clock. Tests pass another one."""
 
     def now(self) -> datetime:
-        """The time of day, UTC. May go backwards; nothing but a first guess depends on it."""
+        """The time of day, UTC. May go backwards; nothing but first guesses depend on it: of a pass's time, of a lease's age."""
         return datetime.now(UTC)
 
     def monotonic_s(self) -> float:

@@ -6,11 +6,13 @@ its lease without knowing (it was suspended, its machine was cut off) is kept ou
 The lease is the cursor of the state ``@run``, where the epoch is kept, and is saved by the same compare-and-set.
 """
 
-import itertools
+import logging
 import os
 import socket
 import threading
-from collections.abc import Callable, Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,16 +21,19 @@ from typing import Self
 from strandline.destination import Fence
 from strandline.engine.clock import Clock
 from strandline.engine.ledger import Ledger
-from strandline.engine.window import Stop
-from strandline.errors import LockedError, RetryableError, StateConflictError, StateError
+from strandline.engine.window import Stop, StoppedError
+from strandline.errors import LockedError, StateConflictError, StrandlineError
 from strandline.message import Cursor
-from strandline.state import State
+from strandline.state import RUN_TASK, State
 
 __all__ = ["Claim", "Heartbeat", "Lease", "await_lease", "take_over"]
 
 _POLL_S = 0.5
 _TRIES = 10
+_END_S = 10.0
+"""How long the end of a run waits for its leases to be given back."""
 _PROC = Path("/proc")
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +64,8 @@ class Process:
         """This one."""
         pid, host = os.getpid(), socket.gethostname()
         try:
+            if not (_PROC / "self/stat").read_text().startswith(f"{pid} "):
+                return cls(host, pid)  # another namespace's
             boot = (_PROC / "sys/kernel/random/boot_id").read_text().strip()
             return cls(host, pid, f"{boot} {(_PROC / 'self/ns/pid').readlink()}", _started(pid) or "")
         except OSError:
@@ -68,16 +75,27 @@ class Process:
     def ended(self) -> bool:
         """Whether it is certain that it runs no more. Of another machine or container nobody here can tell."""
         here = Process.current()
-        return bool(self.place) and self.place == here.place and _started(self.pid) != self.started
+        if not self.place or not self.started or (self.place, self.host) != (here.place, here.host):
+            return False
+        try:
+            os.kill(self.pid, 0)  # the kernel tells also where /proc hides what is another user's
+        except ProcessLookupError:
+            return True
+        except PermissionError:
+            pass
+        return _started(self.pid) not in {None, self.started}
 
 
 def _started(pid: int) -> str | None:
-    """Field 22 of ``/proc/PID/stat``, see proc(5); the name before it may hold blanks and brackets."""
+    """Field 22 of ``/proc/PID/stat``, see proc(5); the name before it may hold blanks and brackets.
+
+    Empty: it has ended, and nobody has asked for its exit code. ``None``: it is not to be seen.
+    """
     try:
         fields = (_PROC / str(pid) / "stat").read_text(errors="replace").rpartition(")")[2].split()
     except OSError:
         return None
-    return None if fields[0] in "ZX" else fields[19]
+    return "" if fields[0] in "ZX" else fields[19]
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +160,7 @@ def await_lease(
 
     Raises:
         LockedError: another run holds it, or another process the destination, for longer than ``claim.wait_s``.
+        StoppedError: the run was asked to stop while it waited.
     """
     began_s = heard_s = clock.monotonic_s()
     heard: Lease | None = None
@@ -159,35 +178,67 @@ def await_lease(
             refused: LockedError = lease.refused(ledger, clock.now())
         except LockedError as error:
             refused = error
-        if clock.monotonic_s() - began_s >= claim.wait_s or stop.requested:
+        if clock.monotonic_s() - began_s >= claim.wait_s:
             raise refused
+        if stop.requested:
+            raise StoppedError(f"stopped while it was waiting: {refused.message}")
         if not waits:
             say(f"waiting: {refused.message}")
         waits = True
         stop.wait(_POLL_S)
 
 
-def take_over(ledger: Ledger, claim: Claim, run_id: str, *, clock: Clock, stop: Stop) -> Fence:
+def take_over(
+    ledger: Ledger, claim: Claim, run_id: str, *, clock: Clock, stop: Stop, say: Callable[[str], None] = lambda _: None
+) -> Fence:
     """Raise the epoch and take the lease. Of several runs that try at once, one succeeds; see ``Ledger.take_over``.
 
     A sign of life of the run that is to be fenced out may come in between, which is no reason to give up.
 
     Raises:
         StateConflictError: another run was first, and this one is not to wait for it.
+        StoppedError: see ``await_lease``.
     """
-    began_s = clock.monotonic_s()
-    for tries in itertools.count(1):
+    began_s, tries = clock.monotonic_s(), 0
+    while True:
         now_us, epoch = _us(clock.now()), _epoch(ledger)
         try:
             return ledger.take_over(run_id, clock.now(), Lease(run_id, now_us, now_us, claim.ttl_s).cursor)
-        except LockedError:  # by a transaction that does not end; the destination has waited for it already
-            if clock.monotonic_s() - began_s >= claim.wait_s:
+        except StrandlineError as error:
+            tries += 1
+            left_s = claim.wait_s - (clock.monotonic_s() - began_s)
+            _give_up(ledger, run_id, clock)
+            if not isinstance(error, StateConflictError):
                 raise
-        except StateConflictError:
-            await_lease(ledger, claim, ledger.reload, clock=clock, stop=stop)
-            if tries >= _TRIES or (_epoch(ledger) > epoch and not claim.wait_s):
-                raise
-    raise AssertionError
+            if isinstance(error, LockedError):  # a transaction that does not end; the destination has waited already
+                if left_s <= 0:
+                    raise
+                if stop.wait(_POLL_S):
+                    raise StoppedError(f"stopped while it was waiting: {error.message}") from error
+                continue
+        await_lease(ledger, replace(claim, wait_s=left_s), ledger.reload, clock=clock, stop=stop, say=say)
+        if tries >= _TRIES or (_epoch(ledger) > epoch and left_s <= 0):
+            raise _overtaken(ledger)
+
+
+def _overtaken(ledger: Ledger) -> StateConflictError:
+    """Of a run that was faster, and may have ended since."""
+    run_id = ledger.holder.run_id if ledger.holder is not None else "another"
+    return StateConflictError(
+        f"run {run_id} has taken over {ledger.source} into {ledger.destination}",
+        hint="let one run at a time sync this source",
+    )
+
+
+def _give_up(ledger: Ledger, run_id: str, clock: Clock) -> None:
+    """What was taken only in part (the mirror failed): it must not hold anybody up, this run least of all."""
+    lease, holder = Lease.of(ledger.holder), ledger.holder
+    if lease is not None and holder is not None and lease.run_id == run_id:
+        with suppress(StrandlineError):
+            ledger.save(
+                ledger.key(RUN_TASK),
+                holder.following(run_id=run_id, epoch=holder.epoch, now=clock.now(), cursor=None),
+            )
 
 
 def _epoch(ledger: Ledger) -> int:
@@ -197,67 +248,80 @@ def _epoch(ledger: Ledger) -> int:
 class Heartbeat:
     """Shows signs of life for the leases of a run while it goes on, and gives them back at its end.
 
-    Used as a context manager. A sign that cannot be given is no matter; one that conflicts means that another run has
-    taken over, so that this one stops at once.
+    Used as a context manager. Each lease has a thread, so that a destination that hangs costs no other its lease, and
+    the end of the run no more than ``_END_S``. A sign that cannot be given is no matter; one that conflicts because
+    another run has taken over stops this one at once.
     """
 
-    def __init__(
-        self,
-        ledgers: Sequence[Ledger],
-        fences: Mapping[str, Fence],
-        *,
-        clock: Clock,
-        stop: Stop,
-        warn: Callable[[str], None] = lambda _: None,
-    ) -> None:
+    def __init__(self, *, clock: Clock, stop: Stop, warn: Callable[[str], None] = lambda _: None) -> None:
         self.lost: StateConflictError | None = None
         """Why the run holds a lease no longer."""
-        self._ledgers, self._fences, self._clock, self._stop, self._warn = ledgers, fences, clock, stop, warn
+        self._clock, self._stop, self._warn = clock, stop, warn
         self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
+        self._threads: dict[threading.Thread, Ledger] = {}
+        self._returned: set[threading.Thread] = set()
+
+    def begin(self, ledger: Ledger, fence: Fence) -> None:
+        """For a lease that was taken."""
+        thread = threading.Thread(target=self._beat, args=(ledger, fence), name="heartbeat", daemon=True)
+        self._threads[thread] = ledger
+        thread.start()
 
     def __enter__(self) -> Self:
-        """Begin."""
-        self._thread.start()
+        """Nothing is held yet."""
         return self
 
     def __exit__(self, *_: object) -> None:
         """Give the leases back, but for those that another run has taken."""
         self._ended.set()
-        self._thread.join()
-        for ledger in self._ledgers:
-            lease = self._mine(ledger)
-            if lease is not None and not self._say(ledger, None):
+        deadline_s = time.monotonic() + _END_S
+        for thread, ledger in self._threads.items():
+            thread.join(max(0.0, deadline_s - time.monotonic()))
+            if thread not in self._returned:
                 self._warn(
-                    f"the lease of {ledger.source} into {ledger.destination} could not be given back; from other machines "
-                    f"the next run is refused for {lease.ttl_s:.0f} s"
+                    f"the lease of {ledger.source} into {ledger.destination} may not have been given back; from other "
+                    "machines the next run may be refused until it expires"
                 )
 
-    def _beat(self) -> None:
-        leases = [lease for lease in map(self._mine, self._ledgers) if lease is not None]
-        while leases and not self._ended.wait(min(lease.ttl_s for lease in leases) / 4):
-            for ledger in self._ledgers:
-                lease = self._mine(ledger)
-                if lease is not None:
-                    self._say(ledger, replace(lease, beat_us=_us(self._clock.now())))
-
-    def _mine(self, ledger: Ledger) -> Lease | None:
+    def _beat(self, ledger: Ledger, fence: Fence) -> None:
         lease = Lease.of(ledger.holder)
-        return lease if lease is not None and lease.run_id == self._fences[ledger.destination].run_id else None
+        if lease is None:
+            self._returned.add(threading.current_thread())
+            return
+        while not self._ended.wait(lease.ttl_s / 4):
+            self._say(ledger, fence, replace(lease, beat_us=_us(self._clock.now())))
+        if self._say(ledger, fence, None):
+            self._returned.add(threading.current_thread())
 
-    def _say(self, ledger: Ledger, lease: Lease | None) -> bool:
+    def _say(self, ledger: Ledger, fence: Fence, lease: Lease | None) -> bool:
         """Whether there is nothing more to say."""
-        fence, before = self._fences[ledger.destination], ledger.holder
-        if before is None:
-            return True
-        cursor, now = lease.cursor if lease else None, self._clock.now()
-        try:
+        for _ in range(2):
+            try:
+                self._save(ledger, fence, lease)
+            except LockedError:
+                return False
+            except StateConflictError as error:
+                # the reply to our own last save may have been lost
+                if not self._holds(ledger, fence):
+                    self.lost = error
+                    self._stop.fence()
+                    return True
+            except Exception as error:  # noqa: BLE001 -- a lease only saves work; the run goes on without it
+                _log.debug("the lease of %s into %s: %s", ledger.source, ledger.destination, error)
+                return False
+            else:
+                return True
+        return False
+
+    def _save(self, ledger: Ledger, fence: Fence, lease: Lease | None) -> None:
+        before = ledger.holder
+        if before is not None:
+            cursor, now = lease.cursor if lease else None, self._clock.now()
             ledger.save(fence.key, before.following(run_id=fence.run_id, epoch=fence.epoch, now=now, cursor=cursor))
-        except LockedError:
-            return False
-        except StateConflictError as error:
-            self.lost = error
-            self._stop.fence()
-        except (RetryableError, StateError):
-            return False
-        return True
+
+    def _holds(self, ledger: Ledger, fence: Fence) -> bool:
+        try:
+            return ledger.still_held(fence)
+        except Exception as error:  # noqa: BLE001 -- see above: the next sign, or the fence, will tell
+            _log.debug("the lease of %s into %s: %s", ledger.source, ledger.destination, error)
+            return True

@@ -62,12 +62,9 @@ class Ledger:
         self.load(self._anew)
 
     def _read(self, backend: StateBackend) -> tuple[dict[StateKey, State], dict[StateKey, Token]]:
-        loaded = self._states(backend)
+        loaded = backend.load(self.source, anew=self._anew)
         states = {key: state for key, state in loaded.items() if key.destination == self.destination}
         return states, {key: state.token for key, state in states.items() if state.token is not None}
-
-    def _states(self, backend: StateBackend) -> Mapping[StateKey, State]:
-        return backend.load(self.source, anew=self._anew)
 
     def key(self, task: str) -> StateKey:
         """The lineage of a task."""
@@ -94,6 +91,14 @@ class Ledger:
         """The state ``@run``: the epoch, and who holds the lease."""
         return self._stored.get(self.key(RUN_TASK))
 
+    def still_held(self, fence: Fence) -> bool:
+        """Whether ``@run`` is this run's own, as it is stored now; the next save then goes on from there."""
+        found = self._authority.load(self.source, anew=self._anew).get(fence.key)
+        if found is None or found.token is None or (found.epoch, found.run_id) != (fence.epoch, fence.run_id):
+            return False
+        self._stored[fence.key], self._tokens[fence.key] = found, found.token
+        return True
+
     def take_over(self, run_id: str, now: datetime, lease: Cursor | None = None) -> Fence:
         """Raise the epoch above all that was ever used here: whoever held it before is fenced.
 
@@ -109,7 +114,7 @@ class Ledger:
         before = self._stored.get(key) or self._mirrored.get(key) or State(None, epoch, 0, run_id)
         mine = self.save(key, before.following(run_id=run_id, epoch=epoch, now=now, cursor=lease))
         self.reload()
-        holder = self._states(self._authority).get(key)
+        holder = self._authority.load(self.source, anew=self._anew).get(key)
         if holder is not None and holder.nonce != mine.nonce:
             raise StateConflictError(
                 f"run {holder.run_id} has taken over {self.source} into {self.destination}",
@@ -145,7 +150,7 @@ class Ledger:
         try:
             token = self._save(mirror, key, state, self._mirror_tokens.get(key))
         except StateConflictError:
-            late = self._states(mirror).get(key)
+            late = mirror.load(self.source, anew=self._anew).get(key)
             if late is None or is_newer(late, state):
                 raise
             token = self._save(mirror, key, state, late.token)
@@ -175,7 +180,7 @@ class Ledger:
         expected: Token | None,
         unknown: StateError,
     ) -> Token:
-        found = self._states(backend).get(key)
+        found = backend.load(self.source, anew=self._anew).get(key)
         if found is not None and found.nonce == state.nonce and found.token is not None:
             return found.token
         if (found.token if found is not None else None) == expected:

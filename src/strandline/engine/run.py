@@ -233,27 +233,36 @@ class _Run:
 
     def go(self) -> None:
         units = self._open(tasks_of(self._job))
-        fences = self._take_over(units)
-        units = [unit for unit in units if unit.into.name in fences]
-        workers = max(1, min(self._job.concurrency, len(units)))
-        ledgers = list(dict.fromkeys(unit.ledger for unit in units))
-        with Heartbeat(ledgers, fences, clock=self._clock, stop=self._stop, warn=self._warn) as heartbeat:
+        with Heartbeat(clock=self._clock, stop=self._stop, warn=self._warn) as heartbeat:
+            fences = self._take_over(units, heartbeat)
+            units = [unit for unit in units if unit.into.name in fences]
+            workers = max(1, min(self._job.concurrency, len(units)))
             with ThreadPoolExecutor(workers, thread_name_prefix="task") as pool:
                 futures = [pool.submit(self._work, unit, fences[unit.into.name]) for unit in units]
                 self._wait(futures)
             if heartbeat.lost is not None:
                 raise heartbeat.lost
 
-    def _take_over(self, units: Sequence[_Unit]) -> dict[str, Fence]:
+    def _take_over(self, units: Sequence[_Unit], heartbeat: Heartbeat) -> dict[str, Fence]:
         fences: dict[str, Fence] = {}
         for ledger in dict.fromkeys(unit.ledger for unit in units):
+            reports = [unit.report for unit in units if unit.ledger is ledger]
             try:
-                fences[ledger.destination] = take_over(
-                    ledger, self._job.claim, self._report.run_id, clock=self._clock, stop=self._stop
+                fence = take_over(
+                    ledger, self._job.claim, self._report.run_id, clock=self._clock, stop=self._stop, say=self._tell
                 )
             except (RetryableError, StateConflictError) as error:
-                self._fail([unit.report for unit in units if unit.ledger is ledger], error)
+                self._fail(reports, error)
+            except StoppedError:
+                self._leave(reports)
+            else:
+                fences[ledger.destination] = fence
+                heartbeat.begin(ledger, fence)
         return fences
+
+    def _leave(self, reports: Sequence[TaskReport]) -> None:
+        for report in reports:
+            report.status = Status.STOPPED
 
     def _fail(self, reports: Sequence[TaskReport], error: StrandlineError) -> None:
         for report in reports:
@@ -275,6 +284,8 @@ class _Run:
                 units += [unit for unit in opened if self._may_run(unit)]
             except (RetryableError, StateConflictError) as error:
                 self._fail(reports, error)
+            except StoppedError:
+                self._leave(reports)
         return units
 
     def _look_for_missing(self, into: Into, ledger: Ledger, tasks: Sequence[Task]) -> None:
