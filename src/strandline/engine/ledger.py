@@ -4,7 +4,6 @@ A destination that keeps states is authoritative, since it commits them with the
 mirror, saved after it. Elsewhere the backend is all there is.
 """
 
-from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime
 
