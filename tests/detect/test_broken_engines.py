@@ -177,7 +177,7 @@ def collapses_equal_rows(patch):
 @broken("P10", "a lost reply is taken for a lost commit, and the window written again", checks.lost_replies)
 def writes_again(patch):
     def resolve(self, key, state, unknown):
-        found = self._states(self._authority).get(key)
+        found = self._authority.load(self.source).get(key)
         self._tokens[key] = found.token if found else None
         raise RetryableError("no reply") from unknown
 
@@ -187,7 +187,7 @@ def writes_again(patch):
 @broken("P10", "a lost commit is taken for a lost reply", checks.lost_commit)
 def believes_it_was_committed(patch):
     def resolve(self, key, state, unknown):
-        return replace(state, token=self._states(self._authority)[key].token)
+        return replace(state, token=self._authority.load(self.source)[key].token)
 
     patch.setattr(Ledger, "resolve", resolve)
 

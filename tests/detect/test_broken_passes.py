@@ -234,7 +234,7 @@ def believes_the_dead(patch):
 )
 def keeps_the_lease(patch):
     sound = Heartbeat._say
-    patch.setattr(Heartbeat, "_say", lambda self, ledger, lease: lease and sound(self, ledger, lease))
+    patch.setattr(Heartbeat, "_say", lambda self, ledger, fence, lease: not lease or sound(self, ledger, fence, lease))
 
 
 @broken(

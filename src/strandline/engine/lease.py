@@ -260,6 +260,7 @@ class Heartbeat:
         self._ended = threading.Event()
         self._threads: dict[threading.Thread, Ledger] = {}
         self._returned: set[threading.Thread] = set()
+        self._raised: BaseException | None = None
 
     def begin(self, ledger: Ledger, fence: Fence) -> None:
         """For a lease that was taken."""
@@ -282,8 +283,16 @@ class Heartbeat:
                     f"the lease of {ledger.source} into {ledger.destination} may not have been given back; from other "
                     "machines the next run may be refused until it expires"
                 )
+        if self._raised is not None:
+            raise self._raised
 
     def _beat(self, ledger: Ledger, fence: Fence) -> None:
+        try:
+            self._until_ended(ledger, fence)
+        except BaseException as error:  # noqa: BLE001 -- raised where the run ends, as it would be without a thread
+            self._raised = error
+
+    def _until_ended(self, ledger: Ledger, fence: Fence) -> None:
         lease = Lease.of(ledger.holder)
         if lease is None:
             self._returned.add(threading.current_thread())
