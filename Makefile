@@ -1,6 +1,6 @@
 # One list of verbs for people and for CI. `make test` and `make demo` need nothing but Python 3.11, git and the network.
 .DEFAULT_GOAL := help
-.PHONY: help setup lock check test demo crash detect stress holes bench reference docs clean
+.PHONY: help setup lock check test demo crash detect matrix stress holes bench reference docs clean
 .DELETE_ON_ERROR:
 SHELL := /bin/bash
 
@@ -11,8 +11,8 @@ ARGS ?=
 # make stress: how long each cell is written to; make stress and crash: what is done. Without a seed, something new each time.
 SECONDS ?= 60
 SEED ?=
-# As many processes as there are processors, but few enough that their memory does not add up.
-PYTEST := $(RUN)/pytest -n auto --maxprocesses 4 $(ARGS)
+# One process more than there are processors, because some tests wait; but few enough that their memory does not add up.
+PYTEST := $(RUN)/pytest -n $(shell n=$$(nproc); echo $$((n < 4 ? n + 1 : 4))) $(ARGS)
 
 help: ## show the verbs
 	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 10
@@ -40,6 +40,9 @@ crash: $(READY) ## the whole matrix of kills and other faults, SEED repeats one 
 
 detect: $(READY) ## break the engine and connectors on purpose: which test notices what
 	$(PYTEST) -q tests/detect
+
+matrix: $(READY) ## the hole table in every mode of every pair, where `make test` takes turns
+	STRANDLINE_MATRIX=1 $(PYTEST) tests/holes
 
 stress: $(READY) ## concurrent writers against PostgreSQL, SECONDS for each cell of hazard and settle mode
 	PYTHONPATH=tests $(RUN)/python tests/holes/postgresql_stress.py --seconds "$(SECONDS)" --seed "$(SEED)" $(ARGS)

@@ -1,17 +1,18 @@
-"""PostgreSQL into DuckDB and into PostgreSQL: Strandline, the bare building blocks, and dlt, interleaved in one run.
+"""PostgreSQL into DuckDB, into PostgreSQL and into Parquet files: Strandline, the bare building blocks, and dlt, interleaved in one run.
 
 Whole processes are timed. dlt runs in an environment of its own, made once below `.cache`, in its fastest configuration:
 `connectorx`, Parquet files, one process for each core. Strandline runs twice: as it is by default (`xid`, which looks at
 every row) and by the incremental key that dlt has too (`key`, by an index). Prints medians and ratios; `--out docs/bench.json`
 writes them, and a plot beside.
 
-    python bench/postgresql.py [--rows 5000000] [--rounds 3] [--to duckdb,postgresql] [--without dlt]
+    python bench/postgresql.py [--rows 5000000] [--rounds 3] [--to duckdb,postgresql,files] [--without dlt]
 """
 
 import argparse
 import json
 import os
 import resource
+import shutil
 import statistics
 import subprocess
 import sys
@@ -42,12 +43,14 @@ import dlt
 from dlt.sources.sql_database import sql_table
 if __name__ == "__main__":
     source, to, target, work, incremental = sys.argv[1:]
-    destination = dlt.destinations.duckdb(target) if to == "duckdb" else dlt.destinations.postgres(target)
+    kinds = {"duckdb": dlt.destinations.duckdb, "postgresql": dlt.destinations.postgres, "files": dlt.destinations.filesystem}
+    destination = kinds[to](target)
     pipeline = dlt.pipeline("bench", destination=destination, dataset_name="copy", pipelines_dir=work)
     table = sql_table(credentials=source, table="orders", backend="connectorx", chunk_size=200_000,
         incremental=dlt.sources.incremental("at") if incremental == "1" else None)
-    table.apply_hints(primary_key="id", write_disposition="merge" if incremental == "1" else "replace")
-    pipeline.run(table, **({"loader_file_format": "parquet"} if to == "duckdb" else {"loader_file_format": "csv"}))
+    changes = "append" if to == "files" else "merge"
+    table.apply_hints(primary_key="id", write_disposition=changes if incremental == "1" else "replace")
+    pipeline.run(table, loader_file_format="csv" if to == "postgresql" else "parquet")
 """
 
 
@@ -97,8 +100,15 @@ def bare(source, to, target):
         connection.register("incoming", pa.RecordBatchReader.from_batches(schema, typed()))
         connection.execute("INSERT INTO orders SELECT * FROM incoming")
         connection.close()
-        return
-    copy_in(target, schema, typed())
+    elif to == "files":
+        import pyarrow.parquet as pq
+
+        Path(target).mkdir()
+        with pq.ParquetWriter(Path(target, "orders.parquet"), schema, compression="zstd") as writer:
+            for batch in typed():
+                writer.write_batch(batch)
+    else:
+        copy_in(target, schema, typed())
 
 
 def copy_in(target, schema, batches):
@@ -144,11 +154,15 @@ class Bench:
         self.number += 1
         if to == "duckdb":
             return str(self.directory / f"copy{self.number}.duckdb")
+        if to == "files":
+            return str(self.directory / f"copy{self.number}")
         return self.server.create_database(f"copy{self.number}")
 
     def forget(self, to, target):
         if to == "duckdb":
             Path(target).unlink(missing_ok=True)
+        elif to == "files":
+            shutil.rmtree(target)
         else:
             self.server.execute(f'DROP DATABASE "{target.rsplit("/", 1)[1]}" WITH (FORCE)')
 
@@ -161,14 +175,15 @@ class Bench:
             # dlt keeps a full load apart from an incremental one: the merge key has to be there from the start
             with_password = target.replace("postgres@", "postgres:any@")  # it wants one; the server trusts anybody
             return [self.python_of_dlt, script, self.uri, to, with_password, work, str(int(incremental))]
-        own = {"path": target} if to == "duckdb" else {"connection_string": target}
+        own = {"connection_string": target} if to == "postgresql" else {"path": target}
+        mode = "append" if to == "files" else "overwrite"
         origin = {
             "connection_string": self.uri,
             "tables": {"orders": {"incremental_key": "at"}} if who == "key" else {},
         }
         documents = [
             {"kind": "source", "spec": {"name": "shop", "path": "postgresql", "destinations": ["copy"], "tables": ["orders"], "spec": origin}},
-            {"kind": "destination", "spec": {"name": "copy", "path": to, "write_mode": "overwrite", "spec": own}},
+            {"kind": "destination", "spec": {"name": "copy", "path": to, "write_mode": mode, "spec": own}},
         ]  # fmt: skip
         (work / "strandline.yml").write_text("\n---\n".join(map(json.dumps, documents)))
         return [sys.executable, "-m", "strandline", "sync"]
@@ -285,7 +300,7 @@ def main():
     parser.add_argument("--bare", nargs=3, help=argparse.SUPPRESS)
     parser.add_argument("--rows", type=int, default=5_000_000)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--to", default="duckdb,postgresql")
+    parser.add_argument("--to", default="duckdb,postgresql,files")
     parser.add_argument("--without", default="")
     parser.add_argument("--out", default="")
     options = parser.parse_args()

@@ -1,6 +1,7 @@
 """The hole table: situations in which other tools lose, duplicate or freeze rows. One test for each row and mode.
 
-Driven through the command line, from every source into every destination, in every write mode.
+Driven through the command line, from every source into every destination, in every write mode (`make test`: see
+``places.between``).
 Hole A is in ``test_hole_a.py`` and ``test_late_rows.py``, hole F in ``test_hole_f.py``.
 """
 

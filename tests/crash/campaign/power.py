@@ -18,6 +18,7 @@ from functools import cache
 from pathlib import Path
 
 from campaign.chains import Case
+from strandline.errors import StateError
 from strandline.state import State, StateKey
 from strandline.state_backends.local import LocalState
 
@@ -100,7 +101,12 @@ def _judge(case, path, acknowledged):
     """The old state or the new one, and a backend that goes on from there."""
     began_s = time.monotonic()
     backend = LocalState(LocalState.Spec(path=str(path)))
-    states = backend.load("shop")
+    try:
+        states = backend.load("shop")
+    except StateError as error:
+        case.gaps += len(_KEYS)
+        case.problems.append(f"saved {acknowledged}, found {error}")
+        return
     for key in _KEYS:
         last, found = acknowledged[key.task], states.get(key)
         if found is None or found.sequence not in {last, last + 1}:
