@@ -9,6 +9,7 @@ import pytest
 
 import strandline.engine.lease as lease_module
 from strandline.destination import WriteMode
+from strandline.engine.administer import reset_states
 from strandline.engine.clock import Clock
 from strandline.engine.lease import Claim, Lease, Process
 from strandline.engine.pipeline import Into
@@ -18,7 +19,7 @@ from strandline.errors import LockedError, StateError, TaskError, UnreachableErr
 from strandline.plugins import load_plugin
 from strandline.runs import EventKind, Status
 from strandline.state import RUN_TASK, StateKey
-from strandline.testing.faults import FaultyStates, Injector, Outside, Point, faulty_destination
+from strandline.testing.faults import FaultyStates, Injector, Meanwhile, Outside, Point, faulty_destination
 
 KEY = StateKey("made", RUN_TASK, "store")
 GONE = Process("elsewhere", 1, "another boot", "1")
@@ -332,6 +333,38 @@ def test_a_lease_that_was_taken_only_in_part_holds_nobody_up(store):
     locked = FaultyStates(backend, Injector(Point("backend.save", 1), lambda: LockedError("held"), forever=True))
     assert sync(replace(job(store), backend=locked)).exit_code == 4
     assert holder(store) is None
+
+
+def test_a_destination_that_hangs_does_not_hold_up_the_end_of_a_run(store, monkeypatch):
+    assert sync(job(store)).exit_code == 0
+    monkeypatch.setattr(lease_module, "_END_S", 0.2)
+    hangs, goes_on = threading.Event(), threading.Event()
+
+    def hang():
+        hangs.set()
+        goes_on.wait(60)
+
+    giving_back = Meanwhile({Point("states.save", 2): hang})
+    events = []
+    report = sync(job(faulty_destination(store, giving_back)), observer=events.append)
+    assert hangs.is_set()
+    assert report.exit_code == 0
+    assert any("may not have been given back" in event.text for event in events)
+    goes_on.set()
+    for thread in threading.enumerate():
+        if thread.name == "heartbeat":
+            thread.join(60)
+
+
+def test_a_reset_that_one_destination_refuses_changes_none(store, request):
+    other = plugin("destination", "memory", name=f"{request.node.nodeid} of others")
+    both = replace(job(store), into=[Into("other", other, WriteMode.OVERWRITE), *job(store).into])
+    assert sync(both).exit_code == 0
+    held(store)
+    before = other.states.load("made")
+    with pytest.raises(LockedError, match="the other"):
+        reset_states(both, [], [], actor="ann", now=datetime.now(UTC))
+    assert other.states.load("made") == before
 
 
 def test_a_process_that_proc_does_not_show_is_not_taken_for_dead(monkeypatch):

@@ -363,6 +363,24 @@ class TestRaces:
         later.write(row(later, 4))
         assert ids_of(sql) == [1, 2, 4]
 
+    def test_a_sign_of_life_does_not_wait_for_the_window_that_is_written(
+        self, lineage: Lineage, postgresql: str, sql: Sql
+    ) -> None:
+        lineage.take_over()
+        lineage.migrate(orders())
+        lineage.write(row(lineage, 1))
+        key = lineage.fence.key
+        before = lineage.states.load(key.source)[key]
+        alive = before.following(run_id=before.run_id, epoch=before.epoch, cursor={"seen": "now"})
+        with ThreadPoolExecutor(2) as pool:
+            with held(postgresql, "LOCK TABLE orders"):
+                writing = pool.submit(lineage.write, row(lineage, 2))
+                wait_for(sql, f"{BLOCKED} AND wait_event = 'relation'")
+                pool.submit(lineage.states.save, key, alive, expected=before.token).result(WAIT_S)
+                assert not writing.done()
+            writing.result(WAIT_S)
+        assert ids_of(sql) == [1, 2]
+
     def test_of_two_runs_each_row_has_its_state(self, open_one: Callable[..., PostgreSQLDestination], sql: Sql) -> None:
         """Whatever the interleaving, the rows are those of the windows that say they were written."""
         first = Lineage(open_one(), WriteMode.APPEND)
