@@ -1,10 +1,11 @@
-"""make crash [SEED=7] [ARGS="--cells 'sqlite/*' --kinds call,disk --share 0.2 --out FILE --page FILE"].
+"""make crash [SEED=7] [ARGS="--cells 'sqlite/*' --kinds call,disk --share 0.2 --out FILE --resume --page FILE"].
 
 Without a seed, something new is tried each time. One case again: the seed, the cell, the kind, and what the report calls
 its point, as --point 'step 1 before destination.write 2'. The exit code is 1 if anything was found.
 """
 
 import argparse
+import json
 import signal
 import sys
 import threading
@@ -15,7 +16,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 
 from campaign import page
-from campaign.chains import Bench
+from campaign.chains import Bench, struck_in
 from campaign.kinds import CELLS, KINDS
 
 
@@ -29,10 +30,11 @@ def main() -> int:
     parser.add_argument("--point", default="", help="only this one, as the report names it")
     parser.add_argument("--jobs", type=int, default=2, help="how many cells at once")
     parser.add_argument("--out", type=Path, help="append a line of JSON for each case")
+    parser.add_argument("--resume", action="store_true", help="leave out the calls that --out says were struck")
     parser.add_argument("--page", type=Path, help="write the report, from all that is in --out")
     options = parser.parse_args()
-    if options.page and not options.out:
-        parser.error("--page needs --out")
+    if (options.page or options.resume) and not options.out:
+        parser.error("--page and --resume need --out")
     options.seed = options.seed or uuid.uuid4().hex[:8]
     cells = [cell for cell in CELLS if any(fnmatch(str(cell), one.strip()) for one in options.cells.split(","))]
     kinds = [one.strip() for one in options.kinds.split(",")]
@@ -51,6 +53,8 @@ class Matrix:
 
     def __init__(self, options):
         self.options = options
+        kept = options.out.read_text("utf-8").splitlines() if options.resume and options.out.exists() else ()
+        self._struck = frozenset(struck_in(map(json.loads, kept)))
         self.found = 0
         self.cases = 0
         self._lock, self._local, self._benches = threading.Lock(), threading.local(), []
@@ -77,7 +81,8 @@ class Matrix:
     @property
     def _bench(self):
         if not hasattr(self._local, "bench"):
-            self._local.bench = Bench(self.options.seed, share=self.options.share, only=self.options.point)
+            options = self.options
+            self._local.bench = Bench(options.seed, share=options.share, only=options.point, struck=self._struck)
             self._benches.append(self._local.bench)
         return self._local.bench
 

@@ -68,8 +68,10 @@ class Learned:
 class Bench:
     """What one worker has: a nursery, a directory, and a PostgreSQL server if it needs one. For one thread."""
 
-    def __init__(self, seed, *, share=1.0, only=""):
+    def __init__(self, seed, *, share=1.0, only="", struck=frozenset()):
         self.again(seed, share=share, only=only)
+        self.struck = struck
+        """(cell, point) of the kind `call` that need not be struck again."""
         self._stack = ExitStack()
         memory = Path("/dev/shm")
         self.root = Path(tempfile.mkdtemp(prefix="strandline-crash-", dir=memory if memory.is_dir() else None))
@@ -198,7 +200,10 @@ def pending(bench, cell, kind):
     chance, points = bench.chance(cell, kind), defaultdict(list)
     for step, one in enumerate(learned):
         chosen = chance.sample(one.points, max(1, round(len(one.points) * bench.share)))
-        points[step] = [point for point in chosen if bench.only in ("", name_of(step, point))]
+        named = {name_of(step, point): point for point in chosen}
+        points[step] = [
+            point for name, point in named.items() if bench.only in ("", name) and (str(cell), name) not in bench.struck
+        ]
     return points
 
 
@@ -206,3 +211,9 @@ def name_of(step, point):
     """As it stands in the report."""
     call, number, after = point
     return f"step {step} {'after' if after else 'before'} {call} {number}"
+
+
+def struck_in(records):
+    """Of what a campaign has left: (cell, point) of each call at which a process was killed."""
+    calls = [one for one in records if one["kind"] == "call" and one["reached"] and one["point"] != "undisturbed"]
+    return {(one["cell"], one["point"].partition(", and ")[0]) for one in calls}

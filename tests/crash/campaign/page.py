@@ -11,7 +11,7 @@ import duckdb
 import psycopg
 import pyarrow as pa
 
-from campaign import kinds
+from campaign import chains, kinds
 from services.postgresql import programs
 from strandline import __version__
 
@@ -35,7 +35,7 @@ _KINDS = """
 _MATRIX = """
 ## The matrix
 
-Cases of each cell that were struck, by kind; of `call` also how many points there are to strike. A number in bold: so many
+Cases of each cell that were struck, by kind; of `call` the points, and how many there are to strike. A number in bold: so many
 were not as they have to be. A dash: the kind has no meaning there. Empty: not tried.
 
 """
@@ -51,7 +51,8 @@ make crash SEED={seed} ARGS="--cells sqlite/duckdb/append --kinds call --point '
 Of a kind that is not `call`, the whole cell is done again. The seed decides the data and where is struck. It does not
 decide how threads interleave: a kill in the thread that reads falls wherever the one that writes happens to be.
 
-All of it: `make crash ARGS="--out crash.jsonl --page docs/crash.md"`. A sample of it is part of `make test`.
+All of it: `make crash ARGS="--out crash.jsonl --page docs/crash.md"`; with `--resume` also, it goes on where it was stopped,
+and strikes only the calls that `crash.jsonl` does not name yet. A sample of it is part of `make test`.
 """
 _COVERED = """
 ## What is covered
@@ -119,8 +120,10 @@ def _matrix(records):
     for one in records:
         points[one["cell"], one["kind"]] |= one["points"]
         if one["point"] != "undisturbed" and one["reached"]:
-            cases[one["cell"], one["kind"]] += 1
+            cases[one["cell"], one["kind"]] += one["kind"] != "call"
             bad[one["cell"], one["kind"]] += bool(one["problems"])
+    for cell, _ in chains.struck_in(records):
+        cases[cell, "call"] += 1
     names = [name for name in kinds.KINDS if name != "power"]
     lines = [f"| cell | {' | '.join(names)} |", f"|---|{'--:|' * len(names)}"]
     for cell in kinds.CELLS:
