@@ -124,19 +124,21 @@ class TestConnections:
     def test_a_lock_that_is_held_too_long_can_be_tried_again(
         self, open_one: Callable[..., PostgreSQLDestination], postgresql: str, sql: Sql
     ) -> None:
-        lineage = Lineage(open_one(lock_timeout=0.05))
-        lineage.migrate(orders())
+        patient = Lineage(open_one())
+        patient.migrate(orders())
+        lineage = replace(patient, destination=open_one(lock_timeout=0.05))
         with held(postgresql, "LOCK TABLE orders"), pytest.raises(RetryableError, match="lock timeout") as raised:
             lineage.write(row(lineage, 1))
         assert "lock_timeout" in raised.value.hint
         assert open_transactions(sql) == 0
-        lineage.write(row(lineage, 1))
+        patient.write(row(patient, 1))
 
     def test_a_statement_that_takes_too_long_can_be_tried_again(
         self, open_one: Callable[..., PostgreSQLDestination], sql: Sql
     ) -> None:
-        lineage = Lineage(open_one(statement_timeout=0.2))
-        lineage.migrate(orders())
+        patient = Lineage(open_one())
+        patient.migrate(orders())
+        lineage = replace(patient, destination=open_one(statement_timeout=0.5))
         sql(
             "CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN PERFORM pg_sleep(60); RETURN NEW; END$$"
         )
@@ -144,13 +146,14 @@ class TestConnections:
         with pytest.raises(RetryableError, match="statement timeout") as raised:
             lineage.write(row(lineage, 1))
         assert "statement_timeout" in raised.value.hint
-        assert (ids_of(sql), lineage.stored(), open_transactions(sql)) == ([], None, 0)
+        assert (ids_of(sql), patient.stored(), open_transactions(sql)) == ([], None, 0)
 
     def test_a_server_that_hangs_does_not_make_a_sync_hang(
         self, open_one: Callable[..., PostgreSQLDestination], postgresql: str, sql: Sql
     ) -> None:
-        lineage = Lineage(open_one(statement_timeout=0.2))
-        lineage.migrate(orders())
+        patient = Lineage(open_one())
+        patient.migrate(orders())
+        lineage = replace(patient, destination=open_one(statement_timeout=2))
         with ThreadPoolExecutor(1) as pool, held(postgresql, "LOCK TABLE cq_state"):
             writing = pool.submit(lineage.write, row(lineage, 1))
             hung = wait_for(sql, BLOCKED)
@@ -160,7 +163,7 @@ class TestConnections:
                     writing.result(WAIT_S)
             finally:
                 os.kill(hung, signal.SIGCONT)
-        lineage.write(row(lineage, 1))
+        patient.write(row(patient, 1))
         assert ids_of(sql) == [1]
 
     def test_nothing_stays_open_after_a_window_that_failed(self, lineage: Lineage, sql: Sql) -> None:
