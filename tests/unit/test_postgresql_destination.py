@@ -29,9 +29,9 @@ from strandline.errors import (
     UnreachableError,
     UsageError,
 )
-from strandline.message import Checkpoint, Delete, Swap
+from strandline.message import Checkpoint, Swap
 from strandline.table import SOURCE_NAME, SYNC_TIME
-from strandline.testing.destination_fixtures import keys, orders, same
+from strandline.testing.destination_fixtures import orders, same
 from strandline.testing.windows import Lineage
 
 BIG = pa.decimal256(60, 10)
@@ -428,47 +428,6 @@ class TestRaces:
             one.result(WAIT_S)
             two.result(WAIT_S)
         assert sql("SELECT id, name FROM orders ORDER BY id") == [(1, "a"), (2, "b")]
-
-
-class TestStages:
-    @pytest.mark.parametrize("mode", [WriteMode.APPEND, WriteMode.OVERWRITE])
-    def test_what_does_not_fit_into_memory_goes_through_temporary_tables(
-        self, open_one: Callable[..., PostgreSQLDestination], sql: Sql, mode: WriteMode
-    ) -> None:
-        destination = open_one()
-        destination.staged_bytes_max = 1
-        lineage, table = Lineage(destination, mode), orders(at=pa.list_(pa.timestamp("us", "UTC")), big=BIG)
-        lineage.migrate(table)
-        batches = [
-            lineage.insert(table, id=[number, 100], at=[[number], None], big=[number, None]) for number in range(5)
-        ]
-        lineage.write(*batches, Delete(table.name, keys(table, 3)))
-        kept = [one.batch.slice(0, 1) for at, one in enumerate(batches) if at != 3 or mode is WriteMode.APPEND]
-        last = [one.batch.slice(1) for one in batches] if mode is WriteMode.APPEND else [batches[-1].batch.slice(1)]
-        same(lineage, table, *kept, *last)
-        assert sql("SELECT relname FROM pg_class WHERE relpersistence = 't'") == []
-
-    def test_a_window_that_fails_leaves_no_temporary_table(
-        self, open_one: Callable[..., PostgreSQLDestination], sql: Sql
-    ) -> None:
-        destination = open_one()
-        destination.staged_bytes_max = 1
-        lineage = Lineage(destination)
-        lineage.migrate(orders())
-        bad = lineage.insert(orders(), id=[None], name=["a"], note=["x"])
-        with pytest.raises(TaskError, match="null in its primary key"):
-            lineage.write(row(lineage, 1), bad)
-        assert sql("SELECT relname FROM pg_class WHERE relpersistence = 't'") == []
-        lineage.write(row(lineage, 1))
-        assert sql("SELECT relname FROM pg_class WHERE relpersistence = 't'") == []
-        assert ids_of(sql) == [1]
-
-    def test_a_first_load_in_which_keys_come_again_keeps_the_last(self, lineage: Lineage, sql: Sql) -> None:
-        lineage.migrate(orders())
-        for name, ids in (("a", [1, 2]), ("b", [3, 4]), ("c", [4, 5]), ("d", [6, 6]), ("e", [1, 7]), ("f", [8])):
-            lineage.write(row(lineage, *ids, name=name))
-        expected = {1: "e", 2: "a", 3: "b", 4: "c", 5: "c", 6: "d", 7: "e", 8: "f"}
-        assert dict(sql("SELECT id, name FROM orders")) == expected
 
 
 class TestCatalog:
