@@ -288,19 +288,19 @@ class Heartbeat:
 
     def _beat(self, ledger: Ledger, fence: Fence) -> None:
         try:
-            self._until_ended(ledger, fence)
+            if self._until_ended(ledger, fence):
+                self._returned.add(threading.current_thread())
         except BaseException as error:  # noqa: BLE001 -- raised where the run ends, as it would be without a thread
             self._raised = error
 
-    def _until_ended(self, ledger: Ledger, fence: Fence) -> None:
+    def _until_ended(self, ledger: Ledger, fence: Fence) -> bool:
+        """Whether the lease was given back, or is another run's."""
         lease = Lease.of(ledger.holder)
         if lease is None:
-            self._returned.add(threading.current_thread())
-            return
+            return True
         while not self._ended.wait(lease.ttl_s / 4):
             self._say(ledger, fence, replace(lease, beat_us=_us(self._clock.now())))
-        if self._say(ledger, fence, None):
-            self._returned.add(threading.current_thread())
+        return self._say(ledger, fence, None)
 
     def _say(self, ledger: Ledger, fence: Fence, lease: Lease | None) -> bool:
         """Whether there is nothing more to say."""
