@@ -12,7 +12,7 @@ ARGS ?=
 SECONDS ?= 60
 SEED ?=
 # One process more than there are processors, because some tests wait; but few enough that their memory does not add up.
-PYTEST := $(RUN)/pytest -n $(shell n=$$(nproc); echo $$((n < 4 ? n + 1 : 4))) $(ARGS)
+PYTEST := $(RUN)/pytest -n $(shell n=$$(getconf _NPROCESSORS_ONLN); echo $$((n < 4 ? n + 1 : 4))) $(ARGS)
 
 help: ## show the verbs
 	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 10
