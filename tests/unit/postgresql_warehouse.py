@@ -7,6 +7,7 @@ from typing import Any
 
 import psycopg
 
+from strandline.destinations.postgresql import PostgreSQLDestination
 from strandline.message import Insert
 from strandline.testing.destination_fixtures import orders
 from strandline.testing.windows import Lineage
@@ -14,6 +15,25 @@ from strandline.testing.windows import Lineage
 WAIT_S = 60
 
 Sql = Callable[..., list[tuple[Any, ...]]]
+
+
+@contextmanager
+def as_user(postgresql: str) -> Iterator[Sql]:
+    """SQL on a connection of the user's own."""
+    with closing(psycopg.connect(postgresql, autocommit=True)) as connection:
+
+        def run(text: str, *values: Any) -> list[tuple[Any, ...]]:
+            cursor = connection.execute(text.encode(), values or None)
+            return cursor.fetchall() if cursor.description else []
+
+        yield run
+
+
+@contextmanager
+def warehouse(postgresql: str) -> Iterator[Lineage]:
+    """A lineage into the database, with the settings that are usual."""
+    with closing(PostgreSQLDestination(PostgreSQLDestination.Spec(connection_string=postgresql))) as destination:
+        yield Lineage(destination)
 
 
 def row(lineage: Lineage, *ids: int, name: str = "a") -> Insert:

@@ -8,14 +8,12 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
 from dataclasses import replace
 from typing import Any
 
-import psycopg
 import pyarrow as pa
 import pytest
-from postgresql_warehouse import BLOCKED, WAIT_S, Sql, held, ids_of, open_transactions, row, wait_for
+from postgresql_warehouse import BLOCKED, WAIT_S, Sql, as_user, held, ids_of, open_transactions, row, wait_for
 
 from services.postgresql import PostgreSQLServer
 from services.proxy import CommitProxy, Loss
@@ -33,9 +31,6 @@ from strandline.message import Checkpoint, Swap
 from strandline.table import SOURCE_NAME, SYNC_TIME
 from strandline.testing.destination_fixtures import orders, same
 from strandline.testing.windows import Lineage
-
-BIG = pa.decimal256(60, 10)
-"""A type that the server has to cast to."""
 
 
 @pytest.fixture
@@ -57,14 +52,8 @@ def lineage(open_one: Callable[..., PostgreSQLDestination]) -> Lineage:
 
 
 @pytest.fixture
-def sql(postgresql: str) -> Iterator[Callable[..., list[tuple[Any, ...]]]]:
-    """As a user would, on a connection of the user's own."""
-    with closing(psycopg.connect(postgresql, autocommit=True)) as connection:
-
-        def run(text: str, *values: Any) -> list[tuple[Any, ...]]:
-            cursor = connection.execute(text.encode(), values or None)
-            return cursor.fetchall() if cursor.description else []
-
+def sql(postgresql: str) -> Iterator[Sql]:
+    with as_user(postgresql) as run:
         yield run
 
 

@@ -1,17 +1,13 @@
 """How a window comes into PostgreSQL: through memory, or through temporary tables that are gone afterwards."""
 
 from collections.abc import Iterator
-from contextlib import closing
 from dataclasses import replace
-from typing import Any
 
-import psycopg
 import pyarrow as pa
 import pytest
-from postgresql_warehouse import Sql, ids_of, row
+from postgresql_warehouse import Sql, as_user, ids_of, row, warehouse
 
 from strandline.destination import WriteMode
-from strandline.destinations.postgresql import PostgreSQLDestination
 from strandline.errors import TaskError
 from strandline.message import Delete
 from strandline.testing.destination_fixtures import keys, orders, same
@@ -22,22 +18,21 @@ BIG = pa.decimal256(60, 10)
 
 
 @pytest.fixture
-def lineage(postgresql: str) -> Iterator[Any]:
-    with closing(PostgreSQLDestination(PostgreSQLDestination.Spec(connection_string=postgresql))) as destination:
-        yield Lineage(destination)
+def lineage(postgresql: str) -> Iterator[Lineage]:
+    with warehouse(postgresql) as one:
+        yield one
 
 
 @pytest.fixture
 def sql(postgresql: str) -> Iterator[Sql]:
-    """As a user would."""
-    with closing(psycopg.connect(postgresql, autocommit=True)) as connection:
-        yield lambda text: connection.execute(text.encode()).fetchall()
+    with as_user(postgresql) as run:
+        yield run
 
 
 class TestStages:
     @pytest.mark.parametrize("mode", [WriteMode.APPEND, WriteMode.OVERWRITE])
     def test_what_does_not_fit_into_memory_goes_through_temporary_tables(
-        self, lineage: Any, sql: Sql, mode: WriteMode
+        self, lineage: Lineage, sql: Sql, mode: WriteMode
     ) -> None:
         lineage.destination.staged_bytes_max = 1
         lineage, table = replace(lineage, mode=mode), orders(at=pa.list_(pa.timestamp("us", "UTC")), big=BIG)
@@ -51,7 +46,7 @@ class TestStages:
         same(lineage, table, *kept, *last)
         assert sql("SELECT relname FROM pg_class WHERE relpersistence = 't'") == []
 
-    def test_a_window_that_fails_leaves_no_temporary_table(self, lineage: Any, sql: Sql) -> None:
+    def test_a_window_that_fails_leaves_no_temporary_table(self, lineage: Lineage, sql: Sql) -> None:
         lineage.destination.staged_bytes_max = 1
         lineage.migrate(orders())
         bad = lineage.insert(orders(), id=[None], name=["a"], note=["x"])

@@ -1,12 +1,11 @@
 """How PostgreSQL stores Arrow's types: in types of its own, to the last digit, or not at all."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing
-from typing import Any
 
-import psycopg
 import pyarrow as pa
 import pytest
+from postgresql_warehouse import Sql, as_user, warehouse
 
 from services.postgresql import PostgreSQLServer
 from strandline.destination import KeyRange, WriteMode
@@ -20,18 +19,14 @@ from strandline.testing.windows import Lineage
 
 @pytest.fixture
 def lineage(postgresql: str) -> Iterator[Lineage]:
-    with closing(PostgreSQLDestination(PostgreSQLDestination.Spec(connection_string=postgresql))) as destination:
-        yield Lineage(destination)
+    with warehouse(postgresql) as one:
+        yield one
 
 
 @pytest.fixture
-def sql(postgresql: str) -> Iterator[Callable[[str], list[tuple[Any, ...]]]]:
-    """As a user would."""
-    with closing(psycopg.connect(postgresql, autocommit=True)) as connection:
-        yield lambda text: connection.execute(text.encode()).fetchall()
-
-
-Sql = Callable[[str], list[tuple[Any, ...]]]
+def sql(postgresql: str) -> Iterator[Sql]:
+    with as_user(postgresql) as run:
+        yield run
 
 
 def ints(*values: int) -> pa.Array:
