@@ -1,4 +1,4 @@
-"""PostgreSQL into DuckDB, into PostgreSQL and into Parquet files: Strandline, the bare building blocks, and dlt, interleaved in one run.
+"""PostgreSQL into DuckDB, PostgreSQL and Parquet files: Strandline, the bare building blocks and dlt, interleaved in one run.
 
 Whole processes are timed. dlt runs in an environment of its own, made once below `.cache`, in its fastest configuration:
 `connectorx`, Parquet files, one process for each core. Strandline runs twice: as it is by default (`xid`, which looks at

@@ -290,7 +290,9 @@ class StateBackend(Protocol):
     """
 
     def load(self, source: str, *, anew: Anew | None = None) -> Mapping[StateKey, State]:
-        """Every state of ``source``, each with the token to save over it. Called when a run opens a source, and again while it waits for another run.
+        """Every state of ``source``, each with the token to save over it.
+
+        Called when a run opens a source, and again while it waits for another run, or looks whether it holds its lease.
 
         Args:
             source: its name.
@@ -306,8 +308,8 @@ class StateBackend(Protocol):
     def save(self, key: StateKey, state: State, *, expected: Token | None) -> Token:
         """Save ``state`` durably if the stored token is still ``expected`` (``None``: nothing is stored).
 
-        Called from one thread per task, after the destination has made the rows durable, and for signs of life from another; a state may replace any
-        other, forwards only by the engine's choice. A second identical call conflicts. Keeps the last
+        Called from one thread per task, after the destination has made the rows durable, and from another for signs of
+        life; a state may replace any other, forwards only by the engine's choice. A second identical call conflicts. Keeps the last
         ``HISTORY_MAX`` commits.
 
         Raises:
