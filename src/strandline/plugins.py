@@ -14,10 +14,18 @@ KINDS = ("source", "destination", "state_backend")
 
 
 @cache
-def _found(kind: str, _path: tuple[str, ...]) -> dict[str, EntryPoint]:
+def _installed(_path: tuple[str, ...]) -> tuple[EntryPoint, ...]:
     """What is installed along a path; looking costs 10 ms, so it is done once for each."""
+    points = entry_points()
+    return tuple(point for kind in KINDS for point in points.select(group=f"strandline.{kind}"))
+
+
+@cache
+def _found(kind: str, path: tuple[str, ...]) -> dict[str, EntryPoint]:
     found: dict[str, EntryPoint] = {}
-    for point in entry_points(group=f"strandline.{kind}"):
+    for point in _installed(path):
+        if point.group != f"strandline.{kind}":
+            continue
         other = found.setdefault(point.name, point)
         if other.value != point.value:
             raise UsageError(

@@ -1,10 +1,12 @@
 """What a PostgreSQL catalogue says of its tables, where taking it at its word would lose rows."""
 
+import time
 from datetime import UTC, datetime
 
 import psycopg
 import pytest
 
+from strandline.errors import TaskError
 from strandline.message import Insert
 from strandline.plugins import load_plugin
 from strandline.source import RunContext
@@ -161,3 +163,44 @@ def test_any_name_is_quoted(postgresql, session, name):
 def test_any_string_is_a_literal(session, value, conforming):
     session.run(f"SELECT set_config('standard_conforming_strings', '{conforming}', false)")
     assert session.row(f"SELECT {literal(value)}::text AS v")["v"] == value
+
+
+def connections(uri, name="strandline %"):
+    """How many there are once no more of them end."""
+    query = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND application_name LIKE %s"
+    with psycopg.connect(uri, autocommit=True) as connection:
+        counts = [None, *(connection.execute(query, [name]).fetchone()[0] for _ in range(2))]
+        while counts[-1] != counts[-2] or counts[-1] != counts[-3]:
+            time.sleep(0.2)  # a server process ends a moment after its connection
+            counts.append(connection.execute(query, [name]).fetchone()[0])
+    return counts[-1]
+
+
+class TestConnections:
+    def test_the_next_session_uses_a_connection_again(self, postgresql):
+        server = Server(postgresql, connections_max=1)
+        with server.session() as one:
+            first = one.pid
+        with server.session() as one:
+            assert one.pid == first
+        server.close()
+
+    def test_no_connection_is_used_again_after_an_error(self, postgresql):
+        server = Server(postgresql, connections_max=2)
+        with server.session() as one, server.session() as other:
+            before = {one.pid, other.pid}
+        with pytest.raises(TaskError), server.session() as one:
+            one.run("SELECT 1 / 0")
+        with server.session() as one:
+            assert one.pid not in before
+            assert connections(postgresql, server.name) == 1
+        server.close()
+
+    def test_no_connection_is_left_when_a_source_is_closed(self, postgresql):
+        prepared(postgresql, "CREATE TABLE t (id int PRIMARY KEY)", "INSERT INTO t VALUES (1)")
+        read = source(postgresql)
+        (task,) = read.tasks(read.tables())
+        assert list(read.read(task, None, RunContext("run", "shop", datetime.now(UTC))))
+        assert connections(postgresql) == 1
+        read.close()
+        assert connections(postgresql) == 0

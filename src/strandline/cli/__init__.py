@@ -1,6 +1,7 @@
 """The command ``strandline``. A command's module is imported when it runs, so that ``--help`` is quick."""
 
 import contextlib
+import gc
 import importlib
 import os
 import sys
@@ -44,6 +45,9 @@ class _Lazy(click.Group):
         if cmd_name not in _COMMANDS:
             return None
         command: click.Command = importlib.import_module(f"strandline.cli.{_COMMANDS[cmd_name][0]}").command
+        if not gc.isenabled():
+            gc.freeze()
+            gc.enable()
         add_global_options(command)
         return command
 
@@ -77,7 +81,10 @@ class _Lazy(click.Group):
         del standalone_mode
         settings = Settings()
         if args is None:
-            guard_process(settings)  # the process is ours, and not that of a test or of an embedding program
+            # the process is ours, and not that of a test or of an embedding program
+            guard_process(settings)
+            # what is imported stays: to look through it for garbage, now and again later, is a tenth of a short sync
+            gc.disable()
         try:
             code = super().main(
                 args,

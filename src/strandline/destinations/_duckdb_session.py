@@ -189,7 +189,9 @@ class Database:
             return
         with self.session() as session, self.meaning("read it"):
             session.cursor.execute("BEGIN TRANSACTION")
-            yield session if has_own_tables(session, self._place) else None
+            # whoever drops them meanwhile does so in this process: a query that needs them fails then
+            self._prepared = self._prepared or has_own_tables(session, self._place)
+            yield session if self._prepared else None
 
     @contextmanager
     def writing(self) -> Iterator[DuckDBSession]:

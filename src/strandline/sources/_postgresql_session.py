@@ -8,6 +8,7 @@ destination holds at most the statement that is being read. Values stand in the 
 import re
 import secrets
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, NoReturn
@@ -34,11 +35,16 @@ _PASSING = ("40", "42P01", "53", "55P03", "57014", "58")
 """A conflict, a partition that was dropped meanwhile, a lack of resources, a lock or a statement that took too long,
 trouble of the server's machine."""
 _CANCELED = ("canceling statement", "conflict with recovery")
+_IDLE_S = 10.0
+"""Whatever lies between us and the server may forget a connection that is idle for longer, without telling us."""
 _STATE = re.compile(r"SQLSTATE: ([0-9A-Z]{5})")
 
 
 class Server:
-    """One database, as a role sees it. Safe to share between threads; ``connections_max`` sessions at once."""
+    """One database, as a role sees it. Safe to share between threads; ``connections_max`` sessions at once.
+
+    A connection costs the driver some 60 ms, because it reads the catalogue of types, so the next session uses it again.
+    """
 
     def __init__(self, uri: str, *, connections_max: int, settings: dict[str, str] | None = None) -> None:
         self.name = f"strandline {secrets.token_hex(4)}"
@@ -47,30 +53,53 @@ class Server:
         self._free = threading.BoundedSemaphore(connections_max)
         self._lock = threading.Lock()
         self._pids: set[int] = set()
+        self._idle: list[tuple[float, Session]] = []
+        """When each was last used, and the session; the newest last."""
 
     @property
     def pids(self) -> frozenset[int]:
-        """The backends of the sessions that are open: they must not hold back our own horizon."""
+        """The backends of the sessions that are in use: they must not hold back our own horizon."""
         with self._lock:
             return frozenset(self._pids)
 
     @contextmanager
     def session(self) -> "Iterator[Session]":
-        """A connection, closed at the end.
+        """A connection, for one thread at a time; after an error it is not used again.
 
         Raises:
             UnreachableError: there is no connection to be had.
         """
         with self._free:
-            session = Session(self._uri, self._settings)
+            session = self._taken() or Session(self._uri, self._settings)
             try:
                 with self._lock:
                     self._pids.add(session.pid)
                 yield session
-            finally:
+            except BaseException:
                 session.close()
+                self.close()  # they may have ended for the same reason
+                raise
+            finally:
                 with self._lock:
                     self._pids.discard(session.pid)
+            with self._lock:
+                self._idle.append((time.monotonic(), session))
+
+    def close(self) -> None:
+        """Release the connections that are not in use."""
+        with self._lock:
+            idle, self._idle = self._idle, []
+        for _, session in idle:
+            session.close()
+
+    def _taken(self) -> "Session | None":
+        with self._lock:
+            used, session = self._idle.pop() if self._idle else (0.0, None)
+        if session is not None and time.monotonic() - used > _IDLE_S:
+            session.close()
+            self.close()
+            return None
+        return session
 
 
 class Session:

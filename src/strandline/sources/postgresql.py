@@ -152,7 +152,10 @@ class PostgreSQLSource:
         return Proposals(found, notes=tuple(notes))
 
     def close(self) -> None:
-        """Nothing to do: every call closes its connection."""
+        """Release the connections. A second call does nothing."""
+        for server in (self._server, self._primary):
+            if server is not None:
+                server.close()
 
     def _horizon(self, *, capped: bool) -> Mapping[str, Any]:
         with self._server.session() as session:
