@@ -262,6 +262,20 @@ class TestPlaces:
         assert stored("a") == 2
         assert "write_mode: append" in text
 
+    @pytest.mark.parametrize("destination", ["lake/", "files:///lake", "file://{work}/lake"])
+    def test_files_are_written_into_a_directory(self, synced, work, destination):
+        shop(*ORDERS)
+        assert "path: files" in synced("shop.db", destination.format(work=work))
+        assert list((work / "lake" / "orders").glob("*.parquet"))
+
+    @pytest.mark.parametrize("destination", ["out.parquet", "lake/*.csv", "files:///out.jsonl.gz"])
+    def test_a_destination_that_names_files_is_a_usage_error(self, run, work, destination):
+        shop(*ORDERS)
+        done = run("init", "--from", "shop.db", "--to", destination)
+        assert done.exit_code == 2
+        assert "directory" in done.stderr
+        assert [path.name for path in work.iterdir()] == ["shop.db"]
+
     def test_generated_rows(self, synced):
         synced("test://")
 

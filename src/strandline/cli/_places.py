@@ -14,7 +14,7 @@ from strandline.plugins import plugin_names
 __all__ = ["FROM_EXAMPLES", "TO_EXAMPLES", "Place", "place_of"]
 
 FROM_EXAMPLES = "postgresql://user@host/shop, shop.db, a directory of files, 'data/*.csv'"
-TO_EXAMPLES = "warehouse.duckdb, postgresql://user@host/warehouse, copy.sqlite"
+TO_EXAMPLES = "warehouse.duckdb, postgresql://user@host/warehouse, copy.sqlite, lake/ for files"
 
 _SQLITE = (".db", ".sqlite", ".sqlite3", ".db3")
 _FILES = (".csv", ".jsonl", ".ndjson", ".json", ".parquet")
@@ -25,6 +25,7 @@ _SCHEMES = {
     "sqlite": "sqlite",
     "duckdb": "duckdb",
     "files": "files",
+    "file": "files",
 }
 _WILD = re.compile(r"[*?\[]")
 _SUFFIXES = dict.fromkeys(_SQLITE, "sqlite") | {".duckdb": "duckdb"} | dict.fromkeys(_FILES, "files")
@@ -66,12 +67,22 @@ def place_of(uri: str, kind: str) -> Place:
         place = Place(_SCHEMES[scheme], {"path": path}, Path(path).stem, path)
     if place.plugin not in plugin_names(kind):
         raise _unknown(place.shown, kind)
+    if place.plugin == "files" and kind == "destination":
+        _check_directory(place.shown)
     for value in place.settings.values():
         if "${" in value:
             raise UsageError(
                 f"{place.shown!r} has a '${{', which begins a variable in a spec", hint="choose another name"
             )
     return place
+
+
+def _check_directory(path: str) -> None:
+    if not Path(path).is_dir() and not path.endswith(os.sep) and _by_name(path, Path(path)) == "files":
+        raise UsageError(
+            f"{path!r} names files, but tables are written as files of a directory",
+            hint="name the directory, as lake/, and choose `format` in the spec",
+        )
 
 
 def _unknown(what: str, kind: str) -> UsageError:
