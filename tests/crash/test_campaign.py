@@ -3,12 +3,13 @@
 The seed is part of pytest-randomly's: `--randomly-seed` repeats it.
 """
 
+import json
 import random
 from itertools import product
 
 import pytest
 from campaign import power, tracing
-from campaign.chains import Bench, Chain
+from campaign.chains import Bench, Chain, struck_in
 from campaign.kinds import CELLS, KINDS, MODES, POWER
 from campaign.origins import ORIGINS
 from campaign.stores import STORES
@@ -49,6 +50,16 @@ def test_a_sync_killed_at_any_call_leaves_neither_a_gap_nor_a_duplicate(strike, 
     cell = random.choice([one for mode in MODES if not (one := Cell(*pair, mode)).impossible])
     cases = strike("call", cell, share=0.01)
     assert sum(-9 in case.exits for case in cases) >= 2
+
+
+def test_a_campaign_that_goes_on_strikes_only_what_was_not_struck(bench, monkeypatch):
+    bench.again(seed := random.getrandbits(32), share=0.05)
+    cell = Cell("test", "sqlite", "append")
+    (*_, last) = first = [case for case in KINDS["call"].strike(bench, cell) if case.point != "undisturbed"]
+    left = struck_in(json.loads(case.record(seed)) for case in first if case is not last)
+    monkeypatch.setattr(bench, "struck", left)
+    again = [case.point.partition(", and ")[0] for case in KINDS["call"].strike(bench, cell)]
+    assert [point for point in again if point != "undisturbed"] == [last.point.partition(", and ")[0]]
 
 
 @pytest.mark.parametrize("kind", CELLS_OF_KINDS)
