@@ -4,6 +4,7 @@ A destination that keeps states is authoritative, since it commits them with the
 mirror, saved after it. Elsewhere the backend is all there is.
 """
 
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime
 
@@ -61,9 +62,12 @@ class Ledger:
         self.load(self._anew)
 
     def _read(self, backend: StateBackend) -> tuple[dict[StateKey, State], dict[StateKey, Token]]:
-        loaded = backend.load(self.source, anew=self._anew)
-        states = {key: state for key, state in loaded.items() if key.destination == self.destination}
+        loaded = self._all(backend).items()
+        states = {key: state for key, state in loaded if key.destination == self.destination}
         return states, {key: state.token for key, state in states.items() if state.token is not None}
+
+    def _all(self, backend: StateBackend) -> Mapping[StateKey, State]:
+        return backend.load(self.source, anew=self._anew)
 
     def key(self, task: str) -> StateKey:
         """The lineage of a task."""
@@ -92,7 +96,7 @@ class Ledger:
 
     def still_held(self, fence: Fence) -> bool:
         """Whether ``@run`` is this run's own, as it is stored now; the next save then goes on from there."""
-        found = self._authority.load(self.source, anew=self._anew).get(fence.key)
+        found = self._all(self._authority).get(fence.key)
         if found is None or found.token is None or (found.epoch, found.run_id) != (fence.epoch, fence.run_id):
             return False
         self._stored[fence.key], self._tokens[fence.key] = found, found.token
@@ -113,7 +117,7 @@ class Ledger:
         before = self._stored.get(key) or self._mirrored.get(key) or State(None, epoch, 0, run_id)
         mine = self.save(key, before.following(run_id=run_id, epoch=epoch, now=now, cursor=lease))
         self.reload()
-        holder = self._authority.load(self.source, anew=self._anew).get(key)
+        holder = self._all(self._authority).get(key)
         if holder is not None and holder.nonce != mine.nonce:
             raise StateConflictError(
                 f"run {holder.run_id} has taken over {self.source} into {self.destination}",
@@ -149,7 +153,7 @@ class Ledger:
         try:
             token = self._save(mirror, key, state, self._mirror_tokens.get(key))
         except StateConflictError:
-            late = mirror.load(self.source, anew=self._anew).get(key)
+            late = self._all(mirror).get(key)
             if late is None or is_newer(late, state):
                 raise
             token = self._save(mirror, key, state, late.token)
@@ -179,7 +183,7 @@ class Ledger:
         expected: Token | None,
         unknown: StateError,
     ) -> Token:
-        found = backend.load(self.source, anew=self._anew).get(key)
+        found = self._all(backend).get(key)
         if found is not None and found.nonce == state.nonce and found.token is not None:
             return found.token
         if (found.token if found is not None else None) == expected:
