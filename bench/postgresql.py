@@ -209,7 +209,7 @@ def measure(bench, whos, to, rounds):
 
     for number in range(rounds):
         kept = []
-        for who in whos:
+        for who in [*whos[number % len(whos) :], *whos[: number % len(whos)]]:  # nobody is always the first
             work = bench.directory / f"{to}-{who}-{number}"
             work.mkdir()
             target = bench.target(to)
@@ -230,6 +230,7 @@ def measure(bench, whos, to, rounds):
             note("10 % changed", who, bench.run(bench.command(who, to, target, work, incremental=True), work))
             bench.forget(to, target)
         bench.server.execute("VACUUM orders", "shop")
+        bench.server.execute("CHECKPOINT", "shop")
     return found
 
 

@@ -12,6 +12,7 @@ from postgresql_origin import TABLE, Origin, fill, meanwhile
 from services.postgresql import PostgreSQLServer
 from strandline.errors import RetryableError, UsageError
 from strandline.message import Checkpoint, Insert
+from strandline.sources._postgresql_session import Session
 
 MODES = ("append", "overwrite", "overwrite-delete-stale")
 
@@ -50,6 +51,25 @@ def test_changes_are_seen_without_any_column_that_shows_them(shop):
     }
     assert shop.rows("id", "v") == kept[shop.mode.value]
     assert shop.report().rows_read == 0
+
+
+def test_while_nothing_happens_on_the_server_its_tables_are_not_read(postgresql, monkeypatch):
+    shop, asked, read = Origin(postgresql, "append"), [], Session.read
+    monkeypatch.setattr(Session, "read", lambda self, sql, **more: asked.append(sql) or read(self, sql, **more))
+
+    def is_read():
+        asked.clear()
+        shop.sync()
+        return any("FROM ONLY" in sql for sql in asked)
+
+    shop.execute(TABLE, fill(1, 3))
+    assert is_read()
+    assert not all(is_read() for _ in range(20))  # an autovacuum is something, too
+    with psycopg.connect(postgresql) as other:
+        other.execute("INSERT INTO t VALUES (4, 'v')")
+        assert not all(is_read() for _ in range(20))
+    assert shop.report().rows_read == 1
+    assert shop.ids() == [1, 2, 3, 4]
 
 
 def test_hole_f_a_deleted_row_goes_in_the_same_sync_also_by_key(mirror):

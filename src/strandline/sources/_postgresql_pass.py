@@ -5,7 +5,7 @@ began never change: they stay where they are, or go. A pass takes that bound fir
 older heap by heap in ranges of pages, each a statement and a checkpoint, in no order; a reading that goes on at a page has
 missed nothing, unless the table was rewritten, which is looked for before each checkpoint. What is younger has other
 addresses, and is read last, in one snapshot, so that a row that moved meanwhile is there. An incremental pass reads each
-heap in one statement, and the next one starts at the bound.
+heap in one statement, and the next one starts at the bound; while no transaction has ended since, it reads nothing.
 
 A table with an incremental key is read so once, and from then on by its key. Views have no addresses: they are read in one
 statement.
@@ -129,6 +129,8 @@ class Reading:
             yield from self._held(settled.holder)
         elif self._plan.kind == "xid" and now.xmin < now.xmax:
             yield from self._held(xid_holder(self._session, now.xmin))
+        # nothing from there on has ended on the whole server, so nothing from there on is to be seen
+        is_idle = self._plan.kind == "xid" and saved is not None and str(now.xmax) == saved.xmin
         current = Pass(
             # a standby may be behind the primary that was read before
             before=str(max(now.xmin, int(saved.xmin or 0)) if saved else now.xmin),
@@ -136,7 +138,7 @@ class Reading:
                 heap.model_copy(
                     update={"since": saved.xmin if saved and (heap.file == 0 or heap.oid in known) else None}
                 )
-                for heap in heaps(self._session, self._plan, found)
+                for heap in (() if is_idle else heaps(self._session, self._plan, found))
             ],
             leaves=[leaf.oid for leaf in found],
             whole=saved is None,

@@ -36,7 +36,8 @@ _INTERVAL_HOURS = 2_562_046
 _INTERVAL_LEAST = "-178956970 years -8 mons"
 """PostgreSQL's own lower bound stands for such an interval; it is refused as well."""
 _INTERVAL_LEAST_BYTES = struct.pack("=iiq", -(1 << 31), 0, 0)
-_SPECIAL = {"nan": "NaN", "inf": "Infinity", "-inf": "-Infinity"}
+_SPECIAL = ("NaN", "Infinity", "-Infinity")
+"""Of a numeric."""
 
 
 @cache
@@ -101,7 +102,8 @@ def expression(column: str, type_oid: int, *, is_nested: bool) -> str:
     if type_oid == _INTERVAL:
         holds = f"date_part('hour', {column}) BETWEEN -{_INTERVAL_HOURS} AND {_INTERVAL_HOURS}"
         return f"CASE WHEN {holds} OR {column} IS NULL THEN {column} ELSE interval '{_INTERVAL_LEAST}' END"
-    return column if type_oid in _natives() or type_oid == _NUMERIC else f"{column}::text"
+    # a numeric, too: ADBC needs eight times as long for its digits (0.8 µs) as the server for their text
+    return column if type_oid in _natives() else f"{column}::text"
 
 
 def convert(array: "pa.Array", wanted: "pa.Field", where: str, out_of_range: OutOfRange = "fail") -> "pa.Array":
@@ -113,11 +115,9 @@ def convert(array: "pa.Array", wanted: "pa.Field", where: str, out_of_range: Out
     kind = wanted.type
     storage = array.storage if isinstance(array, pa.ExtensionArray) and array.type != kind else array
     if pa.types.is_decimal(kind):
-        storage = _kept(storage, pc.is_in(storage, pa.array(list(_SPECIAL))), where, out_of_range)
+        storage = _kept(storage, pc.is_in(storage, pa.array(_SPECIAL)), where, out_of_range)
     elif pa.types.is_temporal(kind):
         return _kept(storage, _beyond(storage), where, out_of_range)
-    elif array.type != kind and pa.types.is_string(kind) and _is_numeric(array):
-        return _named(storage)
     try:
         if pa.types.is_string(storage.type):
             storage.validate(full=True)
@@ -127,19 +127,6 @@ def convert(array: "pa.Array", wanted: "pa.Field", where: str, out_of_range: Out
             f"{where}: a value cannot be read as {kind}: {error}",
             hint="mend the value at the source, or leave the column out by `columns`",
         ) from error
-
-
-def _is_numeric(array: "pa.Array") -> bool:
-    return getattr(array.type, "type_name", "") == "numeric"
-
-
-def _named(texts: "pa.Array") -> "pa.Array":
-    """ADBC's names of what is no number, as PostgreSQL's."""
-    for name, wanted in _SPECIAL.items():
-        is_it = pc.equal(texts, name)
-        if pc.any(is_it).as_py():
-            texts = pc.if_else(is_it, wanted, texts)
-    return texts
 
 
 def _beyond(values: "pa.Array") -> "pa.Array":
@@ -158,7 +145,7 @@ def _shown(values: "pa.Array") -> str:
     """The first of ``values``, which are all beyond, as PostgreSQL has it."""
     kind = values.type
     if pa.types.is_string(kind):
-        return _SPECIAL[values[0].as_py()]
+        return str(values[0].as_py())
     if pa.types.is_time(kind):
         return "24:00:00"
     if pa.types.is_interval(kind):
