@@ -126,19 +126,15 @@ class Ledger:
         return Fence(self.source, self.destination, epoch, run_id)
 
     def save(self, key: StateKey, state: State) -> State:
-        """Save without rows: the authority first, then the mirror."""
+        """Save without rows: the authority first, then the mirror. The state that is returned has its token."""
         token = self._save(self._authority, key, state, self._tokens.get(key))
-        return self._committed(key, state, token)
+        return self.committed(key, replace(state, token=token))
 
     def committed(self, key: StateKey, state: State) -> State:
         """The destination has committed ``state`` with its rows: bring the mirror up to it."""
         if state.token is None:
             raise StateError(f"{key}: the destination named no token for the state it committed")
-        return self._committed(key, state, state.token)
-
-    def _committed(self, key: StateKey, state: State, token: Token) -> State:
-        self._stored[key] = state
-        self._tokens[key] = token
+        self._stored[key], self._tokens[key] = state, state.token
         self.mend(key)
         return state
 
