@@ -367,6 +367,17 @@ def test_a_reset_that_one_destination_refuses_changes_none(store, request):
     assert other.states.load("made") == before
 
 
+def test_a_reset_of_what_one_destination_does_not_know_changes_none(store, request):
+    other = plugin("destination", "memory", name=f"{request.node.nodeid} of others")
+    both = replace(job(store), into=[Into("other", other, WriteMode.OVERWRITE), *job(store).into])
+    assert sync(replace(both, into=both.into[:1])).exit_code == 0
+    before = other.states.load("made")
+    (task,) = {key.task for key in before} - {RUN_TASK}
+    with pytest.raises(UsageError, match=f"no state of '{task}' in 'store'"):
+        reset_states(both, [task], [], actor="ann", now=datetime.now(UTC))
+    assert other.states.load("made") == before
+
+
 def test_a_process_that_proc_does_not_show_is_not_taken_for_dead(monkeypatch):
     here = Process.current()
     monkeypatch.setattr(lease_module, "_started", lambda pid: None)

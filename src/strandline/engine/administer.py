@@ -69,11 +69,12 @@ def reset_states(
     def meant(key: StateKey) -> bool:
         return not tasks or key.task in named
 
-    meant_into = [into for into in job.into if not destinations or into.name in destinations]
-    ledgers = [ledger_of(job, into) for into in meant_into]
-    for ledger in ledgers:  # all of them before the first is changed
+    found: list[tuple[Into, Ledger, list[StateKey]]] = []
+    for into in job.into:  # all of them are looked at before the first is changed
+        if destinations and into.name not in destinations:
+            continue
+        ledger = ledger_of(job, into)
         await_lease(ledger, job.claim, partial(ledger.load, meant), clock=Clock(), stop=Stop())
-    for into, ledger in zip(meant_into, ledgers, strict=True):
         keys = [key for key in ledger.lineages() if meant(key) and _is_there(ledger, key)]
         unknown = sorted(set(tasks) - {RUN_TASK} - {key.task for key in keys})
         if unknown:
@@ -81,8 +82,9 @@ def reset_states(
                 f"source {job.name!r} has no state of {unknown[0]!r} in {into.name!r}",
                 hint="`strandline state list` shows them all",
             )
-        if not keys and RUN_TASK not in tasks:
-            continue
+        if keys or RUN_TASK in tasks:
+            found.append((into, ledger, keys))
+    for into, ledger, keys in found:
         with _leased(job, ledger, f"reset by {actor}", Clock()) as fence:
             done += [(key, _reset(job, into, ledger, fence, key, now)) for key in keys]
     return done
