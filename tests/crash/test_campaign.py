@@ -8,8 +8,8 @@ import random
 from itertools import product
 
 import pytest
-from campaign import power, tracing
-from campaign.chains import Bench, Chain, struck_in
+from campaign import page, power, tracing
+from campaign.chains import Bench, Case, Chain, struck_in
 from campaign.kinds import CELLS, KINDS, MODES, POWER
 from campaign.origins import ORIGINS
 from campaign.stores import STORES
@@ -60,6 +60,15 @@ def test_a_campaign_that_goes_on_strikes_only_what_was_not_struck(bench, monkeyp
     monkeypatch.setattr(bench, "struck", left)
     again = [case.point.partition(", and ")[0] for case in KINDS["call"].strike(bench, cell)]
     assert [point for point in again if point != "undisturbed"] == [last.point.partition(", and ")[0]]
+
+
+def test_the_report_counts_each_point_once_and_says_the_most_that_there_were():
+    """What else happens on a PostgreSQL server decides whether a table is read, and so how many calls there are."""
+    cases = [
+        Case("test/sqlite/append", "call", 0, f"step 0 before source.read {number}", points=points)
+        for number, points in [(1, 5), (2, 6), (2, 6)]
+    ]
+    assert "\n| test/sqlite/append | 2 of 6 |" in page.written(case.record(0) for case in cases)
 
 
 @pytest.mark.parametrize("kind", CELLS_OF_KINDS)

@@ -118,7 +118,8 @@ def _kind_line(name, records):
 def _matrix(records):
     cases, bad, points = defaultdict(int), defaultdict(int), defaultdict(int)
     for one in records:
-        points[one["cell"], one["kind"]] |= one["points"]
+        place = one["cell"], one["kind"]
+        points[place] = max(points[place], one["points"])
         if one["point"] != "undisturbed" and one["reached"]:
             cases[one["cell"], one["kind"]] += one["kind"] != "call"
             bad[one["cell"], one["kind"]] += bool(one["problems"])
