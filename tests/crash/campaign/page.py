@@ -35,8 +35,9 @@ _KINDS = """
 _MATRIX = """
 ## The matrix
 
-Cases of each cell that were struck, by kind; of `call` the points, and how many there are to strike. A number in bold: so many
-were not as they have to be. A dash: the kind has no meaning there. Empty: not tried.
+Cases of each cell that were struck, by kind; of `call` the points, and how many there are to strike (from PostgreSQL a few
+less where nothing else happened on the server meanwhile). A number in bold: so many were not as they have to be. A dash: the
+kind has no meaning there. Empty: not tried.
 
 """
 _AGAIN = """
