@@ -5,7 +5,7 @@ began never change: they stay where they are, or go. A pass takes that bound fir
 older heap by heap in ranges of pages, each a statement and a checkpoint, in no order; a reading that goes on at a page has
 missed nothing, unless the table was rewritten, which is looked for before each checkpoint. What is younger has other
 addresses, and is read last, in one snapshot, so that a row that moved meanwhile is there. An incremental pass reads each
-heap in one statement, and the next one starts at the bound; while no transaction has ended since, it reads nothing.
+heap in one statement, and the next one starts at the bound. What no transaction can have written is not looked for.
 
 A table with an incremental key is read so once, and from then on by its key. Views have no addresses: they are read in one
 statement.
@@ -33,6 +33,11 @@ __all__ = ["Reading"]
 def _young(xid: str, *, alias: str = "t") -> str:
     """The condition that a version was written by a transaction from ``xid`` on, within 2^31 transactions."""
     return f"age({alias}.xmin) BETWEEN 0 AND age({literal(str(int(xid) % (1 << 32)))}::xid)"
+
+
+def _is_idle(now: Now, xid: str | None) -> bool:
+    """Whether no transaction from ``xid`` on has ended on the whole server, so that none of their rows can be seen."""
+    return str(now.xmax) == xid
 
 
 class Reading:
@@ -129,8 +134,7 @@ class Reading:
             yield from self._held(settled.holder)
         elif self._plan.kind == "xid" and now.xmin < now.xmax:
             yield from self._held(xid_holder(self._session, now.xmin))
-        # nothing from there on has ended on the whole server, so nothing from there on is to be seen
-        is_idle = self._plan.kind == "xid" and saved is not None and str(now.xmax) == saved.xmin
+        is_idle = self._plan.kind == "xid" and saved is not None and _is_idle(now, saved.xmin)
         current = Pass(
             # a standby may be behind the primary that was read before
             before=str(max(now.xmin, int(saved.xmin or 0)) if saved else now.xmin),
@@ -173,10 +177,11 @@ class Reading:
             now = identity(self._session)
             self._check_distance(now, int(current.before))
             xmin = str(now.xmin)
-            mark = self._mark(saved, xmin, also=unknown(current.leaves))
-            for message, batch in self._rows.messages(self._plan.source, _young(current.before), mark):
-                seen = self._greatest(batch, seen)
-                yield message
+            if not _is_idle(now, current.before):
+                mark = self._mark(saved, xmin, also=unknown(current.leaves))
+                for message, batch in self._rows.messages(self._plan.source, _young(current.before), mark):
+                    seen = self._greatest(batch, seen)
+                    yield message
         yield from self._ends(self._ended(saved, xmin, seen))
 
     def _older(self, saved: Saved, place: Place) -> tuple[str, str]:
