@@ -141,6 +141,49 @@ class TestFile:
         check_what_is_there("duckdb", path, len(acknowledged))
 
 
+class TestVacuum:
+    """Rows that are deleted leave places, which a checkpoint fills by writing what is around them again."""
+
+    COUNT = 250_000
+
+    @pytest.fixture
+    def run(self, open_one: Callable[..., DuckDBDestination], path: Path) -> Callable[[range], tuple[int, int]]:
+        """One run that writes the rows of these ids, and ends; how many row groups there are then, and rows in them."""
+        runs, states = itertools.count(1), [None]
+
+        def write(ids: range) -> tuple[int, int]:
+            lineage, table = Lineage(open_one(), epoch=next(runs), state=states[-1]), orders()
+            lineage.migrate(table)
+            lineage.write(lineage.insert(table, id=ids, name=pa.repeat("n", len(ids)), note=pa.repeat("x", len(ids))))
+            states.append(lineage.state)
+            lineage.destination.close()
+            (found,) = sql(
+                path,
+                "SELECT count(DISTINCT row_group_id), sum(count) FROM pragma_storage_info('orders') "
+                "WHERE column_name = 'id' AND segment_type <> 'VALIDITY'",
+            )
+            return found
+
+        return write
+
+    def test_a_run_that_changes_little_writes_little(self, run: Callable[[range], tuple[int, int]]) -> None:
+        run(range(0, self.COUNT, 2))
+        run(range(1, self.COUNT, 2))
+        full_and_begun = 2  # row groups, of each of these
+        assert run(range(1)) == (2 * full_and_begun + 1, self.COUNT + 1)
+
+    def test_runs_that_change_little_do_not_add_up(self, run: Callable[[range], tuple[int, int]]) -> None:
+        run(range(self.COUNT))
+        written = [run(range(number, self.COUNT, 40))[1] for number in range(31)]
+        assert min(written[16:]) < 1.2 * self.COUNT
+
+    def test_a_run_that_changes_much_fills_places(self, run: Callable[[range], tuple[int, int]]) -> None:
+        run(range(self.COUNT))
+        run(range(0, self.COUNT, 2))
+        _, written = run(range(0, self.COUNT, 3))
+        assert written < 1.6 * self.COUNT
+
+
 class TestCatalog:
     def test_a_table_that_the_user_created_again_has_another_mark(self, lineage: Lineage, path: Path) -> None:
         mark = lineage.migrate(orders()).mark

@@ -68,6 +68,8 @@ class DuckDBSession:
     def __init__(self, cursor: Any, schema: str, database: "Database") -> None:
         self.cursor = cursor
         self.schema = schema
+        self.deleted = 0
+        """How many rows it has deleted."""
         self._database = database
         self._spilled: dict[int, str] = {}
         """The temporary tables of steps; a step lives as long as its session."""
@@ -76,7 +78,10 @@ class DuckDBSession:
     def run(self, statement: Statement) -> int:
         """How many rows it changed; 0 for DDL."""
         row = self.cursor.execute(statement.text, list(statement.values)).fetchone()
-        return int(row[0]) if row and isinstance(row[0], int) else 0
+        count = int(row[0]) if row and isinstance(row[0], int) else 0
+        if statement.text.startswith("DELETE"):
+            self.deleted += count
+        return count
 
     def fetch(self, statement: Statement) -> Sequence[Sequence[Any]]:
         """Its rows."""

@@ -40,9 +40,13 @@ from strandline.table import Table
 __all__ = ["DuckDBDestination"]
 
 _READ_ROWS = 65_536
-_VACUUM_TASKS_MAX = "4"
-"""How many of the places that deleted rows have left are filled at a checkpoint. DuckDB's default, 100, writes most of a
-large table again after each merge, for seconds and in all of its memory; so it is done little by little."""
+_VACUUM_ROWS = 122_880
+"""How many rows a run deletes until its checkpoints fill the places that they left: a row group of DuckDB's."""
+_VACUUM_RUNS = 16
+"""Of so many runs one fills places however little it deletes, so that many small runs do not add up to a large file."""
+_VACUUM_TASKS_MAX = 4
+"""How many places are filled at a checkpoint. DuckDB's default, 100, writes most of a large table again after each merge,
+for seconds and in all of its memory; so it is done little by little, and not at all in a run that deletes hardly anything."""
 
 
 class DuckDBDestination:
@@ -65,9 +69,10 @@ class DuckDBDestination:
 
     def __init__(self, spec: Spec) -> None:
         self.spec = spec
-        settings = {"memory_limit": spec.memory_limit, "max_vacuum_tasks": _VACUUM_TASKS_MAX}
+        settings = {"memory_limit": spec.memory_limit, "max_vacuum_tasks": "0"}
         self._database = Database(spec.path, spec.schema_name, settings)
         self._states = SqlStates(self._database, f"DuckDB {spec.path}")
+        self._deleted = 0
 
     @property
     def capabilities(self) -> Capabilities:
@@ -112,6 +117,7 @@ class DuckDBDestination:
                 merge = Merge(session, window, mode, session.relation(DELIVERED))
                 merge.apply(staging.steps)
                 state = save_state(session, window.key, window.state, expected=window.expected)
+                self._vacuum(session, fence)
         return Receipt(state, dict(merge.rows), dict(merge.known), merge.removed)
 
     def delete_stale(self, table: Table, *, scope: Scope, fence: Fence) -> int:
@@ -125,7 +131,14 @@ class DuckDBDestination:
             ((total,),) = session.fetch(Statement(f"SELECT count(*) {rows}", mine.values))
             removed = session.run(Statement(f"DELETE {rows} AND {stale.text}", mine.values + stale.values))
             guard(removed, total, scope, table.name)
+            self._vacuum(session, fence)
             return removed
+
+    def _vacuum(self, session: DuckDBSession, fence: Fence) -> None:
+        """In a transaction: whether the checkpoints after it fill the places of deleted rows."""
+        self._deleted += session.deleted
+        if self._deleted >= _VACUUM_ROWS or fence.epoch % _VACUUM_RUNS == 0:
+            session.run(Statement(f"SET GLOBAL max_vacuum_tasks = {_VACUUM_TASKS_MAX}"))
 
     def read(
         self, table: Table, *, columns: Sequence[str] | None = None, key_range: KeyRange | None = None
