@@ -1,6 +1,7 @@
 """Rows of PostgreSQL as messages: selected, converted, marked, and cut to size."""
 
 from collections.abc import Iterator
+from typing import Any
 
 from strandline.lazy import pa, pc
 from strandline.message import Insert, Message, Present
@@ -28,8 +29,7 @@ class Rows:
         columns = [f"{column.expression} AS {quote(column.name)}" for column in self._plan.columns]
         marked = mark != "FALSE"
         if marked:
-            columns.append(f"({mark}) AS {_MARK}")
-            columns.append(f"{self._version(mark)} AS {_VERSION}")
+            columns.append(self._version(mark) if self._plan.has_heap else f"({mark}) AS {_MARK}")
         if self._key is not None:
             condition = f"({condition}) AND {self._key.all()}"
         sql = f"SELECT {', '.join(columns)} FROM {source} WHERE ({condition}) AND {self._plan.where}"
@@ -39,28 +39,25 @@ class Rows:
                 for part in self._bounded(batch):
                     yield Insert(self._name, part), part
                 continue
-            known = pc.fill_null(raw.column(len(self._plan.columns)), fill_value=True)
-            version = pc.cast(raw.column(len(self._plan.columns) + 1), pa.binary(16)) if self._plan.has_heap else None
+            last = raw.column(len(self._plan.columns))
+            version = pc.cast(last, pa.binary(16)) if self._plan.has_heap else None
+            known = pc.fill_null(last, fill_value=True) if version is None else pc.is_valid(version)
             for reread, chosen in ((False, pc.invert(known)), (True, known)):
-                rest, versions = (
-                    batch.filter(chosen),
-                    version.filter(chosen) if version is not None and reread else None,
-                )
+                versions = _filtered(version, chosen) if reread and version is not None else None
                 start = 0
-                for part in self._bounded(rest):
+                for part in self._bounded(_filtered(batch, chosen)):
                     of_part = None if versions is None else versions.slice(start, part.num_rows)
                     start += part.num_rows
                     yield Insert(self._name, part, reread=reread, version=of_part), part
 
     def _version(self, mark: str) -> str:
-        """What tells versions of a row apart: its key, or all of it, and the transaction that wrote it."""
-        if not self._plan.has_heap:
-            return "NULL::bytea"
+        """What tells versions of a marked row apart: its key, or all of it, and the transaction that wrote it."""
         # by name, since the columns of a partition may have another order
         names = self._plan.table.primary_key or [column.name for column in self._plan.relation.columns]
         content = [f"t.{quote(name)}" for name in names]
         row = f"ROW({', '.join([*content, 't.xmin'])})::text"
-        return f"CASE WHEN {mark} THEN substring(sha256(convert_to({row}, 'UTF8')) FROM 1 FOR 16) END"
+        digest = f"substring(sha256(convert_to({row}, 'UTF8')) FROM 1 FOR 16)"
+        return f"CASE WHEN ({mark}) IS NOT FALSE THEN {digest} END AS {_VERSION}"
 
     def _converted(self, raw: "pa.RecordBatch") -> "pa.RecordBatch":
         fields = [column.field for column in self._plan.columns]
@@ -93,3 +90,8 @@ class Rows:
         if empty:
             nothing = [pa.array([], schema.field(name).type) for name in self._plan.table.primary_key]
             yield Present(self._name, pa.RecordBatch.from_arrays(nothing, list(self._plan.table.primary_key)))
+
+
+def _filtered(rows: Any, chosen: "pa.BooleanArray") -> Any:
+    """The chosen rows of a batch or an array; in most batches they are all of them, which need no copy, or none."""
+    return rows if chosen.true_count == len(chosen) else rows.filter(chosen)
