@@ -4,6 +4,7 @@ import errno
 import os
 import random
 import shutil
+import time
 from contextlib import closing
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from pydantic import ValidationError
 
 from strandline.destination import MigrateMode, WriteMode
 from strandline.destinations import _files_store
+from strandline.destinations._files_store import Store
 from strandline.destinations.files import FilesDestination
 from strandline.engine.pipeline import Into
 from strandline.engine.run import Job, sync
@@ -320,6 +322,132 @@ def test_what_dead_runs_have_left_is_swept_and_what_live_ones_write_is_not(root)
 
         one.write_window(one.window(messages()))
         assert len(seen(root)) == 200_001
+
+
+def part_removed(root):
+    """What a user's clean-up takes, of what is staged."""
+    for path in hidden(root):
+        path.unlink()
+
+
+def run_removed(root):
+    for path in (root / ".strandline" / "staged").iterdir():
+        shutil.rmtree(path)
+
+
+def lock_removed(root):
+    for path in (root / ".strandline" / "staged").rglob("*"):
+        if path.is_file():
+            path.unlink()
+
+
+@pytest.mark.parametrize("clean_up", [part_removed, run_removed, lock_removed])
+def test_a_file_that_is_gone_before_its_commit_is_not_committed_and_a_retry_writes_it_again(
+    root, monkeypatch, clean_up
+):
+    with closing(lake(root, partition_by=["country"])) as destination:
+        one = lineage(destination)
+        one.write(sale(one, 1))
+        before = destination.states.load("shop")
+        sound = Store.seal
+
+        def seal(store, files):
+            sound(store, files)
+            clean_up(root)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(Store, "seal", seal)
+            with pytest.raises(RetryableError) as raised:
+                one.write(sale(one, 2), sale(one, 3, country="FR"))
+        assert raised.value.hint
+        assert destination.states.load("shop") == before
+        assert seen(root) == [1]
+        assert hidden(root) == []
+        one.write(sale(one, 2), sale(one, 3, country="FR"))
+        assert seen(root) == [1, 2, 3]
+
+
+def test_a_directory_of_staged_files_that_is_gone_between_windows_is_made_again(root):
+    with closing(lake(root)) as destination:
+        one = lineage(destination)
+        one.write(sale(one, 1))
+        run_removed(root)
+        one.write(sale(one, 2))
+        assert seen(root) == [1, 2]
+
+
+def interrupted(root, monkeypatch, *, name="rename"):
+    """A lake whose newest commit is durable, and its files are not in their place."""
+    with closing(lake(root)) as destination:
+        one = lineage(destination)
+        one.write(sale(one, 1))
+        with monkeypatch.context() as patch:
+            patch.setattr(os, name, lambda *_, **__: (_ for _ in ()).throw(OSError(errno.EIO, "broken")))
+            with pytest.raises(StateError, match="durable"):
+                one.write(sale(one, 2))
+    assert seen(root) == [1]
+
+
+def test_a_file_of_an_interrupted_commit_that_is_lost_stops_the_run_until_the_user_says_so(root, monkeypatch):
+    interrupted(root, monkeypatch)
+    part_removed(root)
+    with closing(lake(root)) as destination:
+        for _ in range(2):
+            with pytest.raises(StateError, match="rows are lost") as raised:
+                destination.states.load("shop")
+        assert "backup" in raised.value.hint
+        assert "*.tmp" in raised.value.hint
+        for path in (root / ".strandline" / "log").glob("*.tmp"):
+            path.unlink()
+        assert destination.states.load("shop")
+    assert seen(root) == [1]
+
+
+def test_a_user_may_remove_the_newest_file_once_the_commit_that_was_interrupted_is_finished(root, monkeypatch):
+    interrupted(root, monkeypatch)
+    with closing(lake(root)) as destination:
+        destination.states.load("shop")
+        assert seen(root) == [1, 2]
+    for name in files(root):
+        (root / name).unlink()
+    with closing(lake(root)) as destination:
+        assert destination.states.load("shop")
+        assert lineage_again(destination).empty
+
+
+def lineage_again(destination):
+    return Lineage(destination, WriteMode.APPEND).migrate(SALES, apply=False)
+
+
+def test_a_lock_that_cannot_be_looked_at_is_a_live_runs(root):
+    with closing(lake(root)) as destination:
+        lineage(destination)
+    staged = root / ".strandline" / "staged"
+    for name in ("loop", "dead"):
+        (staged / name).mkdir()
+        (staged / name / "x.part").write_bytes(b"x")
+    (staged / "loop" / ".lock").symlink_to(".lock")
+    with closing(lake(root)) as destination:
+        one = lineage(destination)
+        one.write(sale(one, 1))
+    assert [path.name for path in staged.iterdir()] == ["loop"]
+
+
+def test_where_locks_may_not_hold_only_what_is_a_day_old_is_swept(root):
+    with closing(lake(root)) as destination:
+        lineage(destination)
+    staged, old = root / ".strandline" / "staged", time.time() - 90_000
+    for name in ("new", "written", "old"):
+        (staged / name).mkdir()
+        (staged / name / "x.part").write_bytes(b"x")
+        if name != "written":
+            os.utime(staged / name / "x.part", (old, old))
+        if name != "new":
+            os.utime(staged / name, (old, old))
+    with closing(lake(root, allow_network=True)) as destination:
+        one = lineage(destination)
+        one.write(sale(one, 1))
+    assert sorted(path.name for path in staged.iterdir()) == ["new", "written"]
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EACCES])

@@ -15,7 +15,8 @@
 
 A commit: its files are durable in ``staged``, then its entry is linked under the next number (which is the commit), then
 the files are renamed into sight. The next entry is only written when that is done, so that it is enough to look at the
-newest entry to finish what was interrupted.
+newest entry to finish what was interrupted. Until then the entry has its temporary name, too: an entry of two names is one
+whose files nobody can have removed yet.
 """
 
 import errno
@@ -26,6 +27,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from strandline.destinations._files_log import Entry, Log, decode_entry, encode_entry, next_of
+from strandline.destinations._files_moves import Moves
 from strandline.destinations._files_workshop import Workshop
 from strandline.disk import NETWORK, file_system
 from strandline.errors import RetryableError, StateConflictError, StateError, StrandlineError, TaskError, UsageError
@@ -38,6 +40,9 @@ LOCK_WAIT_S = 60.0
 SNAPSHOT_ENTRIES_MIN = 64
 """There are at least so many entries between two snapshots, and as many bytes as the snapshot has: their cost is a
 constant for each commit, however long the log."""
+
+_DAY_S = 86_400
+"""Where locks may not hold, what was written less long ago may be a live run's."""
 
 _DELIVERED, _STAGED, _LOG = f"{OWN}/delivered", f"{OWN}/staged", f"{OWN}/log"
 _FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.EISDIR}
@@ -92,7 +97,8 @@ class Store:
         self._snapshot = 0
         self._done = 0
         """Up to which entry the files are known to be in place."""
-        self._workshop = Workshop(root / _STAGED)
+        self._workshop = Workshop(root / _STAGED, age_min_s=_DAY_S if allow_network else 0)
+        self._moves = Moves(root, OWN)
         self._trusted = allow_network
 
     @property
@@ -136,9 +142,11 @@ class Store:
                 pass
         return str(self._workshop.stage().relative_to(self.root))
 
-    def seal(self) -> None:
-        """Make the names of this run's files durable, before an entry names them."""
-        self._workshop.seal()
+    def seal(self, files: Iterable[str]) -> None:
+        """Make the names of staged files durable, before an entry names them."""
+        for folder in {(self.root / file).parent for file in files}:
+            with opened(folder, FOLDER) as directory:
+                os.fsync(directory)
 
     def discard(self, files: Iterable[str]) -> None:
         """Remove staged files that will not be committed."""
@@ -224,58 +232,62 @@ class Store:
         number = log.number + 1
         content, checksum = encode_entry(entry, number=number, previous=log.checksum)
         path = self._path(number)
+        try:
+            self._moves.check(entry.moves)
+        except BaseException:
+            self.discard(old for old, _ in entry.moves)
+            raise
         with opened(path.parent, FOLDER | os.O_NOFOLLOW) as directory:
             temporary = _written(directory, content)
             try:
                 os.link(temporary, path.name, src_dir_fd=directory, dst_dir_fd=directory)
             except FileExistsError:
+                os.unlink(temporary, dir_fd=directory)
                 raise StateConflictError(
                     f"{path}: another run has committed meanwhile, though this one held the lock",
                     hint="locks do not hold on this file system: choose a `path` on a local disk",
                 ) from None
             except OSError as error:
                 raise _unknown(path, error) from error
-            finally:
-                with suppress(OSError):
-                    os.unlink(temporary, dir_fd=directory)
             try:
                 os.fsync(directory)
             except OSError as error:
                 raise _unknown(path, error) from error
         self._log = log.after(entry, number=number, checksum=checksum)
         self._bytes[1] += len(content)
-        self._publish()
+        self._publish(committed=path.with_name(temporary))
         with suppress(OSError):  # the next commit tries again
             self._shorten()
         return self._log
 
-    def _publish(self) -> None:
-        """Finish what the newest entry wants done; nothing where it is."""
+    def _publish(self, *, committed: Path | None = None) -> None:
+        """Finish what the newest entry wants done; nothing where it is.
+
+        Args:
+            committed: the entry's temporary name, if it is this run that has just committed it.
+        """
         log = self._log
         if self._done == log.number:
             return
-        folders: set[Path] = set()
+        pending = self._path(log.number)
         try:
-            for old, new in log.moves:
-                staged, target = self.root / old, self.root / new
-                if not staged.exists():
-                    continue  # it was renamed before
-                make_directory(target.parent, mode=0o700 if new.startswith(OWN) else 0o777)
-                staged.rename(target)
-                folders |= {target.parent, staged.parent}
-            for name in log.removes:
-                with suppress(FileNotFoundError):
-                    (self.root / name).unlink()
-                    folders.add((self.root / name).parent)
-            for folder in folders:
-                with opened(folder, FOLDER) as directory:
-                    os.fsync(directory)
+            self._moves.carry_out(
+                log.moves,
+                log.removes,
+                is_due=lambda: committed is not None or _has_two_names(pending),
+                mend=f"if you removed it, remove {pending.with_name('*.tmp')}, too, and sync again",
+            )
         except OSError as error:
             raise StateError(
                 f"{self.where}: a commit is durable, but its files cannot be put in their place: {error}",
                 hint="mend that; the next run does the rest",
             ) from error
         self._done = log.number
+        with suppress(OSError):  # the next sweep tries again
+            if committed is not None:
+                committed.unlink()
+            elif _has_two_names(pending):
+                self._sweep_log()
 
     def _shorten(self) -> None:
         """Write a snapshot where one is due, and remove the entries before the last one."""
@@ -296,10 +308,21 @@ class Store:
 
     def _sweep(self) -> None:
         """Remove what nobody will commit: this is called alone, and what was committed is in its place."""
+        self._sweep_log()
+        self._workshop.sweep()
+
+    def _sweep_log(self) -> None:
         for path in (self.root / _LOG).iterdir():
             if path.suffix == ".tmp":
                 path.unlink()
-        self._workshop.sweep()
+
+
+def _has_two_names(entry: Path) -> bool:
+    """Whether nobody is known to have put an entry's files in their place."""
+    try:
+        return os.lstat(entry).st_nlink > 1
+    except FileNotFoundError:  # a snapshot has taken its place, and that is written last
+        return False
 
 
 def _unknown(path: Path, error: OSError) -> StateError:

@@ -5,10 +5,11 @@ import os
 import secrets
 import shutil
 import threading
+import time
 from contextlib import suppress
 from pathlib import Path
 
-from strandline.paths import FOLDER, PLAIN, make_directory, opened
+from strandline.paths import PLAIN, make_directory, opened
 
 __all__ = ["Workshop"]
 
@@ -20,18 +21,26 @@ class Workshop:
 
     Args:
         folder: has a directory for each run.
+        age_min_s: what was written in less long ago is no dead run's, whatever its lock says.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    def __init__(self, folder: Path, *, age_min_s: float = 0) -> None:
+        self._folder, self._age_min_s = folder, age_min_s
         self._held: tuple[Path, int] | None = None
         """This run's directory, and the descriptor that holds its lock."""
         self._guard = threading.Lock()
 
     @property
     def is_open(self) -> bool:
-        """Whether there is a directory of this run."""
-        return self._held is not None
+        """Whether there is a directory of this run, and still is: others may have cleaned up."""
+        held = self._held
+        if held is None:
+            return False
+        path, lock = held
+        try:
+            return os.path.samestat(os.lstat(path / _LOCK), os.fstat(lock))
+        except FileNotFoundError:
+            return False
 
     def open(self) -> None:
         """Make this run's directory. To be called alone, or a sweep may take it for a dead run's."""
@@ -40,12 +49,14 @@ class Workshop:
         lock = os.open(path / _LOCK, os.O_RDWR | os.O_CREAT | PLAIN, 0o600)
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         with self._guard:
-            self._held = path, lock
+            lost, self._held = self._held, (path, lock)
+        if lost is not None:
+            os.close(lost[1])
 
     def sweep(self) -> None:
         """Remove what dead runs have left. To be called alone, when all that was committed is in its place."""
         for path in self._folder.iterdir():
-            if not _is_held(path / _LOCK):
+            if not _is_held(path / _LOCK) and not (self._age_min_s and _age_s(path) < self._age_min_s):
                 shutil.rmtree(path, ignore_errors=True)
 
     def stage(self) -> Path:
@@ -53,12 +64,6 @@ class Workshop:
         if self._held is None:
             raise AssertionError("a workshop is opened before it is used")
         return self._held[0] / f"{secrets.token_hex(16)}.part"
-
-    def seal(self) -> None:
-        """Make the names of this run's files durable."""
-        if self._held is not None:
-            with opened(self._held[0], FOLDER) as directory:
-                os.fsync(directory)
 
     def close(self) -> None:
         """Release the lock. A second call does nothing."""
@@ -75,13 +80,21 @@ class Workshop:
         os.close(lock)
 
 
+def _age_s(folder: Path) -> float:
+    """How long ago something was written in a directory."""
+    try:
+        return time.time() - max(os.lstat(path).st_mtime for path in (folder, *folder.iterdir()))
+    except OSError:
+        return 0  # unknown is not old
+
+
 def _is_held(lock: Path) -> bool:
-    """Whether a live process holds it."""
+    """Whether a live process may hold it; only a lock that is gone, or that is had, is certainly nobody's."""
     try:
         with opened(lock, os.O_RDWR | PLAIN) as fd:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             return False
-    except BlockingIOError:
-        return True
-    except OSError:
+    except FileNotFoundError:
         return False
+    except OSError:
+        return True

@@ -172,7 +172,7 @@ class FilesDestination:
                     staged.take(message)
             with explained(problem):
                 staged.finish()
-                self._store.seal()
+                self._store.seal(old for old, _ in staged.moves(window.key, window.state))
         except BaseException:
             staged.discard()
             raise
