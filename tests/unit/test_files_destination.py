@@ -4,6 +4,7 @@ import errno
 import os
 import random
 import shutil
+import tempfile
 import time
 from contextlib import closing
 from pathlib import Path
@@ -448,6 +449,80 @@ def test_where_locks_may_not_hold_only_what_is_a_day_old_is_swept(root):
         one = lineage(destination)
         one.write(sale(one, 1))
     assert sorted(path.name for path in staged.iterdir()) == ["new", "written"]
+
+
+def plain_file(folder, elsewhere):
+    folder.write_text("")
+
+
+def link_to_nothing(folder, elsewhere):
+    folder.symlink_to(folder.with_name("nothing"))
+
+
+def link_elsewhere(folder, elsewhere):
+    folder.symlink_to(elsewhere)
+
+
+@pytest.fixture
+def elsewhere(tmp_path):
+    """A directory of another file system."""
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as found:
+        assert Path(found).stat().st_dev != tmp_path.stat().st_dev
+        yield Path(found)
+
+
+@pytest.mark.parametrize("obstacle", [plain_file, link_to_nothing, link_elsewhere])
+def test_a_place_where_no_file_can_be_is_found_before_the_commit_and_stops_nobody_else(root, elsewhere, obstacle):
+    other = SALES.named("other")
+    with closing(lake(root)) as destination:
+        one = lineage(destination, SALES, other)
+        before = destination.states.load("shop")
+        obstacle(root / "sales", elsewhere)
+        with pytest.raises(TaskError, match=f"{root / 'sales'}: .*nothing was committed") as raised:
+            one.write(sale(one, 1, table=other), sale(one, 2))
+        assert raised.value.hint
+        assert hidden(root) == []
+    with closing(lake(root)) as destination:
+        one = Lineage(destination, WriteMode.APPEND, tables=one.tables)
+        assert destination.states.load("shop") == before
+        one.write(sale(one, 1, table=other))
+        assert seen(root) == [1]
+
+
+def test_a_directory_where_this_user_may_not_write_is_found_before_the_commit(root, monkeypatch):
+    with closing(lake(root)) as destination:
+        one = lineage(destination)
+        with monkeypatch.context() as patch:
+            patch.setattr(
+                os, "access", lambda path, _: path != root / "sales"
+            )  # root, who may run this, may everything
+            with pytest.raises(TaskError, match="not writable"):
+                one.write(sale(one, 1))
+        one.write(sale(one, 1))
+        assert seen(root) == [1]
+
+
+def test_a_table_may_be_a_link_to_another_directory_of_the_file_system(root):
+    with closing(lake(root)) as destination:
+        one = lineage(destination)
+        (root.parent / "big").mkdir()
+        (root / "sales").symlink_to(root.parent / "big")
+        one.write(sale(one, 1))
+        assert [row["id"] for batch in one.read(SALES) for row in batch.to_pylist()] == [1]
+
+
+def test_a_path_that_is_too_long_is_found_before_the_commit(root):
+    names = [f"part_{number:02}" for number in range(30)]
+    wide = Table("wide", pa.schema([*SALES.schema, *(pa.field(name, pa.string()) for name in names)]), ("id",))
+    with closing(lake(root, partition_by=names)) as destination:
+        one = lineage(destination, wide)
+        values = {name: ["x" * 150] for name in names}
+        with pytest.raises(TaskError, match="nothing was committed") as raised:
+            one.write(one.insert(wide, id=[1], country=["DE"], day=[0], **values))
+        assert "partition" in raised.value.hint
+        assert not (root / "wide").exists()
+        assert one.stored() is None
+        assert hidden(root) == []
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EACCES])

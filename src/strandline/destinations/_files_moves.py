@@ -1,14 +1,21 @@
-"""Files that a commit renames into sight: that they are there before it, and in their place after it."""
+"""Files that a commit renames into sight: that they can be, before it; and that they are in their place, after it.
+
+Whatever is in the way has to be found before: a commit that is durable, and whose files cannot be put in their place, stops
+everybody who uses the root.
+"""
 
 import os
+import stat
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from strandline.errors import RetryableError, StateError
+from strandline.errors import RetryableError, StateError, TaskError
 from strandline.paths import FOLDER, make_directory, opened
 
 __all__ = ["Moves"]
+
+_MEND = "move what is there away, or choose another `path`; a table's directory belongs to the file system of `path`"
 
 
 class Moves:
@@ -27,15 +34,53 @@ class Moves:
 
         Raises:
             RetryableError: one is gone.
+            TaskError: one cannot be where it belongs.
         """
-        for old, _ in moves:
+        for _, new in moves:
+            self._check_length(new)
+        for old, new in moves:
             try:
-                os.lstat(self._root / old)
+                device = os.lstat(self._root / old).st_dev
             except FileNotFoundError as error:
                 raise RetryableError(
                     f"{self._root / old}: it went away before it was committed; nothing was",
                     hint="let nothing clean up below `.strandline`",
                 ) from error
+            self._check_folder((self._root / new).parent, new, device)
+
+    def _check_length(self, new: str) -> None:
+        target = self._root / new
+        names = os.pathconf(self._root, "PC_NAME_MAX")
+        whole = os.pathconf(self._root, "PC_PATH_MAX")
+        longest = max(len(os.fsencode(part)) for part in Path(new).parts)
+        if longest > names or len(os.fsencode(target)) >= whole:  # a zero byte ends it
+            raise TaskError(
+                f"{str(target)[:200]}…: longer than the {names} bytes of a name, or {whole} of a path, that this file "
+                "system allows; nothing was committed",
+                hint="partition by fewer columns, or by others; or choose a shorter `path`",
+            )
+
+    def _check_folder(self, folder: Path, new: str, device: int) -> None:
+        """Whether files can be renamed into a directory, which is made."""
+        try:
+            self._make(folder, new)
+            found = os.stat(folder)  # noqa: PTH116 -- as it is used; a link to a directory is one
+        except (FileExistsError, FileNotFoundError, NotADirectoryError, PermissionError) as error:
+            raise TaskError(
+                f"{folder}: no directory can be made there ({error.strerror}); nothing was committed", hint=_MEND
+            ) from error
+        problem = ""
+        if not stat.S_ISDIR(found.st_mode):
+            problem = "is no directory"
+        elif found.st_dev != device:
+            problem = "is on another file system, into which no file can be renamed"
+        elif not os.access(folder, os.W_OK | os.X_OK):
+            problem = "is not writable"
+        if problem:
+            raise TaskError(f"{folder}: {problem}; nothing was committed", hint=_MEND)
+
+    def _make(self, folder: Path, new: str) -> None:
+        make_directory(folder, mode=0o700 if new.startswith(f"{self._own}/") else 0o777)
 
     def carry_out(
         self, moves: Sequence[tuple[str, str]], removes: Iterable[str], *, is_due: Callable[[], bool], mend: str
@@ -63,7 +108,7 @@ class Moves:
                         hint=f"restore it from a backup; or, {mend}",
                     )
                 continue  # it was renamed before
-            make_directory(target.parent, mode=0o700 if new.startswith(self._own) else 0o777)
+            self._make(target.parent, new)
             staged.rename(target)
             folders |= {target.parent, staged.parent}
         for name in removes:
