@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -23,6 +24,7 @@ __all__ = [
     "TaskReport",
     "append_record",
     "describe_cursor",
+    "signal_name",
 ]
 
 EXIT_BUG = 70
@@ -48,7 +50,7 @@ class Status(StrEnum):
     COMPLETED = "completed"
     FAILED = "failed"
     STOPPED = "stopped"
-    """By a signal, after a clean commit."""
+    """Before its pass was complete: by a signal, or since another run has taken over. What was committed is kept."""
 
 
 @dataclass(slots=True)
@@ -96,6 +98,16 @@ class TaskReport:
         record["error"] = None if error is None else {"kind": type(error).__name__, "message": error.message}
         record["seconds"] = round(self.seconds, 3)
         return record
+
+
+def signal_name(number: int | None) -> str | None:
+    """``SIGINT``, say."""
+    if number is None:
+        return None
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
 
 
 def _shallow(report: TaskReport) -> dict[str, Any]:
@@ -147,6 +159,7 @@ class RunReport:
             "started_at": self.started_at.isoformat(),
             "seconds": round(self.seconds, 3),
             "exit_code": self.exit_code,
+            "stopped_by": signal_name(self.signal),
             "error": self.error and {"kind": type(self.error).__name__, "message": self.error.message},
             "warnings": list(self.warnings),
             "tasks": [task.record() for task in self.tasks],

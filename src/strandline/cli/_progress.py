@@ -4,12 +4,13 @@ import json
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, TextIO
 
 from strandline.logs import redact
-from strandline.runs import Event, EventKind, Observer, TaskReport, describe_cursor
+from strandline.runs import Event, EventKind, Observer, RunReport, TaskReport, describe_cursor
 
 __all__ = ["progress"]
 
@@ -41,6 +42,9 @@ class _JsonLines:
             line["text"] = event.text
         if event.report is not None:
             line |= event.report.record()
+        elif isinstance(run := event.data.get("report"), RunReport):
+            line |= {name: value for name, value in run.record().items() if name not in {"tasks", *line}}
+            line["statuses"] = dict(Counter(task.status.value for task in run.tasks))
         text = redact(json.dumps(line, ensure_ascii=False))
         with self._lock:
             self._stream.write(text + "\n")

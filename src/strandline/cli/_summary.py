@@ -1,8 +1,9 @@
 """What a run did, for people: the summary that ``sync`` prints to stdout."""
 
+import signal
 from collections.abc import Sequence
 
-from strandline.runs import RunReport, Status, TaskReport, describe_cursor
+from strandline.runs import RunReport, Status, TaskReport, describe_cursor, signal_name
 
 __all__ = ["exit_code", "summary"]
 
@@ -70,9 +71,17 @@ def _totals(reports: Sequence[RunReport], tasks: Sequence[TaskReport]) -> list[s
     done = sum(task.status is Status.COMPLETED for task in tasks)
     read, written = sum(task.rows_read for task in tasks), sum(task.rows_written for task in tasks)
     seconds = sum(report.seconds for report in reports)
-    lines = [f"{done} of {len(tasks)} tasks completed, {read:,} rows read, {written:,} written, {seconds:.2f} s"]
+    total = f"{done} of {len(tasks)} task{'s' * (len(tasks) != 1)} completed"
+    lines = [f"{total}, {read:,} rows read, {written:,} written, {seconds:.2f} s"]
+    stopped_by = next((report.signal for report in reports if report.signal is not None), None)
+    if stopped_by is not None:
+        by = "Ctrl-C" if stopped_by == signal.SIGINT else signal_name(stopped_by)
+        idle = [report.source for report in reports if report.signal is not None and not report.tasks]
+        lines += [f"not begun: {', '.join(idle)}"] if idle else []
+        lines[0] = f"{total}; stopped by {by}, the next sync goes on from the cursors above"
+        lines.append(f"{read:,} rows read, {written:,} written, {seconds:.2f} s")
     if any(task.status is Status.FAILED for task in tasks):
         lines.append("next: mend what failed and run the same command again; it goes on from the cursors above")
-    elif any(task.status is Status.STOPPED for task in tasks):
+    elif stopped_by is None and any(task.status is Status.STOPPED for task in tasks):
         lines.append("next: run the same command again; it goes on from the cursors above")
     return lines

@@ -6,13 +6,13 @@ One ``Pipeline`` is one task into one destination, in one pass, in one thread (a
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
-from strandline.destination import RECREATE, Destination, Fence, MigrateMode, Migration, Receipt, Scope, WriteMode
+from strandline.destination import Destination, Fence, MigrateMode, Migration, Receipt, Scope, WriteMode
 from strandline.engine.clock import Clock
 from strandline.engine.feed import Ended, Feed, NothingYet
 from strandline.engine.ledger import Ledger
 from strandline.engine.lineage import Decorator, stored_table
-from strandline.engine.plan import fingerprint, has_other_rows
-from strandline.engine.window import Bounds, Stop, StreamWindow
+from strandline.engine.plan import fingerprint, has_other_rows, recreates
+from strandline.engine.window import Bounds, Stop, StoppedError, StreamWindow
 from strandline.errors import StateError, TaskError
 from strandline.message import Checkpoint, Cursor, Delete, Insert, Message, Notice, Present, Schema
 from strandline.runs import TaskReport
@@ -111,9 +111,10 @@ class Pipeline:
             self.marks[table.name] = found.mark or ""
 
     def run(self, cursor: Cursor | None) -> None:
-        """One attempt: from ``cursor`` until the source has no more, or the run is stopped.
+        """One attempt: from ``cursor`` until the source has no more.
 
         Raises:
+            StoppedError: it was stopped before its tables were complete.
             TaskError: among others, when the source ends without having completed its tables.
         """
         self.prepare(self.task.tables)
@@ -121,9 +122,10 @@ class Pipeline:
         with Feed(lambda: self._messages(cursor), bytes_max=_FEED_BYTES_MAX, name=name) as feed:
             while self._more(feed):
                 self.deliver(feed)
-        if self.stop.requested:
-            return
         missing = [table.name for table in self.task.tables if table.name not in self.current.completed]
+        if missing and self.stop.requested:
+            # what is saved may be the last pass's state, so that nobody else can tell that this one is not complete
+            raise StoppedError("")
         if missing:
             raise TaskError(
                 f"the source ended without completing {', '.join(missing)}", hint="this is a fault of the source plugin"
@@ -182,7 +184,7 @@ class Pipeline:
 
     def _change(self, table: Table) -> None:
         found = self.into.find(table, self.task, self.fence)
-        if any(change.kind == RECREATE for change in found.changes):
+        if recreates(found):
             raise TaskError(
                 f"table {table.name!r} changed while it was read, and has to be created again",
                 hint="the next sync does so, and reads it from nothing",

@@ -263,6 +263,7 @@ class _Run:
     def _leave(self, reports: Sequence[TaskReport]) -> None:
         for report in reports:
             report.status = Status.STOPPED
+            self._say(EventKind.TASK_FINISHED, report)
 
     def _fail(self, reports: Sequence[TaskReport], error: StrandlineError) -> None:
         for report in reports:
@@ -355,7 +356,7 @@ class _Run:
     def _work(self, unit: _Unit, fence: Fence) -> None:
         report, clock = unit.report, self._clock
         if self._stop.requested:
-            report.status = Status.STOPPED
+            self._leave([report])
             return
         run = TaskRun(
             task=unit.task,
@@ -380,7 +381,7 @@ class _Run:
                 report.status = Status.COMPLETED if run.done else Status.STOPPED
             except StoppedError as error:
                 report.status = Status.STOPPED
-                report.warnings.append(error.message)
+                report.warnings += [error.message] if error.message else []
             except StrandlineError as error:
                 report.status, report.error = Status.FAILED, error
                 if isinstance(error, StateConflictError):

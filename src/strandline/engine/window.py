@@ -69,7 +69,7 @@ class Stop:
 
 
 class StoppedError(StrandlineError):
-    """The source did not come to a checkpoint within the grace period after a signal."""
+    """A signal, or another run, ended the work before its end. A message says what was thrown away; empty: nothing."""
 
 
 @dataclass(slots=True)
