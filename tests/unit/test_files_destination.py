@@ -525,6 +525,89 @@ def test_a_path_that_is_too_long_is_found_before_the_commit(root):
         assert hidden(root) == []
 
 
+class Killed(BaseException):
+    """Nothing of the process goes on."""
+
+
+@pytest.fixture
+def calls(root, monkeypatch):
+    """The calls that make things durable or put them in sight, in their order: what, and where, from the root."""
+    seen, fsync, rename = [], os.fsync, os.rename
+
+    def traced(fd):
+        seen.append(("fsync", os.path.relpath(Path(f"/proc/self/fd/{fd}").readlink(), root)))
+        fsync(fd)
+
+    def renamed(source, target, **more):
+        seen.append(("rename", os.path.relpath(target, root)))
+        rename(source, target, **more)
+
+    monkeypatch.setattr(os, "fsync", traced)
+    monkeypatch.setattr(os, "rename", renamed)
+    return seen
+
+
+@pytest.fixture
+def killed(root, monkeypatch, calls):
+    """A commit into a directory that is new, killed at the first fsync of which a function of its place says so."""
+    with closing(lake(root, partition_by=["country"])) as destination:  # what is killed closes nothing
+
+        def kill(at):
+            one = lineage(destination)
+            sound = os.fsync
+
+            def fsync(fd):
+                if at(os.path.relpath(Path(f"/proc/self/fd/{fd}").readlink(), root)):
+                    raise Killed
+                sound(fd)
+
+            with monkeypatch.context() as patch:
+                patch.setattr(os, "fsync", fsync)
+                with pytest.raises(Killed):
+                    one.write(one.insert(SALES, reread=True, id=[1], country=["DE"], day=[0]))
+            calls.clear()
+
+        yield kill
+
+
+def test_an_entry_that_a_killed_run_linked_is_durable_before_its_files_are_in_sight(root, killed, calls):
+    log = root / ".strandline" / "log"
+    killed(lambda folder: folder == ".strandline/log" and len(list(log.glob("*.commit"))) == 2)
+    assert files(root) == []
+    with closing(lake(root, partition_by=["country"])) as destination:
+        destination.states.load("shop")
+    kinds = [kind for kind, _ in calls]
+    assert kinds.count("rename") == 2
+    assert calls.index(("fsync", ".strandline/log")) < kinds.index("rename")
+
+
+def test_what_a_killed_run_has_renamed_is_made_durable_by_the_next(root, killed, calls):
+    killed(lambda _: any(kind == "rename" for kind, _ in calls))
+    assert len(files(root)) == 1
+    with closing(lake(root, partition_by=["country"])) as destination:
+        destination.states.load("shop")
+    synced = {where for kind, where in calls if kind == "fsync"}
+    assert {".strandline/log", ".strandline/delivered", "sales/country=DE", "sales", ".", ".."} <= synced
+    assert any(where.startswith(".strandline/staged/") for where in synced)
+    assert len(calls) <= 10
+
+
+def test_the_name_of_a_directory_that_a_killed_run_has_made_is_made_durable(root, calls):
+    with closing(lake(root)) as destination:
+        lineage(destination)
+    (root / "sales").mkdir()
+    calls.clear()
+    with closing(lake(root)) as destination:
+        one = lineage(destination)
+        assert {("fsync", ".."), ("fsync", "."), ("fsync", ".strandline")} <= {*calls}
+        calls.clear()
+        one.write(sale(one, 1))
+        assert ("fsync", ".") in calls
+        calls.clear()
+        one.write(sale(one, 2))
+        assert len([call for call, _ in calls if call == "fsync"]) == 6
+
+
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EACCES])
 def test_an_error_says_what_to_do(root, monkeypatch, number):
     with closing(lake(root)) as destination:

@@ -28,6 +28,12 @@ class Moves:
 
     def __init__(self, root: Path, own: str) -> None:
         self._root, self._own = root, own
+        self._named: set[Path] = set()
+        """Directories whose names this process has made durable, or found so."""
+
+    def name(self, folders: Iterable[Path]) -> None:
+        """Make the names of directories durable, up to the root's: whoever made them may have been killed before."""
+        self._sync((), folders)
 
     def check(self, moves: Sequence[tuple[str, str]]) -> None:
         """Whether files can be moved; asked before a commit names them.
@@ -83,13 +89,20 @@ class Moves:
         make_directory(folder, mode=0o700 if new.startswith(f"{self._own}/") else 0o777)
 
     def carry_out(
-        self, moves: Sequence[tuple[str, str]], removes: Iterable[str], *, is_due: Callable[[], bool], mend: str
+        self,
+        moves: Sequence[tuple[str, str]],
+        removes: Iterable[str],
+        *,
+        first: Path | None,
+        is_due: Callable[[], bool],
+        mend: str,
     ) -> None:
-        """Put files in their place, as far as a run that was interrupted has not done it.
+        """Put files in their place, as far as a run that was interrupted has not done it, and make all of it durable.
 
         Args:
             moves: from, to.
             removes: may be gone already.
+            first: the directory that has to be durable before, if it may not be.
             is_due: whether it is known that nobody has come to the end of this before. Elsewhere a file that is neither
                 here nor there was moved, and then removed by a user.
             mend: what to do if a file is lost, and was not.
@@ -98,26 +111,44 @@ class Moves:
             StateError: a file is neither here nor there, and nobody has had the time to remove it.
             OSError: the rest has to be done later.
         """
-        folders: set[Path] = set()
+        if moves and first is not None:
+            self._sync([first], [first])
+        changed, targets = set[Path](), set[Path]()
         for old, new in moves:
             staged, target = self._root / old, self._root / new
+            # also where it is renamed already: whoever did that may have been killed before it was durable
+            changed |= {target.parent, staged.parent}
+            targets.add(target.parent)
             if not _is_there(staged):
                 if is_due() and not _is_there(target):
                     raise StateError(
                         f"{target}: a commit has it, and it is gone, nor is it in {staged}: its rows are lost",
                         hint=f"restore it from a backup; or, {mend}",
                     )
-                continue  # it was renamed before
+                continue
             self._make(target.parent, new)
             staged.rename(target)
-            folders |= {target.parent, staged.parent}
         for name in removes:
             with suppress(FileNotFoundError):
                 (self._root / name).unlink()
-                folders.add((self._root / name).parent)
-        for folder in folders:
-            with opened(folder, FOLDER) as directory:
+                changed.add((self._root / name).parent)
+        self._sync(changed, targets)
+
+    def _sync(self, changed: Iterable[Path], named: Iterable[Path]) -> None:
+        """Make what is in directories durable, and the names of others, with those of all above them up to the root."""
+        unknown = {one for folder in named for one in self._below_root(folder)} - self._named
+        for folder in {*changed, *(one.parent for one in unknown)}:
+            forgiven: tuple[type[OSError], ...] = (FileNotFoundError, NotADirectoryError)  # a user has removed it
+            if folder == self._root.parent:
+                forgiven += (PermissionError,)  # it is not ours
+            with suppress(*forgiven), opened(folder, FOLDER) as directory:
                 os.fsync(directory)
+        self._named |= unknown
+
+    def _below_root(self, folder: Path) -> Sequence[Path]:
+        """A directory, and those above it; the root is the last."""
+        above = [folder, *folder.parents]
+        return above[: above.index(self._root) + 1]
 
 
 def _is_there(path: Path) -> bool:

@@ -126,8 +126,10 @@ class Store:
         """
         self._refuse_network()
         make_directory(self.root, mode=0o777)
-        for folder in (_LOG, _DELIVERED, _STAGED):
-            make_directory(self.root / folder)
+        folders = [self.root / folder for folder in (_LOG, _DELIVERED, _STAGED)]
+        for folder in folders:
+            make_directory(folder)
+        self._moves.name(folders)
         with self._alone():
             log = self._current()
             if not self._workshop.is_open:
@@ -274,6 +276,7 @@ class Store:
             self._moves.carry_out(
                 log.moves,
                 log.removes,
+                first=None if committed else self.root / _LOG,
                 is_due=lambda: committed is not None or _has_two_names(pending),
                 mend=f"if you removed it, remove {pending.with_name('*.tmp')}, too, and sync again",
             )
