@@ -155,7 +155,7 @@ class _Reading:
         documents = parse(file, self.problems)
         for document in documents:
             self.variables.replace_document(document, self.problems, said=_SAID)
-            register_secrets(document)
+            register_secrets(document, unknown=self.variables.unknown)
         for document in documents:
             self._document(document)
 

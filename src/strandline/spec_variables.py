@@ -29,6 +29,10 @@ class _UnknownError(Exception):
         self.message, self.hint = message, hint
 
 
+class _NoVariableError(_UnknownError):
+    """What stands in the braces is no name, and so may be anything, also a piece of a password."""
+
+
 @dataclass(slots=True)
 class Variables:
     """Replaces variables in nodes, in place, and registers what it found as secret, unless it is a name.
@@ -40,6 +44,8 @@ class Variables:
     environment: Mapping[str, str]
     now: datetime
     """One time for all of a spec. With a zone."""
+    unknown: set[str] = field(default_factory=set)
+    """``${NAME}`` as it stands in the spec, of those that have no value: a name is no secret."""
     _done: set[int] = field(default_factory=set)
 
     def replace_document(self, document: Node, problems: list[Problem], *, said: Collection[str]) -> None:
@@ -76,6 +82,8 @@ class Variables:
                 return self._resolve(match[1], secret=secret)
             except _UnknownError as error:
                 problems.append(node.problem(error.message, error.hint))
+                if not isinstance(error, _NoVariableError):
+                    self.unknown.add(match[0])
                 return match[0]
 
         # The rest holds no variable, and looking from each "${" in it for an end would take for ever.
@@ -93,7 +101,7 @@ class Variables:
             return time_text(rest, self.now)
         name, separator, default = inside.partition(":-")
         if not _NAME.fullmatch(name):
-            raise _UnknownError(f"`${{{inside}}}` is not a variable", _HINT)
+            raise _NoVariableError(f"`${{{inside}}}` is not a variable", _HINT)
         value = self.environment.get(name, "")
         if name in self.environment and not (separator and not value):
             if secret or is_secret_name(name):
@@ -108,20 +116,40 @@ class Variables:
         )
 
 
-def register_secrets(node: Node, *, secret: bool = False) -> None:
-    """Register the values of all fields below ``node`` that are named like a secret, and passwords in all texts."""
+def register_secrets(node: Node, *, unknown: Collection[str] = (), secret: bool = False) -> None:
+    """Register the values of all fields below ``node`` that are named like a secret, and passwords in all texts.
+
+    Args:
+        node: with its variables replaced.
+        unknown: variables that could not be replaced, and so stand in the values: these stay readable.
+        secret: whether a name above says that everything is secret.
+    """
     if isinstance(node.value, dict):
         for key, entry in node.value.items():
-            register_secrets(entry.node, secret=secret or is_secret_name(key))
+            register_secrets(entry.node, unknown=unknown, secret=secret or is_secret_name(key))
     elif isinstance(node.value, list):
         for item in node.value:
-            register_secrets(item, secret=secret)
+            register_secrets(item, unknown=unknown, secret=secret)
+    elif isinstance(node.value, str) and any(name in node.value for name in unknown):
+        _register_around(node.value, unknown, secret=secret)
     elif secret and node.value is not None and not isinstance(node.value, bool):
         register_secret(str(node.value))
         if not isinstance(node.value, str):
             register_secret(node.raw)
     elif isinstance(node.value, str):
         register_parts(node.value)
+
+
+def _register_around(value: str, unknown: Collection[str], *, secret: bool) -> None:
+    """What is secret in ``value`` but for the variables in it, which are named in the error that is about them."""
+    pieces = re.split("|".join(map(re.escape, unknown)), value)
+    if not secret:
+        register_parts("".join(pieces))
+    elif any(pieces):
+        # as a whole, since pieces of it are pieces of a name
+        register_secret(value, pieces=False)
+        for piece in pieces:
+            register_secret(piece)
 
 
 def _read(path: str) -> str:
