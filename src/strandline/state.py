@@ -95,6 +95,8 @@ class TableState:
     """Rows written since the table was created; 0 proves that an empty table is no loss."""
     selections: tuple[str, ...] = ()
     """Fingerprints of the selections under which these rows were read, sorted; several where a filter was changed."""
+    doomed: bool = False
+    """A forced migration was about to create the table again. Whether it did, the mark tells."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -249,8 +251,8 @@ def decode_state(key: StateKey, body: object, *, where: str, token: Token | None
 
 
 def _encode_table(table: TableState) -> dict[str, Any]:
-    """Without ``selections`` where there are none, as before they were kept."""
-    return {name: value for name, value in asdict(table).items() if name != "selections" or value}
+    """Without what is seldom there, as before it was kept."""
+    return {name: value for name, value in asdict(table).items() if name not in {"selections", "doomed"} or value}
 
 
 def _decode_table(*, selections: Sequence[str] = (), **rest: Any) -> TableState:

@@ -11,9 +11,9 @@ from strandline.engine.clock import Clock
 from strandline.engine.lease import Heartbeat, await_lease, take_over
 from strandline.engine.ledger import Ledger
 from strandline.engine.pipeline import Into, Pipeline
-from strandline.engine.plan import is_unfinished, refresh_task, refreshed_task
+from strandline.engine.plan import doomed_tables, is_unfinished, refresh_task, refreshed_task
 from strandline.engine.run import Job, ledger_of, tasks_of
-from strandline.engine.task import drops
+from strandline.engine.task import announce, drops, survey
 from strandline.engine.window import Stop
 from strandline.errors import UsageError
 from strandline.message import Forget, Message
@@ -34,6 +34,10 @@ def migrate(job: Job, *, run_id: str, clock: Clock | None = None) -> list[Change
         tables = {table.name: into.stored(table, task) for task in tasks for table in task.tables}
         await_lease(ledger, job.claim, ledger.load, clock=clock, stop=Stop())
         with _leased(job, ledger, run_id, clock) as fence:
+            for task in tasks:
+                lineage = survey(task, into, ledger, fence)
+                if lineage.stored is not None and (doomed := doomed_tables(lineage, lineage.stored)):
+                    announce(doomed, lineage.stored, lineage.key, ledger, fence, clock)
             for stored in tables.values():
                 changes += into.migrate(stored, fence).changes
     return changes

@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from strandline.destination import Change, Migration, WriteMode
+from strandline.destination import RECREATE, Change, Migration, WriteMode
 from strandline.errors import StateError
 from strandline.message import Cursor
 from strandline.state import Pass, Phase, State, StateKey, TableState, is_newer
@@ -14,6 +14,7 @@ __all__ = [
     "Lineage",
     "Opening",
     "TaskPlan",
+    "doomed_tables",
     "fingerprint",
     "guarantees",
     "has_other_rows",
@@ -22,6 +23,7 @@ __all__ = [
     "next_pass",
     "open_lineage",
     "promise",
+    "recreates",
     "refresh_task",
     "refreshed_task",
 ]
@@ -62,6 +64,8 @@ class Opening:
     """A pass that has delivered everything, but was interrupted before its stale rows were deleted."""
     mend: bool = False
     """The mirror is behind, or lost."""
+    doomed: tuple[str, ...] = ()
+    """See ``doomed_tables``; because of them the task is read from nothing. The state still has its cursor."""
     warnings: tuple[str, ...] = ()
 
 
@@ -116,6 +120,11 @@ def open_lineage(lineage: Lineage, *, now_us: int, stateless: bool = False, anew
         return Opening(stored, None, fresh, resumed=False, mend=mend, warnings=warnings)
     if not anew:
         _check_tables(lineage, stored)
+        doomed = doomed_tables(lineage, stored)
+        if doomed:
+            warnings += (_check_others(lineage, stored, doomed),)
+            fresh = next_pass(stored.current, now_us, full=True)
+            return Opening(stored, None, fresh, resumed=False, mend=mend, doomed=doomed, warnings=warnings)
     started = _same_reading(lineage, stored)
     current = stored.current
     if current is not None and current.phase is Phase.READING and started:
@@ -124,6 +133,41 @@ def open_lineage(lineage: Lineage, *, now_us: int, stateless: bool = False, anew
     fresh = next_pass(current, now_us, full=cursor is None)
     sweep = current if current is not None and current.phase is Phase.READ else None
     return Opening(stored, cursor, fresh, resumed=False, sweep=sweep, mend=mend, warnings=warnings)
+
+
+def recreates(found: Migration) -> bool:
+    """Whether a table has to be created again, empty."""
+    return any(change.kind == RECREATE for change in found.changes)
+
+
+def doomed_tables(lineage: Lineage, stored: State) -> tuple[str, ...]:
+    """Tables whose rows a forced migration drops, or has dropped before it was interrupted."""
+    return tuple(
+        name
+        for name, found in lineage.found.items()
+        if name in stored.tables
+        and stored.tables[name].rows
+        and (recreates(found) or _was_dropped(stored.tables[name], found))
+    )
+
+
+def _was_dropped(known: TableState, found: Migration) -> bool:
+    return known.doomed and found.mark != known.mark
+
+
+def _check_others(lineage: Lineage, stored: State, doomed: Sequence[str]) -> str:
+    """What is said of a task that is read from nothing; where that stores no row of its other tables twice."""
+    names = ", ".join(map(repr, doomed))
+    unfinished = stored.current is not None and stored.current.phase is Phase.READING
+    for table in lineage.tables if lineage.mode is WriteMode.APPEND else ():
+        known = stored.tables.get(table.name)
+        if table.name not in doomed and known is not None and known.rows and (table.incremental or unfinished):
+            raise StateError(
+                f"{lineage.key}: {names} has to be created again (migrate_mode: forced), and read from nothing; so would "
+                f"be {table.name!r}, with which it shares a cursor, and rows of that would be appended a second time",
+                hint=f"strandline sync --full-refresh '{lineage.key.task}' replaces the rows of all its tables",
+            )
+    return f"{lineage.key}: {names} has to be created again (migrate_mode: forced), and is then read from nothing"
 
 
 def has_other_rows(table: Table, known: TableState | None) -> bool:
@@ -169,7 +213,7 @@ def _check_tables(lineage: Lineage, stored: State) -> None:
             continue
         found = lineage.found.get(table.name)
         where = f"{lineage.key}: table {table.name!r}"
-        if known.rows and found is not None:
+        if known.rows and found is not None and not _was_dropped(known, found):
             _check_stored(where, lineage.key, known, found)
         if table.incremental and stored.cursor is not None and not _compatible(known, table, lineage.mode):
             raise StateError(

@@ -4,10 +4,10 @@ Crash, retry and next run are one code path: open, go on from the last saved cur
 """
 
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
-from strandline.destination import ADD_COLUMN, RECREATE, Fence, Migration, WriteMode
+from strandline.destination import ADD_COLUMN, Fence, Migration, WriteMode
 from strandline.engine.clock import Clock
 from strandline.engine.ledger import Ledger
 from strandline.engine.pipeline import Into, Pipeline
@@ -20,6 +20,7 @@ from strandline.engine.plan import (
     is_unfinished,
     next_pass,
     open_lineage,
+    recreates,
     refresh_task,
 )
 from strandline.engine.window import Stop
@@ -30,7 +31,7 @@ from strandline.source import RunContext, Source, Task
 from strandline.state import Pass, Phase, State, StateKey, TableState
 from strandline.table import Table
 
-__all__ = ["Retries", "TaskRun", "drops", "survey"]
+__all__ = ["Retries", "TaskRun", "announce", "drops", "survey"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,31 +137,19 @@ class TaskRun:
             self.ledger.mend(lineage.key)
         if pending is not None and (mirrored is None or mirrored.nonce != pending.nonce):
             self.ledger.mend(side)
-        opening = self._recreate(lineage, opening, now_us)
         # rows are replaced also where the state has forgotten them, as after a reset
         if anew and (opening.state is not None or any(not found.empty for found in lineage.found.values())):
             if unfinished and not self.refresh:
                 self._warn(f"{lineage.key}: going on with a full refresh that was interrupted")
             self._full_refresh(lineage.key, opening, pending if unfinished else None, now_us)
             return
+        if opening.doomed and opening.state is not None and self.into.may_migrate:
+            state = announce(opening.doomed, opening.state, lineage.key, self.ledger, self.fence, self.clock)
+            opening = replace(opening, state=state)
         if opening.sweep is not None and opening.state is not None and not opening.current.full:
             # a new full pass brings a delete of its own, and knows better
             opening = replace(opening, state=self._sweep(lineage.key, opening.state, opening.sweep))
         self._deliver(lineage.key, opening)
-
-    def _recreate(self, lineage: Lineage, opening: Opening, now_us: int) -> Opening:
-        """A forced migration drops a table's rows: forget the cursor first, durably, then let it happen."""
-        dropped = [name for name, found in lineage.found.items() if _recreates(found)]
-        if not dropped or opening.state is None:
-            return opening
-        note = f"migrate_mode: forced creates {', '.join(dropped)} again"
-        self._warn(f"{lineage.key}: {note}; reading from nothing")
-        before = opening.state
-        tables = {name: table for name, table in before.tables.items() if name not in dropped}
-        done = replace(before.current, phase=Phase.DONE) if before.current else None
-        state = self._next(before, cursor=None, current=done, tables=tables, note=note)
-        self.ledger.save(lineage.key, state)
-        return Opening(state, None, next_pass(done, now_us, full=True), resumed=False)
 
     def _deliver(self, key: StateKey, opening: Opening) -> None:
         """The ordinary pass: into the table itself."""
@@ -171,6 +160,8 @@ class TaskRun:
         elif not self.ledger.transactional and state is not None:
             # the fence of a destination that keeps no states is the backend's: an older run must not save any more
             state = self.ledger.save(key, self._next(state, current=state.current))
+        if opening.doomed and state is not None:  # rows that will be gone are not counted with those that come
+            state = replace(state, tables={n: one for n, one in state.tables.items() if n not in opening.doomed})
         sweeps = self.into.mode is WriteMode.OVERWRITE_DELETE_STALE and current.full
         pipeline = self._pipeline(key, state, current, sweeps=sweeps)
         pipeline.position = cursor
@@ -260,7 +251,7 @@ class TaskRun:
                 continue
             found = self._find_hidden(key, table, current)
             swapped = current.phase is Phase.READ and found.mark is None and not self.ledger.transactional
-            gone = found.empty or found.mark is None or known.mark not in {"", found.mark} or _recreates(found)
+            gone = found.empty or found.mark is None or known.mark not in {"", found.mark} or recreates(found)
             lost = known.rows and gone
             if known.fingerprint != fingerprint(table, self.into.mode) or (lost and not swapped):
                 self._warn(f"{key}: an interrupted full refresh cannot be resumed; beginning another one")
@@ -340,6 +331,20 @@ class TaskRun:
         self.observer(Event(kind, self.context.run_id, self.context.source_name, self.report, text))
 
 
+def announce(doomed: Sequence[str], before: State, key: StateKey, ledger: Ledger, fence: Fence, clock: Clock) -> State:
+    """Save which tables are about to be created again, before a forced migration drops their rows.
+
+    The cursor goes with the first window after it, and not before: the migration may be refused, or fail. Whoever is
+    interrupted in between finds tables with other marks, and knows why.
+    """
+    tables = {name: replace(table, doomed=name in doomed) for name, table in before.tables.items()}
+    if tables == before.tables:
+        return before
+    note = f"migrate_mode: forced creates {', '.join(doomed)} again"
+    state = before.following(run_id=fence.run_id, epoch=fence.epoch, now=clock.now(), tables=tables, note=note)
+    return ledger.save(key, state)
+
+
 def drops(key: StateKey, given_up: State, current: Pass) -> list[Message]:
     """What is left of a full refresh of ``key`` that is not gone on with."""
     return [Forget(hidden_name(key, name, current), drop=True) for name in given_up.tables]
@@ -354,7 +359,3 @@ def _without_values(lineage: Lineage, opening: Opening) -> Iterator[str]:
                 f"{lineage.key}: rows delivered before have no value in the new column {', '.join(added)}; "
                 f"--full-refresh {name!r} fills it"
             )
-
-
-def _recreates(found: Migration) -> bool:
-    return any(change.kind == RECREATE for change in found.changes)
