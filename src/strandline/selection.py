@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from strandline.errors import UsageError
 from strandline.table import Table
 
-__all__ = ["matches", "select_tables"]
+__all__ = ["check_globs", "matches", "select_tables"]
 
 
 def matches(pattern: str, name: str) -> bool:
@@ -33,10 +33,8 @@ def select_tables(
         UsageError: a pattern matches no table.
     """
     names = [table.name for table in tables]
-    for setting, patterns in (("tables", include), ("skip_tables", skip)):
-        for pattern in patterns:
-            if not any(matches(pattern, name) for name in names):
-                raise UsageError(f"`{setting}`: no table matches {pattern!r}", hint=_near(pattern, names))
+    check_globs("tables", include, names)
+    check_globs("skip_tables", skip, names)
     parents = {table.name: table.parent for table in tables}
     skipped: set[str] = set()
     chosen: set[str] = set()
@@ -53,6 +51,17 @@ def select_tables(
             chosen.add(above)
             above = parents.get(above)
     return [table for table in tables if table.name in chosen]
+
+
+def check_globs(setting: str, patterns: Sequence[str], names: Sequence[str]) -> None:
+    """Whether each of ``patterns`` matches one of ``names``; ``setting`` is where they stand.
+
+    Raises:
+        UsageError: one does not.
+    """
+    for pattern in patterns:
+        if not any(matches(pattern, name) for name in names):
+            raise UsageError(f"`{setting}`: no table matches {pattern!r}", hint=_near(pattern, names))
 
 
 def _near(pattern: str, names: Sequence[str]) -> str:

@@ -1,23 +1,23 @@
 """From a checked spec to what the engine runs."""
 
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass, field, replace
 
 from strandline.destination import Destination
 from strandline.engine.lease import Claim
 from strandline.engine.pipeline import Into
 from strandline.engine.run import Job
 from strandline.engine.window import Bounds
-from strandline.errors import UsageError
+from strandline.errors import StrandlineError, UsageError
 from strandline.plugins import load_plugin
-from strandline.selection import matches, select_tables
+from strandline.selection import check_globs, matches, select_tables
 from strandline.source import Task
 from strandline.spec import Config, DestinationBackend, DestinationSpec, SourceSpec
 from strandline.state import KeepsState, StateBackend
 from strandline.table import Table
 
-__all__ = ["Choice", "open_job"]
+__all__ = ["Choice", "choose", "open_job"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +27,8 @@ class Choice:
     select: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
     refresh: tuple[str, ...] = ()
+    checked: bool = False
+    """Whether each glob is known to match a table of some source, so that it need not match one of every source."""
     may_migrate: bool = True
     allow_mass_delete: bool = False
     claim: Claim = field(default_factory=Claim)
@@ -97,29 +99,67 @@ def _backend(
     return keeper.states
 
 
+def choose(config: Config, choice: Choice) -> tuple[list[SourceSpec], Choice]:
+    """The sources that have a table which the command line chooses, before anything is done with the first.
+
+    Of several sources the tables are listed, so that a glob need match in one of them only.
+
+    Raises:
+        UsageError: a glob matches no table of any source.
+    """
+    if len(config.sources) == 1 or not (choice.select or choice.exclude or choice.refresh):
+        return list(config.sources), choice
+    names: dict[str, list[str]] = {}
+    for source in config.sources:
+        try:
+            with closing(source.open()) as reader:
+                names[source.name] = [table.name for table in _of_spec(source, reader.tables())]
+        except StrandlineError:
+            continue  # its own run says so; until then nobody knows what its tables are
+    if len(names) == len(config.sources):
+        _check(choice, list(dict.fromkeys(name for those in names.values() for name in those)))
+
+    def is_chosen(table: str) -> bool:
+        return _among(choice.select or ("*",), table) and not _among(choice.exclude, table)
+
+    used = [one for one in config.sources if one.name not in names or any(map(is_chosen, names[one.name]))]
+    return used, replace(choice, checked=True)
+
+
+def _check(choice: Choice, names: Sequence[str]) -> None:
+    check_globs("--select", choice.select, names)
+    check_globs("--exclude", choice.exclude, names)
+    check_globs("--full-refresh", choice.refresh, names)
+
+
+def _of_spec(source: SourceSpec, tables: Sequence[Table]) -> list[Table]:
+    return select_tables(tables, source.tables, source.skip_tables, skip_dependent_tables=source.skip_dependent_tables)
+
+
 def _select(source: SourceSpec, tables: Sequence[Table], choice: Choice) -> Sequence[Table]:
-    """First the spec's globs, then the command line's, each of which must match something."""
-    chosen = select_tables(
-        tables, source.tables, source.skip_tables, skip_dependent_tables=source.skip_dependent_tables
-    )
+    """First the spec's globs, then the command line's."""
+    chosen = _of_spec(source, tables)
+    names = [table.name for table in chosen]
+    if not choice.checked:
+        _check(choice, names)
     if choice.select or choice.exclude:
-        chosen = select_tables(chosen, choice.select or ("*",), choice.exclude, skip_dependent_tables=True)
-    for glob in choice.refresh:
-        if not any(matches(glob, table.name) for table in chosen):
-            names = ", ".join(table.name for table in chosen)
-            raise UsageError(f"--full-refresh {glob!r} matches no table", hint=f"the tables are {names}")
+        include, skip = (
+            [glob for glob in globs if any(matches(glob, name) for name in names)]
+            for globs in (choice.select or ("*",), choice.exclude)
+        )
+        chosen = select_tables(chosen, include, skip, skip_dependent_tables=True)
     return chosen
+
+
+def _among(globs: Sequence[str], table: str) -> bool:
+    return any(matches(glob, table) for glob in globs)
 
 
 def _selects(source: SourceSpec, table: str, choice: Choice) -> bool:
     """Whether a root table of this name would be chosen, if it were there."""
-
-    def among(globs: Sequence[str]) -> bool:
-        return any(matches(glob, table) for glob in globs)
-
-    left_out = among(source.skip_tables) or among(choice.exclude)
-    return among(source.tables) and among(choice.select or ("*",)) and not left_out
+    left_out = _among(source.skip_tables, table) or _among(choice.exclude, table)
+    return _among(source.tables, table) and _among(choice.select or ("*",), table) and not left_out
 
 
 def _refreshed(task: Task, globs: Sequence[str]) -> bool:
-    return any(matches(glob, table.name) for glob in globs for table in task.tables)
+    return any(_among(globs, table.name) for table in task.tables)

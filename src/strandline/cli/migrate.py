@@ -6,7 +6,7 @@ from uuid import uuid4
 
 import click
 
-from strandline.cli._jobs import Choice, open_job
+from strandline.cli._jobs import Choice, choose, open_job
 from strandline.cli._options import load_config, spec_argument
 from strandline.cli._sync_options import claiming
 from strandline.engine.administer import migrate
@@ -23,8 +23,9 @@ __all__ = ["command"]
 def command(specs: Sequence[Path], select: tuple[str, ...], exclude: tuple[str, ...], *, claim: Claim) -> None:
     """Make the tables of the destinations fit, without moving a row."""
     config = load_config(specs)
-    for source in config.sources:
-        with open_job(config, source, Choice(select, exclude, claim=claim)) as job:
+    sources, choice = choose(config, Choice(select, exclude, claim=claim))
+    for source in sources:
+        with open_job(config, source, choice) as job:
             changes = migrate(job, run_id=uuid4().hex)
         for change in changes:
             what = " ".join(part for part in (change.kind, change.column, change.detail) if part)

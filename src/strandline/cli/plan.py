@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from strandline.cli._jobs import Choice, open_job
+from strandline.cli._jobs import Choice, choose, open_job
 from strandline.cli._options import load_config, spec_argument
 from strandline.cli._sync_options import choosing
 from strandline.engine.plan import TaskPlan
@@ -32,7 +32,8 @@ def command(specs: Sequence[Path], select: tuple[str, ...], exclude: tuple[str, 
 def show_plans(config: Config, choice: Choice) -> int:
     """Print the plans of every source; the exit code that a sync would begin with."""
     problems = False
-    for source in config.sources:
+    sources, choice = choose(config, choice)
+    for source in sources:
         with open_job(config, source, choice) as job:
             plans = plan(job)
         for one in plans:

@@ -12,7 +12,7 @@ from types import FrameType
 import click
 
 from strandline.cli._errors import show
-from strandline.cli._jobs import Choice, open_job
+from strandline.cli._jobs import Choice, choose, open_job
 from strandline.cli._options import Settings, load_config, spec_argument
 from strandline.cli._progress import progress
 from strandline.cli._summary import exit_code, summary
@@ -85,8 +85,9 @@ def command(
 
 def _run(config: Config, choice: Choice, settings: Settings) -> list[RunReport]:
     store, reports, stop = RunStore(_RUNS), [], Stop()
+    sources, choice = choose(config, choice)
     with _signals(stop), progress(as_json=settings.log_format == "json") as observer:
-        for source in config.sources:
+        for source in sources:
             if stop.requested:
                 reports.append(RunReport("", source.name, datetime.now(UTC), signal=stop.signal or signal.SIGTERM))
                 continue
