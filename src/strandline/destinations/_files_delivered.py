@@ -4,20 +4,30 @@ It is a list of Arrow files, each with every version once; what a later file say
 said. A window adds one small file; files of similar size are merged, so that there are few of them, and each row is written
 a few times only. Looking something up reads the files through, mapped into memory, so that no more than the versions of a
 batch is kept there. Everything is columnar.
+
+A bit that flips in such a file would lose a row, or store one twice. So its name ends in the SHA-256 of its content, and the
+log has a checksum over the name. Files that older versions have written have no digest in their names.
 """
 
+import hashlib
+import re
 from collections.abc import Sequence
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
+from strandline.destinations._files_formats import DataFile
 from strandline.errors import RetryableError, TaskError
 from strandline.lazy import pa, pc
 
-__all__ = ["DeliveredSet", "Taken"]
+__all__ = ["DeliveredSet", "Taken", "write_set"]
 
 _MERGED_ROWS_MAX = 1_000_000
 """A file of so many rows is not merged any more: it would have to be in memory."""
 _COUNTS = ("seen", "delivered", "numbered")
+_COLUMNS = ["version", "pass", *_COUNTS]
+_DIGEST = re.compile(r"-([0-9a-f]{64})\.arrow$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,14 +47,20 @@ class DeliveredSet:
         root: to which the files are relative.
         files: as the log names them, the oldest first.
         sync_time_us: of the pass; what an older one has seen or numbered does not count.
+        verified: files whose content this process has compared with their digests; added to.
+
+    Raises:
+        TaskError: a file is damaged.
+        RetryableError: one is gone.
     """
 
-    def __init__(self, root: Path, files: Sequence[str], sync_time_us: int) -> None:
+    def __init__(self, root: Path, files: Sequence[str], sync_time_us: int, verified: set[str]) -> None:
         self.files = list(files)
         """Those that stay."""
         self.changed = False
         self._root, self._pass = root, sync_time_us
-        self._stored = [_mapped(root / file) for file in files]
+        self._verified = verified
+        self._stored = [self._mapped(file) for file in files]
         self._fresh: list[pa.Table] = []
         """What this window adds, the oldest first."""
 
@@ -102,20 +118,46 @@ class DeliveredSet:
             if self._stored[-1].num_rows + table.num_rows > _MERGED_ROWS_MAX:
                 break
             table = _merged([self._stored.pop(), table])
-            self.files.pop()
+            self._verified.discard(self.files.pop())
         return table
+
+    def _mapped(self, file: str) -> "pa.Table":
+        path, digest = self._root / file, _DIGEST.search(file)
+        try:
+            with pa.memory_map(str(path)) as source:
+                content = source.read_buffer()
+                if digest and file not in self._verified:
+                    # what is mapped is what is compared
+                    if hashlib.sha256(content).hexdigest() != digest[1]:
+                        raise _damaged(path, "its content is not what its name says")
+                    self._verified.add(file)
+                return pa.ipc.open_file(content).read_all().select(_COLUMNS)
+        except FileNotFoundError as error:
+            # it went with a commit of another run, which the next look at the log shows; or by hand, and then it stays
+            # away
+            raise RetryableError(
+                f"{path}: gone, so it is not known which rows were delivered",
+                hint="let one run at a time sync this source; if a person removed it, restore the directory from a backup",
+            ) from error
+        except OSError as error:
+            if error.errno:
+                raise  # of the system, and not of what is in the file
+            raise _damaged(path, error) from error
+        except (pa.ArrowException, KeyError, ValueError) as error:
+            raise _damaged(path, error) from error
 
     def _reread(self, table: "pa.Table") -> "pa.ChunkedArray":
         return pc.and_(pc.equal(table["pass"], self._pass), pc.greater(table["seen"], 0))
 
     def _drop(self) -> None:
         self.changed = self.changed or bool(self.files or self._fresh)
+        self._verified.difference_update(self.files)
         self.files, self._stored, self._fresh = [], [], []
 
     def _add(self, versions: "pa.Array", *counts: "pa.Array") -> None:
         self.changed = True
         passes = pa.repeat(pa.scalar(self._pass, pa.int64()), len(versions))
-        self._fresh.append(pa.table([versions, passes, *counts], names=["version", "pass", *_COUNTS]))
+        self._fresh.append(pa.table([versions, passes, *counts], names=_COLUMNS))
         while len(self._fresh) > 1 and self._fresh[-2].num_rows < 2 * self._fresh[-1].num_rows:
             self._fresh[-2:] = [_merged(self._fresh[-2:])]
 
@@ -160,18 +202,48 @@ def _merged(tables: "Sequence[pa.Table]") -> "pa.Table":
     return whole.combine_chunks()
 
 
-def _mapped(path: Path) -> "pa.Table":
+class _Hashing:
+    """What is written into a file, and its digest."""
+
+    closed = False
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+        self.digest = hashlib.sha256()
+        self.tell, self.flush = file.tell, file.flush
+
+    def write(self, content: bytes) -> int:
+        self.digest.update(content)
+        return self._file.write(content)
+
+
+def write_set(path: Path, table: "pa.Table") -> str:
+    """Write a file of a set, durable but for its name; the digest of its content.
+
+    Args:
+        path: of a file that is not there; nor is it if this fails.
+        table: what ``settle`` gave.
+    """
+    hashed: list[_Hashing] = []
+
+    def writer(raw: IO[bytes], opened: ExitStack) -> "pa.RecordBatchFileWriter":
+        hashed.append(_Hashing(raw))
+        return opened.enter_context(pa.ipc.new_file(hashed[0], table.schema))
+
+    file = DataFile(path, writer)
     try:
-        with pa.memory_map(str(path)) as source:
-            return pa.ipc.open_file(source).read_all()
-    except FileNotFoundError as error:
-        # it went with a commit of another run, which the next look at the log shows; or by hand, and then it stays away
-        raise RetryableError(
-            f"{path}: gone, so it is not known which rows were delivered",
-            hint="let one run at a time sync this source; if a person removed it, restore the directory from a backup",
-        ) from error
-    except pa.ArrowInvalid as error:
-        raise TaskError(
-            f"{path}: damaged, so it is not known which rows were delivered ({error})",
-            hint="restore the directory from a backup; or move it away, reset the states, and sync again",
-        ) from error
+        file.write(table)
+        file.close()
+    except BaseException:
+        file.abort()
+        with suppress(OSError):
+            path.unlink()
+        raise
+    return hashed[0].digest.hexdigest()
+
+
+def _damaged(path: Path, why: object) -> TaskError:
+    return TaskError(
+        f"{path}: damaged, so it is not known which rows were delivered ({why})",
+        hint="restore the directory from a backup; or move it away, reset the states, and sync again",
+    )

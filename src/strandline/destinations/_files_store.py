@@ -91,6 +91,8 @@ class Store:
 
     def __init__(self, root: Path, *, allow_network: bool) -> None:
         self.root = root
+        self.verified: set[str] = set()
+        """Files whose content this process has compared with the digests in their names."""
         self._log = Log()
         self._bytes = [0, 0]
         """Of the newest snapshot, and of the entries since."""
@@ -161,9 +163,9 @@ class Store:
         self._workshop.close()
 
     @staticmethod
-    def place_delivered() -> str:
-        """Where a file of a delivered set goes."""
-        return f"{_DELIVERED}/{secrets.token_hex(16)}.arrow"
+    def place_delivered(digest: str) -> str:
+        """Where a file of a delivered set goes, whose content has this SHA-256."""
+        return f"{_DELIVERED}/{secrets.token_hex(16)}-{digest}.arrow"
 
     def _exists(self) -> bool:
         """Only a log that is certainly not there is empty."""

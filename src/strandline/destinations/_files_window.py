@@ -8,7 +8,7 @@ from typing import IO, Any
 
 from strandline.destination import Window
 from strandline.destinations._arrow_casts import cast_to
-from strandline.destinations._files_delivered import DeliveredSet
+from strandline.destinations._files_delivered import DeliveredSet, write_set
 from strandline.destinations._files_formats import Compression, DataFile, Form
 from strandline.destinations._files_log import Log
 from strandline.destinations._files_partition import split
@@ -82,9 +82,9 @@ class StagedWindow:
         for delivered in self._delivered.values():
             table = delivered.settle()
             if table is not None:
-                staged, target = self._store.stage(), self._store.place_delivered()
+                staged = self._store.stage()
+                target = self._store.place_delivered(write_set(self._store.root / staged, table))
                 self._sets.append((staged, target))
-                _write_set(self._store.root / staged, table)
                 delivered.files.append(target)
 
     def discard(self) -> None:
@@ -133,7 +133,9 @@ class StagedWindow:
         """The delivered set of a stored table."""
         if table not in self._delivered:
             files = self._log.delivered.get((self._window.key, table), ())
-            self._delivered[table] = DeliveredSet(self._store.root, files, self._window.pass_.sync_time_us)
+            self._delivered[table] = DeliveredSet(
+                self._store.root, files, self._window.pass_.sync_time_us, self._store.verified
+            )
         return self._delivered[table]
 
     def _insert(self, message: Insert, table: Table) -> None:
@@ -285,13 +287,3 @@ def _with_ids(batch: "pa.RecordBatch", table: Table, version: "pa.Array", number
     if isinstance(field.type, pa.BaseExtensionType):
         values = pa.ExtensionArray.from_storage(field.type, values)
     return batch.append_column(field, values)
-
-
-def _write_set(path: Path, table: "pa.Table") -> None:
-    file = DataFile(path, lambda raw, opened: opened.enter_context(pa.ipc.new_file(raw, table.schema)))
-    try:
-        file.write(table)
-        file.close()
-    except BaseException:
-        file.abort()
-        raise
