@@ -4,17 +4,20 @@ import sqlite3
 import tempfile
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 from strandline.destination import Capabilities, Transactional, WriteMode
-from strandline.engine.plan import promise
+from strandline.engine.delivery import delivery
+from strandline.lazy import pa
 from strandline.plugins import load_plugin
 from strandline.sources._postgresql_catalog import Column, Relation
 from strandline.sources._postgresql_plan import PostgreSQLTable, plan
 from strandline.sources._postgresql_types import field
-from strandline.table import FULL_READ, Guarantee
+from strandline.table import FULL_READ, Guarantee, Table
 
 INT8, TIMESTAMPTZ = 20, 1184
+TABLE = Table("t", pa.schema([("id", pa.int64())]), ("id",))
 DESTINATIONS = {
     "duckdb": {"path": ":memory:"},
     "sqlite": {"path": "x.db"},
@@ -62,14 +65,13 @@ DUPLICATES = [
     "",
     "## Can a row be there twice?",
     "",
-    "| destination | mode | after any interruption |",
-    "|---|---|---|",
+    "| destination | mode | a table that is read | after any interruption |",
+    "|---|---|---|---|",
 ]
 DELETES = [
     "",
     "In `overwrite` modes a row is one row for each primary key, and the version that was delivered last wins. In `append`",
-    "mode each version of a row that a sync saw is one row; versions that came and went between two syncs are not seen. A",
-    "table without an incremental key, read in full, is appended as a whole at every sync.",
+    "mode each version of a row that a sync saw is one row; versions that came and went between two syncs are not seen.",
     "",
     "## Can a row be there though it is gone?",
     "",
@@ -152,5 +154,13 @@ def duplicates() -> Iterator[str]:
             able: Capabilities = destination.capabilities
         for mode in WriteMode:
             if mode in able.write_modes:
-                said = promise(mode, transactional=able.transactional is Transactional.WINDOW, keeps_cursor=True)
-                yield f"| `{name}` | `{mode.value}` | {said} |"
+                whole = able.transactional is Transactional.WINDOW
+                full, incremental = (
+                    delivery([replace(TABLE, incremental=one)], mode, transactional=whole, keeps_cursor=True)
+                    for one in (False, True)
+                )
+                if full == incremental:
+                    yield f"| `{name}` | `{mode.value}` | in any way | {full} |"
+                else:
+                    yield f"| `{name}` | `{mode.value}` | in full | {full} |"
+                    yield f"| `{name}` | `{mode.value}` | incrementally | {incremental} |"

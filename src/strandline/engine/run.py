@@ -10,6 +10,7 @@ from uuid import uuid4
 
 from strandline.destination import Fence, WriteMode
 from strandline.engine.clock import Clock
+from strandline.engine.delivery import delivery
 from strandline.engine.lease import Claim, Heartbeat, Lease, await_lease, take_over
 from strandline.engine.ledger import Ledger
 from strandline.engine.pipeline import Into
@@ -18,7 +19,6 @@ from strandline.engine.plan import (
     guarantees,
     is_unfinished,
     open_lineage,
-    promise,
     refresh_task,
     refreshed_task,
 )
@@ -193,7 +193,7 @@ def _plan(job: Job, unit: _Unit, now: datetime) -> TaskPlan:
         mode=into.mode,
         guarantees=guarantees(task.tables),
         access=tuple(dict.fromkeys(table.access for table in task.tables if table.access)),
-        delivery=promise(into.mode, transactional=ledger.transactional, keeps_cursor=not job.stateless),
+        delivery=delivery(task.tables, into.mode, transactional=ledger.transactional, keeps_cursor=not job.stateless),
         cursor=cursor,
         full=full,
         resumed=resumed,
