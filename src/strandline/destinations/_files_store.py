@@ -292,7 +292,7 @@ class Store:
             if committed is not None:
                 committed.unlink()
             elif _has_two_names(pending):
-                self._sweep_log()
+                _sweep_log(self.root / _LOG)
 
     def _shorten(self) -> None:
         """Write a snapshot where one is due, and remove the entries before the last one."""
@@ -313,13 +313,15 @@ class Store:
 
     def _sweep(self) -> None:
         """Remove what nobody will commit: this is called alone, and what was committed is in its place."""
-        self._sweep_log()
+        _sweep_log(self.root / _LOG)
         self._workshop.sweep()
 
-    def _sweep_log(self) -> None:
-        for path in (self.root / _LOG).iterdir():
-            if path.suffix == ".tmp":
-                path.unlink()
+
+def _sweep_log(folder: Path) -> None:
+    """Remove the temporary names of entries, none of which is still needed."""
+    for path in folder.iterdir():
+        if path.suffix == ".tmp":
+            path.unlink()
 
 
 def _has_two_names(entry: Path) -> bool:
