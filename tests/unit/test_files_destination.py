@@ -181,6 +181,22 @@ def test_another_format_or_partitioning_is_refused_or_begins_anew(root):
         assert files(root) == []
 
 
+@pytest.mark.parametrize("settings", [{"format": "csv"}, {"partition_by": ["id"]}])
+def test_a_forced_migration_creates_again_what_has_another_format(root, settings):
+    backend = load_plugin("state_backend", "memory")
+    states = backend(backend.Spec())
+    source = Numbers(3)
+    source.table = Table(
+        "numbers", source.table.schema.append(pa.field("v", pa.int64())), ("id",), ("id",), incremental=True
+    )
+    for more in ({}, settings):
+        with closing(lake(root, **more)) as destination:
+            into = Into("lake", destination, WriteMode.APPEND, MigrateMode.FORCED)
+            assert sync(Job("shop", source, [into], states)).error is None
+            found = [row["id"] for batch in destination.read(source.table, columns=["id"]) for row in batch.to_pylist()]
+            assert sorted(found) == [0, 1, 2]
+
+
 # the log --------------------------------------------------------------------------------------------------------------
 
 

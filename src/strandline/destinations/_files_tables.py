@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePath
 
 from strandline.destination import RECREATE, Change, KeyRange, MigrateMode
-from strandline.destinations._files_formats import FORMATS, Form
+from strandline.destinations._files_formats import FORMATS, FileFormat, Form
 from strandline.destinations._files_log import Record
 from strandline.destinations._files_partition import check_partitions, is_text, parts_of, value_in
 from strandline.destinations._files_store import OWN
@@ -111,9 +111,10 @@ class Layout:
                 if any(form.is_one(name) for form in forms):
                     yield str((Path(folder) / name).relative_to(self.root))
 
-    def is_empty(self, table: str) -> bool:
-        """Whether no data file is there."""
-        return next(self.files(table), None) is None
+    def is_empty(self, table: str, record: Record) -> bool:
+        """Whether no data file of a stored table is there; its format may be another than this layout's."""
+        stored = replace(self, form=FORMATS[FileFormat(record.format)])
+        return next(stored.files(table), None) is None
 
     def read(
         self, table: Table, record: Record, columns: Sequence[str], key_range: KeyRange | None

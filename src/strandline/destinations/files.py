@@ -130,8 +130,8 @@ class FilesDestination:
                 found = self._found(table, transaction.log, mode)
                 if found.changes:
                     transaction.commit(self._migration(table, transaction.log, found))
-                    mark = transaction.log.tables[table.name].mark
-                    found = replace(found, mark=mark, empty=self._layout.is_empty(table.name))
+                    record = transaction.log.tables[table.name]
+                    found = replace(found, mark=record.mark, empty=self._layout.is_empty(table.name, record))
                 return found
 
     def _found(self, table: Table, log: Log, mode: MigrateMode) -> Migration:
@@ -140,7 +140,7 @@ class FilesDestination:
         changes = self._layout.changes(record, table, mode)
         if record is None:
             return Migration(tuple(changes), None, empty=True)
-        return Migration(tuple(changes), record.mark, empty=self._layout.is_empty(table.name))
+        return Migration(tuple(changes), record.mark, empty=self._layout.is_empty(table.name, record))
 
     def _migration(self, table: Table, log: Log, found: Migration) -> Entry:
         """What makes the stored table fit."""
