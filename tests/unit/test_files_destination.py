@@ -159,6 +159,40 @@ def test_a_value_that_no_directory_can_be_named_after_is_refused(root, country):
         assert files(root) == []
 
 
+@pytest.mark.parametrize("day", [2_932_897, -719_529, 2**31 - 1, -(2**31)])
+def test_a_date_that_could_not_be_read_back_is_refused_before_anything_is_written(root, day):
+    with closing(lake(root, partition_by=["day"])) as destination:
+        one = lineage(destination)
+        with pytest.raises(TaskError, match=r"sales\.day: .* could not be read back") as raised:
+            one.write(sale(one, 1), sale(one, 2, day=day))
+        assert raised.value.hint
+        assert (files(root), hidden(root)) == ([], [])
+
+
+@pytest.mark.parametrize(
+    "kind", [pa.int8(), pa.int64(), pa.uint64(), pa.bool_(), pa.string(), pa.large_string(), pa.date32()]
+)
+def test_whatever_a_partition_is_made_of_comes_back(root, kind):
+    table = Table("sales", pa.schema([*SALES.schema.remove(3), pa.field("country", kind)]), ("id",))
+    if pa.types.is_date32(kind):
+        values = [-719_162, 2_932_896, None]  # the first day and the last
+    elif pa.types.is_boolean(kind):
+        values = [True, False, None]
+    elif pa.types.is_integer(kind):
+        values = [
+            2 ** (kind.bit_width - 1) - 1,
+            0 if pa.types.is_unsigned_integer(kind) else -(2 ** (kind.bit_width - 1)),
+            None,
+        ]
+    else:
+        values = ["2020-01-01", " ", None]
+    with closing(lake(root, partition_by=["country"])) as destination:
+        one = lineage(destination, table)
+        one.write(one.insert(table, id=[1, 2, 3], country=values, day=[0] * 3))
+        found = pa.Table.from_batches(one.read(table, columns=["id", "country"])).sort_by("id")["country"]
+        assert found.combine_chunks() == pa.array(values, kind)
+
+
 def test_columns_that_cannot_be_partitioned_by_are_refused(root):
     for column in ("nothing", SYNC_TIME):
         with closing(lake(root, partition_by=[column])) as destination, pytest.raises(TaskError, match=column):

@@ -59,7 +59,7 @@ def split(table: Table, columns: Sequence[str], rows: "pa.Table") -> "Iterator[t
     codes, names = pa.repeat(pa.scalar(0, pa.int64()), rows.num_rows), [""]
     for column in columns:
         encoded = rows[column].combine_chunks().dictionary_encode()
-        texts = [None if text is None else str(text) for text in encoded.dictionary.cast(pa.string()).to_pylist()]
+        texts = _texts(table, column, encoded.dictionary)
         parts = [f"{_part(table, column, text)}" for text in [*texts, None]]
         mine = pc.fill_null(encoded.indices.cast(pa.int64()), len(texts))
         combined = pc.add(pc.multiply(codes, len(parts)), mine).dictionary_encode()
@@ -75,6 +75,25 @@ def split(table: Table, columns: Sequence[str], rows: "pa.Table") -> "Iterator[t
     for code, end in zip(runs.values.to_pylist(), runs.run_ends.to_pylist(), strict=True):
         yield names[code], rest.slice(begin, end - begin)
         begin = end
+
+
+def _texts(table: Table, column: str, values: "pa.Array") -> list[str | None]:
+    """Values as they stand in names; each comes back from there as it was."""
+    texts = values.cast(pa.string())
+    if not _comes_back(texts, values):
+        bad = next(at for at in range(len(values)) if not _comes_back(texts.slice(at, 1), values.slice(at, 1)))
+        raise TaskError(
+            f"{table.name}.{column}: {texts[bad]} could not be read back from the name of a directory as {values.type}",
+            hint="nothing of this window was written; partition by another column, or mend the row at the source",
+        )
+    return [None if text is None else str(text) for text in texts.to_pylist()]
+
+
+def _comes_back(texts: "pa.Array", values: "pa.Array") -> bool:
+    try:
+        return bool(texts.cast(values.type).equals(values))
+    except pa.ArrowInvalid:  # a date of the year 10000
+        return False
 
 
 def _part(table: Table, column: str, text: str | None) -> str:
