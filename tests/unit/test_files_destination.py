@@ -8,6 +8,7 @@ from pathlib import Path
 
 import duckdb
 import pyarrow as pa
+import pyarrow.dataset
 import pyarrow.parquet as pq
 import pytest
 from lakes import EVENTS, SALES, files, hidden, lake, lineage, sale, seen
@@ -22,7 +23,7 @@ from strandline.message import Checkpoint, Complete, Insert
 from strandline.plugins import load_plugin
 from strandline.probe import Verdict
 from strandline.source import Task
-from strandline.table import CQ_ID, SYNC_TIME, Table
+from strandline.table import CQ_ID, SOURCE_NAME, SYNC_TIME, Table
 from strandline.testing.windows import Lineage
 
 
@@ -197,6 +198,27 @@ def test_columns_that_cannot_be_partitioned_by_are_refused(root):
     for column in ("nothing", SYNC_TIME):
         with closing(lake(root, partition_by=[column])) as destination, pytest.raises(TaskError, match=column):
             lineage(destination)
+
+
+@pytest.mark.parametrize("column", [SOURCE_NAME, "_mine", ".mine"])
+def test_a_partition_that_readers_would_ignore_is_refused(root, column):
+    table = Table(
+        "sales", SALES.schema if column == SOURCE_NAME else SALES.schema.append(pa.field(column, pa.int64())), ("id",)
+    )
+    with closing(lake(root, partition_by=[column])) as destination:
+        with pytest.raises(UsageError, match=column) as raised:
+            lineage(destination, table)
+        assert raised.value.hint
+    assert not root.exists()
+
+
+@pytest.mark.parametrize("task", ["_orders", ".orders", "__", "_" * 200])
+def test_readers_see_the_files_of_a_task_of_any_name(root, task):
+    with closing(lake(root, partition_by=["country"])) as destination:
+        one = Lineage(destination, WriteMode.APPEND, task=task)
+        one.migrate(SALES)
+        one.write(sale(one, 1), sale(one, 2, country="FR"))
+    assert pyarrow.dataset.dataset(root, partitioning="hive").count_rows() == 2
 
 
 def test_another_format_or_partitioning_is_refused_or_begins_anew(root):

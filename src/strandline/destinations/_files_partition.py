@@ -9,15 +9,17 @@ from collections.abc import Iterator, Sequence
 from pathlib import PurePath
 from urllib.parse import unquote
 
-from strandline.errors import TaskError
+from strandline.errors import TaskError, UsageError
 from strandline.lazy import pa, pc
 from strandline.table import Table
 
-__all__ = ["check_partitions", "is_text", "parts_of", "split", "value_in"]
+__all__ = ["HIDDEN", "check_partitions", "is_text", "parts_of", "split", "value_in"]
 
 _NULL = "__HIVE_DEFAULT_PARTITION__"
 _UNSAFE = re.compile(r"[\x00-\x1f\x7f\"#%'*/:=?\\{\[\]^]")
 _PART_BYTES_MAX = 200
+HIDDEN = ("_", ".")
+"""Readers ignore files and directories whose names begin so."""
 
 
 def is_text(kind: "pa.DataType") -> bool:
@@ -30,6 +32,7 @@ def check_partitions(table: Table, columns: Sequence[str]) -> None:
 
     Raises:
         TaskError: a column is missing, or its values are not what a name can hold.
+        UsageError: readers would not see the directories.
     """
     for name in columns:
         if name not in table.schema.names:
@@ -42,6 +45,11 @@ def check_partitions(table: Table, columns: Sequence[str]) -> None:
             raise TaskError(
                 f"{table.name}.{name}: rows cannot be partitioned by {kind}",
                 hint="texts, whole numbers, dates and booleans can be names of directories",
+            )
+        if name.startswith(HIDDEN):
+            raise UsageError(
+                f"{table.name}.{name}: readers such as Spark and pyarrow ignore directories whose names begin with {name[0]!r}",
+                hint="name another column in `partition_by`",
             )
     if len(columns) == len(table.schema.names):
         raise TaskError(f"table {table.name!r}: `partition_by` leaves no column for the files")

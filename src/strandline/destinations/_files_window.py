@@ -11,7 +11,7 @@ from strandline.destinations._arrow_casts import cast_to
 from strandline.destinations._files_delivered import DeliveredSet, write_set
 from strandline.destinations._files_formats import Compression, DataFile, Form
 from strandline.destinations._files_log import Log
-from strandline.destinations._files_partition import split
+from strandline.destinations._files_partition import HIDDEN, split
 from strandline.destinations._files_store import Store
 from strandline.destinations._files_tables import Layout, folder_of, table_of
 from strandline.errors import StateConflictError, TaskError, UsageError
@@ -225,7 +225,10 @@ class _Output:
         """Of a file: the task, epoch and sequence of the commit, the part; and what makes it the only one."""
         unique = Path(staged).stem[:8]
         suffix = self._form.suffix(self._settings.compression)
-        return f"{encode_part(key.task)}-{state.epoch}-{state.sequence}-{part}-{unique}{suffix}"
+        task = encode_part(key.task)
+        if task.startswith(HIDDEN):
+            task = f"%{ord(task[0]):02x}{task[1:]}"
+        return f"{task}-{state.epoch}-{state.sequence}-{part}-{unique}{suffix}"
 
     def _writer(self, file: IO[bytes], opened: ExitStack) -> Any:
         return self._form.writer(file, self._schema, self._settings.compression, opened)
