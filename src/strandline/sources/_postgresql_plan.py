@@ -9,7 +9,7 @@ from pydantic import Field
 from strandline.errors import UsageError
 from strandline.lazy import pa
 from strandline.sources._postgresql_catalog import Column, Relation, literal, quote
-from strandline.sources._postgresql_types import OutOfRange
+from strandline.sources._postgresql_types import NUMERIC, OutOfRange
 from strandline.sources._tables import Duration, TableSettings, duration_s, known, selection, smallest_offset_s
 from strandline.table import FULL_READ, Guarantee, Table
 
@@ -27,6 +27,7 @@ _XID = (
     "partition and attaches it again, makes append mode store them again; a long transaction that writes, in any database of the server, delays what "
     "comes after it; a server that was put back by a copy of its disk, and has since got further than before, is not noticed"
 )
+_ATTACHED = "append mode stores the rows of a partition again that was detached and attached again"
 _CAP = (
     "the key must be set at every change, by the server's clock; stamps of another clock that is more than `margin` slow, "
     "rows replicated with the stamps of another server, and a server clock set back need `lag`; open and prepared "
@@ -129,7 +130,9 @@ def plan(relation: Relation, name: str, settings: PostgreSQLTable) -> Plan:
     for column in settings.mask:
         known("column", column, [name for name in names if name in chosen], where=where)
     columns = tuple(
-        _masked(column, settings.mask.get(column.name)) for column in relation.columns if column.name in chosen
+        _masked(_keyed(column) if column.name in primary_key else column, settings.mask.get(column.name))
+        for column in relation.columns
+        if column.name in chosen
     )
     settle = _settle(relation, settings, key, primary_key, where)
     # what was promised nothing cannot be gone on from with a promise
@@ -148,6 +151,13 @@ def plan(relation: Relation, name: str, settings: PostgreSQLTable) -> Plan:
     planned = Plan(table, relation, columns, settings, settle)
     _check(planned, where)
     return planned
+
+
+def _keyed(column: Column) -> Column:
+    """A column of the primary key, so that equal keys are equal texts: 1.0 and 1.00 are one key."""
+    if column.type_oid == NUMERIC and pa.types.is_string(column.field.type):
+        return replace(column, expression=f"trim_scale(t.{quote(column.name)})::text")
+    return column
 
 
 def _masked(column: Column, how: Literal["hash", "null"] | None) -> Column:
@@ -270,6 +280,8 @@ def _guarantee(relation: Relation, settings: PostgreSQLTable, settle: Settle | N
         limits = [*limits, "a change in one of its tables is seen only if it changes the key of the row"]
     if settle and relation.row_security:
         limits = [*limits, "rows that a changed policy reveals are not seen"]
+    if settle in {"cap", "wait"} and relation.kind == "p":
+        limits = [*limits, _ATTACHED]
     if settle == "xid" and settings.where:
         limits = [*limits, "a row that `where` lets through only later, without a change of its own, is not seen"]
     if settings.nulls == "exclude" and settle in {"cap", "wait", "off"}:

@@ -18,11 +18,11 @@ from typing import Literal
 from strandline.errors import TaskError
 from strandline.lazy import pa, pc
 
-__all__ = ["OutOfRange", "convert", "expression", "field"]
+__all__ = ["NUMERIC", "OutOfRange", "convert", "expression", "field"]
 
 OutOfRange = Literal["fail", "null"]
 
-_OID, _INTERVAL, _NUMERIC = 26, 1186, 1700
+_OID, _INTERVAL, NUMERIC = 26, 1186, 1700
 _DIGITS_MAX = 76
 _DIGITS_128 = 38
 _LOWEST_US = -210_866_803_200_000_000
@@ -76,7 +76,7 @@ def _arrow(type_oid: int, typmod: int, *, is_nested: bool) -> "pa.DataType":
         return pa.json_(pa.string())
     if type_oid == _OID:
         return pa.int64()
-    if type_oid == _NUMERIC:
+    if type_oid == NUMERIC:
         return _numeric(typmod)
     return _natives().get(type_oid, pa.string())
 
