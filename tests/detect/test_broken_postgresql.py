@@ -59,7 +59,7 @@ def forgets_prepared(patch):
 
 @broken("what was in flight is not waited for", "wait", LATE)
 def waits_for_nothing(patch):
-    patch.setattr(_postgresql_key, "in_flight", lambda *_: ([], ""))
+    patch.setattr(_postgresql_key, "in_flight", lambda *_: ({}, ""))
 
 
 def findings(settle, test, uri):

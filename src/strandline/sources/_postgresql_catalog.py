@@ -52,9 +52,11 @@ _KEYS = (
     "AND (i.indisprimary OR k.place = 1) ORDER BY 1, 3"
 )
 _LEAVES = (
-    "WITH RECURSIVE tree AS (SELECT {oid}::oid AS oid UNION ALL "
-    "SELECT i.inhrelid FROM tree JOIN pg_inherits AS i ON i.inhparent = tree.oid) "
-    "SELECT c.oid::int8 AS oid, n.nspname::text AS schema, c.relname::text AS name, "
+    "WITH RECURSIVE tree AS (SELECT {oid}::oid AS oid, ''::text AS attached UNION ALL "
+    "SELECT i.inhrelid, tree.attached || ' ' || i.xmin::text FROM tree JOIN pg_inherits AS i ON i.inhparent = tree.oid "
+    # what is being detached is out already; before version 14 that is done at once
+    "WHERE to_jsonb(i) ->> 'inhdetachpending' IS DISTINCT FROM 'true') "
+    "SELECT c.oid::int8 AS oid, tree.attached, n.nspname::text AS schema, c.relname::text AS name, "
     "coalesce(pg_relation_filenode(c.oid), 0)::int8 AS relfilenode, "
     "(pg_relation_size(c.oid) / current_setting('block_size')::int8)::int8 AS pages, "
     # the policies of a partition hide rows from who asks it, and not from who asks its table
@@ -116,6 +118,8 @@ class Leaf:
     """What really stores rows: the table itself, or a partition or child of it."""
 
     oid: int
+    attached: str
+    """By which transactions: another value, if it was detached and attached again."""
     schema: str
     name: str
     relfilenode: int

@@ -3,12 +3,14 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from strandline.sources._postgresql_catalog import Leaf, leaves, quote
+from strandline.errors import CursorExpiredError, RetryableError
+from strandline.sources._postgresql_catalog import Leaf, leaves, literal, quote
+from strandline.sources._postgresql_log import POSITION
 from strandline.sources._postgresql_plan import Plan
 from strandline.sources._postgresql_session import Session
 from strandline.sources._postgresql_state import Heap, Identity, Pass
 
-__all__ = ["Now", "Place", "heaps", "identity", "is_rewritten", "places", "unknown"]
+__all__ = ["Now", "Place", "heaps", "identity", "places", "position_after", "unknown"]
 
 _RANGES_SINCE = 140000
 """Before, a range of ctids was found by reading the whole table."""
@@ -28,19 +30,22 @@ class Now:
     xmin: int
     """Every transaction below it has ended."""
     xmax: int
-    """No transaction from it on has begun to write."""
+    """No transaction from it on has ended."""
     standby: bool
+    position: int
+    """Of the log; see ``_postgresql_log``."""
 
 
 def identity(session: Session) -> Now:
     """Taken in one snapshot."""
     row = session.row(
         f"SELECT (SELECT system_identifier FROM pg_control_system())::text AS system, {_TIMELINE} AS timeline, "
-        "pg_snapshot_xmin(s)::text AS xmin, pg_snapshot_xmax(s)::text AS xmax, pg_is_in_recovery() AS standby "
-        "FROM (SELECT pg_current_snapshot() AS s) AS now"
+        "(SELECT oid FROM pg_database WHERE datname = current_database())::text AS database, "
+        "pg_snapshot_xmin(s)::text AS xmin, pg_snapshot_xmax(s)::text AS xmax, pg_is_in_recovery() AS standby, "
+        f"{POSITION} AS position FROM (SELECT pg_current_snapshot() AS s) AS now"
     )
-    named = Identity(system=row["system"], timeline=row["timeline"])
-    return Now(named, int(row["xmin"]), int(row["xmax"]), row["standby"])
+    named = Identity(system=row["system"], timeline=row["timeline"], database=row["database"])
+    return Now(named, int(row["xmin"]), int(row["xmax"]), row["standby"], row["position"])
 
 
 def heaps(session: Session, plan: Plan, found: Sequence[Leaf]) -> list[Heap]:
@@ -50,11 +55,25 @@ def heaps(session: Session, plan: Plan, found: Sequence[Leaf]) -> list[Heap]:
     return [Heap(oid=leaf.oid, file=leaf.relfilenode, pages=leaf.pages) for leaf in found]
 
 
-def is_rewritten(session: Session, heap: Heap) -> bool:
-    """Whether its rows may lie elsewhere by now: VACUUM FULL, CLUSTER, TRUNCATE, a change of a column's type."""
-    if heap.file == 0:
-        return False
-    return bool(session.row(f"SELECT coalesce(pg_relation_filenode({heap.oid}), 0)::int8 AS file")["file"] != heap.file)
+def position_after(session: Session, place: "Place", *, whole: bool, table: str) -> int:
+    """The position of the log after a slice was read.
+
+    Raises:
+        RetryableError: its name is another heap's by now, and may have been while it was read.
+        CursorExpiredError: its rows may lie elsewhere, and the pass reads page by page.
+    """
+    heap, name = place.heap, f"to_regclass({literal(place.name)})" if place.name else "NULL"
+    row = session.row(
+        f"SELECT coalesce(pg_relation_filenode({heap.oid}), 0)::int8 AS file, "
+        f"coalesce({name}::oid, 0)::int8 AS named, {POSITION} AS position"
+    )
+    if place.name and row["named"] != heap.oid:
+        raise RetryableError(f"table {table!r}: a partition was renamed or dropped while it was read")
+    if place.name and whole and row["file"] != heap.file:
+        raise CursorExpiredError(
+            f"table {table!r}: it was rewritten (VACUUM FULL, CLUSTER, ALTER TABLE) while it was read"
+        )
+    return int(row["position"])
 
 
 def unknown(oids: Sequence[int]) -> str:
@@ -71,6 +90,8 @@ class Place:
     """A slice: some pages of one heap."""
 
     heap: Heap
+    name: str
+    """In SQL; empty where several are read as one."""
     source: str
     range: str
     next_heap: int
@@ -86,16 +107,15 @@ def places(session: Session, plan: Plan, current: Pass, pages: int) -> Iterator[
     Only a pass over everything is cut into pages: an incremental one has few rows, and is right in one statement even if
     the table is rewritten.
     """
-    names = {
-        leaf.oid: f"ONLY {quote(leaf.schema)}.{quote(leaf.name)} AS t" for leaf in leaves(session, plan.relation.oid)
-    }
+    names = {leaf.oid: f"{quote(leaf.schema)}.{quote(leaf.name)}" for leaf in leaves(session, plan.relation.oid)}
     for at in range(current.heap, len(current.heaps)):
         heap, is_last_heap = current.heaps[at], at == len(current.heaps) - 1
         together = heap.file == 0
         if not together and heap.oid not in names:
-            yield Place(heap, "", "", at + 1, 0, is_last_heap, is_gone=True)
+            yield Place(heap, "", "", "", at + 1, 0, is_last_heap, is_gone=True)
             continue
-        source = plan.source if together else names[heap.oid]
+        name = "" if together else names[heap.oid]
+        source = plan.source if together else f"ONLY {name} AS t"
         start = current.page if at == current.heap else 0
         while True:
             end = start + pages
@@ -103,7 +123,7 @@ def places(session: Session, plan: Plan, current: Pass, pages: int) -> Iterator[
             # the last slice has no end: what was appended since is too young for it
             upper = "" if is_end else f" AND t.ctid < '({end},0)'::tid"
             range_ = f"t.ctid >= '({start},0)'::tid{upper}" if start or upper else "TRUE"
-            yield Place(heap, source, range_, at + int(is_end), 0 if is_end else end, is_end and is_last_heap)
+            yield Place(heap, name, source, range_, at + int(is_end), 0 if is_end else end, is_end and is_last_heap)
             if is_end:
                 break
             start = end

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from strandline.errors import RetryableError, UsageError
 from strandline.sources._postgresql_catalog import literal
+from strandline.sources._postgresql_log import POSITION
 from strandline.sources._postgresql_session import Server, Session
 
 __all__ = ["Horizon", "in_flight", "look", "refuse_standby", "wait_for_replay", "xid_holder"]
@@ -18,7 +19,7 @@ __all__ = ["Horizon", "in_flight", "look", "refuse_standby", "wait_for_replay", 
 _LOOKS = 5
 _LOOK_AGAIN_S = 0.05
 _REPLAY_POLL_S = 0.02
-_LONG_S = 60
+_LONG_S = 10
 """A transaction that holds a cursor back for longer is named."""
 _VIRTUAL = "SELECT pid, virtualxid FROM pg_locks WHERE locktype = 'virtualxid' AND granted AND mode = 'ExclusiveLock'"
 _ACTIVE = (
@@ -26,6 +27,7 @@ _ACTIVE = (
     "least(xact_start, CASE WHEN state <> 'idle' THEN query_start END) AS since FROM pg_stat_activity "
     "WHERE datname = current_database() AND NOT (pid = ANY ({pids}) AND application_name = {name}) AND backend_type IS DISTINCT FROM 'autovacuum worker'"
 )
+_WHO = "format('pid %s (%s, role %s)', pid, coalesce(nullif(application_name, ''), 'no name'), role)"
 _PREPARED = "SELECT gid FROM pg_prepared_xacts WHERE database = current_database()"
 
 
@@ -52,8 +54,7 @@ def look(session: Session, server: Server) -> Horizon:
         "oldest AS (SELECT * FROM a WHERE since IS NOT NULL ORDER BY since LIMIT 1) "
         "SELECT least(now(), (SELECT since FROM oldest))::text AS at, "
         "extract(epoch FROM now() - (SELECT since FROM oldest))::float8 AS age_s, "
-        "(SELECT format('pid %s (%s, role %s)', pid, coalesce(nullif(application_name, ''), 'no name'), role) FROM oldest) "
-        "AS holder, "
+        f"(SELECT {_WHO} FROM oldest) AS holder, "
         "(SELECT min(pid) FROM v JOIN a USING (pid) WHERE since IS NULL) AS unknown, "
         f"(SELECT min(gid) FROM ({_PREPARED}) AS p) AS prepared"
     )
@@ -75,14 +76,14 @@ def look(session: Session, server: Server) -> Horizon:
     return Horizon(row["at"], f"{row['holder']}, for {age_s:.0f} s" if age_s >= _LONG_S else "")
 
 
-def in_flight(session: Session, server: Server) -> tuple[list[str], str]:
-    """The virtual transactions of the database, and the prepared transaction that there is, or nothing."""
+def in_flight(session: Session, server: Server) -> tuple[dict[str, str], str]:
+    """The virtual transactions of the database and whose each is, and the prepared transaction that there is, or nothing."""
     rows = session.rows(
         f"WITH v AS MATERIALIZED ({_VIRTUAL}), a AS MATERIALIZED ({_active(server)}) "
-        "SELECT virtualxid FROM v JOIN a USING (pid) ORDER BY virtualxid"
+        f"SELECT virtualxid, {_WHO} AS who FROM v JOIN a USING (pid) ORDER BY virtualxid"
     )
     prepared = session.rows(f"{_PREPARED} ORDER BY gid LIMIT 1")
-    return [row["virtualxid"] for row in rows], prepared[0]["gid"] if prepared else ""
+    return {row["virtualxid"]: row["who"] for row in rows}, prepared[0]["gid"] if prepared else ""
 
 
 def xid_holder(session: Session, xmin: int) -> str:
@@ -104,9 +105,9 @@ def wait_for_replay(primary: Session, standby: Session, timeout_s: float) -> Non
     Raises:
         RetryableError: it did not come so far in time.
     """
-    lsn = primary.row("SELECT pg_current_wal_insert_lsn()::text AS lsn")["lsn"]
+    position = primary.row(f"SELECT {POSITION} AS position")["position"]
     deadline = time.monotonic() + timeout_s
-    reached = f"SELECT coalesce(pg_last_wal_replay_lsn() >= {literal(lsn)}::pg_lsn, false) AS reached"
+    reached = f"SELECT {POSITION} >= {position} AS reached"
     while not standby.row(reached)["reached"]:
         if time.monotonic() > deadline:
             raise RetryableError(

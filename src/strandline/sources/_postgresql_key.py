@@ -99,7 +99,7 @@ class Key:
         if top is None:
             return Settled(None)
         started, open_, _ = self._look(session)
-        flight = Flight(height=top, started=started, transactions=open_)
+        flight = Flight(height=top, started=started, transactions=list(open_))
         deadline = time.monotonic() + _FLIGHT_S
         while (holder := self.held(session, flight)) and time.monotonic() < deadline:
             time.sleep(_FLIGHT_POLL_S)
@@ -111,10 +111,12 @@ class Key:
         if prepared:
             # it may be one of them: a virtual transaction ends when it is prepared
             return f"the prepared transaction {prepared!r}"
-        left = set(flight.transactions) & set(open_)
-        return f"{len(left)} open transactions" if left and flight.started == started else ""
+        left = sorted({open_[one] for one in flight.transactions if one in open_})
+        if not left or flight.started != started:
+            return ""
+        return left[0] if len(left) == 1 else f"{left[0]} and {len(left) - 1} more"
 
-    def _look(self, session: Session) -> tuple[str, list[str], str]:
+    def _look(self, session: Session) -> tuple[str, dict[str, str], str]:
         started = session.row("SELECT pg_postmaster_start_time()::text AS at")["at"]
         return (str(started), *in_flight(session, self._server))
 

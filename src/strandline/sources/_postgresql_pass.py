@@ -7,6 +7,9 @@ missed nothing, unless the table was rewritten, which is looked for before each 
 addresses, and is read last, in one snapshot, so that a row that moved meanwhile is there. An incremental pass reads each
 heap in one statement, and the next one starts at the bound. What no transaction can have written is not looked for.
 
+A heap counts as read only if it was part of the table from the first statement to the last; the next pass reads any other
+one whole.
+
 A table with an incremental key is read so once, and from then on by its key. Views have no addresses: they are read in one
 statement.
 """
@@ -18,10 +21,11 @@ from strandline.errors import CursorExpiredError, RetryableError, TaskError
 from strandline.lazy import pa
 from strandline.message import Checkpoint, Complete, Cursor, Message, Notice
 from strandline.source import RunContext
-from strandline.sources._postgresql_catalog import leaves, literal
-from strandline.sources._postgresql_heaps import Now, Place, heaps, identity, is_rewritten, places, unknown
+from strandline.sources._postgresql_catalog import Leaf, leaves, literal
+from strandline.sources._postgresql_heaps import Now, Place, heaps, identity, places, position_after, unknown
 from strandline.sources._postgresql_horizon import xid_holder
 from strandline.sources._postgresql_key import Key, Settled
+from strandline.sources._postgresql_log import push, wait_for_disk
 from strandline.sources._postgresql_plan import Plan
 from strandline.sources._postgresql_rows import Rows
 from strandline.sources._postgresql_session import Server, Session
@@ -57,6 +61,10 @@ class Reading:
         self._name = plan.table.name
         self._key = Key(plan, server, payload) if plan.kind == "key" else None
         self._rows = Rows(session, plan, context, self._key)
+        self._leaves: list[Leaf] = []
+        """The heaps of the table when this reading began."""
+        self._unsafe: int | None = None
+        """Up to which position of the log the server's disk must have it before a cursor is saved."""
         self._sweeps = (
             bool(plan.table.primary_key)
             and (plan.settings.deletes or ("sweep" if plan.kind == "xid" and context.mirror else "ignore")) == "sweep"
@@ -66,8 +74,9 @@ class Reading:
         """All of ``Source.read``."""
         saved = None if cursor is None else Saved.parsed(cursor, self._name)
         if saved is not None:
-            self._check(saved)
+            saved = self._checked(saved)
         yield from self._without_key()
+        self._leaves = self._found()
         if saved is not None and saved.current is None and self._key is not None:
             yield from self._by_key(saved)
         elif not self._plan.has_heap:
@@ -76,33 +85,33 @@ class Reading:
             if saved is None or saved.current is None:
                 saved = yield from self._begun(saved)
                 if saved.current is not None and saved.current.whole:
-                    yield Checkpoint(saved.json_value())
+                    yield self._checkpoint(saved)
             yield from self._by_heap(saved)
 
-    def _check(self, saved: Saved) -> None:
-        """Whether the numbers of the cursor are still those of this server and this table."""
+    def _checked(self, saved: Saved) -> Saved:
+        """The cursor, if its numbers are those of this server and this table."""
         if saved.kind != self._plan.kind:
             raise TaskError(
                 f"table {self._name!r}: the saved cursor is of a table that was read by another way ({saved.kind})",
                 hint="read the table again from nothing: --full-refresh",
             )
         now = identity(self._session)
-        if now.identity != saved.identity:
+        if now.identity.is_another(saved.identity):
             raise CursorExpiredError(
                 f"table {self._name!r}: the server is another one than at the last sync, or was restored or failed over "
-                f"(system {saved.identity.system}, timeline {saved.identity.timeline}; "
-                f"now {now.identity.system}, {now.identity.timeline})"
+                f"(system {saved.identity.system}, timeline {saved.identity.timeline}, database "
+                f"{saved.identity.database}; now {now.identity.system}, {now.identity.timeline}, {now.identity.database})"
             )
         lowest = saved.current.before if saved.current else saved.xmin
-        if lowest is None:
-            return
-        if now.xmax < int(lowest):
-            if now.standby:
-                raise RetryableError(f"table {self._name!r}: the standby is behind what was read before")
+        if now.standby and (now.position < saved.position or now.xmax < int(lowest or 0)):
+            raise RetryableError(f"table {self._name!r}: the standby is behind what was read before")
+        if not now.standby and now.xmin < int(lowest or 0):
             raise CursorExpiredError(
                 f"table {self._name!r}: the server has had fewer transactions than at the last sync: it was restored"
             )
-        self._check_distance(now, int(lowest))
+        if lowest is not None:
+            self._check_distance(now, int(lowest))
+        return saved.model_copy(update={"identity": now.identity})
 
     def _check_distance(self, now: Now, xid: int) -> None:
         """Ids of transactions are compared modulo 2^32."""
@@ -126,18 +135,26 @@ class Reading:
 
     def _begun(self, saved: Saved | None) -> Generator[Message, None, Saved]:
         """The bounds of a new pass."""
-        now = identity(self._session)
-        found = leaves(self._session, self._plan.relation.oid)
+        now, found = identity(self._session), self._leaves
         known = set(saved.heaps) if saved else set()
         settled = self._key.settled(self._session, None) if self._key else None
         if settled is not None:
             yield from self._held(settled.holder)
         elif self._plan.kind == "xid" and now.xmin < now.xmax:
             yield from self._held(xid_holder(self._session, now.xmin))
-        is_idle = self._plan.kind == "xid" and saved is not None and _is_idle(now, saved.xmin)
+        is_idle = (
+            self._plan.kind == "xid"
+            and saved is not None
+            and _is_idle(now, saved.xmin)
+            # of a heap that was never read, every row is new
+            and known >= {leaf.oid for leaf in found}
+        )
+        # a standby may take longer to see that a transaction has ended
+        before = str(max(now.xmin, int(saved.xmin or 0)) if saved else now.xmin)
+        if saved is None or before != saved.xmin:
+            self._take(now)
         current = Pass(
-            # a standby may be behind the primary that was read before
-            before=str(max(now.xmin, int(saved.xmin or 0)) if saved else now.xmin),
+            before=before,
             heaps=[
                 heap.model_copy(
                     update={"since": saved.xmin if saved and (heap.file == 0 or heap.oid in known) else None}
@@ -150,7 +167,7 @@ class Reading:
             flight=settled.flight if settled else None,
         )
         begun = saved or Saved(kind=self._plan.kind, identity=now.identity)
-        return begun.model_copy(update={"current": current})
+        return begun.model_copy(update={"position": now.position, "current": current})
 
     def _by_heap(self, saved: Saved) -> Iterator[Message]:
         current = _pass(saved)
@@ -163,13 +180,11 @@ class Reading:
             for message, batch in self._rows.messages(place.source, f"{place.range} AND ({condition})", mark):
                 seen = self._greatest(batch, seen)
                 yield message
-            if current.whole and is_rewritten(self._session, place.heap):
-                raise CursorExpiredError(
-                    f"table {self._name!r}: it was rewritten (VACUUM FULL, CLUSTER, ALTER TABLE) while it was read"
-                )
+            position = position_after(self._session, place, whole=current.whole, table=self._name)
             saved = after(saved, heap=place.next_heap, page=place.next_page, seen=seen)
+            saved = saved.model_copy(update={"position": position})
             if not place.is_last or current.whole:
-                yield Checkpoint(saved.json_value())
+                yield self._checkpoint(saved)
         xmin = current.before
         if current.whole:
             if self._plan.kind == "key":
@@ -177,6 +192,8 @@ class Reading:
             now = identity(self._session)
             self._check_distance(now, int(current.before))
             xmin = str(now.xmin)
+            if xmin != current.before:
+                self._take(now)
             if not _is_idle(now, current.before):
                 mark = self._mark(saved, xmin, also=unknown(current.leaves))
                 for message, batch in self._rows.messages(self._plan.source, _young(current.before), mark):
@@ -219,8 +236,7 @@ class Reading:
             return None
         if self._key is not None:
             return self._settled(saved, Settled(current.height, current.flight), seen, None, **read)
-        xmax = str(identity(self._session).xmax)
-        return saved.model_copy(update={"xmin": xmin, "xmax": xmax, "shown": f"xid {xmin}", **read})
+        return saved.model_copy(update={"xmin": xmin, "shown": f"xid {xmin}", **read})
 
     def _settled(self, saved: Saved, settled: Settled, seen: str | None, lowest: str | None, **more: Any) -> Saved:
         """After a pass of a table with a key."""
@@ -243,7 +259,11 @@ class Reading:
         yield from self._held(settled.holder)
         seen, lowest = saved.seen, key.lowest(saved)
         known = key.known(None if is_first else saved, settled.height)
-        found = [leaf.oid for leaf in leaves(self._session, self._plan.relation.oid)] if self._plan.has_heap else []
+        found = [leaf.oid for leaf in self._leaves]
+        if found:
+            known = f"{known} OR {unknown(found)}"  # one that is attached just now is read whole by the next pass
+        if self._plan.settle == "wait" and settled.height != saved.height:
+            self._take(identity(self._session))  # a sequence, too, hands out again what a crash took back
         # rows without a key come first: one that gets a key meanwhile comes twice, one that loses it comes next time
         conditions = ["TRUE"] if lowest is None else [*key.without(), key.from_(lowest)]
         statements = [(condition, known) for condition in conditions]
@@ -280,7 +300,33 @@ class Reading:
         if self._sweeps:
             yield from self._rows.present()
         yield Complete(self._name)
-        yield Checkpoint(None if ended is None else ended.json_value())
+        if ended is None:
+            yield Checkpoint(None)
+            return
+        throughout = {(leaf.oid, leaf.attached) for leaf in self._found()}
+        read = {leaf.oid for leaf in self._leaves if (leaf.oid, leaf.attached) in throughout}
+        now = identity(self._session)
+        update: dict[str, Any] = {"heaps": [oid for oid in ended.heaps if oid in read], "position": now.position}
+        if ended.kind == "xid":
+            update["xmax"] = str(now.xmax)
+        yield self._checkpoint(ended.model_copy(update=update))
+
+    # what is common ---------------------------------------------------------------------------------------------------
+
+    def _found(self) -> list[Leaf]:
+        return leaves(self._session, self._plan.relation.oid) if self._plan.has_heap else []
+
+    def _take(self, now: Now) -> None:
+        """Bounds that ``now`` has shown go into the next cursor."""
+        if not now.standby:
+            push(self._session, now.position)
+            self._unsafe = now.position
+
+    def _checkpoint(self, saved: Saved) -> Checkpoint:
+        if self._unsafe is not None:
+            wait_for_disk(self._session, self._unsafe)
+            self._unsafe = None
+        return Checkpoint(saved.json_value())
 
 
 def _pass(saved: Saved) -> Pass:

@@ -19,6 +19,12 @@ class Identity(_Strict):
 
     system: str
     timeline: int
+    database: str = ""
+    """Its oid: the databases of a server share their transactions, and copies even the oids of their tables."""
+
+    def is_another(self, saved: "Identity") -> bool:
+        """Whether numbers of ``saved`` mean nothing here."""
+        return self != saved.model_copy(update={"database": saved.database or self.database})
 
 
 class Heap(_Strict):
@@ -82,6 +88,8 @@ class Saved(_Strict):
     """By key, with `lag`: from here on, rows were marked when they were delivered."""
     heaps: list[int] = []
     """The heaps that were read; one that is new may hold old rows."""
+    position: int = 0
+    """Of the server's log: what was delivered had ended before it. A standby that is not there yet would contradict it."""
     flight: Flight | None = None
     shown: str = "–"
     """For people."""
