@@ -86,6 +86,11 @@ class TaskReport:
     bug: bool = False
 
     @property
+    def begun(self) -> bool:
+        """Whether its work was begun, or it was stopped, locked out or refused before."""
+        return bool(self.started_s or self.windows)
+
+    @property
     def name(self) -> str:
         """The task as a person would say it."""
         return f"{self.source}/{self.task} → {self.destination}"

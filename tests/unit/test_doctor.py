@@ -232,7 +232,7 @@ class TestFiles:
         ((_, found, mend),) = bad(findings, "use")
         assert code == 1
         assert f"process {holder.pid}" in found
-        assert mend == f"end process {holder.pid}, or wait for it"
+        assert mend == f"wait for it with --wait-lock 10m, or end process {holder.pid}"
 
     def test_an_sqlite_file_that_a_writer_holds_names_it(self, work, doctor, monkeypatch):
         monkeypatch.setattr("strandline.destinations._sqlite_probes._BUSY_TIMEOUT_S", 0.05)

@@ -9,8 +9,11 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Protocol
 
+from strandline.cli._grouping import bare, grouped, named
 from strandline.cli._jobs import open_job
 from strandline.destination import WriteMode
+from strandline.engine.lease import tells_of_run
+from strandline.engine.plan import TaskPlan
 from strandline.engine.run import Job, ledger_of, plan
 from strandline.errors import StrandlineError
 from strandline.plugins import load_plugin
@@ -193,10 +196,7 @@ def _agreement(config: Config, source: SourceSpec) -> Iterator[Probe]:
     for one in plans:
         if one.problem:
             yield Probe("agreement", Verdict.PROBLEM, one.problem, one.hint)
-        for warning in one.warnings:
-            yield Probe(
-                "agreement", Verdict.WARNING, warning, f"strandline plan shows what a sync of {one.key.task!r} would do"
-            )
+    yield from _warnings(plans)
     ahead_s = newest_us / 1e6 - datetime.now(UTC).timestamp()
     if ahead_s > 0:
         newest = datetime.fromtimestamp(newest_us / 1e6, UTC)
@@ -207,6 +207,19 @@ def _agreement(config: Config, source: SourceSpec) -> Iterator[Probe]:
         states = f"{count} cursor{'s' * (count != 1)}" if newest_us else "no sync yet; the first one"
         verb = ("load" if count != 1 else "loads") + " and can be gone on from" if newest_us else "can begin"
         yield Probe("agreement", Verdict.OK, f"{states} {verb}")
+
+
+def _warnings(plans: Sequence[TaskPlan]) -> Iterator[Probe]:
+    """Each once, however many tables it is about."""
+    said = (
+        (one.key.task, bare(text, (str(one.key), one.key.task, *one.tables))) for one in plans for text in one.warnings
+    )
+    for text, tasks in grouped(said).items():
+        if tells_of_run(text):
+            yield Probe("agreement", Verdict.WARNING, text, "wait until it ends")
+        else:
+            mend = f"strandline plan shows what a sync of {named(tasks)} would do"
+            yield Probe("agreement", Verdict.WARNING, f"{named(tasks)}: {text}", mend)
 
 
 def _newest_us(job: Job) -> int:

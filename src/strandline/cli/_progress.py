@@ -83,6 +83,8 @@ class _Lines:
 
 
 def _committed(report: TaskReport) -> str:
+    if not report.begun:
+        return "not begun"
     return f"{report.rows_read:,} rows committed, cursor {describe_cursor(report.cursor_to)}"
 
 

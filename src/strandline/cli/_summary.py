@@ -1,14 +1,16 @@
 """What a run did, for people: the summary that ``sync`` prints to stdout."""
 
 import signal
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
+from strandline.cli._grouping import bare, grouped, named
 from strandline.runs import RunReport, Status, TaskReport, describe_cursor, signal_name
 
-__all__ = ["exit_code", "summary"]
+__all__ = ["exit_code", "own_names", "summary"]
 
 _WORST_FIRST = (70, 3, 4, 2)
 _WORTH_A_SPEED = 1_000
+_IDLE_MANY = 4
 _MARKS = {
     Status.COMPLETED: "completed",
     Status.FAILED: "FAILED",
@@ -30,41 +32,92 @@ def exit_code(reports: Sequence[RunReport]) -> int:
 
 
 def summary(reports: Sequence[RunReport]) -> str:
-    """Two lines a task, then totals and what to do next."""
+    """Two lines a task, what is to be said of some or all of them, then totals and what to do next."""
     tasks = [task for report in reports for task in report.tasks]
     lines: list[str] = []
     width = max((len(task.task) for task in tasks), default=0)
     for report in reports:
         for destination in dict.fromkeys(task.destination for task in report.tasks):
             lines.append(f"{report.source} → {destination}")
-            for task in report.tasks:
-                if task.destination == destination:
-                    lines += _task(task, width)
+            mine = [task for task in report.tasks if task.destination == destination]
+            shared = _shared(mine)
+            idle = _idle(mine, shared)
+            for task in mine:
+                if task not in (alike for tasks_alike in idle.values() for alike in tasks_alike):
+                    lines += _task(task, width, shared)
+            for status, alike in idle.items():
+                lines.append(f"  {named([task.task for task in alike])}: {_MARKS[status]}, not begun")
+            lines += _said_of(mine, shared)
         lines += [f"warning: {warning}" for warning in report.warnings]
     lines += _totals(reports, tasks)
     return "\n".join(lines)
 
 
-def _task(task: TaskReport, width: int) -> list[str]:
+def own_names(task: TaskReport) -> tuple[str, ...]:
+    """The names by which a text about a task may begin."""
+    return (task.name, task.task, *task.tables)
+
+
+def _shared(tasks: Sequence[TaskReport]) -> dict[tuple[str, str], list[TaskReport]]:
+    """What several tasks failed for, such as a lock: by message and hint."""
+    groups: dict[tuple[str, str], list[TaskReport]] = {}
+    for task in tasks:
+        if task.error is not None:
+            groups.setdefault((task.error.message, task.error.hint), []).append(task)
+    return {error: failed for error, failed in groups.items() if len(failed) > 1}
+
+
+def _idle(
+    tasks: Sequence[TaskReport], shared: dict[tuple[str, str], list[TaskReport]]
+) -> dict[Status, list[TaskReport]]:
+    """Tasks that were not begun, by status, where that is all that is to be said, and of many of them."""
+    idle: dict[Status, list[TaskReport]] = {}
+    for task in tasks:
+        known = task.error is None or (task.error.message, task.error.hint) in shared
+        if known and not task.begun and task.cursor_to is None:
+            idle.setdefault(task.status, []).append(task)
+    return {status: alike for status, alike in idle.items() if len(alike) >= _IDLE_MANY}
+
+
+def _task(task: TaskReport, width: int, shared: dict[tuple[str, str], list[TaskReport]]) -> list[str]:
+    indent = " " * (width + 4)
+    lines = [f"  {task.task:<{width}}  {_MARKS[task.status]}: {_counts(task)}"]
+    cursors = ""
+    if task.cursor_from is not None or task.cursor_to is not None:
+        cursors = f"cursor {describe_cursor(task.cursor_from)} → {describe_cursor(task.cursor_to)}"
+    about = "; ".join(part for part in (cursors, task.guarantee) if part)
+    lines += [f"{indent}{about}"] if about and (task.begun or cursors) else []
+    error = task.error
+    if error is not None and (error.message, error.hint) not in shared:
+        lines.append(f"{indent}error: {error.message}")
+        lines += [f"{indent}hint: {error.hint}"] if error.hint else []
+    return lines
+
+
+def _counts(task: TaskReport) -> str:
+    if not task.begun:
+        return "not begun"
     counts = [f"read {task.rows_read:,}", f"written {task.rows_written:,}", f"re-read {task.rows_reread:,}"]
     if task.rows_known:
         counts.append(f"already stored {task.rows_known:,}")
     if task.rows_deleted:
         counts.append(f"deleted {task.rows_deleted:,}")
     counts.append(f"rejected {task.rows_rejected:,}")
-    speed = (
-        f", {task.rows_read / task.seconds:,.0f} rows/s" if task.rows_read >= _WORTH_A_SPEED and task.seconds else ""
-    )
-    indent = " " * (width + 4)
-    lines = [
-        f"  {task.task:<{width}}  {_MARKS[task.status]}: {', '.join(counts)} ({task.seconds:.2f} s{speed})",
-        f"{indent}cursor {describe_cursor(task.cursor_from)} → {describe_cursor(task.cursor_to)}; {task.guarantee}",
-    ]
-    lines += [f"{indent}warning: {warning}" for warning in task.warnings]
-    if task.error is not None:
-        lines.append(f"{indent}error: {task.error.message}")
-        lines += [f"{indent}hint: {task.error.hint}"] if task.error.hint else []
-    return lines
+    fast = task.rows_read >= _WORTH_A_SPEED and task.seconds
+    speed = f", {task.rows_read / task.seconds:,.0f} rows/s" if fast else ""
+    return f"{', '.join(counts)} ({task.seconds:.2f} s{speed})"
+
+
+def _said_of(tasks: Sequence[TaskReport], shared: dict[tuple[str, str], list[TaskReport]]) -> Iterator[str]:
+    """Warnings, and the errors of several tasks, each once with the tasks that it is about."""
+    said = [(task.task, bare(warning, own_names(task))) for task in tasks for warning in task.warnings]
+    for text, names in grouped(said).items():
+        yield f"  warning: {named(names)}: {text}"
+    for (message, hint), failed in shared.items():
+        about = "" if len(failed) == len(tasks) else f"{named([task.task for task in failed])}: "
+        yield f"  error: {about}{message}"
+        if hint:
+            yield f"  hint: {hint}"
 
 
 def _totals(reports: Sequence[RunReport], tasks: Sequence[TaskReport]) -> list[str]:
@@ -73,15 +126,17 @@ def _totals(reports: Sequence[RunReport], tasks: Sequence[TaskReport]) -> list[s
     seconds = sum(report.seconds for report in reports)
     total = f"{done} of {len(tasks)} task{'s' * (len(tasks) != 1)} completed"
     lines = [f"{total}, {read:,} rows read, {written:,} written, {seconds:.2f} s"]
+    goes_on = "; it goes on from the cursors above" if any(task.cursor_to is not None for task in tasks) else ""
     stopped_by = next((report.signal for report in reports if report.signal is not None), None)
     if stopped_by is not None:
         by = "Ctrl-C" if stopped_by == signal.SIGINT else signal_name(stopped_by)
         idle = [report.source for report in reports if report.signal is not None and not report.tasks]
         lines += [f"not begun: {', '.join(idle)}"] if idle else []
-        lines[0] = f"{total}; stopped by {by}, the next sync goes on from the cursors above"
+        goes_on = ", the next sync goes on from the cursors above" if goes_on else ""
+        lines[0] = f"{total}; stopped by {by}{goes_on}"
         lines.append(f"{read:,} rows read, {written:,} written, {seconds:.2f} s")
-    if any(task.status is Status.FAILED for task in tasks):
-        lines.append("next: mend what failed and run the same command again; it goes on from the cursors above")
-    elif stopped_by is None and any(task.status is Status.STOPPED for task in tasks):
-        lines.append("next: run the same command again; it goes on from the cursors above")
+    elif any(task.status is Status.FAILED for task in tasks):
+        lines.append(f"next: mend what failed and run the same command again{goes_on}")
+    elif any(task.status is Status.STOPPED for task in tasks):
+        lines.append(f"next: run the same command again{goes_on}")
     return lines

@@ -317,8 +317,8 @@ class Database:
             holder = re.search(r"PID (\d+)", text)
             who = f"process {holder[1]}" if holder else "another process"
             return LockedError(
-                f"{self._place} is open in {who}, and only one process can write to it: {text}",
-                hint=f"end {who}, or wait for it",
+                f"{self._place}: {who} has the file open, and only one can write to it",
+                hint=f"wait for it with --wait-lock 10m, or end {who if holder else 'that process'}",
             )
         if "No such file" in text or "not a valid DuckDB" in text or "Is a directory" in text:
             return UsageError(place, hint=_PATH_HINT)

@@ -201,7 +201,7 @@ class Database:
             case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED:
                 return LockedError(
                     f"{self._place}: another process writes to it, for longer than busy_timeout",
-                    hint="let it end, or wait longer: raise busy_timeout",
+                    hint="let it end: --wait-lock 10m waits for it, or raise busy_timeout",
                 )
             case sqlite3.SQLITE_NOTADB:
                 return UsageError(f"{self.path} is not an SQLite database, or an encrypted one", hint=_PATH_HINT)

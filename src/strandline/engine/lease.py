@@ -26,13 +26,14 @@ from strandline.errors import LockedError, StateConflictError, StrandlineError
 from strandline.message import Cursor
 from strandline.state import RUN_TASK, State
 
-__all__ = ["Claim", "Heartbeat", "Lease", "await_lease", "take_over"]
+__all__ = ["Claim", "Heartbeat", "Lease", "await_lease", "take_over", "tells_of_run"]
 
 _POLL_S = 0.5
 _TRIES = 10
 _END_S = 10.0
 """How long the end of a run waits for its leases to be given back."""
 _PROC = Path("/proc")
+_SYNCING = " has been syncing "
 _log = logging.getLogger(__name__)
 
 
@@ -98,6 +99,11 @@ def _started(pid: int) -> str | None:
     return "" if fields[0] in "ZX" else fields[19]
 
 
+def tells_of_run(text: str) -> bool:
+    """Whether a warning of a plan says that a run holds the lease, which nobody has to mend."""
+    return _SYNCING in text
+
+
 @dataclass(frozen=True, slots=True)
 class Lease:
     """That a run syncs a source into a destination, and when it last showed a sign of life."""
@@ -134,7 +140,7 @@ class Lease:
         since = datetime.fromtimestamp(self.since_us / 1e6, UTC)
         heard_s = max(0.0, (_us(now) - self.beat_us) / 1e6)
         return LockedError(
-            f"run {self.run_id} has been syncing {ledger.source} into {ledger.destination} since {since:%Y-%m-%d %H:%M:%S} "
+            f"run {self.run_id}{_SYNCING}{ledger.source} into {ledger.destination} since {since:%Y-%m-%d %H:%M:%S} "
             f"UTC (host {self.process.host}, pid {self.process.pid}, last sign of life {heard_s:.0f} s ago)",
             hint="let it end: --wait-lock 10m waits for it; --takeover fences it out, and nothing is lost",
         )
@@ -154,6 +160,8 @@ def await_lease(
     say: Callable[[str], None] = lambda _: None,
 ) -> None:
     """Load the states once no other run holds the lease.
+
+    With ``claim.takeover`` it waits for a lock of another process, but for no run.
 
     Whoever waits for as long as a lease holds, and sees no sign of life, needs no clock of the day to know that it has
     expired.
@@ -177,7 +185,7 @@ def await_lease(
                 return
             refused: LockedError = lease.refused(ledger, clock.now())
         except LockedError as error:
-            refused = error
+            refused = _not_to_be_taken(error) if claim.takeover else error
         if clock.monotonic_s() - began_s >= claim.wait_s:
             raise refused
         if stop.requested:
@@ -186,6 +194,12 @@ def await_lease(
             say(f"waiting: {refused.message}")
         waits = True
         stop.wait(_POLL_S)
+
+
+def _not_to_be_taken(error: LockedError) -> LockedError:
+    """What whoever asked for ``--takeover`` is told: the lock is a process's, and no run's that could be fenced out."""
+    hint = f"--takeover cannot help, since a process has to let it go; {error.hint}"
+    return type(error)(error.message, hint=hint)
 
 
 def take_over(
