@@ -2,12 +2,16 @@
 
 import os
 import re
+import shutil
+import tempfile
+import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from strandline.probe import Probe, Verdict
 
-__all__ = ["NETWORK", "existing", "file_system", "file_system_probe", "holders", "room_probes"]
+__all__ = ["NETWORK", "existing", "file_system", "file_system_probe", "holders", "probe_folder", "room_probes"]
 
 NETWORK = re.compile(
     r"afs|beegfs|ceph|cifs|coda|glusterfs|gpfs|lustre|ncpfs|nfs4?|smb3|smbfs"
@@ -21,6 +25,9 @@ _FLEETING = {
     "overlay": "the container's own layer",
     "aufs": "the container's own layer",
 }
+_PROBED = ".strandline-probe-"
+_PROBED_S = 3600
+"""A probe's directory that is older was left by one that was killed."""
 _MOUNTS = Path("/proc/self/mountinfo")
 _LOCKS = Path("/proc/locks")
 _ESCAPE = re.compile(r"\\([0-7]{3})")
@@ -69,6 +76,15 @@ def file_system_probe(path: Path, *, network: Verdict, mend: str, what: str) -> 
         found = f"{kind}: {_FLEETING[kind]}; {what} ends with the machine's or the container's life"
         return Probe(subject, Verdict.WARNING, found, f"mount a volume, and keep {what} there")
     return Probe(subject, Verdict.OK, kind or "unknown: this system does not tell")
+
+
+def probe_folder(place: Path) -> Path:
+    """A new directory to try things in, which the caller removes; those that killed probes left there are swept."""
+    with suppress(OSError):  # whether anything can be made is told below
+        for old in place.glob(f"{_PROBED}*"):
+            if time.time() - os.lstat(old).st_mtime > _PROBED_S:
+                shutil.rmtree(old, ignore_errors=True)
+    return Path(tempfile.mkdtemp(prefix=_PROBED, dir=place))
 
 
 def room_probes(path: Path) -> Iterator[Probe]:

@@ -2,12 +2,11 @@
 
 import os
 import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from strandline.disk import file_system_probe, room_probes
+from strandline.disk import file_system_probe, probe_folder, room_probes
 from strandline.errors import UsageError
 from strandline.probe import Probe, Verdict
 
@@ -47,7 +46,7 @@ def beside(path: Path) -> Iterator[Path]:
     if path.exists():
         yield path
         return
-    folder = Path(tempfile.mkdtemp(prefix=".strandline-probe-", dir=path.absolute().parent))
+    folder = probe_folder(path.absolute().parent)
     try:
         yield folder / path.name
     finally:

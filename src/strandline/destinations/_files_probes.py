@@ -3,11 +3,10 @@
 import fcntl
 import os
 import shutil
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from strandline.disk import existing, file_system_probe, room_probes
+from strandline.disk import existing, file_system_probe, probe_folder, room_probes
 from strandline.errors import UsageError
 from strandline.probe import Probe, Verdict
 
@@ -37,7 +36,7 @@ def probe_root(root: Path, *, allow_network: bool) -> Iterator[Probe]:
 
 def _commits(place: Path) -> Probe:
     """Whether a name can be taken once only, and a lock be held: what a commit is made of."""
-    folder = Path(tempfile.mkdtemp(prefix=".strandline-probe-", dir=place))
+    folder = probe_folder(place)
     try:
         one, other = folder / "one", folder / "other"
         one.write_bytes(b"")

@@ -7,11 +7,10 @@ import shutil
 import stat
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from strandline.disk import existing, file_system_probe, room_probes
+from strandline.disk import existing, file_system_probe, probe_folder, room_probes
 from strandline.errors import StateError
 from strandline.probe import Probe, Verdict
 
@@ -60,7 +59,7 @@ def _tried(root: Path) -> Iterator[Probe]:
     """In a directory of its own, which is removed: beside the states, or where they will be."""
     place = existing(root)
     try:
-        tried = Path(tempfile.mkdtemp(prefix=".strandline-probe-", dir=place))
+        tried = probe_folder(place)
     except OSError as error:
         raise StateError(
             f"nothing can be written in {place}: {error.strerror}",
