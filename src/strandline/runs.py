@@ -38,6 +38,8 @@ class EventKind(StrEnum):
     PROGRESS = "progress"
     COMMITTED = "committed"
     WARNING = "warning"
+    WAITING = "waiting"
+    """For another run, or process, to end; only while it goes on, so that no report has it."""
     RETRY = "retry"
     TASK_FINISHED = "task_finished"
     RUN_FINISHED = "run_finished"

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, Protocol, TypeAlias, runtime_checkable
 
-from strandline.errors import StateError, TaskError
+from strandline.errors import StateConflictError, StateError, TaskError
 from strandline.message import Cursor
 
 __all__ = [
@@ -29,6 +29,7 @@ __all__ = [
     "StateKey",
     "TableState",
     "Token",
+    "check_epoch",
     "decode_state",
     "encode_state",
     "is_newer",
@@ -54,7 +55,7 @@ class StateKey:
     destination: str
 
     def __str__(self) -> str:
-        return f"{self.source}/{self.task}@{self.destination}"
+        return f"{self.source}/{self.task} → {self.destination}"
 
 
 Anew: TypeAlias = Callable[[StateKey], bool]
@@ -144,6 +145,25 @@ class State:
 def is_newer(one: State, other: State) -> bool:
     """Whether ``one`` was saved after ``other``, in one lineage."""
     return one.version > other.version
+
+
+def check_epoch(key: StateKey, state: State, holder: State | None) -> None:
+    """For ``StateBackend.save``: whether the run that saves ``state`` was taken over.
+
+    Args:
+        key: whose state it is.
+        state: what is to be saved.
+        holder: what is stored under ``@run`` of the same source and destination.
+
+    Raises:
+        StateConflictError: by a later one.
+    """
+    if key.task != RUN_TASK and holder is not None and holder.epoch > state.epoch:
+        raise StateConflictError(
+            f"{key}: run {holder.run_id} has taken over (epoch {holder.epoch}; this run has {state.epoch}); nothing was "
+            "saved",
+            hint="let that run end, then start again",
+        )
 
 
 def encode_state(key: StateKey, state: State) -> dict[str, Any]:
@@ -310,13 +330,17 @@ class StateBackend(Protocol):
     def save(self, key: StateKey, state: State, *, expected: Token | None) -> Token:
         """Save ``state`` durably if the stored token is still ``expected`` (``None``: nothing is stored).
 
+        Any state but ``@run`` is refused, too, if the epoch stored under ``@run`` of its source and destination is a later
+        one than its own: both are compared in one step with the save, so that nothing comes between. A mirror may have an
+        earlier epoch there, or none.
+
         Called from one thread per task, after the destination has made the rows durable, and from another for signs of
         life; a state may replace any other, forwards only by the engine's choice. A second identical call conflicts. Keeps the last
         ``HISTORY_MAX`` commits.
 
         Raises:
-            StateConflictError: the stored token is another one, or there is none any more. Nothing was changed; the
-                run stops, for it has been fenced out.
+            StateConflictError: the stored token is another one, or there is none any more; or the epoch is over. Nothing
+                was changed; the run stops, for it has been fenced out.
             StateError: the backend could not say whether it was saved. The engine reads back before it decides.
         """
 

@@ -124,7 +124,7 @@ def test_whoever_waits_goes_on_when_the_lease_is_given_back(store):
     said = []
 
     def give_back(event):
-        if event.kind is EventKind.WARNING and "waiting" in event.text:
+        if event.kind is EventKind.WAITING:
             said.append(event.text)
             before = store.states.load("made")[KEY]
             state = before.following(run_id="the other", epoch=before.epoch, cursor=None)
@@ -318,7 +318,7 @@ def test_a_signal_ends_the_waiting(store, why):
         threading.Timer(0.3, stop.set, [15]).start()
 
     def signalled(event):
-        if "waiting" in event.text:
+        if event.kind is EventKind.WAITING:
             stop.set(15)
 
     report = sync(job(into, claim=Claim(wait_s=1000)), stop=stop, observer=signalled)

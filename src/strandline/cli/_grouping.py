@@ -1,11 +1,13 @@
 """What is said of several tables in the same words is said once."""
 
+import re
 from collections.abc import Iterable, Sequence
 
 __all__ = ["bare", "grouped", "named"]
 
 _ALL_NAMED_MAX = 3
 _NAMED = 2
+_SECONDS = re.compile(r"\d[\d,.]* s\b")
 
 
 def named(names: Sequence[str]) -> str:
@@ -24,9 +26,14 @@ def bare(text: str, names: Iterable[str]) -> str:
 
 
 def grouped(said: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
-    """(name, text) pairs as names by text: each text once, in the order in which they came."""
+    """(name, text) pairs as names by text: each text once, in the order in which they came.
+
+    Texts are the same that differ only in how many seconds something has taken when each was made.
+    """
     groups: dict[str, list[str]] = {}
+    texts: dict[str, str] = {}
     for name, text in said:
-        if name not in groups.setdefault(text, []):
-            groups[text].append(name)
+        first = texts.setdefault(_SECONDS.sub("# s", text), text)
+        if name not in groups.setdefault(first, []):
+            groups[first].append(name)
     return groups

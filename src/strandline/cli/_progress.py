@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, TextIO
 
+from strandline.cli._grouping import bare
+from strandline.cli._summary import own_names
 from strandline.logs import redact
 from strandline.runs import Event, EventKind, Observer, RunReport, TaskReport, describe_cursor
 
@@ -61,8 +63,8 @@ class _Lines:
     def __call__(self, event: Event) -> None:
         report = event.report
         if report is None:
-            if event.kind is EventKind.WARNING:
-                self._say(f"{event.source}: warning: {event.text}")
+            if event.kind in {EventKind.WARNING, EventKind.WAITING}:
+                self._say(f"{event.source}: {event.kind.value}: {event.text}")
             return
         match event.kind:
             case EventKind.TASK_STARTED:
@@ -72,7 +74,7 @@ class _Lines:
                 self._said[report.name] = time.monotonic()
                 self._say(f"{report.name}: {_committed(report)}")
             case EventKind.WARNING | EventKind.RETRY:
-                self._say(f"{report.name}: {event.kind.value}: {event.text}")
+                self._say(f"{report.name}: {event.kind.value}: {bare(event.text, own_names(report))}")
             case EventKind.TASK_FINISHED:
                 self._say(f"{report.name}: {report.status.value}: {_committed(report)}")
 
@@ -95,7 +97,7 @@ def _live(stream: TextIO) -> Iterator[Observer]:
     from rich.table import Table
 
     reports: dict[str, TaskReport] = {}
-    warnings: list[str] = []
+    said: set[str] = set()
 
     def table() -> Table:
         shown = Table(box=None, pad_edge=False, header_style="bold")
@@ -115,11 +117,13 @@ def _live(stream: TextIO) -> Iterator[Observer]:
     def observe(event: Event) -> None:
         if event.report is not None:
             reports[event.report.name] = event.report
-        if event.kind in {EventKind.WARNING, EventKind.RETRY}:
-            warnings.append(redact(f"{event.kind.value}: {event.text}"))
+        # why nothing moves is said at once, above the table; warnings stand in the summary
+        if event.kind in {EventKind.WAITING, EventKind.RETRY}:
+            text = redact(event.text)
+            if (why := text.partition("; trying again")[0]) not in said:
+                said.add(why)
+                console.print(f"{event.source}: {event.kind.value}: {text}", markup=False)
 
     console = Console(file=stream, highlight=False)
     with Live(get_renderable=table, console=console, refresh_per_second=1 / _REFRESH_EVERY_S, transient=True):
         yield observe
-    for warning in warnings:
-        console.print(warning, markup=False)

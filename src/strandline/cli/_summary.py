@@ -48,7 +48,7 @@ def summary(reports: Sequence[RunReport]) -> str:
             for status, alike in idle.items():
                 lines.append(f"  {named([task.task for task in alike])}: {_MARKS[status]}, not begun")
             lines += _said_of(mine, shared)
-        lines += [f"warning: {warning}" for warning in report.warnings]
+        lines += [f"warning: {warning}" for warning in dict.fromkeys(report.warnings)]
     lines += _totals(reports, tasks)
     return "\n".join(lines)
 

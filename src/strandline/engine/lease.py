@@ -191,7 +191,7 @@ def await_lease(
         if stop.requested:
             raise StoppedError(f"stopped while it was waiting: {refused.message}")
         if not waits:
-            say(f"waiting: {refused.message}")
+            say(refused.message)
         waits = True
         stop.wait(_POLL_S)
 

@@ -322,10 +322,10 @@ class _Run:
 
     def _warn(self, text: str) -> None:
         self._report.warnings.append(text)
-        self._tell(text)
+        self._observer(Event(EventKind.WARNING, self._report.run_id, self._job.name, text=text))
 
     def _tell(self, text: str) -> None:
-        self._observer(Event(EventKind.WARNING, self._report.run_id, self._job.name, text=text))
+        self._observer(Event(EventKind.WAITING, self._report.run_id, self._job.name, text=text))
 
     def _may_run(self, unit: _Unit) -> bool:
         """Whether nothing is known against it. A table that cannot be stored fails alone.
