@@ -6,11 +6,11 @@ import os
 import sys
 import threading
 import traceback
-import unicodedata
 from types import TracebackType
 
 import click
 
+from strandline.cli._layout import columns
 from strandline.cli._options import Settings
 from strandline.errors import Problem, StrandlineError, UsageError
 from strandline.logs import redact
@@ -84,7 +84,7 @@ def _lines(problem: Problem) -> list[str]:
         column = int(problem.where.rpartition(":")[2]) - 1
         lines.append("  | " + printable(line))
         if column < len(line):
-            lines.append("  | " + " " * _width(printable(line[:column])) + "^")
+            lines.append("  | " + " " * columns(printable(line[:column])) + "^")
     if problem.hint:
         lines.append(click.style("hint: ", bold=True) + printable(redact(problem.hint)))
     return lines
@@ -94,14 +94,6 @@ def printable(text: str) -> str:
     """Without control characters: what stands in a spec must not move a terminal's cursor."""
     return "".join(
         character if character.isprintable() else " " if character == "\t" else repr(character)[1:-1]
-        for character in text
-    )
-
-
-def _width(text: str) -> int:
-    """In columns of a terminal."""
-    return sum(
-        0 if unicodedata.combining(character) else 1 + (unicodedata.east_asian_width(character) in "WF")
         for character in text
     )
 
