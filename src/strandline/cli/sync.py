@@ -3,11 +3,13 @@
 import logging
 import os
 import signal
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+import sys
+import threading
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
+from typing import Any, Self
 
 import click
 
@@ -86,7 +88,8 @@ def command(
 def _run(config: Config, choice: Choice, settings: Settings) -> list[RunReport]:
     store, reports, stop = RunStore(_RUNS), [], Stop()
     sources, choice = choose(config, choice)
-    with _signals(stop), progress(as_json=settings.log_format == "json") as observer:
+    with _Signals(stop) as signals, progress(as_json=settings.log_format == "json") as observer:
+        signals.say = observer.say
         for source in sources:
             if stop.requested:
                 reports.append(RunReport("", source.name, datetime.now(UTC), signal=stop.signal or signal.SIGTERM))
@@ -112,18 +115,30 @@ def _remember(store: RunStore, report: RunReport) -> None:
         _log.warning("the run is not remembered in %s: %s", _RUNS, error)
 
 
-@contextmanager
-def _signals(stop: Stop) -> Iterator[None]:
+class _Signals:
     """The first signal asks everyone to stop after a clean commit; the second ends the process at once."""
 
-    def handle(number: int, _frame: FrameType | None) -> None:
-        if stop.requested:
-            os._exit(128 + number)
-        stop.set(number)
+    def __init__(self, stop: Stop) -> None:
+        self._stop = stop
+        self._before: dict[int, Any] = {}
+        self.say: Callable[[str], None] = lambda _: None
 
-    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
+    def _handle(self, number: int, _frame: FrameType | None) -> None:
+        again = "Ctrl-C" if number == signal.SIGINT else "another signal"
+        if self._stop.requested:
+            if sys.stderr.isatty():
+                # the live table has hidden the cursor, and stands where the shell would write its prompt
+                os.write(2, b"\x1b[?25h\n")
+            os._exit(128 + number)
+        self._stop.set(number)
+        said = f"stopping after the current commit; {again}{' again' * (number == signal.SIGINT)} stops at once"
+        # in a thread, since what was interrupted may hold the lock of the stream
+        threading.Thread(target=self.say, args=(said,), daemon=True).start()
+
+    def __enter__(self) -> Self:
+        self._before = {number: signal.signal(number, self._handle) for number in (signal.SIGINT, signal.SIGTERM)}
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
             signal.signal(number, handler)
