@@ -10,10 +10,15 @@ from strandline.sources._postgresql_plan import Plan
 from strandline.sources._postgresql_session import Session
 from strandline.sources._postgresql_state import Heap, Identity, Pass
 
-__all__ = ["Now", "Place", "heaps", "identity", "places", "position_after", "unknown"]
+__all__ = ["Now", "Place", "heaps", "identity", "places", "position_after", "unknown", "young", "young_until"]
 
 _RANGES_SINCE = 140000
 """Before, a range of ctids was found by reading the whole table."""
+_HASHES_SINCE = 140000
+"""Before, a list was looked through for each row."""
+_LISTED_MAX = 10_000
+_PAGES_MIN = 1_024
+"""PostgreSQL reads larger heaps in several processes, if it may: a list it may, and ``age`` it may not."""
 _TIMELINE = (
     "CASE WHEN pg_is_in_recovery() THEN greatest((SELECT timeline_id FROM pg_control_checkpoint()), "
     "(SELECT min_recovery_end_timeline FROM pg_control_recovery())) "
@@ -34,6 +39,8 @@ class Now:
     standby: bool
     position: int
     """Of the log; see ``_postgresql_log``."""
+    version: int
+    """Of the program, as in 150018."""
 
 
 def identity(session: Session) -> Now:
@@ -42,15 +49,15 @@ def identity(session: Session) -> Now:
         f"SELECT (SELECT system_identifier FROM pg_control_system())::text AS system, {_TIMELINE} AS timeline, "
         "(SELECT oid FROM pg_database WHERE datname = current_database())::text AS database, "
         "pg_snapshot_xmin(s)::text AS xmin, pg_snapshot_xmax(s)::text AS xmax, pg_is_in_recovery() AS standby, "
-        f"{POSITION} AS position FROM (SELECT pg_current_snapshot() AS s) AS now"
+        f"current_setting('server_version_num')::int8 AS version, {POSITION} AS position FROM (SELECT pg_current_snapshot() AS s) AS now"
     )
     named = Identity(system=row["system"], timeline=row["timeline"], database=row["database"])
-    return Now(named, int(row["xmin"]), int(row["xmax"]), row["standby"], row["position"])
+    return Now(named, int(row["xmin"]), int(row["xmax"]), row["standby"], row["position"], row["version"])
 
 
-def heaps(session: Session, plan: Plan, found: Sequence[Leaf]) -> list[Heap]:
+def heaps(plan: Plan, found: Sequence[Leaf], version: int) -> list[Heap]:
     """What is read one after the other; one for all where the leaves cannot be read apart."""
-    if not plan.by_heaps or not all(leaf.readable for leaf in found) or not _has_ranges(session):
+    if not plan.by_heaps or not all(leaf.readable for leaf in found) or version < _RANGES_SINCE:
         return [Heap(oid=plan.relation.oid, file=0, pages=0)]
     return [Heap(oid=leaf.oid, file=leaf.relfilenode, pages=leaf.pages) for leaf in found]
 
@@ -76,13 +83,23 @@ def position_after(session: Session, place: "Place", *, whole: bool, table: str)
     return int(row["position"])
 
 
+def young(xid: str) -> str:
+    """The condition that a version was written by a transaction from ``xid`` on, within 2^31 transactions."""
+    return f"age(t.xmin) BETWEEN 0 AND age({literal(str(int(xid) % (1 << 32)))}::xid)"
+
+
+def young_until(xid: str, now: Now, heap: Heap) -> str:
+    """The same, but what began to end after ``now`` may be left out: the next pass, which starts before it, has it."""
+    first = int(xid)
+    if now.xmax - first > _LISTED_MAX or heap.pages < _PAGES_MIN or now.version < _HASHES_SINCE:
+        return young(xid)
+    listed = ",".join(str(one % (1 << 32)) for one in range(first, now.xmax))
+    return f"t.xmin = ANY ('{{{listed}}}'::xid[])"
+
+
 def unknown(oids: Sequence[int]) -> str:
     """The condition that a row lies in none of these heaps."""
     return f"t.tableoid <> ALL (ARRAY[{', '.join(map(str, oids))}]::oid[])"
-
-
-def _has_ranges(session: Session) -> bool:
-    return int(session.row("SELECT current_setting('server_version_num') AS v")["v"]) >= _RANGES_SINCE
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,8 +21,18 @@ from strandline.errors import CursorExpiredError, RetryableError, TaskError
 from strandline.lazy import pa
 from strandline.message import Checkpoint, Complete, Cursor, Message, Notice
 from strandline.source import RunContext
-from strandline.sources._postgresql_catalog import Leaf, leaves, literal
-from strandline.sources._postgresql_heaps import Now, Place, heaps, identity, places, position_after, unknown
+from strandline.sources._postgresql_catalog import Leaf, leaves
+from strandline.sources._postgresql_heaps import (
+    Now,
+    Place,
+    heaps,
+    identity,
+    places,
+    position_after,
+    unknown,
+    young,
+    young_until,
+)
 from strandline.sources._postgresql_horizon import xid_holder
 from strandline.sources._postgresql_key import Key, Settled
 from strandline.sources._postgresql_log import push, wait_for_disk
@@ -32,11 +42,6 @@ from strandline.sources._postgresql_session import Server, Session
 from strandline.sources._postgresql_state import Pass, Saved, after
 
 __all__ = ["Reading"]
-
-
-def _young(xid: str, *, alias: str = "t") -> str:
-    """The condition that a version was written by a transaction from ``xid`` on, within 2^31 transactions."""
-    return f"age({alias}.xmin) BETWEEN 0 AND age({literal(str(int(xid) % (1 << 32)))}::xid)"
 
 
 def _is_idle(now: Now, xid: str | None) -> bool:
@@ -159,7 +164,7 @@ class Reading:
                 heap.model_copy(
                     update={"since": saved.xmin if saved and (heap.file == 0 or heap.oid in known) else None}
                 )
-                for heap in (() if is_idle else heaps(self._session, self._plan, found))
+                for heap in (() if is_idle else heaps(self._plan, found, now.version))
             ],
             leaves=[leaf.oid for leaf in found],
             whole=saved is None,
@@ -170,13 +175,13 @@ class Reading:
         return begun.model_copy(update={"position": now.position, "current": current})
 
     def _by_heap(self, saved: Saved) -> Iterator[Message]:
-        current = _pass(saved)
+        current, now = _pass(saved), identity(self._session)
         seen = current.seen
         for place in places(self._session, self._plan, current, self._pages):
             if place.is_gone:
                 saved = after(saved, heap=place.next_heap, page=0, skipped=[*_pass(saved).skipped, place.heap.oid])
                 continue
-            condition, mark = self._older(saved, place)
+            condition, mark = self._older(saved, place, now)
             for message, batch in self._rows.messages(place.source, f"{place.range} AND ({condition})", mark):
                 seen = self._greatest(batch, seen)
                 yield message
@@ -196,29 +201,32 @@ class Reading:
                 self._take(now)
             if not _is_idle(now, current.before):
                 mark = self._mark(saved, xmin, also=unknown(current.leaves))
-                for message, batch in self._rows.messages(self._plan.source, _young(current.before), mark):
+                for message, batch in self._rows.messages(self._plan.source, young(current.before), mark):
                     seen = self._greatest(batch, seen)
                     yield message
         yield from self._ends(self._ended(saved, xmin, seen))
 
-    def _older(self, saved: Saved, place: Place) -> tuple[str, str]:
+    def _older(self, saved: Saved, place: Place, now: Now) -> tuple[str, str]:
         """The condition of a slice, and which of its rows may have been delivered before or will be again."""
         current, together = _pass(saved), place.heap.file == 0
         if current.whole:
             # a heap that is attached just now will be read as a new one
             also = unknown(current.leaves) if together else "FALSE"
-            return f"NOT ({_young(current.before)})", self._mark(saved, None, also=also)
+            return f"NOT ({young(current.before)})", self._mark(saved, None, also=also)
         if place.heap.since is None:
             return "TRUE", "TRUE"
         new = unknown(saved.heaps) if together else "FALSE"
-        before = "TRUE" if saved.xmax is None else f"NOT ({_young(saved.xmax)})"
-        return f"{_young(place.heap.since)} OR {new}", f"{before} OR {_young(current.before)} OR {new}"
+        before = "TRUE" if saved.xmax is None else f"NOT ({young(saved.xmax)})"
+        return (
+            f"{young_until(place.heap.since, now, place.heap)} OR {new}",
+            f"{before} OR {young(current.before)} OR {new}",
+        )
 
     def _mark(self, saved: Saved, xmin: str | None, *, also: str) -> str:
         """Which rows of a pass over everything may be read again."""
         if self._plan.kind == "full":
             return "FALSE"
-        again = self._key.known(None, _pass(saved).height) if self._key else "FALSE" if xmin is None else _young(xmin)
+        again = self._key.known(None, _pass(saved).height) if self._key else "FALSE" if xmin is None else young(xmin)
         return again if also == "FALSE" else f"{again} OR {also}"
 
     def _promoted(self, saved: Saved) -> Saved:

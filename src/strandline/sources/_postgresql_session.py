@@ -28,6 +28,8 @@ _SETTINGS = {
     "extra_float_digits": "1",
     "bytea_output": "hex",
     "default_transaction_read_only": "on",
+    # compiling a scan takes longer than it saves
+    "jit": "off",
 }
 _UNREACHABLE = ("08", "57P", "53300")
 """Classes and codes of SQLSTATE: the connection is gone, or none is free."""
