@@ -9,7 +9,7 @@ from strandline.destination import Fence
 from strandline.destinations._files_log import Commit, Entry, Log
 from strandline.destinations._files_store import Store
 from strandline.errors import StateConflictError, StateError
-from strandline.state import Anew, State, StateKey, Token, decode_state, encode_state, load_state
+from strandline.state import RUN_TASK, Anew, State, StateKey, Token, decode_state, encode_state, load_state
 
 __all__ = ["LogStates", "check_fence", "check_token", "commit_of"]
 
@@ -74,6 +74,8 @@ class LogStates:
         """Save ``state`` as its lineage's newest."""
         commit = commit_of(key, state)
         with self._explained(f"{key}: the state may not have been saved"), self._store.transaction() as transaction:
+            if key.task != RUN_TASK:
+                check_fence(transaction.log, Fence(key.source, key.destination, state.epoch, state.run_id))
             check_token(transaction.log, key, expected)
             transaction.commit(Entry(states=[(key, commit)]))
         return commit.token

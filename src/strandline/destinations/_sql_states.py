@@ -204,10 +204,14 @@ class SqlStates:
     def save(self, key: StateKey, state: State, *, expected: Token | None) -> Token:
         """Save ``state`` as its lineage's newest."""
         with self._sessions.writing() as session:
-            # a sign of life leaves the epoch alone: the windows that compare it need not wait for it, nor it for them
-            alive = key.task == RUN_TASK and _stored(session, [key]).get(key, (None,))[0] == state.epoch
-            _lock(session, key, shared=alive)
-            _check_token(key, _stored(session, [key]), expected)
+            if key.task == RUN_TASK:
+                # a sign of life leaves the epoch alone: the windows that compare it need not wait for it, nor it for them
+                alive = _stored(session, [key]).get(key, (None,))[0] == state.epoch
+                _lock(session, key, shared=alive)
+                _check_token(key, _stored(session, [key]), expected)
+            else:
+                fence = Fence(key.source, key.destination, state.epoch, state.run_id)
+                check_fence(session, fence, key=key, expected=expected)
             saved = save_state(session, key, state, expected=expected)
         if saved.token is None:
             raise AssertionError("a saved state has a token")

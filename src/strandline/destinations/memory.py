@@ -41,7 +41,18 @@ from strandline.destinations._memory_rows import (
 from strandline.errors import StateConflictError, TaskError, UsageError
 from strandline.lazy import pa
 from strandline.message import Complete, Delete, Forget, Insert, Message, Present, Swap, Truncate
-from strandline.state import HISTORY_MAX, Anew, Pass, State, StateKey, Token, decode_state, encode_state, load_state
+from strandline.state import (
+    HISTORY_MAX,
+    RUN_TASK,
+    Anew,
+    Pass,
+    State,
+    StateKey,
+    Token,
+    decode_state,
+    encode_state,
+    load_state,
+)
 from strandline.table import CQ_ID, Table
 
 __all__ = ["MemoryDestination"]
@@ -150,6 +161,8 @@ class _States:
     def save(self, key: StateKey, state: State, *, expected: Token | None) -> Token:
         with self._store.lock:
             data = self._store.data.copy()
+            if key.task != RUN_TASK:
+                data.check(Fence(key.source, key.destination, state.epoch, state.run_id))
             token = data.save(key, state, expected)
             self._store.data = data
         return token

@@ -135,10 +135,10 @@ class Ledger:
         if state.token is None:
             raise StateError(f"{key}: the destination named no token for the state it committed")
         self._stored[key], self._tokens[key] = state, state.token
-        self.mend(key)
+        self._mend(key)
         return state
 
-    def mend(self, key: StateKey) -> None:
+    def _mend(self, key: StateKey) -> None:
         """Make the mirror equal to the authority.
 
         An older run may have saved its last commit there after this one has looked: that is history.

@@ -134,9 +134,9 @@ class TaskRun:
         for warning in (*opening.warnings, *_without_values(lineage, opening)):
             self._warn(warning)
         if opening.mend and opening.state is not None:
-            self.ledger.mend(lineage.key)
+            opening = replace(opening, state=self._mend(lineage.key, opening.state))
         if pending is not None and (mirrored is None or mirrored.nonce != pending.nonce):
-            self.ledger.mend(side)
+            pending = self._mend(side, pending)
         # rows are replaced also where the state has forgotten them, as after a reset
         if anew and (opening.state is not None or any(not found.empty for found in lineage.found.values())):
             if unfinished and not self.refresh:
@@ -150,6 +150,13 @@ class TaskRun:
             # a new full pass brings a delete of its own, and knows better
             opening = replace(opening, state=self._sweep(lineage.key, opening.state, opening.sweep))
         self._deliver(lineage.key, opening)
+
+    def _mend(self, key: StateKey, stored: State) -> State:
+        """Save ``stored`` on both sides, under an epoch of ours: the mirror takes no older one any more.
+
+        What was given up stays as it is until there is something better.
+        """
+        return self.ledger.save(key, self._next(stored)) if stored.run_id else stored
 
     def _deliver(self, key: StateKey, opening: Opening) -> None:
         """The ordinary pass: into the table itself."""

@@ -21,6 +21,7 @@ import secrets
 import stat
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import unquote
@@ -31,7 +32,17 @@ from strandline.disk import NETWORK
 from strandline.errors import StateConflictError, StateError, UsageError
 from strandline.paths import FOLDER, PLAIN, encode_part, locked, make_directory, opened
 from strandline.probe import Probe
-from strandline.state import HISTORY_MAX, Anew, State, StateKey, Token, decode_state, encode_state
+from strandline.state import (
+    HISTORY_MAX,
+    RUN_TASK,
+    Anew,
+    State,
+    StateKey,
+    Token,
+    check_epoch,
+    decode_state,
+    encode_state,
+)
 from strandline.state_backends._local_probes import probe_directory
 
 __all__ = ["LocalState"]
@@ -111,6 +122,7 @@ class LocalState:
             self._refuse_network()
             make_directory(folder)
             with opened(folder, FOLDER | os.O_NOFOLLOW) as directory, locked(directory, folder, wait_s=LOCK_WAIT_S):
+                self._check_epoch(directory, key, state)
                 kept, found_token = self._find(directory, where, expected)
                 if found_token != expected:
                     found = f"run {kept.newest.run_id} has saved another" if kept else "it is gone"
@@ -128,6 +140,12 @@ class LocalState:
                     _replace(directory, f"{where.name}.damaged", _content(directory, where))
                 _replace(directory, where.name, content)
         return token
+
+    def _check_epoch(self, directory: int, key: StateKey, state: State) -> None:
+        """Under the lock, which a run that takes over needs as well: both are states of one source."""
+        holder = self._path(replace(key, task=RUN_TASK))
+        if key.task != RUN_TASK and not _is_missing(holder):
+            check_epoch(key, state, self._read(directory, holder).newest)
 
     def _find(self, directory: int, where: Path, expected: Token | None) -> tuple[_Kept | None, Token | None]:
         """What is stored, with its token. What cannot be trusted has one only for who gives it up."""

@@ -225,6 +225,17 @@ class FenceCases(DestinationFixtures):
         assert other.stored() is None
 
     @needs(states=True)
+    def test_a_fenced_run_saves_no_state(self, lineage: Lineage) -> None:
+        old, _ = _fenced(lineage)
+        before = dict(old.states.load(old.source))
+        for key in (old.key, replace(old, task="other").key):
+            stored = before.get(key, State(cursor=None, epoch=old.epoch, sequence=0, run_id=old.fence.run_id))
+            following = stored.following(run_id=old.fence.run_id, epoch=old.epoch, cursor=None)
+            with pytest.raises(StateConflictError):
+                old.states.save(key, following, expected=stored.token)
+        assert dict(old.states.load(old.source)) == before
+
+    @needs(states=True)
     def test_a_fenced_run_changes_no_table(self, lineage: Lineage) -> None:
         old, row = _fenced(lineage)
         wider = orders(name=pa.string(), note=pa.string(), more=pa.string())

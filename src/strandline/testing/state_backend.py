@@ -38,6 +38,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_stat
 from strandline.errors import StateConflictError, StrandlineError
 from strandline.state import HISTORY_MAX, RUN_TASK, Pass, Phase, State, StateBackend, StateKey, TableState, Token
 from strandline.testing.state_given_up import KEY, GivenUpCases, Reopen, example_state
+from strandline.testing.state_runs import RunCases
 
 __all__ = ["KEY", "NAMES", "StateBackendConformance", "example_state", "states"]
 
@@ -109,7 +110,7 @@ def _raise_by_one(backend: StateBackend, key: StateKey, run_id: str) -> int:
     pytest.fail("a save conflicts although its token was just loaded")
 
 
-class StateBackendConformance(GivenUpCases):
+class StateBackendConformance(GivenUpCases, RunCases):
     """Subclass it, and provide the fixtures ``backend``, ``reopen`` and ``damage``."""
 
     @pytest.fixture
