@@ -1,21 +1,32 @@
 """`plan`: what a sync would do."""
 
-from collections.abc import Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import click
 
+from strandline.cli._grouping import bare, grouped, named
 from strandline.cli._jobs import Choice, choose, open_job
+from strandline.cli._layout import terminal_width, wrapped
 from strandline.cli._options import load_config, spec_argument
 from strandline.cli._sync_options import choosing
+from strandline.destination import WriteMode
+from strandline.engine.lease import tells_of_run
 from strandline.engine.plan import TaskPlan
-from strandline.engine.run import plan
+from strandline.engine.run import Job, plan
 from strandline.errors import StateError
 from strandline.logs import redact
 from strandline.runs import describe_cursor
-from strandline.spec import Config
+from strandline.spec import Config, SourceSpec
+from strandline.table import Guarantee, Table
 
 __all__ = ["command", "show_plans"]
+
+_OURS = re.compile(r"\bcq_mark_|^COMMENT ON TABLE .* IS '\{\"strandline\"", re.DOTALL)
+"""Statements that only write down which table it is: they change nothing that a user could see."""
 
 
 @click.command("plan")
@@ -33,32 +44,118 @@ def show_plans(config: Config, choice: Choice) -> int:
     """Print the plans of every source; the exit code that a sync would begin with."""
     problems = False
     sources, choice = choose(config, choice)
+    width = terminal_width()
     for source in sources:
         with open_job(config, source, choice) as job:
+            tables = _remembered(job)
             plans = plan(job)
-        for one in plans:
-            click.echo(redact("\n".join(_lines(one))))
+        for destination in dict.fromkeys(one.key.destination for one in plans):
+            mine = [one for one in plans if one.key.destination == destination]
+            for one in mine:
+                click.echo("\n".join(_lines(one, _Reading(one, source, tables), width)))
+            for line in _shared(mine, width):
+                click.echo(line)
         problems = problems or any(one.problem for one in plans)
     return StateError.exit_code if problems else 0
 
 
-def _lines(one: TaskPlan) -> list[str]:
-    lines = [f"{one.key.source} → {one.key.destination}: {', '.join(one.tables)}"]
+def _remembered(job: Job) -> dict[str, Table]:
+    """The tables that the job selects, by name, once it has."""
+    tables: dict[str, Table] = {}
+    select = job.select
+
+    def remember(offered: Sequence[Table]) -> Sequence[Table]:
+        chosen = select(offered)
+        tables.update({table.name: table for table in chosen})
+        return chosen
+
+    job.select = remember
+    return tables
+
+
+@dataclass(frozen=True, slots=True)
+class _Reading:
+    """How the tables of a task are read."""
+
+    plan: TaskPlan
+    source: SourceSpec
+    tables: Mapping[str, Table]
+
+    @property
+    def words(self) -> str:
+        """By which key, with which settings, and from where."""
+        one = self.plan
+        if one.refresh:
+            return "a full refresh beside the table, swapped in when complete"
+        known = [self.tables[name] for name in one.tables if name in self.tables]
+        resumed = ["resuming an interrupted pass"] if one.resumed else []
+        if not any(table.incremental for table in known):
+            return ", ".join(["read in full at every sync", *resumed])
+        start = (
+            "the first sync reads everything" if one.cursor is None else f"from cursor {describe_cursor(one.cursor)}"
+        )
+        how = dict.fromkeys(self._of(table) for table in known)
+        return ", ".join([*how, start, *resumed])
+
+    def _of(self, table: Table) -> str:
+        if not table.incremental:
+            return f"{table.name} in full"
+        by_xid = table.guarantee.name == "settled (xid)"
+        key = ", ".join(table.incremental_key) or ("xid" if by_xid else "")
+        settings = self._settings(table.name)
+        deletes, lag = settings.get("deletes"), settings.get("lag")
+        if deletes is None and by_xid and self.plan.mode is WriteMode.OVERWRITE_DELETE_STALE:
+            deletes = "sweep"  # its default there
+        more = [f"lag: {lag}"] if lag else []
+        more += ["deletes: sweep"] if deletes == "sweep" else []
+        return f"incrementally{f' by {key}' if key else ''}" + (f" ({', '.join(more)})" if more else "")
+
+    def _settings(self, name: str) -> Mapping[str, Any]:
+        """Of a table, as the spec has them."""
+        tables = self.source.spec.get("tables")
+        settings = tables.get(name) if isinstance(tables, Mapping) else None
+        return settings if isinstance(settings, Mapping) else {}
+
+
+def _lines(one: TaskPlan, reading: _Reading, width: int | None) -> list[str]:
+    lines = wrapped("", redact(f"{one.key.source} → {one.key.destination}: {', '.join(one.tables)}"), width=width)
+
+    def add(label: str, text: str) -> None:
+        lines.extend(wrapped(f"  {label:<9}  ", redact(text), width=width))
+
     if one.problem:
-        return [*lines, f"  cannot run: {one.problem}", f"  hint: {one.hint}"]
-    start = "from nothing" if one.full and one.cursor is None else f"from cursor {describe_cursor(one.cursor)}"
-    how = ["a full refresh beside the table, swapped in when complete" if one.refresh else start]
-    if one.resumed:
-        how.append("resuming an interrupted pass")
-    lines.append(f"  mode       {one.mode.value}, {', '.join(how)}")
-    lines += [f"  guarantee  {guarantee.name}: {guarantee.limits}" for guarantee in one.guarantees]
-    lines.append(f"  delivery   {one.delivery}")
-    lines += [f"  reads by   {access}" for access in one.access]
+        lines += wrapped("  cannot run: ", redact(one.problem), width=width)
+        return lines + wrapped("  hint: ", redact(one.hint), width=width)
+    add("mode", f"{one.mode.value}, {reading.words}")
+    for access in one.access:
+        add("reads by", access)
+    add("guarantee", " + ".join(guarantee.name for guarantee in one.guarantees))
+    add("delivery", one.delivery)
     for change in one.changes:
-        what = " ".join(part for part in (change.kind, change.column, change.detail) if part)
-        lines.append(f"  change     {change.table}: {what}")
-        lines += [f"             {statement}" for statement in change.ddl]
+        add(
+            "change",
+            f"{change.table}: {' '.join(part for part in (change.kind, change.column, change.detail) if part)}",
+        )
+        for statement in change.ddl:
+            if not _OURS.search(statement):
+                add("", statement)
     if not one.changes:
-        lines.append("  change     none")
-    lines += [f"  warning    {warning}" for warning in one.warnings]
+        add("change", "none")
     return lines
+
+
+def _shared(plans: Sequence[TaskPlan], width: int | None) -> Iterator[str]:
+    """What is said of several tasks of one destination: what their classes promise, and warnings."""
+    classes: dict[Guarantee, list[str]] = {}
+    for one in plans:
+        for promised in one.guarantees if not one.problem else ():
+            classes.setdefault(promised, []).extend(one.tables)
+    for promised, names in classes.items():
+        yield from wrapped(f"{promised.name}: ", redact(", ".join(names)), width=width)
+        yield from wrapped("  ", redact(promised.limits), width=width)
+    said = [
+        (one.key.task, bare(text, (str(one.key), one.key.task, *one.tables))) for one in plans for text in one.warnings
+    ]
+    for text, tasks in grouped(said).items():
+        about = "" if tells_of_run(text) else f"{named(tasks)}: "
+        yield from wrapped("warning: ", redact(f"{about}{text}"), width=width)

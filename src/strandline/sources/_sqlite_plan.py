@@ -97,7 +97,16 @@ def plan(connection: "Connection", entry: Catalogued, settings: SQLiteTable) -> 
     declared = next((column.declared for column in entry.columns if column.name == key), "")
     is_time = key is not None and (bool(settings.lag) or settings.timezone is not None or time_like(key, declared))
     _check(connection, table, entry, settings)
-    return Plan(replace(table, guarantee=_guarantee(table, entry, settings, is_time=is_time)), entry, settings, is_time)
+    guarantee = _guarantee(table, entry, settings, is_time=is_time)
+    return Plan(replace(table, guarantee=guarantee, access=_access(entry, key)), entry, settings, is_time)
+
+
+def _access(entry: Catalogued, key: str | None) -> str:
+    if entry.is_view:
+        return "a query of the whole view"
+    if key is None:
+        return "a scan of the table"
+    return f"an index on {key!r}" if key in entry.indexed else f"a scan of the table: {key!r} has no index"
 
 
 def _check(connection: "Connection", table: Table, entry: Catalogued, settings: SQLiteTable) -> None:
