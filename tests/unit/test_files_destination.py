@@ -95,6 +95,20 @@ def test_parquet_is_compressed_as_the_spec_says(root, compression):
     assert column.compression == {"none": "UNCOMPRESSED"}.get(compression, compression.upper())
 
 
+@pytest.mark.parametrize("form", ["parquet", "csv", "jsonl"])
+def test_small_batches_become_large_row_groups_and_come_back_in_their_order(root, form):
+    kind = pa.list_(pa.struct({"a": pa.string(), "b": pa.list_(pa.int64())}))
+    table = Table("sales", pa.schema([*SALES.schema, pa.field("nested", kind)]), ("id",))
+    values = [[{"a": str(n), "b": [n] * (n % 4)}] * (n % 3) if n % 7 else None for n in range(900)]
+    with closing(lake(root, format=form)) as destination:
+        one = lineage(destination, table)
+        one.write(*(sale(one, n, n + 1, n + 2, table=table, nested=values[n : n + 3]) for n in range(0, 900, 3)))
+        rows = [row for batch in one.read(table, columns=["id", "nested"]) for row in batch.to_pylist()]
+        assert rows == [{"id": number, "nested": value} for number, value in enumerate(values)]
+    (name,) = files(root, f".{form}")
+    assert form != "parquet" or pq.ParquetFile(root / name).metadata.num_row_groups == 1
+
+
 @pytest.mark.parametrize("compression", ["none", "gzip", "zstd"])
 @pytest.mark.parametrize("form", ["csv", "jsonl"])
 def test_texts_are_read_by_duckdb_and_by_us(root, form, compression):

@@ -262,7 +262,7 @@ class _Output:
             staged = self._store.stage()
             self._open[below] = staged, DataFile(self._store.root / staged, self._writer)
         try:
-            self._open[below][1].write(pa.concat_tables(waiting).combine_chunks())
+            self._open[below][1].write(pa.concat_tables(waiting))
         except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
             raise TaskError(
                 f"{self._table.name}: a row cannot be stored ({error})", hint="nothing of this window was written"
