@@ -10,7 +10,7 @@ from types import TracebackType
 
 import click
 
-from strandline.cli._layout import columns
+from strandline.cli._layout import columns, error_width, wrapped
 from strandline.cli._options import Settings
 from strandline.errors import Problem, StrandlineError, UsageError
 from strandline.logs import redact
@@ -72,11 +72,11 @@ def _write(problems: list[Problem], settings: Settings) -> None:
             _log.error("%s", problem.message, extra=extra)
         else:
             apart = "\n" if problem.line else ""
-            click.echo("\n".join(_lines(problem)) + apart, err=True, color=color())
+            click.echo("\n".join(_lines(problem, error_width())) + apart, err=True, color=color())
 
 
-def _lines(problem: Problem) -> list[str]:
-    lines = [click.style("error: ", fg="red", bold=True) + printable(redact(problem.message))]
+def _lines(problem: Problem, width: int | None) -> list[str]:
+    lines = _labelled("error: ", problem.message, width, fg="red")
     if problem.where:
         lines.append(f"  {printable(problem.where)}")
     if problem.line:
@@ -86,8 +86,13 @@ def _lines(problem: Problem) -> list[str]:
         if column < len(line):
             lines.append("  | " + " " * columns(printable(line[:column])) + "^")
     if problem.hint:
-        lines.append(click.style("hint: ", bold=True) + printable(redact(problem.hint)))
+        lines += _labelled("hint: ", problem.hint, width)
     return lines
+
+
+def _labelled(label: str, text: str, width: int | None, *, fg: str | None = None) -> list[str]:
+    first, *rest = wrapped(label, printable(redact(text)), width=width)
+    return [click.style(label, fg=fg, bold=True) + first.removeprefix(label), *rest]
 
 
 def printable(text: str) -> str:

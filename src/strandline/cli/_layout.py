@@ -1,11 +1,12 @@
 """Text on a terminal: how wide it is, and how it is made to fit. Into a pipe or a file lines go whole."""
 
-import shutil
+import os
 import sys
 import textwrap
 import unicodedata
+from typing import TextIO
 
-__all__ = ["columns", "fitted", "shortened", "terminal_width", "wrapped"]
+__all__ = ["columns", "error_width", "fitted", "shortened", "terminal_width", "wrapped"]
 
 _NARROWEST = 20
 """Columns for a text behind its indent; where there are fewer, the terminal wraps by itself."""
@@ -21,9 +22,18 @@ def columns(text: str) -> int:
 
 def terminal_width() -> int | None:
     """Columns of the terminal that stdout is; ``None``: it is none."""
+    return _width(sys.stdout)
+
+
+def error_width() -> int | None:
+    """Columns of the terminal that stderr is; ``None``: it is none."""
+    return _width(sys.stderr)
+
+
+def _width(stream: TextIO) -> int | None:
     try:
-        return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
-    except ValueError:  # it is closed
+        return os.get_terminal_size(stream.fileno()).columns or None if stream.isatty() else None
+    except (OSError, ValueError):  # it is closed, or no file
         return None
 
 

@@ -2,8 +2,11 @@
 
 import signal
 from collections.abc import Iterator, Sequence
+from typing import TypeAlias
 
 from strandline.cli._grouping import bare, grouped, named
+from strandline.cli._layout import columns, wrapped
+from strandline.logs import redact
 from strandline.runs import RunReport, Status, TaskReport, describe_cursor, signal_name
 
 __all__ = ["exit_code", "own_names", "summary"]
@@ -11,6 +14,10 @@ __all__ = ["exit_code", "own_names", "summary"]
 _WORST_FIRST = (70, 3, 4, 2)
 _WORTH_A_SPEED = 1_000
 _IDLE_MANY = 4
+_NAME_MIN, _COUNTS_MIN = 12, 48
+"""Columns for the names of tasks, and what is left for the rest; a longer name gets a line of its own."""
+_Line: TypeAlias = tuple[str, str]
+"""What a text begins with, and the text, whose further lines hang below its first."""
 _MARKS = {
     Status.COMPLETED: "completed",
     Status.FAILED: "FAILED",
@@ -31,26 +38,31 @@ def exit_code(reports: Sequence[RunReport]) -> int:
     return codes[0] if len(set(codes)) == 1 else int(any(codes))
 
 
-def summary(reports: Sequence[RunReport]) -> str:
-    """Two lines a task, what is to be said of some or all of them, then totals and what to do next."""
+def summary(reports: Sequence[RunReport], *, width: int | None = None) -> str:
+    """Two lines a task, what is to be said of some or all of them, then totals and what to do next.
+
+    Wrapped to ``width`` columns, if any, and without secrets: a broken line would hide one from ``redact``.
+    """
     tasks = [task for report in reports for task in report.tasks]
-    lines: list[str] = []
-    width = max((len(task.task) for task in tasks), default=0)
+    lines: list[_Line] = []
+    names = max((columns(task.task) for task in tasks), default=0)
+    if width is not None:
+        names = min(names, max(_NAME_MIN, width - _COUNTS_MIN))
     for report in reports:
         for destination in dict.fromkeys(task.destination for task in report.tasks):
-            lines.append(f"{report.source} → {destination}")
+            lines.append(("", f"{report.source} → {destination}"))
             mine = [task for task in report.tasks if task.destination == destination]
             shared = _shared(mine)
             idle = _idle(mine, shared)
             for task in mine:
                 if task not in (alike for tasks_alike in idle.values() for alike in tasks_alike):
-                    lines += _task(task, width, shared)
+                    lines += _task(task, names, shared)
             for status, alike in idle.items():
-                lines.append(f"  {named([task.task for task in alike])}: {_MARKS[status]}, not begun")
+                lines.append(("  ", f"{named([task.task for task in alike])}: {_MARKS[status]}, not begun"))
             lines += _said_of(mine, shared)
-        lines += [f"warning: {warning}" for warning in dict.fromkeys(report.warnings)]
-    lines += _totals(reports, tasks)
-    return "\n".join(lines)
+        lines += [("warning: ", warning) for warning in dict.fromkeys(report.warnings)]
+    lines += [("", line) for line in _totals(reports, tasks)]
+    return "\n".join(part for first, text in lines for part in wrapped(redact(first), redact(text), width=width))
 
 
 def own_names(task: TaskReport) -> tuple[str, ...]:
@@ -79,18 +91,19 @@ def _idle(
     return {status: alike for status, alike in idle.items() if len(alike) >= _IDLE_MANY}
 
 
-def _task(task: TaskReport, width: int, shared: dict[tuple[str, str], list[TaskReport]]) -> list[str]:
-    indent = " " * (width + 4)
-    lines = [f"  {task.task:<{width}}  {_MARKS[task.status]}: {_counts(task)}"]
+def _task(task: TaskReport, names: int, shared: dict[tuple[str, str], list[TaskReport]]) -> list[_Line]:
+    indent, counts = " " * (names + 4), f"{_MARKS[task.status]}: {_counts(task)}"
+    name = f"  {task.task}{' ' * (names - columns(task.task))}  "
+    lines = [(name, counts)] if columns(task.task) <= names else [(name.rstrip(), ""), (indent, counts)]
     cursors = ""
     if task.cursor_from is not None or task.cursor_to is not None:
         cursors = f"cursor {describe_cursor(task.cursor_from)} → {describe_cursor(task.cursor_to)}"
     about = "; ".join(part for part in (cursors, task.guarantee) if part)
-    lines += [f"{indent}{about}"] if about and (task.begun or cursors) else []
+    lines += [(indent, about)] if about and (task.begun or cursors) else []
     error = task.error
     if error is not None and (error.message, error.hint) not in shared:
-        lines.append(f"{indent}error: {error.message}")
-        lines += [f"{indent}hint: {error.hint}"] if error.hint else []
+        lines.append((f"{indent}error: ", error.message))
+        lines += [(f"{indent}hint: ", error.hint)] if error.hint else []
     return lines
 
 
@@ -108,16 +121,16 @@ def _counts(task: TaskReport) -> str:
     return f"{', '.join(counts)} ({task.seconds:.2f} s{speed})"
 
 
-def _said_of(tasks: Sequence[TaskReport], shared: dict[tuple[str, str], list[TaskReport]]) -> Iterator[str]:
+def _said_of(tasks: Sequence[TaskReport], shared: dict[tuple[str, str], list[TaskReport]]) -> Iterator[_Line]:
     """Warnings, and the errors of several tasks, each once with the tasks that it is about."""
     said = [(task.task, bare(warning, own_names(task))) for task in tasks for warning in task.warnings]
     for text, names in grouped(said).items():
-        yield f"  warning: {named(names)}: {text}"
+        yield "  warning: ", f"{named(names)}: {text}"
     for (message, hint), failed in shared.items():
         about = "" if len(failed) == len(tasks) else f"{named([task.task for task in failed])}: "
-        yield f"  error: {about}{message}"
+        yield "  error: ", f"{about}{message}"
         if hint:
-            yield f"  hint: {hint}"
+            yield "  hint: ", hint
 
 
 def _totals(reports: Sequence[RunReport], tasks: Sequence[TaskReport]) -> list[str]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from strandline.cli._errors import color, printable
+from strandline.cli._layout import terminal_width, wrapped
 from strandline.cli._options import load_config, spec_argument
 from strandline.logs import redact
 
@@ -49,7 +50,7 @@ def command(specs: Sequence[Path], form: str) -> int:
             if finding.place != place:
                 click.echo(("\n" if place else "") + printable(redact(finding.place)), color=color())
                 place = finding.place
-            click.echo("\n".join(_lines(finding)), color=color())
+            click.echo("\n".join(_lines(finding, terminal_width())), color=color())
         sys.stdout.flush()
     if form == "text":
         click.echo("\n" + _totals(counts))
@@ -64,13 +65,15 @@ def _record(finding: "Finding") -> str:
     return json.dumps({name: redact(text) for name, text in texts.items()}, ensure_ascii=False)
 
 
-def _lines(finding: "Finding") -> list[str]:
+def _lines(finding: "Finding", width: int | None) -> list[str]:
     probe = finding.probe
     verdict = probe.verdict.value
-    said = printable(redact(f"{probe.subject}: {probe.found}"))
-    lines = [f"  {click.style(f'{verdict:<7}', fg=_COLORS[verdict], bold=verdict != 'ok')}  {said}"]
+    lines = wrapped(f"  {verdict:<7}  ", printable(redact(f"{probe.subject}: {probe.found}")), width=width)
+    colored = click.style(f"{verdict:<7}", fg=_COLORS[verdict], bold=verdict != "ok")
+    lines[0] = f"  {colored}{lines[0][9:]}"
     if probe.mend:
-        lines.append(f"           {click.style('mend:', bold=True)} {printable(redact(probe.mend))}")
+        first, *rest = wrapped(f"{'':11}mend: ", printable(redact(probe.mend)), width=width)
+        lines += [first.replace("mend:", click.style("mend:", bold=True), 1), *rest]
     return lines
 
 

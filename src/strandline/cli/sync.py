@@ -15,6 +15,7 @@ import click
 
 from strandline.cli._errors import show
 from strandline.cli._jobs import Choice, choose, open_job
+from strandline.cli._layout import terminal_width
 from strandline.cli._options import Settings, load_config, spec_argument
 from strandline.cli._progress import progress
 from strandline.cli._summary import exit_code, summary
@@ -24,7 +25,6 @@ from strandline.engine.lease import Claim
 from strandline.engine.run import sync
 from strandline.engine.window import Stop
 from strandline.errors import UsageError
-from strandline.logs import redact
 from strandline.runs import RunReport, RunStore, append_record
 from strandline.spec import Config
 
@@ -81,7 +81,7 @@ def command(
         for report in reports:
             append_record(summary_location, report)
     if settings.log_format == "text" and any(report.tasks or report.warnings for report in reports):
-        click.echo(redact(summary(reports)))
+        click.echo(summary(reports, width=terminal_width()))
     return exit_code(reports)
 
 

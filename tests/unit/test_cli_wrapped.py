@@ -1,0 +1,52 @@
+"""What is printed on a terminal is wrapped by words, and hangs below what it belongs to."""
+
+from datetime import UTC, datetime
+
+import pytest
+
+from strandline.cli import _errors, doctor
+from strandline.cli._layout import columns
+from strandline.cli._summary import summary
+from strandline.errors import TaskError
+from strandline.runs import RunReport, Status, TaskReport
+
+LONG = "the table needs a column that the destination cannot make, and so it was not written; nothing was lost"
+
+
+def reported(*names):
+    tasks = [
+        TaskReport("shop", name, "wh", (name,), "settled (single writer)", "", Status.FAILED, 1_234_567, started_s=1.0)
+        for name in names
+    ]
+    for task in tasks:
+        task.warnings, task.error = [LONG], TaskError(f"{task.task}: {LONG}", hint=LONG)
+        task.cursor_from = task.cursor_to = {"shown": "2026-01-01 00:00:00.000000+00:00"}
+    return summary([RunReport("r", "shop", datetime.now(UTC), tasks)], width=60)
+
+
+@pytest.mark.parametrize("name", ["t", "a name", "events_of_customer_service"])
+def test_a_summary(name):
+    lines = reported(name, "other").splitlines()
+    assert max(map(columns, lines)) <= 60
+    (at,) = (at for at, line in enumerate(lines) if line.startswith("  warning: "))
+    assert lines[at + 1].startswith(" " * 11)
+    assert lines[at + 1].strip()
+
+
+def test_into_a_pipe_it_is_not():
+    report = RunReport("r", "shop", datetime.now(UTC), [TaskReport("shop", "t", "wh", ("t",), warnings=[LONG])])
+    assert f"  warning: t: {LONG}\n" in summary([report])
+
+
+def test_doctor_and_errors(cli, monkeypatch):
+    cli.shop("orders", "items")
+    monkeypatch.setattr(doctor, "terminal_width", lambda: 60)
+    monkeypatch.setattr(_errors, "error_width", lambda: 60)
+    done = cli("doctor")
+    assert done.stdout.endswith(" problems\n")
+    # words are not broken, so that a path can be copied
+    assert all(columns(line) <= 60 or "/" in line for line in done.stdout.splitlines())
+    wrong = cli("sync", "--select", " ".join(["a"] * 80))
+    first, second, *_ = wrong.stderr.splitlines()
+    assert max(map(columns, (first, second))) <= 60
+    assert (first[:7], second[:9]) == ("error: ", "       a ")
