@@ -210,10 +210,10 @@ class TestSettings:
                 assert "sEcreT" not in str(chain)
                 chain = chain.__cause__
 
-    def test_a_database_that_does_not_exist_is_a_wrong_setting(self, postgresql_server: PostgreSQLServer) -> None:
+    def test_a_database_that_does_not_exist_is_out_of_reach(self, postgresql_server: PostgreSQLServer) -> None:
         url = postgresql_server.uri("nowhere")
         destination = PostgreSQLDestination(PostgreSQLDestination.Spec(connection_string=url))
-        with pytest.raises(UsageError, match='"nowhere" does not exist'):
+        with pytest.raises(UnreachableError, match=r'refuses the connection.*"nowhere" does not exist'):
             destination.states.load("shop")
 
     def test_a_missing_driver_says_how_to_install_it(self) -> None:

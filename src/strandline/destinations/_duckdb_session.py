@@ -11,6 +11,7 @@ from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from strandline.destinations._file_probes import check_writable
 from strandline.destinations._sql import SEQUENCE, Dialect, Statement
 from strandline.destinations._sql_states import create_own_tables, has_own_tables
 from strandline.destinations._staging import Step
@@ -320,6 +321,8 @@ class Database:
                 f"{self._place}: {who} has the file open, and only one can write to it",
                 hint=f"wait for it with --wait-lock 10m, or end {who if holder else 'that process'}",
             )
+        if "Permission denied" in text or "read-only" in text.lower():
+            check_writable(Path(self.path))
         if "No such file" in text or "not a valid DuckDB" in text or "Is a directory" in text:
             return UsageError(place, hint=_PATH_HINT)
         return UnreachableError(place)

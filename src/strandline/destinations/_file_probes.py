@@ -10,7 +10,7 @@ from strandline.disk import file_system_probe, probe_folder, room_probes
 from strandline.errors import UsageError
 from strandline.probe import Probe, Verdict
 
-__all__ = ["beside", "probe_file"]
+__all__ = ["beside", "check_writable", "probe_file"]
 
 
 def probe_file(path: Path, kind: str) -> Iterator[Probe]:
@@ -24,10 +24,7 @@ def probe_file(path: Path, kind: str) -> Iterator[Probe]:
         raise UsageError(f"there is no directory {folder}", hint=f"mkdir -p {folder}")
     if path.exists() and not path.is_file():
         raise UsageError(f"{path} is no file", hint="mend `path`")
-    wanted = [one for one in (path, folder) if one.exists()]
-    denied = [one for one in wanted if not os.access(one, os.W_OK)]
-    if denied:
-        raise UsageError(f"{denied[0]} is not writable", hint=f"chmod u+w {denied[0]}, or run as its owner")
+    check_writable(path)
     size = (
         f"{path}, {path.stat().st_size:,} bytes"
         if path.exists()
@@ -38,6 +35,17 @@ def probe_file(path: Path, kind: str) -> Iterator[Probe]:
         path, network=Verdict.WARNING, mend=f"keep {kind} files on a local disk, or use a server", what="the file"
     )
     yield from room_probes(path)
+
+
+def check_writable(path: Path) -> None:
+    """Before a file is opened, or where a driver could not, since drivers tell only that they could not.
+
+    Raises:
+        UsageError: the file, or the directory in which it is or will be made, is not writable.
+    """
+    for one in (path, path.absolute().parent):
+        if one.exists() and not os.access(one, os.W_OK):
+            raise UsageError(f"{one} is not writable", hint=f"chmod u+w {one}, or run as its owner")
 
 
 @contextmanager

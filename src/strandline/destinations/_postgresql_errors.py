@@ -38,9 +38,11 @@ _HINTS = {
     "0A000": "drop what depends on it, for example a view",
     "42P01": "the table was dropped or renamed while it was written; the next sync looks again",
 }
-_SETTINGS_WRONG = re.compile(
+_SETTINGS_WRONG = re.compile(r"invalid .*connection option|root certificate file|invalid (port|integer|sslmode)")
+"""What libpq says before it has asked anybody."""
+_REFUSED = re.compile(
     r"authentication failed|does not exist|no pg_hba\.conf entry|no password supplied|certificate|not permitted to log in"
-    r"|invalid .*connection option|could not translate host name|root certificate file|permission denied for database"
+    r"|permission denied for database"
 )
 _COLUMN = re.compile(r"^COPY .*?, column (.*?)(?:: |$)", re.MULTILINE)
 _UNIQUE = "23505"
@@ -95,10 +97,12 @@ def _translated(error: "psycopg.Error | adbc.Error", failed: str, blamed: str) -
 
 
 def refused_connection(place: str, error: Exception) -> StrandlineError:
-    """Why there is no connection: a wrong setting, or a server that does not answer."""
+    """Why there is no connection: a wrong setting, a server that does not want us, or one that does not answer."""
     text = first_line(error)
     if _SETTINGS_WRONG.search(text):
-        return UsageError(f"{place}: the server refuses the connection: {text}", hint="see connection_string")
+        return UsageError(f"{place}: {text}", hint="see connection_string")
+    if _REFUSED.search(text):
+        return UnreachableError(f"{place}: the server refuses the connection: {text}", hint="see connection_string")
     return UnreachableError(f"{place} cannot be reached: {text}", hint="is the server running, and the host right?")
 
 

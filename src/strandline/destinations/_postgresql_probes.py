@@ -45,8 +45,8 @@ def probe_server(conninfo: str, place: str, schema: str) -> Iterator[Probe]:
     """Probes of one database as a destination.
 
     Raises:
-        UsageError: the server refuses the connection.
-        UnreachableError: it does not answer.
+        UsageError: a setting is wrong.
+        UnreachableError: the server refuses the connection, or does not answer.
     """
     with drivers():
         try:

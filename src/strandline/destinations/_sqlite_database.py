@@ -9,6 +9,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from strandline.destinations._file_probes import check_writable
 from strandline.destinations._sql import Statement
 from strandline.destinations._sql_states import DELIVERED, HISTORY, STATES, create_own_tables, has_own_tables
 from strandline.destinations._sqlite_dialect import MAIN
@@ -206,6 +207,7 @@ class Database:
             case sqlite3.SQLITE_NOTADB:
                 return UsageError(f"{self.path} is not an SQLite database, or an encrypted one", hint=_PATH_HINT)
             case sqlite3.SQLITE_CANTOPEN | sqlite3.SQLITE_PERM | sqlite3.SQLITE_READONLY | sqlite3.SQLITE_AUTH:
+                check_writable(Path(self.path))
                 return UsageError(place, hint=f"{_PATH_HINT}; both must be writable")
             case sqlite3.SQLITE_CORRUPT:
                 return StateError(place, hint="the file is damaged: restore it from a backup")
