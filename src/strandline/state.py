@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Any, Protocol, TypeAlias, runtime_checkable
+from typing import Any, Protocol, TypeAlias, TypeVar, runtime_checkable
 
 from strandline.errors import StateConflictError, StateError, TaskError
 from strandline.message import Cursor
@@ -32,9 +32,13 @@ __all__ = [
     "check_epoch",
     "decode_state",
     "encode_state",
+    "history_with",
     "is_newer",
+    "is_sign_of_life",
     "load_state",
 ]
+
+T = TypeVar("T")
 
 FORMAT_VERSION = 1
 HISTORY_MAX = 20
@@ -164,6 +168,29 @@ def check_epoch(key: StateKey, state: State, holder: State | None) -> None:
             "saved",
             hint="let that run end, then start again",
         )
+
+
+def is_sign_of_life(key: StateKey, before: str, now: str) -> bool:
+    """For a history: whether a save of ``@run`` says only that the run goes on; it then replaces the newest commit.
+
+    Args:
+        key: whose state it is.
+        before: the newest commit, encoded.
+        now: what is saved, encoded.
+    """
+    if key.task != RUN_TASK:
+        return False
+    try:
+        one, other = ((body["epoch"], body["run_id"]) for body in map(json.loads, (before, now)))
+    except (ValueError, TypeError, LookupError):  # damaged, and given up
+        return False
+    return bool(one == other)
+
+
+def history_with(key: StateKey, newest: T, older: Sequence[T], text: Callable[[T], str]) -> tuple[T, ...]:
+    """The commits that a backend keeps of ``key``, the newest first; ``text`` is a commit's encoded state."""
+    renews = bool(older) and is_sign_of_life(key, text(older[0]), text(newest))
+    return (newest, *older[renews:])[:HISTORY_MAX]
 
 
 def encode_state(key: StateKey, state: State) -> dict[str, Any]:
@@ -336,7 +363,7 @@ class StateBackend(Protocol):
 
         Called from one thread per task, after the destination has made the rows durable, and from another for signs of
         life; a state may replace any other, forwards only by the engine's choice. A second identical call conflicts. Keeps the last
-        ``HISTORY_MAX`` commits.
+        ``HISTORY_MAX`` commits; of a run's commits of ``@run`` only the last, see ``is_sign_of_life``.
 
         Raises:
             StateConflictError: the stored token is another one, or there is none any more; or the epoch is over. Nothing

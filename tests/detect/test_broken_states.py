@@ -151,7 +151,16 @@ def replaces_characters(patch):
 
 @broken("P24", "only the newest commit is kept", in_memory(SUITE.test_history_keeps_the_last_commits))
 def keeps_one(patch):
-    patch.setattr(memory, "HISTORY_MAX", 1)
+    patch.setattr(state_module, "HISTORY_MAX", 1)
+
+
+@broken(
+    "P24",
+    "signs of life fill the history of runs",
+    in_memory(SUITE.test_the_history_of_runs_has_one_state_of_each),
+)
+def keeps_every_beat(patch):
+    patch.setattr(state_module, "is_sign_of_life", lambda *_: False)
 
 
 # what cannot be trusted ------------------------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 from strandline.errors import StateError
-from strandline.state import HISTORY_MAX, StateKey, Token
+from strandline.state import StateKey, Token, history_with
 
 __all__ = ["Commit", "Delivered", "Entry", "Log", "Record", "decode_entry", "encode_entry", "next_of"]
 
@@ -38,7 +38,7 @@ class Commit:
 
     token: Token
     text: str
-    """The encoded state; not looked at here."""
+    """The encoded state; damaged it spoils nothing here."""
 
 
 Delivered: TypeAlias = Mapping[tuple[StateKey, str], tuple[str, ...]]
@@ -89,7 +89,7 @@ class Log:
             if files:
                 delivered[place] = files
         for key, commit in entry.states:
-            states[key] = (commit, *states.get(key, ()))[:HISTORY_MAX]
+            states[key] = history_with(key, commit, states.get(key, ()), lambda one: one.text)
         return Log(number, checksum, tables, delivered, states, entry.moves, entry.removes)
 
     def snapshot(self) -> Entry:

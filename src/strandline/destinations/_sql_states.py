@@ -12,7 +12,18 @@ from strandline.destinations._delivered import DELIVERED_COLUMNS
 from strandline.destinations._merge import Session
 from strandline.destinations._sql import Statement
 from strandline.errors import StateConflictError, StateError
-from strandline.state import HISTORY_MAX, RUN_TASK, Anew, State, StateKey, Token, decode_state, encode_state, load_state
+from strandline.state import (
+    HISTORY_MAX,
+    RUN_TASK,
+    Anew,
+    State,
+    StateKey,
+    Token,
+    decode_state,
+    encode_state,
+    is_sign_of_life,
+    load_state,
+)
 
 __all__ = [
     "DELIVERED",
@@ -132,8 +143,17 @@ def _check_token(key: StateKey, found: Mapping[StateKey, tuple[int, Token]], exp
         )
 
 
-def save_state(session: Session, key: StateKey, state: State, *, expected: Token | None) -> State:
-    """Save ``state`` with its history; ``expected`` was compared before. Returns it with its new token."""
+def _is_sign_of_life(session: Session, key: StateKey, state: State) -> bool:
+    where = _where(session, key)
+    rows = session.fetch(Statement(f"SELECT state FROM {session.relation(STATES)} WHERE {where.text}", where.values))
+    return bool(rows) and is_sign_of_life(key, rows[0][0], json.dumps(encode_state(key, state)))
+
+
+def save_state(session: Session, key: StateKey, state: State, *, expected: Token | None, renews: bool = False) -> State:
+    """Save ``state`` with its history; ``expected`` was compared before. Returns it with its new token.
+
+    ``renews``: in the place of the newest commit.
+    """
     body = encode_state(key, state)
     text = json.dumps(body)
     decode_state(key, json.loads(text), where=STATES)  # what could not be read back is never kept
@@ -147,13 +167,9 @@ def save_state(session: Session, key: StateKey, state: State, *, expected: Token
         values = (*values, expected)
     if session.run(Statement(save, values)) != 1:
         raise StateConflictError(f"{key}: another run has saved a state meanwhile; nothing was written")
-    session.run(
-        Statement(
-            f"INSERT INTO {history} (source, task, destination, number, token, state) "
-            f"SELECT {one}, {one}, {one}, coalesce(max(number), 0) + 1, {one}, {one} FROM {history} WHERE {where.text}",
-            (*where.values, token, text, *where.values),
-        )
-    )
+    newest = f"UPDATE {history} SET token = {one}, state = {one} WHERE {where.text} AND token = {one}"
+    if not (renews and session.run(Statement(newest, (token, text, *where.values, expected)))):
+        _add_to_history(session, token, text, where)
     if state.sequence % HISTORY_MAX == 0:  # not at every commit: it is the dearest statement of a small one
         session.run(
             Statement(
@@ -163,6 +179,17 @@ def save_state(session: Session, key: StateKey, state: State, *, expected: Token
             )
         )
     return replace(state, token=token)
+
+
+def _add_to_history(session: Session, token: Token, text: str, where: Statement) -> None:
+    one, history = session.dialect.parameter, session.relation(HISTORY)
+    session.run(
+        Statement(
+            f"INSERT INTO {history} (source, task, destination, number, token, state) "
+            f"SELECT {one}, {one}, {one}, coalesce(max(number), 0) + 1, {one}, {one} FROM {history} WHERE {where.text}",
+            (*where.values, token, text, *where.values),
+        )
+    )
 
 
 class Sessions(Protocol):
@@ -204,15 +231,15 @@ class SqlStates:
     def save(self, key: StateKey, state: State, *, expected: Token | None) -> Token:
         """Save ``state`` as its lineage's newest."""
         with self._sessions.writing() as session:
+            alive = key.task == RUN_TASK and _is_sign_of_life(session, key, state)
             if key.task == RUN_TASK:
                 # a sign of life leaves the epoch alone: the windows that compare it need not wait for it, nor it for them
-                alive = _stored(session, [key]).get(key, (None,))[0] == state.epoch
                 _lock(session, key, shared=alive)
                 _check_token(key, _stored(session, [key]), expected)
             else:
                 fence = Fence(key.source, key.destination, state.epoch, state.run_id)
                 check_fence(session, fence, key=key, expected=expected)
-            saved = save_state(session, key, state, expected=expected)
+            saved = save_state(session, key, state, expected=expected, renews=alive)
         if saved.token is None:
             raise AssertionError("a saved state has a token")
         return saved.token

@@ -41,18 +41,7 @@ from strandline.destinations._memory_rows import (
 from strandline.errors import StateConflictError, TaskError, UsageError
 from strandline.lazy import pa
 from strandline.message import Complete, Delete, Forget, Insert, Message, Present, Swap, Truncate
-from strandline.state import (
-    HISTORY_MAX,
-    RUN_TASK,
-    Anew,
-    Pass,
-    State,
-    StateKey,
-    Token,
-    decode_state,
-    encode_state,
-    load_state,
-)
+from strandline.state import RUN_TASK, Anew, Pass, State, StateKey, Token, encode_state, history_with, load_state
 from strandline.table import CQ_ID, Table
 
 __all__ = ["MemoryDestination"]
@@ -133,7 +122,7 @@ class _Data:
             raise StateConflictError(
                 f"{key}: the stored state is not the one this run saved last", hint="let the other run end first"
             )
-        self.commits[key] = (commit, *commits)[:HISTORY_MAX]
+        self.commits[key] = history_with(key, commit, commits, lambda one: one[1])
         return commit[0]
 
 
@@ -407,4 +396,4 @@ def _with_ids(
 
 
 def _decode(key: StateKey, token: Token, text: str) -> State:
-    return decode_state(key, json.loads(text), where="memory", token=token)
+    return load_state(key, json.loads(text), where="memory", token=token)

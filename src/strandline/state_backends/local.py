@@ -33,7 +33,6 @@ from strandline.errors import StateConflictError, StateError, UsageError
 from strandline.paths import FOLDER, PLAIN, encode_part, locked, make_directory, opened
 from strandline.probe import Probe
 from strandline.state import (
-    HISTORY_MAX,
     RUN_TASK,
     Anew,
     State,
@@ -42,6 +41,7 @@ from strandline.state import (
     check_epoch,
     decode_state,
     encode_state,
+    history_with,
 )
 from strandline.state_backends._local_probes import probe_directory
 
@@ -134,7 +134,8 @@ class LocalState:
                     _sweep(directory)
                     self._swept.add(folder)
                 token = secrets.token_hex(16)
-                content = _encode(token, [encode_state(key, state), *(kept.bodies if kept else ())][:HISTORY_MAX])
+                older = kept.bodies if kept else []
+                content = _encode(token, history_with(key, encode_state(key, state), older, json.dumps))
                 _decode(content, where)  # what could not be read back is never written
                 if kept is None and expected is not None:
                     _replace(directory, f"{where.name}.damaged", _content(directory, where))

@@ -10,7 +10,6 @@ from pydantic import BaseModel, ConfigDict
 
 from strandline.errors import StateConflictError
 from strandline.state import (
-    HISTORY_MAX,
     RUN_TASK,
     Anew,
     State,
@@ -19,6 +18,7 @@ from strandline.state import (
     check_epoch,
     decode_state,
     encode_state,
+    history_with,
     load_state,
 )
 
@@ -39,7 +39,7 @@ class MemoryState:
     def __init__(self, spec: Spec) -> None:
         del spec
         self._lock = threading.Lock()
-        self._commits: dict[StateKey, list[tuple[Token, str]]] = {}
+        self._commits: dict[StateKey, tuple[tuple[Token, str], ...]] = {}
 
     def load(self, source: str, *, anew: Anew | None = None) -> Mapping[StateKey, State]:
         """Every state of ``source``."""
@@ -55,20 +55,20 @@ class MemoryState:
         commit = (secrets.token_hex(16), json.dumps(encode_state(key, state)))
         _decode(key, *commit)  # what could not be read back is never kept
         with self._lock:
-            commits, holder = self._commits.get(key, []), replace(key, task=RUN_TASK)
+            commits, holder = self._commits.get(key, ()), replace(key, task=RUN_TASK)
             if holder in self._commits:
                 check_epoch(key, state, _decode(holder, *self._commits[holder][0]))
             if (commits[0][0] if commits else None) != expected:
                 raise StateConflictError(
                     f"{key}: the stored state is not the one this run saved last", hint="let the other run end first"
                 )
-            self._commits[key] = [commit, *commits][:HISTORY_MAX]
+            self._commits[key] = history_with(key, commit, commits, lambda one: one[1])
         return commit[0]
 
     def history(self, key: StateKey) -> Sequence[State]:
         """The last commits of one lineage, the newest first."""
         with self._lock:
-            commits = self._commits.get(key, [])
+            commits = self._commits.get(key, ())
         return [_decode(key, *commit) for commit in commits]
 
     def close(self) -> None:

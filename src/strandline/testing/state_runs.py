@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from strandline.errors import StateConflictError
-from strandline.state import RUN_TASK, StateBackend, Token
+from strandline.state import HISTORY_MAX, RUN_TASK, State, StateBackend, Token
 from strandline.testing.state_given_up import KEY, Reopen, example_state
 
 __all__ = ["RunCases"]
@@ -34,6 +34,23 @@ class RunCases:
         for elsewhere in (replace(KEY, source="crm"), replace(KEY, destination="lake")):
             backend.save(elsewhere, example_state(3), expected=None)
         backend.save(KEY, example_state(3, epoch=2), expected=token)
+
+    def test_the_history_of_runs_has_one_state_of_each(self, backend: StateBackend, reopen: Reopen) -> None:
+        """Signs of life of one run would soon be all that is in it."""
+        token, before, sequence = None, list[State](), 0
+        for epoch in range(1, HISTORY_MAX + 3):
+            for _ in range(2 if epoch > 1 else HISTORY_MAX + 1):
+                sequence += 1
+                state = example_state(sequence, epoch=epoch)
+                token = backend.save(_RUN, state, expected=token)
+                assert backend.load(KEY.source)[_RUN].token == token
+                assert list(backend.history(_RUN)) == [state, *before][:HISTORY_MAX]
+            before.insert(0, state)
+        with closing(reopen()) as other:
+            assert list(other.history(_RUN)) == before[:HISTORY_MAX]
+            another = example_state(sequence + 1, epoch=HISTORY_MAX + 2, run_id="another")
+            other.save(_RUN, another, expected=token)
+            assert list(other.history(_RUN)) == [another, *before][:HISTORY_MAX]
 
     def test_a_later_run_may_save_before_its_own_epoch_is_there(self, backend: StateBackend) -> None:
         """A mirror hears of a run when it has begun elsewhere already."""
