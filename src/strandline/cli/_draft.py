@@ -21,7 +21,7 @@ from strandline.proposal import Proposal, Proposals, Proposes
 from strandline.spec import load
 from strandline.table import Table
 
-__all__ = ["Draft", "draft"]
+__all__ = ["Draft", "Seen", "draft", "look"]
 
 SCHEMA = Path(".cq/schema.json")
 """Beside the spec, for editors; `.cq` is where the states are."""
@@ -69,18 +69,32 @@ class Draft:
             raise UsageError(f"{self.output}: {error.strerror}", hint="choose another --output") from error
 
 
-def draft(read: Place, write: Place, *, name: str, output: Path) -> Draft:
-    """Look at the source, and draft a spec for it.
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What a look at a source has shown."""
+
+    read: Place
+    tables: list[Table]
+    proposals: Proposals
+
+
+def look(read: Place) -> Seen:
+    """Look at the source.
 
     Raises:
-        StrandlineError: the source cannot be read, or has no tables.
+        StrandlineError: it cannot be read, or has no tables.
     """
-    read, write = _reached_from(read, output), _reached_from(write, output)
     tables, proposals = _look(read)
     if not tables:
         raise UsageError(f"{read.shown} has no tables that can be read", hint="grant the role the right to read them")
-    mode, why = _mode(write, tables)
-    proposals = _fitting(proposals, mode)
+    return Seen(read, tables, proposals)
+
+
+def draft(seen: Seen, write: Place, *, name: str, output: Path) -> Draft:
+    """A spec for a source that was looked at."""
+    read, write = _reached_from(seen.read, output), _reached_from(write, output)
+    mode, why = _mode(write, seen.tables)
+    proposals = _fitting(seen.proposals, mode)
     variables: dict[str, str] = {}
     exports: dict[str, str] = {}
     source = _document(read, name or _name(read.stem, "source"), variables, exports)

@@ -18,6 +18,7 @@ TO_EXAMPLES = "warehouse.duckdb, postgresql://user@host/warehouse, copy.sqlite, 
 
 _SQLITE = (".db", ".sqlite", ".sqlite3", ".db3")
 _FILES = (".csv", ".jsonl", ".ndjson", ".json", ".parquet")
+_ONE_FILE = ("duckdb", "sqlite")
 _PACKED = (".gz", ".zst")
 _SCHEMES = {
     "postgresql": "postgresql",
@@ -69,12 +70,20 @@ def place_of(uri: str, kind: str) -> Place:
         raise _unknown(place.shown, kind)
     if place.plugin == "files" and kind == "destination":
         _check_directory(place.shown)
+    if place.plugin in _ONE_FILE and kind == "destination":
+        _check_parent(Path(place.settings["path"]))
     for value in place.settings.values():
         if "${" in value:
             raise UsageError(
                 f"{place.shown!r} has a '${{', which begins a variable in a spec", hint="choose another name"
             )
     return place
+
+
+def _check_parent(path: Path) -> None:
+    folder = path.absolute().parent
+    if not folder.is_dir():
+        raise UsageError(f"there is no directory {folder}", hint=f"mkdir -p {folder}")
 
 
 def _check_directory(path: str) -> None:

@@ -4,19 +4,24 @@ import re
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import click
 
-from strandline.cli._errors import printable
-from strandline.errors import UsageError
+from strandline.cli._errors import printable, show
+from strandline.cli._layout import error_width, fitted, terminal_width, wrapped
+from strandline.cli._options import Settings
+from strandline.errors import StrandlineError, UsageError
 from strandline.logs import redact
 
 if TYPE_CHECKING:
-    from strandline.cli._draft import Draft
+    from strandline.cli._draft import Draft, Seen
     from strandline.cli._places import Place
 
 __all__ = ["command"]
+
+Answer = TypeVar("Answer")
+_NAME_MIN = 12
 
 
 @click.command("init")
@@ -31,64 +36,84 @@ __all__ = ["command"]
     help="The file to write.",
 )
 @click.option("--force", is_flag=True, help="Replace the file if it is there.")
-def command(source: str | None, destination: str | None, name: str | None, output: Path, *, force: bool) -> None:
+@click.pass_obj
+def command(
+    settings: Settings, source: str | None, destination: str | None, name: str | None, output: Path, *, force: bool
+) -> None:
     """Write a spec: look at a source, and propose how each table is read.
 
     For example: strandline init --from shop.db --to warehouse.duckdb. On a terminal it asks for what is missing. The
     source is only read, the destination is not touched, and no password is written down.
     """
-    from strandline.cli._draft import draft
+    from strandline.cli._draft import draft, look
     from strandline.cli._places import FROM_EXAMPLES, TO_EXAMPLES, place_of
 
+    asks = not (source and destination) and sys.stdin.isatty()
+    if output.exists() and not force and asks:
+        force = click.confirm(f"{output} is there already. Replace it?", err=True)
     if output.exists() and not force:
         raise UsageError(f"{output} is there already", hint="--force replaces it; --output names another file")
-    if not (source and destination) and not sys.stdin.isatty():
+    if not (source and destination) and not asks:
         missing = " and ".join(one for one, given in (("--from", source), ("--to", destination)) if not given)
         example = "strandline init --from postgresql://me@host/shop --to warehouse.duckdb"
         raise UsageError(f"{missing} is missing, and there is no terminal to ask on", hint=f"for example: {example}")
-    read = place_of(source, "source") if source else _ask("Read from", FROM_EXAMPLES, "source", place_of)
+
+    def reader(uri: str) -> "Seen":
+        return look(place_of(uri, "source"))
+
+    def writer(uri: str) -> "Place":
+        return place_of(uri, "destination")
+
+    seen = reader(source) if source else _ask("Read from", FROM_EXAMPLES, reader, settings)
     write = (
-        place_of(destination, "destination")
+        writer(destination)
         if destination
-        else _ask("Write to", TO_EXAMPLES, "destination", place_of, default="warehouse.duckdb")
+        else _ask("Write to", TO_EXAMPLES, writer, settings, default="warehouse.duckdb")
     )
-    written = draft(read, write, name=name or "", output=output)
+    written = draft(seen, write, name=name or "", output=output)
     written.save(force=force)
-    for line in _said(written, output):
-        click.echo(printable(redact(line)))
+    for first, line in _said(written, output, terminal_width()):
+        click.echo("\n".join(wrapped(first, printable(redact(line)), width=terminal_width())))
 
 
 def _ask(
-    what: str, examples: str, kind: str, place_of: "Callable[[str, str], Place]", default: str | None = None
-) -> "Place":
-    def checked(text: str) -> "Place":
+    what: str, examples: str, take: Callable[[str], Answer], settings: Settings, default: str | None = None
+) -> Answer:
+    """Until the answer can be used."""
+    click.echo("\n".join(wrapped("For example: ", examples, width=error_width())), err=True)
+    while True:
+        answer: str = click.prompt(what, default=default, err=True)
         try:
-            return place_of(text, kind)
-        except UsageError as error:
-            raise click.UsageError(redact(f"{error.message}; {error.hint}")) from None
-
-    click.echo(f"For example: {examples}", err=True)
-    place: Place = click.prompt(what, default=default, value_proc=checked, err=True)
-    return place
+            return take(answer.strip())
+        except StrandlineError as error:
+            show(error, settings)
 
 
-def _said(written: "Draft", output: Path) -> Iterator[str]:
+def _said(written: "Draft", output: Path, width: int | None) -> Iterator[tuple[str, str]]:
+    for line in _table(written, output, width):
+        yield "", line
+    more = [("note: ", note) for note in written.proposals.notes]
+    if any(note.startswith("incremental_key:") for one in written.proposals.tables for note in one.notes):
+        more.append(("", "other keys are in the file, as comments, with what speaks against each"))
+    yield from [("", ""), *more] if more else []
+    yield "", ""
+    for variable, shown in written.exports.items():
+        yield "", f"export {variable}='{shown}'   # with the password, which is not in the file"
+    spec = "" if output == Path("strandline.yml") else f" {_quoted(str(output))}"
+    yield "next: ", f"strandline plan{spec} shows what a sync would do; strandline sync{spec} does it"
+
+
+def _table(written: "Draft", output: Path, width: int | None) -> Iterator[str]:
     source, destination = written.source, written.destination
     yield f"wrote {output}: {source.name} ({source.plugin}) → {destination.name} ({destination.plugin}), {written.mode}"
     yield ""
     rows = [("TABLE", "ROWS", "KEY", "CLASS")]
     rows += [(one.table, one.rows or "?", one.key or "-", one.guarantee) for one in written.proposals.tables]
     widths = [max(len(row[at]) for row in rows) for at in range(3)]
+    if width is not None:
+        widths[0] = min(widths[0], max(_NAME_MIN, width - sum(widths[1:]) - max(len(row[3]) for row in rows) - 8))
     for table, count, key, guarantee in rows:
-        yield f"  {table:<{widths[0]}}  {count:>{widths[1]}}  {key:<{widths[2]}}  {guarantee}"
-    if any(note.startswith("incremental_key:") for one in written.proposals.tables for note in one.notes):
-        yield ""
-        yield "other keys are in the file, as comments, with what speaks against each"
-    yield ""
-    for variable, shown in written.exports.items():
-        yield f"export {variable}='{shown}'   # with the password, which is not in the file"
-    spec = "" if output == Path("strandline.yml") else f" {_quoted(str(output))}"
-    yield f"next: strandline plan{spec} shows what a sync would do; strandline sync{spec} does it"
+        yield f"  {fitted(table, widths[0])}  {count:>{widths[1]}}  {key:<{widths[2]}}  {guarantee}"
 
 
 def _quoted(path: str) -> str:

@@ -21,4 +21,6 @@ def command(specs: Sequence[Path]) -> None:
         with open_job(config, source) as job:
             plans = plan(job)
         tables = {table for one in plans for table in one.tables}
-        click.echo(f"{source.name}: {len(tables)} tables, {', '.join(source.destinations)}: reached")
+        click.echo(
+            f"{source.name}: {len(tables)} table{'s' * (len(tables) != 1)}, {', '.join(source.destinations)}: reached"
+        )

@@ -243,7 +243,7 @@ class FilesSource:
             primary_key=tuple(spec.primary_key),
             incremental_key=(spec.incremental_key,) if spec.incremental_key else (),
             incremental=True,
-            description=f"{len(files)} {formats[0]} files at {spec.path}",
+            description=f"{len(files)} {formats[0]} file{'s' * (len(files) != 1)} at {spec.path}",
             guarantee=self._guarantee(),
         )
 
