@@ -48,7 +48,7 @@ def reference() -> str:
 def commands() -> list[str]:
     """Each command with its help, as a terminal of 100 columns shows it."""
     lines = []
-    context = click.Context(main, info_name="strandline")
+    context = click.Context(main, info_name="strandline", **main.context_settings)
     for name in main.list_commands(context):
         command = main.get_command(context, name)
         assert command is not None

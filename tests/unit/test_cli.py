@@ -320,7 +320,7 @@ class TestErrors:
         os.close(reading)
         done = process("plugin", "list", stdout=writing)
         os.close(writing)
-        assert (done.code, done.err) == (1, "")
+        assert (done.code, done.err) == (141, "")
 
     @pytest.mark.parametrize(("environment", "colored"), [({}, True), ({"NO_COLOR": "1"}, False)])
     def test_color_on_a_terminal_unless_no_color(self, process, environment, colored):

@@ -16,6 +16,9 @@ from strandline.cli._options import Settings, add_global_options, global_options
 
 __all__ = ["main"]
 
+PIPE_CLOSED = 128 + 13
+"""As shells have it of a program that ended by SIGPIPE."""
+
 _COMMANDS = {
     "init": ("init", "Write a spec: look at a source, and propose how each table is read."),
     "sync": ("sync", "Bring the destinations up to date, fetching only what changed."),
@@ -31,6 +34,10 @@ _COMMANDS = {
     "completion": ("completion", "Print the completion script of a shell."),
 }
 """In the order of the help: each command with its module in this package, where it is called ``command``, and help."""
+
+
+class _ReaderGoneError(Exception):
+    """Of a pipe that we write to. No ``OSError``, of which click would make exit code 1: that some tables failed."""
 
 
 class _Lazy(click.Group):
@@ -50,6 +57,12 @@ class _Lazy(click.Group):
             gc.enable()
         add_global_options(command)
         return command
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError as error:
+            raise _ReaderGoneError from error
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         del ctx
@@ -96,10 +109,10 @@ class _Lazy(click.Group):
                 **extra,
             )
             sys.stdout.flush()
-        except BrokenPipeError:
-            # Whoever read our output has seen enough; there is nobody to tell.
+        except (BrokenPipeError, _ReaderGoneError):
+            # Whoever read our output has seen enough; there is nobody to tell. No code of ours: nothing has failed.
             _silence_stdout()
-            sys.exit(1)
+            sys.exit(PIPE_CLOSED)
         except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 the command line is where errors end
             code = show(error, settings)
             if isinstance(error, OSError):
@@ -121,7 +134,7 @@ def _silence_stdout() -> None:
 )
 @click.version_option(__version__, prog_name="strandline")
 def main() -> None:
-    """Copy what changed from databases, APIs and files into warehouses, databases and files.
+    """Copy what changed from databases and files into warehouses, databases and files.
 
     Without a SPEC, a command reads strandline.yml in this directory or the nearest parent.
     """

@@ -76,8 +76,10 @@ def _write(problems: list[Problem], settings: Settings) -> None:
 
 
 def _lines(problem: Problem, width: int | None) -> list[str]:
-    lines = _labelled("error: ", problem.message, width, fg="red")
-    if problem.where:
+    # what concerns a whole file has no line to be shown, and is understood only with its name
+    whole = f"{problem.where}: " if problem.where and not problem.line else ""
+    lines = _labelled("error: ", whole + problem.message, width, fg="red")
+    if problem.where and not whole:
         lines.append(f"  {printable(problem.where)}")
     if problem.line:
         line = redact(problem.line)

@@ -98,7 +98,8 @@ class Examination:
         silent = sorted(needed & self._broken)
         if silent:
             found = f"not compared with the destination, since this cannot be used: {', '.join(silent)}"
-            yield Finding(place, Probe("agreement", Verdict.WARNING, found, "mend that first"))
+            mend = f"run doctor again when {' and '.join(silent)} can be"
+            yield Finding(place, Probe("agreement", Verdict.WARNING, found, mend))
             return
         yield from self._bounded(place, lambda: _agreement(self.config, source))
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from strandline.cli._layout import columns, fitted
 from strandline.cli._options import load_config, spec_argument
 from strandline.cli._sync_options import claiming
 from strandline.engine.lease import Claim
@@ -26,25 +27,29 @@ def command() -> None:
     """Look at the cursors, and forget one on purpose."""
 
 
-@command.command("list")
+@command.command("list", short_help="Every cursor of the spec's sources.")
 @spec_argument
 @click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True)
 def list_(specs: Sequence[Path], form: str) -> None:
-    """Every cursor of the spec's sources, from the state backend."""
+    """Every cursor of the spec's sources, from the state backend.
+
+    A full refresh that was not finished has one of its own, with @refresh/ before its name.
+    """
     config = load_config(specs)
-    states = [found for source in config.sources for found in _states(config, source)]
+    states = [found for source in config.sources for found in _states(config, source) if not _is_over(*found)]
     if form == "json":
         click.echo(redact(json.dumps([_record(key, state) for key, state in states], ensure_ascii=False, indent=2)))
         return
-    for key, state in states:
-        phase = state.current.phase.value if state.current else "not begun"
-        cursor = describe_cursor(state.cursor)
-        click.echo(redact(f"{key}  cursor {cursor}  pass {phase}  version {state.epoch}.{state.sequence}"))
+    rows = [_row(key, state) for key, state in states]
+    widths = [max((columns(row[at]) for row in rows), default=0) for at in range(3)]
+    for row in rows:
+        cells = [fitted(cell, width) for cell, width in zip(row, widths, strict=False)]
+        click.echo("  ".join([*cells, row[-1]]))
     if not states:
         click.echo("no states yet")
 
 
-@command.command("show")
+@command.command("show", short_help="Everything that is kept of one task, as JSON.")
 @click.argument("source")
 @click.argument("task")
 @spec_argument
@@ -57,7 +62,7 @@ def show(source: str, task: str, specs: Sequence[Path]) -> None:
     click.echo(redact(json.dumps([_record(key, state) for key, state in found], ensure_ascii=False, indent=2)))
 
 
-@command.command("reset")
+@command.command("reset", short_help="Forget cursors: the next sync reads from nothing.")
 @click.argument("source")
 @click.argument("tasks", metavar="[TASK]...", nargs=-1)
 @click.option("--destination", multiple=True, help="Only in this destination.")
@@ -80,6 +85,19 @@ def reset(
         click.echo(redact(f"{key}: forgot {describe_cursor(before.cursor)}"))
     if not done:
         click.echo("nothing to forget")
+
+
+def _row(key: StateKey, state: State) -> tuple[str, str, str, str]:
+    phase = state.current.phase.value if state.current else "not begun"
+    cursor = f"cursor {describe_cursor(state.cursor)}"
+    return redact(str(key)), redact(cursor), f"pass {phase}", f"version {state.epoch}.{state.sequence}"
+
+
+def _is_over(key: StateKey, state: State) -> bool:
+    """Whether it is of a full refresh that was swapped in, or dropped: it only remembers when that was."""
+    from strandline.engine.plan import is_unfinished, refreshed_task
+
+    return refreshed_task(key.task) is not None and not is_unfinished(state)
 
 
 def _source(config: Config, name: str) -> SourceSpec:

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from functools import partial
 from uuid import uuid4
 
-from strandline.destination import Fence, WriteMode
+from strandline.destination import RECREATE, Fence, WriteMode
 from strandline.engine.clock import Clock
 from strandline.engine.delivery import delivery
 from strandline.engine.lease import Claim, Heartbeat, Lease, await_lease, take_over
@@ -24,14 +24,7 @@ from strandline.engine.plan import (
 )
 from strandline.engine.task import Retries, TaskRun, survey
 from strandline.engine.window import Stop, StoppedError
-from strandline.errors import (
-    RetryableError,
-    StateConflictError,
-    StateError,
-    StrandlineError,
-    TaskError,
-    UsageError,
-)
+from strandline.errors import RetryableError, StateConflictError, StateError, StrandlineError, TaskError, UsageError
 from strandline.runs import Event, EventKind, Observer, RunReport, Status, TaskReport
 from strandline.source import MissesTasks, RunContext, Source, Task
 from strandline.state import RUN_TASK, Anew, KeepsState, StateBackend
@@ -340,6 +333,9 @@ class _Run:
             return False
         if planned.problem:
             raise StateError(planned.problem, hint=planned.hint)
+        if not any(change.kind == RECREATE for change in planned.changes):
+            # known before the task begins, and so what its first event says
+            unit.report.cursor_from = unit.report.cursor_to = planned.cursor
         return True
 
     def _wait(self, futures: Sequence["Future[None]"]) -> None:
