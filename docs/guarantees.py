@@ -83,7 +83,7 @@ DELETES = [
     "| files | stays | stays | stays; `on_replace` and `on_vanish` say what happens to files |",
     "",
     "A sweep compares all primary keys, read after the rows. No delete removes more than half of a table's rows unless",
-    "`--allow-mass-delete` is given, and none is made after a change of `where` until a full refresh.",
+    "`--allow-mass-delete` is given, and none is made after a change of `where` until a full refresh or a reset.",
 ]
 
 

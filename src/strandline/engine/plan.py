@@ -241,8 +241,6 @@ def _compatible(known: TableState, table: Table, mode: WriteMode) -> bool:
 
 def _same_reading(lineage: Lineage, stored: State) -> bool:
     """Whether the stored cursor still means something: a table read in full may change its keys between passes."""
-    if set(stored.tables) - {table.name for table in lineage.tables}:
-        return True
     return all(
         table.name not in stored.tables or _compatible(stored.tables[table.name], table, lineage.mode)
         for table in lineage.tables

@@ -194,8 +194,10 @@ class TaskRun:
 
     def _sweep(self, key: StateKey, state: State, current: Pass) -> State:
         """Delete what the pass did not deliver; then the pass is done. Its rows are durable, its tables complete."""
-        scope = self.into.scope(key, self.task, current)
-        for table in self.task.tables:
+        scope, mirrors = self.into.scope(key, self.task, current), self.into.mode is WriteMode.OVERWRITE_DELETE_STALE
+        if not mirrors:  # another mode was asked for since, and that promises that rows stay
+            self._warn(f"{key}: what the last pass did not find any more stays, as write_mode {self.into.mode} says")
+        for table in self.task.tables if mirrors else ():
             if has_other_rows(table, state.tables.get(table.name)):
                 continue  # a warning has said so when the lineage was opened
             stored = self.into.stored(table, self.task)
