@@ -1,15 +1,19 @@
 """How a window comes into PostgreSQL: through memory, or through temporary tables that are gone afterwards."""
 
 from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import replace
 
+import psycopg
 import pyarrow as pa
 import pytest
 from postgresql_warehouse import Sql, as_user, ids_of, row, warehouse
 
 from strandline.destination import WriteMode
-from strandline.errors import TaskError
-from strandline.message import Delete
+from strandline.destinations._postgresql_database import Database
+from strandline.destinations._postgresql_session import PostgreSQLSession
+from strandline.errors import TaskError, UsageError
+from strandline.message import Checkpoint, Delete, Message
 from strandline.testing.destination_fixtures import keys, orders, same
 from strandline.testing.windows import Lineage
 
@@ -63,3 +67,81 @@ class TestStages:
             lineage.write(row(lineage, *ids, name=name))
         expected = {1: "e", 2: "a", 3: "b", 4: "c", 5: "c", 6: "d", 7: "e", 8: "f"}
         assert dict(sql("SELECT id, name FROM orders")) == expected
+
+
+class Pooler:
+    """A transaction pooler with two sessions of the server: ``next_one`` says which of them the next transaction gets."""
+
+    def __init__(self, sessions: list[psycopg.Connection]) -> None:
+        self.sessions, self.next_one = sessions, 0
+
+
+class _KilledError(Exception):
+    """What nobody has time to tidy up after."""
+
+
+@pytest.fixture
+def pooler(postgresql: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Pooler]:
+    begun = Database._begun
+    with ExitStack() as stack:
+        pooler = Pooler([stack.enter_context(closing(psycopg.connect(postgresql, autocommit=True))) for _ in range(2)])
+
+        @contextmanager
+        def handed_out(self: Database, session: PostgreSQLSession, *, read_only: bool = False) -> Iterator[None]:
+            session.__dict__["connection"] = pooler.sessions[pooler.next_one]
+            with begun(self, session, read_only=read_only):
+                yield
+
+        monkeypatch.setattr(Database, "_begun", handed_out)
+        yield pooler
+
+
+class TestPoolers:
+    def test_rows_that_another_client_has_staged_are_never_taken_for_ours(
+        self, lineage: Lineage, sql: Sql, pooler: Pooler
+    ) -> None:
+        lineage.destination.staged_bytes_max = 1
+        lineage.migrate(orders())
+        lineage.write(row(lineage, 0))
+        before = lineage.stored()
+
+        def killed() -> Iterator[Message]:
+            yield row(lineage, 1, 2, name="another client's")
+            raise _KilledError
+
+        def torn() -> Iterator[Message]:
+            pooler.next_one = 1
+            yield row(lineage, 3, 4)
+            pooler.next_one = 0
+            yield Checkpoint({"at": 4})
+
+        with pytest.raises(_KilledError):
+            lineage.write_window(lineage.window(killed()))
+        with pytest.raises(UsageError, match="pooler") as caught:
+            lineage.write_window(lineage.window(torn()))
+        assert "pool_mode = session" in caught.value.hint
+        assert ids_of(sql) == [0]
+        assert lineage.stored() == before
+
+    def test_a_window_that_is_staged_in_two_sessions_fails(self, lineage: Lineage, sql: Sql, pooler: Pooler) -> None:
+        lineage.destination.staged_bytes_max = 1
+        lineage.migrate(orders())
+
+        def torn() -> Iterator[Message]:
+            for at in range(3):
+                pooler.next_one = at % 2
+                yield row(lineage, at)
+            yield Checkpoint({"at": 2})
+
+        with pytest.raises(UsageError, match="pooler"):
+            lineage.write_window(lineage.window(torn()))
+        assert ids_of(sql) == []
+
+    def test_a_pooler_may_hand_a_window_without_spilled_rows_from_one_session_to_another(
+        self, lineage: Lineage, sql: Sql, pooler: Pooler
+    ) -> None:
+        lineage.migrate(orders())
+        for at in range(3):
+            pooler.next_one = at % 2
+            lineage.write(row(lineage, at))
+        assert ids_of(sql) == [0, 1, 2]

@@ -14,9 +14,10 @@ from strandline.errors import (
 )
 from strandline.lazy import adbc, psycopg
 
-__all__ = ["MISSING", "drivers", "refused_connection", "translated"]
+__all__ = ["MISSING", "POOLED_HINT", "drivers", "refused_connection", "translated"]
 
 MISSING = "pip install 'strandline[postgresql]'"
+POOLED_HINT = "connect to the server itself, or set pool_mode = session for this database"
 
 _PASSING = {
     "40": "",

@@ -8,7 +8,7 @@ from typing import Any
 
 from strandline.destinations._postgresql_deadline import bound
 from strandline.destinations._postgresql_dialect import PostgreSQLDialect
-from strandline.destinations._postgresql_errors import drivers, refused_connection, translated
+from strandline.destinations._postgresql_errors import POOLED_HINT, drivers, refused_connection, translated
 from strandline.destinations._sql_states import DELIVERED, HISTORY, STATES
 from strandline.lazy import psycopg
 from strandline.probe import Probe, Verdict, clock_probe
@@ -99,8 +99,7 @@ class _Server:
             yield Probe("encryption", Verdict.WARNING, found, "add sslmode=verify-full to connection_string")
         if info.backend_pid != server["pid"]:
             found = "a pooler (PgBouncer, say) stands in front of the server; staged rows need one session for a window"
-            mend = "connect to the server itself, or set pool_mode = session for this database"
-            yield Probe("pooler", Verdict.WARNING, found, mend)
+            yield Probe("pooler", Verdict.WARNING, found, POOLED_HINT)
 
     def _rights(self, server: dict[str, Any], role: str, database: str) -> Iterator[Probe]:
         schema = self._sql.quote(self._schema)

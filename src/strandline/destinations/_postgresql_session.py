@@ -1,6 +1,7 @@
 """One connection to PostgreSQL, inside a transaction: statements, stages, and what is asked of the catalog."""
 
 import re
+import secrets
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
@@ -8,10 +9,10 @@ from typing import Any, cast
 
 from strandline.destinations._postgresql_columns import Columns
 from strandline.destinations._postgresql_dialect import PostgreSQLDialect, numbered
-from strandline.destinations._postgresql_errors import translated
+from strandline.destinations._postgresql_errors import POOLED_HINT, translated
 from strandline.destinations._sql import SEQUENCE, VERSION, Dialect, Statement
 from strandline.destinations._staging import Step
-from strandline.errors import TaskError
+from strandline.errors import TaskError, UsageError
 from strandline.lazy import pa, psycopg
 from strandline.table import Table
 
@@ -35,7 +36,9 @@ class PostgreSQLSession:
         """The lock that is this transaction's own."""
         self._take, self._taken = take, False
         self._columns: dict[int, Columns] = {}
-        self._names = 0
+        self._names, self._token = 0, secrets.token_hex(8)
+        self._backend: int | None = None
+        """Whose temporary tables hold what was spilled."""
 
     @cached_property
     def connection(self) -> "psycopg.Connection[Any]":
@@ -137,6 +140,7 @@ class PostgreSQLSession:
         """Move the batches of a step into its temporary table, with their position in the stream."""
         if not step.batches:
             return
+        self.check_backend()
         columns, batches = self.columns_of(step.table), _placed(step)
         if id(step) not in self.spilled:
             self.spilled[id(step)] = self._temporary(columns, batches[0].schema, {}, drop=False)
@@ -152,6 +156,22 @@ class PostgreSQLSession:
         step.spilled = step.rows
         step.batches.clear()
         step.starts.clear()
+
+    def check_backend(self) -> None:
+        """Of a session that has spilled: that this transaction has come to the same process of the server.
+
+        Raises:
+            UsageError: it has not: a pooler hands them out by the transaction, and the spilled rows are elsewhere.
+        """
+        ((backend,),) = self.fetch(Statement("SELECT pg_backend_pid()"))
+        if self._backend is None:
+            self._backend = backend
+        elif backend != self._backend:
+            raise UsageError(
+                f"{self.place}: a pooler (PgBouncer, say) has given another session of the server to each transaction; "
+                "staged rows need one for a window, and nothing of this one was written",
+                hint=POOLED_HINT,
+            )
 
     def scratch(self, query: Statement) -> str:
         """A temporary table of a query's rows."""
@@ -182,7 +202,8 @@ class PostgreSQLSession:
 
     def _fresh(self) -> str:
         self._names += 1
-        return f'pg_temp."_cq_stage_{self._names}"'
+        # behind a pooler, what another process has staged may lie beside it: no two may ever have one name
+        return f'pg_temp."_cq_stage_{self._token}_{self._names}"'
 
 
 def _casts(columns: Columns, schema: "pa.Schema") -> str:

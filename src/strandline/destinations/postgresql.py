@@ -113,6 +113,8 @@ class PostgreSQLDestination:
             staging = Staging(mode, prepare=prepare, spill=spill, bytes_max=self.staged_bytes_max)
             staging.take(window)
             with self._database.transaction(session):
+                if session.spilled:
+                    session.check_backend()
                 check_fence(session, fence, key=window.key, expected=window.expected)
                 merge = PostgreSQLMerge(session, window, mode, self._learned)
                 merge.apply(staging.steps)
