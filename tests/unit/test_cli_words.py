@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from strandline.cli import state
 from strandline.cli._layout import columns
 from strandline.plugins import load_plugin
 from strandline.state import Pass, Phase, State, StateKey
@@ -23,7 +24,9 @@ def test_a_spec_that_is_not_there_is_named_in_the_first_line(cli):
 def test_doctor_does_not_say_to_mend_what_it_does_not_name(cli):
     cli.shop("orders", path="not/there/w.duckdb")
     said = cli("doctor").stdout
-    assert "warning  agreement: not compared with the destination, since this cannot be used: destination copy\n" in said
+    assert (
+        "warning  agreement: not compared with the destination, since this cannot be used: destination copy\n" in said
+    )
     assert "mend: run doctor again when destination copy can be\n" in said
     assert "mend that" not in said
 
@@ -59,8 +62,8 @@ def test_a_full_refresh_is_listed_until_it_is_finished(cli):
     cls = load_plugin("state_backend", "local")
     backend = cls(cls.Spec(path="kept"))
     for task, phase in (("orders", Phase.DONE), ("@refresh/orders", Phase.DONE), ("@refresh/items", Phase.READING)):
-        state = State(None, 1, 1, "r", Pass(1, full=True, phase=phase), saved_at=datetime.now(UTC).isoformat())
-        backend.save(StateKey("shop", task, "copy"), state, expected=None)
+        kept = State(None, 1, 1, "r", Pass(1, full=True, phase=phase), saved_at=datetime.now(UTC).isoformat())
+        backend.save(StateKey("shop", task, "copy"), kept, expected=None)
     backend.close()
     listed = cli("state", "list").stdout
     assert "shop/orders → copy" in listed
@@ -73,3 +76,12 @@ def test_a_full_refresh_is_listed_until_it_is_finished(cli):
 def test_a_list_without_states(cli):
     cli.shop("orders")
     assert cli("state", "list").stdout == "no states yet\n"
+
+
+def test_on_a_narrow_terminal_a_state_is_one_line(cli, monkeypatch):
+    cli.shop("a", "events_of_the_customer_service_department", tables={"a": {"incremental_key": "at"}})
+    assert cli("sync").exit_code == 0
+    monkeypatch.setattr(state, "terminal_width", lambda: 80)
+    lines = cli("state", "list").stdout.splitlines()
+    assert (len(lines), max(map(columns, lines)) <= 80) == (2, True)
+    assert all(re.search(r"pass done  version 1\.\d$", line) for line in lines)

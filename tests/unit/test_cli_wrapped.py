@@ -38,6 +38,14 @@ def test_into_a_pipe_it_is_not():
     assert f"  warning: t: {LONG}\n" in summary([report])
 
 
+def test_a_cursor_that_could_not_move_is_not_gone_on_from():
+    task = TaskReport("shop", "t", "wh", ("t",), "settled", status=Status.STOPPED, started_s=1.0)
+    task.cursor_from = task.cursor_to = {"shown": "–"}
+    said = summary([RunReport("r", "shop", datetime.now(UTC), [task], signal=15)])
+    assert "stopped by SIGTERM\n" in said
+    assert "cursor" not in said
+
+
 def test_doctor_and_errors(cli, monkeypatch):
     cli.shop("orders", "items")
     monkeypatch.setattr(doctor, "terminal_width", lambda: 60)

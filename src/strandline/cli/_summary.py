@@ -7,6 +7,7 @@ from typing import TypeAlias
 from strandline.cli._grouping import bare, grouped, named
 from strandline.cli._layout import columns, wrapped
 from strandline.logs import redact
+from strandline.message import Cursor
 from strandline.runs import RunReport, Status, TaskReport, describe_cursor, signal_name
 
 __all__ = ["exit_code", "own_names", "summary"]
@@ -95,9 +96,8 @@ def _task(task: TaskReport, names: int, shared: dict[tuple[str, str], list[TaskR
     indent, counts = " " * (names + 4), f"{_MARKS[task.status]}: {_counts(task)}"
     name = f"  {task.task}{' ' * (names - columns(task.task))}  "
     lines = [(name, counts)] if columns(task.task) <= names else [(name.rstrip(), ""), (indent, counts)]
-    cursors = ""
-    if task.cursor_from is not None or task.cursor_to is not None:
-        cursors = f"cursor {describe_cursor(task.cursor_from)} → {describe_cursor(task.cursor_to)}"
+    cursors = f"cursor {describe_cursor(task.cursor_from)} → {describe_cursor(task.cursor_to)}"
+    cursors = cursors if _is_shown(task.cursor_from) or _is_shown(task.cursor_to) else ""
     about = "; ".join(part for part in (cursors, task.guarantee) if part)
     lines += [(indent, about)] if about and (task.begun or cursors) else []
     error = task.error
@@ -105,6 +105,11 @@ def _task(task: TaskReport, names: int, shared: dict[tuple[str, str], list[TaskR
         lines.append((f"{indent}error: ", error.message))
         lines += [(f"{indent}hint: ", error.hint)] if error.hint else []
     return lines
+
+
+def _is_shown(cursor: Cursor | None) -> bool:
+    """Whether there is anything to be seen of it: one that could not move yet is as good as none."""
+    return describe_cursor(cursor) != describe_cursor(None)
 
 
 def _counts(task: TaskReport) -> str:
@@ -139,7 +144,7 @@ def _totals(reports: Sequence[RunReport], tasks: Sequence[TaskReport]) -> list[s
     seconds = sum(report.seconds for report in reports)
     total = f"{done} of {len(tasks)} task{'s' * (len(tasks) != 1)} completed"
     lines = [f"{total}, {read:,} rows read, {written:,} written, {seconds:.2f} s"]
-    goes_on = "; it goes on from the cursors above" if any(task.cursor_to is not None for task in tasks) else ""
+    goes_on = "; it goes on from the cursors above" if any(_is_shown(task.cursor_to) for task in tasks) else ""
     stopped_by = next((report.signal for report in reports if report.signal is not None), None)
     if stopped_by is not None:
         by = "Ctrl-C" if stopped_by == signal.SIGINT else signal_name(stopped_by)

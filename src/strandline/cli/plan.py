@@ -91,9 +91,11 @@ class _Reading:
         resumed = ["resuming an interrupted pass"] if one.resumed else []
         if not any(table.incremental for table in known):
             return ", ".join(["read in full at every sync", *resumed])
-        start = (
-            "the first sync reads everything" if one.cursor is None else f"from cursor {describe_cursor(one.cursor)}"
-        )
+        start = "the first sync reads everything"
+        if one.cursor is not None:
+            # one that could not move yet shows nothing
+            at = describe_cursor(one.cursor)
+            start = f"from cursor {at}" if at != describe_cursor(None) else "from the beginning again"
         how = dict.fromkeys(self._of(table) for table in known)
         return ", ".join([*how, start, *resumed])
 

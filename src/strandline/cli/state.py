@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from strandline.cli._layout import columns, fitted
+from strandline.cli._layout import columns, fitted, terminal_width
 from strandline.cli._options import load_config, spec_argument
 from strandline.cli._sync_options import claiming
 from strandline.engine.lease import Claim
@@ -20,6 +20,8 @@ from strandline.spec import Config, SourceSpec
 from strandline.state import RUN_TASK, KeepsState, State, StateBackend, StateKey
 
 __all__ = ["command"]
+
+_CELL_MIN = 24
 
 
 @click.group("state")
@@ -42,6 +44,11 @@ def list_(specs: Sequence[Path], form: str) -> None:
         return
     rows = [_row(key, state) for key, state in states]
     widths = [max((columns(row[at]) for row in rows), default=0) for at in range(3)]
+    if (width := terminal_width()) is not None:
+        over = sum(widths) + max((columns(row[3]) for row in rows), default=0) + 6 - width
+        for at in (1, 0):  # the cursor gives way before the name
+            narrower = min(widths[at], max(_CELL_MIN, widths[at] - max(0, over)))
+            over, widths[at] = over - (widths[at] - narrower), narrower
     for row in rows:
         cells = [fitted(cell, width) for cell, width in zip(row, widths, strict=False)]
         click.echo("  ".join([*cells, row[-1]]))
