@@ -56,12 +56,11 @@ def test_lines_have_no_name_twice():
 def test_on_a_terminal_warnings_are_left_to_the_summary_and_what_is_waited_for_is_said_once():
     ours, theirs = pty.openpty()
     first, second = reported([], []).tasks
-    with os.fdopen(theirs, "w") as stream:
-        with progress(as_json=False, stream=stream) as observer:
-            for task in (first, second):
-                observer(Event(EventKind.WARNING, "r", "shop", task, "it is odd"))
-                observer(Event(EventKind.RETRY, "r", "shop", task, f"the line is cut; trying again in {id(task)} s"))
-            observer(Event(EventKind.WAITING, "r", "shop", text="run x has the lease"))
+    with os.fdopen(theirs, "w") as stream, progress(as_json=False, stream=stream) as observer:
+        for task in (first, second):
+            observer(Event(EventKind.WARNING, "r", "shop", task, "it is odd"))
+            observer(Event(EventKind.RETRY, "r", "shop", task, f"the line is cut; trying again in {id(task)} s"))
+        observer(Event(EventKind.WAITING, "r", "shop", text="run x has the lease"))
     shown = b""
     # Linux says that the other end is closed by an error
     with suppress(OSError):
