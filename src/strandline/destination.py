@@ -220,7 +220,8 @@ class Destination(Protocol):
         the same transaction. ``Forget``: see there.
 
         Raises:
-            TaskError: a row cannot be stored (a null in the primary key, a value out of range). Nothing was written.
+            TaskError: a row cannot be stored (a null in the primary key, a value out of range), or was not: the number that
+                the database says it has stored is compared with the number of rows. Nothing was written.
             MassDeleteError: ``Present`` or ``Swap`` would remove more than ``scope.share_max``. Nothing was written.
             StateConflictError: fenced, or the lineage's state is not ``window.expected``. Nothing was written.
             StateError: the reply to the commit was lost. The engine reads back before it decides.

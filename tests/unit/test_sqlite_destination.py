@@ -11,6 +11,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
+from dropped_rows import CASES, DROPPED, check_that_nothing_is_lost
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
@@ -356,6 +357,40 @@ class TestCatalog:
             lineage.mode = mode
             lineage.write(lineage.insert(orders(), id=[1], name=["a"], note=["x"]))
             assert sql(path, count) == [(indexes,)]
+
+
+class TestDrops:
+    """Rows that SQLite drops without an error, as its users may have told it to."""
+
+    @pytest.mark.parametrize("case", CASES)
+    def test_a_row_that_a_trigger_drops_fails_the_window(self, lineage: Lineage, path: Path, case: str) -> None:
+        def make(table: str) -> None:
+            for event in ("INSERT", "UPDATE"):
+                sql(
+                    path,
+                    f"CREATE TRIGGER drops_{event} BEFORE {event} ON {table} WHEN NEW.id = {DROPPED} "
+                    "BEGIN SELECT RAISE(IGNORE); END",
+                )
+
+        def drop(_table: str) -> None:
+            sql(path, "DROP TRIGGER drops_INSERT", "DROP TRIGGER drops_UPDATE")
+
+        check_that_nothing_is_lost(lineage, CASES[case], make, drop)
+
+    def test_rows_that_a_trigger_stores_elsewhere_are_not_counted(self, lineage: Lineage, path: Path) -> None:
+        lineage.migrate(orders())
+        sql(path, "CREATE TABLE log (id)")
+        sql(path, "CREATE TRIGGER logs AFTER INSERT ON orders BEGIN INSERT INTO log VALUES (NEW.id), (NEW.id); END")
+        rows = lineage.insert(orders(), id=[1, 2], name=["a", "b"], note=["x", "y"])
+        assert lineage.write(rows).rows == {"orders": 2}
+        same(lineage, orders(), rows.batch)
+
+    def test_rows_that_a_constraint_ignores_fail_the_window(self, lineage: Lineage, path: Path) -> None:
+        sql(path, "CREATE TABLE orders (id INTEGER, name TEXT UNIQUE ON CONFLICT IGNORE, note TEXT)")
+        lineage.migrate(orders())
+        with pytest.raises(TaskError, match=r"orders: 2 rows .* stored 1 of them"):
+            lineage.write(lineage.insert(orders(), id=[1, 2], name=["a", "a"], note=["x", "y"]))
+        same(lineage, orders())
 
 
 @pytest.fixture(scope="module")

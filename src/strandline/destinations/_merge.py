@@ -12,7 +12,7 @@ from strandline.destinations._staging import Op, Step
 from strandline.errors import MassDeleteError, TaskError
 from strandline.table import CQ_ID
 
-__all__ = ["Merge", "Session", "guard"]
+__all__ = ["Merge", "Session", "check_stored", "guard"]
 
 
 class Session(Protocol):
@@ -55,6 +55,20 @@ def guard(removed: int, total: int, scope: Scope, table: str) -> None:
         )
 
 
+def check_stored(table: str, stored: int, rows: int) -> None:
+    """Refuse to go on where the database has stored another number of rows than it was given.
+
+    Raises:
+        TaskError: what is staged would not be there once the cursor has passed it.
+    """
+    if stored != rows:
+        raise TaskError(
+            f"{table}: {rows} rows were to be stored, and the database has stored {stored} of them; nothing of this "
+            "window was written",
+            hint="a trigger, rule or policy on the table, or a clause as ON CONFLICT IGNORE, drops rows: remove it there",
+        )
+
+
 class Merge:
     """Applies steps in order. ``rows``, ``known`` and ``removed`` are the receipt's."""
 
@@ -72,7 +86,7 @@ class Merge:
 
         Raises:
             MassDeleteError: a sweep would remove too much.
-            TaskError: a scope cannot be told, a hidden table is missing.
+            TaskError: a scope cannot be told, a hidden table is missing, the database drops rows.
         """
         if steps and not self._appends:
             self._run(self._delivered.disclaim())
@@ -84,8 +98,8 @@ class Merge:
     def _apply(self, step: Step) -> None:
         match step.op:
             case Op.INSERT:
-                self.rows[step.name] += step.rows
                 self._insert(step)
+                self.rows[step.name] += step.rows
             case Op.DELETE:
                 self._run(self._sql.delete_matching(self._into(step), step.columns, self._session.stage(step)))
             case Op.TRUNCATE:
@@ -99,6 +113,14 @@ class Merge:
 
     def _run(self, statement: Statement) -> int:
         return self._session.run(statement)
+
+    def _run_all(self, step: Step, statement: Statement, rows: int) -> None:
+        """A statement that has to reach so many rows of the step's table."""
+        check_stored(step.table.name, self._run(statement), rows)
+
+    def _count(self, rows: str) -> int:
+        ((count,),) = self._session.fetch(Statement(f"SELECT count(*) FROM {rows}"))
+        return int(count)
 
     def _into(self, step: Step) -> str:
         return self._session.relation(step.table.name)
@@ -117,7 +139,8 @@ class Merge:
         if step.versioned:
             self._insert_versions(step)
         elif self._appends:
-            self._run(self._sql.insert(self._into(step), step.columns, self._session.stage(step)))
+            insert = self._sql.insert(self._into(step), step.columns, self._session.stage(step))
+            self._run_all(step, insert, step.rows)
         else:
             self._overwrite(step)
 
@@ -134,9 +157,11 @@ class Merge:
         if not fresh:
             rows = self._session.scratch(delivered.told_apart(step, stage, id_type))
         if not self._appends:
-            self._store(into, step, columns, rows)
+            self._store(into, step, columns, rows, step.rows)
         else:
-            self.known[step.name] += step.rows - self._run(self._sql.insert(into, columns, rows))
+            new = step.rows if fresh else self._count(rows)
+            self._run_all(step, self._sql.insert(into, columns, rows), new)
+            self.known[step.name] += step.rows - new
         if id(step) in self._last:
             return
         if fresh:
@@ -152,11 +177,11 @@ class Merge:
             self._overwrite_and_delete(step, step.keys)
             return
         stage = self._session.stage(step)
-        ((different,),) = self._session.fetch(self._sql.count_keys(keys, stage))
+        different = self._count(self._sql.different_keys(keys, stage))
         if different < step.rows:
             ordered = self._session.stage(step, sequence=True)
             stage = self._session.scratch(self._sql.latest(columns, keys, ordered))
-        self._store(self._into(step), step, columns, stage)
+        self._store(self._into(step), step, columns, stage, different)
 
     def _overwrite_and_delete(self, step: Step, deleted: Step) -> None:
         """Whole rows with deletes among them: the last one about a key wins."""
@@ -165,18 +190,23 @@ class Merge:
         latest = self._session.scratch(self._sql.latest(step.columns, keys, rows))
         self._run(self._sql.delete_matching(into, keys, gone))
         self._run(self._sql.delete_matching(into, keys, latest))
-        self._run(self._sql.insert_not_deleted(into, step.columns, keys, latest, gone))
+        left = self._sql.not_deleted(keys, latest, gone)
+        self._run_all(step, self._sql.insert_from(into, step.columns, left), self._count(left))
 
-    def _store(self, into: str, step: Step, columns: Sequence[str], stage: str) -> None:
-        """Rows of different keys over those that are stored."""
+    def _store(self, into: str, step: Step, columns: Sequence[str], stage: str, rows: int) -> None:
+        """So many rows of different keys over those that are stored."""
         keys = step.table.primary_key
         if set(columns) >= set(step.table.schema.names):
             self._run(self._sql.delete_matching(into, keys, stage))
-            self._run(self._sql.insert(into, columns, stage))
+            self._run_all(step, self._sql.insert(into, columns, stage), rows)
             return
+        missing = self._sql.missing(into, keys, stage)
+        new = self._count(missing)
         if set(columns) > set(keys):
-            self._run(self._sql.update_matching(into, columns, keys, stage))
-        self._run(self._sql.insert_missing(into, columns, keys, stage))
+            # a key may be stored more than once, from before
+            known = self._count(f"{into} AS t WHERE {self._sql.among(keys, 't', keys, stage)}")
+            self._run_all(step, self._sql.update_matching(into, columns, keys, stage), known)
+        self._run_all(step, self._sql.insert_from(into, columns, missing), new)
 
     # the ends of passes ----------------------------------------------------------------------------------------------
 
@@ -204,13 +234,13 @@ class Merge:
         columns = [name for name in self._session.columns(step.hidden) if name in stored]
         if not columns:
             raise TaskError(f"{step.table.name}: the hidden table {step.hidden!r} of its full refresh is not there")
-        ((kept,),) = self._session.fetch(Statement(f"SELECT count(*) FROM {hidden}"))
+        kept = self._count(hidden)
         removed = self._run(self._delete_scope(step))
         guard(removed - kept, removed, self._window.scope, step.table.name)
         if not self._appends:
             # a row of another source may have the same key
             self._run(self._sql.delete_matching(into, step.table.primary_key, hidden))
-        self._run(self._sql.insert(into, columns, hidden))
+        self._run_all(step, self._sql.insert(into, columns, hidden), kept)
         self._run(Statement(f"DROP TABLE {hidden}"))
         for statement in self._delivered.adopt(step):
             self._run(statement)

@@ -8,7 +8,7 @@ from collections.abc import MutableMapping, Sequence
 from dataclasses import dataclass
 
 from strandline.destination import Window, WriteMode
-from strandline.destinations._merge import Merge
+from strandline.destinations._merge import Merge, check_stored
 from strandline.destinations._postgresql_index import drop_index, make_index
 from strandline.destinations._postgresql_session import PostgreSQLSession
 from strandline.destinations._sql import Statement
@@ -54,7 +54,7 @@ class PostgreSQLMerge(Merge):
 
     def _insert(self, step: Step) -> None:
         if self._appends and not step.versioned:
-            self._session.load(step, self._into(step))
+            self._load(step)
         else:
             super()._insert(step)
 
@@ -63,16 +63,21 @@ class PostgreSQLMerge(Merge):
         if step.table.name not in self._unique or step.keys is not None or not whole:
             super()._overwrite(step)
             return
-        session, into, learned = self._session, self._into(step), self._learned_of(step.table)
+        session, learned = self._session, self._learned_of(step.table)
         if learned.new and not step.spilled:
-            learned.new = session.attempt(lambda: session.load(step, into))
+            learned.new = session.attempt(lambda: self._load(step))
             if learned.new:
                 return
         if learned.distinct:
-            learned.distinct = session.attempt(lambda: self._store(into, step, step.columns, session.stage(step)))
+            learned.distinct = session.attempt(
+                lambda: self._store(self._into(step), step, step.columns, session.stage(step), step.rows)
+            )
             if learned.distinct:
                 return
         super()._overwrite(step)
+
+    def _load(self, step: Step) -> None:
+        check_stored(step.table.name, self._session.load(step, self._into(step)), step.rows)
 
     def _learned_of(self, table: Table) -> Learned:
         sync_time_us = self._window.pass_.sync_time_us

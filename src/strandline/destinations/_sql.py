@@ -82,12 +82,13 @@ class Dialect:
         names = self.quoted(columns)
         return Statement(f"INSERT INTO {into} ({names}) SELECT {names} FROM {stage} AS s")
 
-    def insert_missing(self, into: str, columns: Sequence[str], keys: Sequence[str], stage: str) -> Statement:
-        """The rows of a stage whose key is not stored."""
-        return Statement(
-            f"INSERT INTO {into} ({self.quoted(columns)}) SELECT {self.quoted(columns, 's.')} FROM {stage} AS s "
-            f"WHERE NOT EXISTS (SELECT 1 FROM {into} AS t WHERE {self.same(keys, 't', 's')})"
-        )
+    def insert_from(self, into: str, columns: Sequence[str], rows: str) -> Statement:
+        """What ``missing`` or ``not_deleted`` leaves of a stage."""
+        return Statement(f"INSERT INTO {into} ({self.quoted(columns)}) SELECT {self.quoted(columns, 's.')} FROM {rows}")
+
+    def missing(self, into: str, keys: Sequence[str], stage: str) -> str:
+        """What follows FROM: the rows of a stage whose key is not stored."""
+        return f"{stage} AS s WHERE NOT EXISTS (SELECT 1 FROM {into} AS t WHERE {self.same(keys, 't', 's')})"
 
     def update_matching(self, into: str, columns: Sequence[str], keys: Sequence[str], stage: str) -> Statement:
         """The columns of a stage into the stored rows of the same keys."""
@@ -116,20 +117,17 @@ class Dialect:
             f"ORDER BY {self.quote(SEQUENCE)} DESC) AS {last} FROM {stage}) AS r WHERE {last} = 1"
         )
 
-    def insert_not_deleted(
-        self, into: str, columns: Sequence[str], keys: Sequence[str], stage: str, deleted: str
-    ) -> Statement:
-        """The rows of a stage whose key was not deleted after them."""
+    def not_deleted(self, keys: Sequence[str], stage: str, deleted: str) -> str:
+        """What follows FROM: the rows of a stage whose key was not deleted after them."""
         sequence = self.quote(SEQUENCE)
-        return Statement(
-            f"INSERT INTO {into} ({self.quoted(columns)}) SELECT {self.quoted(columns, 's.')} FROM {stage} AS s "
-            f"WHERE NOT EXISTS (SELECT 1 FROM {deleted} AS d "
+        return (
+            f"{stage} AS s WHERE NOT EXISTS (SELECT 1 FROM {deleted} AS d "
             f"WHERE {self.same(keys, 'd', 's')} AND d.{sequence} > s.{sequence})"
         )
 
-    def count_keys(self, keys: Sequence[str], stage: str) -> Statement:
-        """How many different keys a stage has."""
-        return Statement(f"SELECT count(*) FROM (SELECT DISTINCT {self.quoted(keys)} FROM {stage}) AS r")
+    def different_keys(self, keys: Sequence[str], stage: str) -> str:
+        """What follows FROM: the keys of a stage, each once."""
+        return f"(SELECT DISTINCT {self.quoted(keys)} FROM {stage}) AS r"
 
     # scopes ----------------------------------------------------------------------------------------------------------
 

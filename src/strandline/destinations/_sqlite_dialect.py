@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from strandline.destinations._sql import SEQUENCE, Dialect, Statement
+from strandline.destinations._sql import SEQUENCE, Dialect
 from strandline.errors import TaskError
 
 __all__ = ["MAIN", "MARK_PREFIX", "SQLiteDialect"]
@@ -50,14 +50,11 @@ class SQLiteDialect(Dialect):
         """See ``Dialect``. To answer EXISTS, SQLite would look through all of a stage for each row."""
         return f"({self.quoted(keys, f'{alias}.')}) IN (SELECT {self.quoted(stage_keys)} FROM {stage})"
 
-    def insert_not_deleted(
-        self, into: str, columns: Sequence[str], keys: Sequence[str], stage: str, deleted: str
-    ) -> Statement:
+    def not_deleted(self, keys: Sequence[str], stage: str, deleted: str) -> str:
         """See ``Dialect``, and ``among``."""
         sequence = self.quote(SEQUENCE)
-        return Statement(
-            f"INSERT INTO {into} ({self.quoted(columns)}) SELECT {self.quoted(columns, 's.')} FROM {stage} AS s "
-            f"LEFT JOIN (SELECT {self.quoted(keys)}, max({sequence}) AS {sequence} FROM {deleted} "
+        return (
+            f"{stage} AS s LEFT JOIN (SELECT {self.quoted(keys)}, max({sequence}) AS {sequence} FROM {deleted} "
             f"GROUP BY {self.quoted(keys)}) AS d ON {self.same(keys, 'd', 's')} "
             f"WHERE d.{sequence} IS NULL OR d.{sequence} < s.{sequence}"
         )
