@@ -207,6 +207,22 @@ class TestCatalog:
         assert (again.changes, again.mark, again.empty) == ((), adopted.mark, False)
         same(lineage, orders(), lineage.batch(orders(), id=[1], name=["a"], note=["x"]))
 
+    def test_a_column_without_a_mark_is_not_taken_for_one_of_nothing_but_nulls(
+        self, lineage: Lineage, path: Path
+    ) -> None:
+        table, nothing = orders(name=pa.string(), value=pa.float64()), orders(name=pa.null(), value=pa.null())
+        lineage.migrate(table)
+        rows = lineage.insert(table, id=[1], name=["a"], value=[1.5])
+        lineage.write(rows)
+        lineage.destination.close()
+        for (index,) in sql(path, "SELECT name FROM sqlite_master WHERE name GLOB 'cq_mark_*'"):
+            sql(path, f'DROP INDEX "{index}"')
+        lineage.migrate(nothing)
+        lineage.migrate(orders(name=pa.string()))
+        with pytest.raises(TaskError, match="'value'"):  # that it was a float, only the mark has told
+            lineage.migrate(table)
+        same(lineage, table, rows.batch)
+
     def test_the_mark_goes_where_the_table_goes(self, lineage: Lineage, path: Path) -> None:
         table = orders("it's", **{"say 'hi'": pa.uint64()})
         mark = lineage.migrate(table).mark

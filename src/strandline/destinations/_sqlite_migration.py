@@ -52,7 +52,9 @@ class SQLiteMigrator(Migrator):
         """The notes of a table that lost its mark, but has our columns: somebody has rebuilt it, or dropped an index."""
         actual = self._session.columns(self._table.name)
         kept = self._stored if SYNC_TIME in actual else {}
-        return {name: stored.note for name, stored in kept.items() if stored.note and actual.get(name) == stored.sql}
+        # a column that now comes with nothing but nulls may be full of values from before
+        notes = {name: stored.note for name, stored in kept.items() if stored.note not in {"", "null"}}
+        return {name: note for name, note in notes.items() if actual.get(name) == kept[name].sql}
 
     def _twin(self, column: str, actual: Mapping[str, str]) -> str:
         """See ``Migrator``."""
