@@ -42,6 +42,8 @@ class Columns:
                 )
             quote(field.name)
             stored = stored_type(field, where=where, quote=quote)
+            if field.name in table.primary_key and not stored.has_equality:
+                raise TaskError(f"{where}: {field.type} cannot be in a primary key", hint="name another primary_key")
             if not castable_inside(field.type):
                 raise TaskError(
                     f"{where}: {field.type} cannot be stored",

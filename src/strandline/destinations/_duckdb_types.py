@@ -4,6 +4,7 @@ DuckDB's own reading of an Arrow type may lose something (a duration's nanosecon
 cast to ``Stored.arrow`` first, which DuckDB takes as it is, and a read is cast back to the type of the table.
 """
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -35,6 +36,11 @@ class Stored:
     """The SQL type to read it as, where that differs."""
     note: str = ""
     """What the SQL type alone does not tell; kept in the table's comment, so that a change is noticed."""
+
+    @property
+    def has_equality(self) -> bool:
+        """Whether equal values are the same value, as in a key: to DuckDB a month is 30 days, and a day 24 hours."""
+        return "INTERVAL" not in re.sub(r'"[^"]*"', "", self.sql)
 
 
 def stored_type(field: "pa.Field", *, where: str, quote: Callable[[str], str]) -> Stored:

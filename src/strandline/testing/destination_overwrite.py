@@ -8,6 +8,7 @@ from strandline.message import Delete, Insert
 from strandline.table import Table
 from strandline.testing.data import all_types_table
 from strandline.testing.destination_fixtures import (
+    REFUSALS,
     DestinationFixtures,
     all_types_rows,
     keys,
@@ -113,6 +114,23 @@ class OverwriteCases(DestinationFixtures):
         for amount in (1, 2):
             lineage.write(lineage.insert(table, id=[0] * len(texts), code=texts, amount=[amount] * len(texts)))
         same(lineage, table, lineage.batch(table, id=[0] * len(texts), code=texts, amount=[2] * len(texts)))
+
+    @needs(WriteMode.OVERWRITE)
+    def test_intervals_of_one_length_are_different_keys_or_no_keys(self, lineage: Lineage) -> None:
+        kind, spans = pa.month_day_nano_interval(), [(1, 0, 0), (0, 30, 0), (0, 1, 0), (0, 0, 86_400_000_000_000)]
+        for name, inner in (("spans", kind), ("lists", pa.list_(kind))):
+            if refuses_type(lineage, inner):
+                continue
+            table = Table(name, orders(span=inner, amount=pa.int64()).schema, ("span",))
+            values = pa.array(spans if inner is kind else [[one] for one in spans], inner)
+            try:
+                lineage.migrate(table)
+            except REFUSALS:
+                assert lineage.migrate(orders(name, amount=pa.int64()), apply=False).mark is None
+                continue
+            for amount in (1, 2):
+                lineage.write(lineage.insert(table, id=[0] * 4, span=values, amount=[amount] * 4))
+            same(lineage, table, lineage.batch(table, id=[0] * 4, span=values, amount=[2] * 4))
 
     @pytest.mark.parametrize("kind", ["int8", "uint64", "bool_", "binary", "date32", "uuid", "timestamp", "decimal128"])
     @needs(WriteMode.OVERWRITE)
