@@ -294,6 +294,20 @@ class TestCatalog:
             ask = "SELECT current_setting('autoinstall_known_extensions'), current_setting('autoload_known_extensions')"
             assert session.cursor.execute(ask).fetchall() == [(False, False)]
 
+    def test_a_key_whose_collation_takes_two_for_one_is_refused(self, lineage: Lineage, path: Path) -> None:
+        table = Table("orders", orders(**{"na me": pa.string()}).schema, ("na me",))
+        for collation in ("NOCASE", "nocase NOT NULL", "NOCASE.NOACCENT PRIMARY KEY", "NFC"):
+            for definition in ('"na me" VARCHAR COLLATE {}', 'id BIGINT, "na me" VARCHAR COLLATE {}, x VARCHAR'):
+                sql(path, "DROP TABLE IF EXISTS orders", f"CREATE TABLE orders ({definition.format(collation)})")
+                with pytest.raises(TaskError, match=r"'na me' of its primary key has the collation [Nn]"):
+                    lineage.migrate(table)
+                lineage.destination.close()
+        sql(path, "DROP TABLE orders", 'CREATE TABLE orders (note VARCHAR COLLATE NOCASE, "na me" VARCHAR COLLATE C)')
+        lineage.migrate(table)
+        rows = lineage.insert(table, {"id": [1, 2], "na me": ["a", "A"]})
+        lineage.write(rows)
+        same(lineage, table, rows.batch)
+
 
 def ints(*values: int) -> pa.Array:
     return pa.array(values, pa.int64())

@@ -8,7 +8,7 @@ import pytest
 from postgresql_warehouse import Sql, as_user, warehouse
 
 from services.postgresql import PostgreSQLServer
-from strandline.destination import KeyRange, WriteMode
+from strandline.destination import KeyRange, MigrateMode, WriteMode
 from strandline.destinations.postgresql import PostgreSQLDestination
 from strandline.errors import TaskError
 from strandline.message import Complete, Insert
@@ -210,3 +210,19 @@ class TestTypes:
         lineage.write(first, Complete(table.name))
         lineage.next_pass()
         assert lineage.write(lineage.insert(table, reread=True, id=[2, 3], name=["b", "c"])).known == {table.name: 1}
+
+
+class TestCollations:
+    def test_a_key_whose_collation_takes_two_for_one_is_refused(self, lineage: Lineage, sql: Sql) -> None:
+        table = Table("orders", orders().schema, ("name",))
+        sql("CREATE COLLATION any_case (provider = icu, locale = 'und-u-ks-level2', deterministic = false)")
+        sql("CREATE TABLE orders (name text COLLATE any_case PRIMARY KEY, id bigint, note text)")
+        with pytest.raises(TaskError, match="'name' of its primary key has the collation any_case") as caught:
+            lineage.migrate(table)
+        assert "forced" in caught.value.hint
+        lineage.migrate(table, mode=MigrateMode.FORCED)
+        rows = lineage.insert(table, id=[1, 2], name=["a", "A"], note=["x", "x"])
+        lineage.write(rows)
+        same(lineage, table, rows.batch)
+        sql('CREATE TABLE other (id bigint, name text COLLATE any_case, note text COLLATE "de-x-icu")')
+        lineage.migrate(orders("other"), Table("by_note", orders().schema, ("note",)))

@@ -249,6 +249,21 @@ class TestCatalog:
             with pytest.raises(TaskError, match=declared):
                 lineage.migrate(orders(value=kind))
 
+    def test_a_key_whose_collation_takes_two_for_one_is_refused(self, lineage: Lineage, path: Path) -> None:
+        table = Table("orders", orders().schema, ("name",))
+        exact = 'id INTEGER, note TEXT COLLATE NOCASE, "name" TEXT /* COLLATE NOCASE */ COLLATE binary'
+        for columns in ("name TEXT COLLATE NOCASE PRIMARY KEY, id INTEGER", 'id INTEGER, "name" TEXT collate rtrim'):
+            sql(path, "DROP TABLE IF EXISTS orders", f"CREATE TABLE orders ({columns})")
+            with pytest.raises(TaskError, match=r"'name' of its primary key has the collation (NOCASE|rtrim)"):
+                lineage.migrate(table)
+        sql(path, "DROP TABLE orders", f"CREATE TABLE orders ({exact})")
+        lineage.migrate(table)
+        rows = lineage.insert(table, id=[1, 2], name=["a", "A"], note=["x", "x"])
+        lineage.write(rows)
+        same(lineage, table, rows.batch)
+        sql(path, "CREATE TABLE other (id INTEGER, name TEXT COLLATE NOCASE)")
+        lineage.migrate(orders("other"))  # which is no key here
+
     def test_states_that_are_gone_in_part_are_not_taken_for_none(self, lineage: Lineage, path: Path) -> None:
         lineage.migrate(orders())
         lineage.write(lineage.insert(orders(), id=[1], name=["a"], note=["x"]))

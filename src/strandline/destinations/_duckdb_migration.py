@@ -1,5 +1,6 @@
 """Makes a stored DuckDB table fit: how DuckDB tells what is there."""
 
+import re
 from collections.abc import Mapping
 
 from strandline.destination import MigrateMode
@@ -10,6 +11,9 @@ from strandline.destinations._sql_migration import Found, Migrator, Record
 from strandline.errors import TaskError
 
 __all__ = ["DuckDBMigrator"]
+
+_EXACT = {"binary", "c", "posix"}
+"""Collations to which texts are equal that have the same bytes."""
 
 
 class DuckDBMigrator(Migrator):
@@ -47,6 +51,23 @@ class DuckDBMigrator(Migrator):
     def _twin(self, column: str, actual: Mapping[str, str]) -> str:
         """See ``Migrator``."""
         return {stored.lower(): stored for stored in actual}.get(column.lower(), "")
+
+    def _folding(self) -> Mapping[str, str]:
+        """See ``Migrator``. DuckDB tells a collation nowhere but in the text that would create the table."""
+        found = self._session.fetch(
+            Statement(
+                "SELECT sql FROM duckdb_tables() "
+                "WHERE database_name = current_database() AND schema_name = ? AND table_name = ?",
+                (self._schema, self._table.name),
+            )
+        )
+        folding = {}
+        for key in self._table.primary_key:
+            name = f"(?:{re.escape(key)}|{re.escape(self._quote(key))})"
+            collation = re.search(rf"[(,]\s*{name} VARCHAR COLLATE (\S+?)[ ,)]", found[0][0], re.IGNORECASE)
+            if collation is not None and collation[1].lower() not in _EXACT:
+                folding[key] = collation[1]
+        return folding
 
     def _wanted(self) -> Mapping[str, str]:
         """See ``Migrator``."""

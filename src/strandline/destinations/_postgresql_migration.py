@@ -48,6 +48,19 @@ class PostgreSQLMigrator(Migrator):
         notes = {name: stored.note for name, stored in self._stored.items() if stored.note not in {"", "null"}}
         return replace(record, notes=notes)
 
+    def _folding(self) -> Mapping[str, str]:
+        """See ``Migrator``."""
+        one = self._session.dialect.parameter
+        found = self._session.fetch(
+            Statement(
+                "SELECT a.attname, l.collname FROM pg_attribute AS a JOIN pg_class AS c ON c.oid = a.attrelid "
+                "JOIN pg_namespace AS n ON n.oid = c.relnamespace JOIN pg_collation AS l ON l.oid = a.attcollation "
+                f"WHERE n.nspname = {one} AND c.relname = {one} AND NOT l.collisdeterministic",
+                (self._schema, self._table.name),
+            )
+        )
+        return {str(column): str(collation) for column, collation in found}
+
     def _wanted(self) -> Mapping[str, str]:
         """See ``Migrator``."""
         return {name: stored.sql for name, stored in self._stored.items()}

@@ -110,6 +110,10 @@ class Migrator(ABC):
         """The stored column that the database takes for this one; empty: there is none."""
         return column if column in actual else ""
 
+    def _folding(self) -> Mapping[str, str]:
+        """The stored columns whose collation takes different texts for equal ones, with what it is called."""
+        return {}
+
     def _fit(self, before: tuple[str, str], after: tuple[str, str]) -> Fit:
         """How a stored type with its note stands to the wanted one."""
         return fit(before, after)
@@ -159,6 +163,12 @@ class Migrator(ABC):
         refused: list[str] = []
         if record.ours and set(record.primary_key) != set(self._table.primary_key):
             refused.append(f"its primary key is {record.primary_key}, not {self._table.primary_key}")
+        folding = self._folding() if self._table.primary_key else {}
+        refused += [
+            f"column {key!r} of its primary key has the collation {folding[key]}, in which different keys are equal"
+            for key in self._table.primary_key
+            if key in folding
+        ]
         for column, stored in self._stored.items():
             twin = self._twin(column, actual)
             if twin and twin != column:

@@ -1,6 +1,7 @@
 """Makes a stored SQLite table fit: how SQLite tells what is there."""
 
 from collections.abc import Mapping
+from contextlib import closing
 
 from strandline.destination import Change, MigrateMode
 from strandline.destinations._sql import Statement
@@ -11,6 +12,7 @@ from strandline.destinations._sqlite_session import SQLiteSession
 from strandline.destinations._sqlite_types import fit
 from strandline.destinations._widening import Fit
 from strandline.errors import TaskError
+from strandline.lazy import sqlite3
 from strandline.table import SYNC_TIME
 
 __all__ = ["SQLiteMigrator"]
@@ -59,6 +61,24 @@ class SQLiteMigrator(Migrator):
     def _twin(self, column: str, actual: Mapping[str, str]) -> str:
         """See ``Migrator``."""
         return {folded(stored): stored for stored in actual}.get(folded(column), "")
+
+    def _folding(self) -> Mapping[str, str]:
+        """See ``Migrator``. SQLite tells the collation of an index only, so one is made, in a table of the same text."""
+        name, quote = self._table.name, self._quote
+        ((created,),) = self._session.fetch(
+            Statement("SELECT sql FROM main.sqlite_master WHERE type = 'table' AND name = ?", (name,))
+        )
+        keys = [key for key in self._table.primary_key if key in self._session.columns(name)]
+        if not keys or "collate" not in created.lower():
+            return {}
+        with closing(sqlite3.connect(":memory:")) as copy:
+            try:
+                copy.execute(created)
+                copy.execute(f"CREATE INDEX cq_keys ON {quote(name)} ({self._session.dialect.quoted(keys)})")
+            except sqlite3.OperationalError as error:
+                raise TaskError(f"{name}: which collations its columns have cannot be told ({error})") from error
+            found = copy.execute("SELECT name, coll FROM pragma_index_xinfo('cq_keys') WHERE key").fetchall()
+        return {column: collation for column, collation in found if collation.upper() != "BINARY"}
 
     def _wanted(self) -> Mapping[str, str]:
         """See ``Migrator``."""
