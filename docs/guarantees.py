@@ -84,6 +84,12 @@ DELETES = [
     "",
     "A sweep compares all primary keys, read after the rows. No delete removes more than half of a table's rows unless",
     "`--allow-mass-delete` is given, and none is made after a change of `where` until a full refresh or a reset.",
+    "",
+    "## Several sources in one table",
+    "",
+    "A row belongs to the source and partition that delivered it last, and nothing that another one says removes it. But a",
+    "primary key is one row, whoever delivers it: the keys of sources that share a table have to be disjoint. Where they are",
+    "not, each overwrites rows of the other, and what one of them removes may still be there at the other.",
 ]
 
 

@@ -157,7 +157,7 @@ class Window(Protocol):
     tables: Mapping[str, Table]
     """The tables as stored, lineage columns included, by the name that the messages use."""
     scope: Scope
-    """Of the task: for ``Truncate``, ``Present`` and ``Swap``."""
+    """Of the task: for ``Delete``, ``Truncate``, ``Present`` and ``Swap``."""
     pass_: Pass
     """The pass to which the rows belong."""
 

@@ -59,7 +59,10 @@ class Insert:
 
 @dataclass(frozen=True, slots=True)
 class Delete:
-    """Rows that are gone at the source. ``keys`` has exactly the primary key's columns. Ignored in append mode."""
+    """Rows of the task's scope that are gone at the source. ``keys`` has exactly the primary key's columns.
+
+    A row that another source or partition has delivered since is theirs, and stays. Ignored in append mode.
+    """
 
     table: str
     keys: "pa.RecordBatch"

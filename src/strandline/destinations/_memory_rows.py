@@ -2,7 +2,7 @@
 
 import math
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
@@ -64,6 +64,14 @@ class Stored:
             for key, rows in self.rows.items()
         }
         self.rows = {key: rows for key, rows in left.items() if rows}
+
+    def remove_keys(self, scope: Scope, keys: Iterable[Key]) -> None:
+        """Remove the rows of a scope that have one of these keys."""
+        for key in keys:
+            rows = self.rows.pop(key, ())
+            left = tuple(row for row in rows if not _is_in(row, scope))
+            if left:
+                self.rows[key] = left
 
     def remove_guarded(self, scope: Scope, *, of: Callable[[Key, Row], bool]) -> int:
         """Remove the rows of a scope that satisfy ``of``, unless they are too many; how many they were."""

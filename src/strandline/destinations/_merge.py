@@ -101,7 +101,7 @@ class Merge:
                 self._insert(step)
                 self.rows[step.name] += step.rows
             case Op.DELETE:
-                self._run(self._sql.delete_matching(self._into(step), step.columns, self._session.stage(step)))
+                self._delete(step, step.columns, self._session.stage(step))
             case Op.TRUNCATE:
                 self._run(self._delete_scope(step))
             case Op.COMPLETE:
@@ -132,6 +132,11 @@ class Merge:
     def _delete_scope(self, step: Step) -> Statement:
         scope = self._scope(step)
         return Statement(f"DELETE FROM {self._into(step)} AS t WHERE {scope.text}", scope.values)
+
+    def _delete(self, step: Step, keys: Sequence[str], stage: str) -> None:
+        """Rows with these keys, unless another source or partition has delivered them since."""
+        delete, scope = self._sql.delete_matching(self._into(step), keys, stage), self._scope(step)
+        self._run(Statement(f"{delete.text} AND {scope.text}", delete.values + scope.values))
 
     # inserts ---------------------------------------------------------------------------------------------------------
 
@@ -188,7 +193,7 @@ class Merge:
         keys, into = step.table.primary_key, self._into(step)
         rows, gone = self._session.stage(step, sequence=True), self._session.stage(deleted, sequence=True)
         latest = self._session.scratch(self._sql.latest(step.columns, keys, rows))
-        self._run(self._sql.delete_matching(into, keys, gone))
+        self._delete(step, keys, gone)
         self._run(self._sql.delete_matching(into, keys, latest))
         left = self._sql.not_deleted(keys, latest, gone)
         self._run_all(step, self._sql.insert_from(into, step.columns, left), self._count(left))

@@ -292,8 +292,7 @@ class _Merge:
                     self._data.drop(name)
             case Delete(table=name, keys=keys) if not self._appends:
                 stored = self._data.stored(self._table(name))
-                for key in keys_of(stored.table, keys):
-                    stored.rows.pop(key, None)
+                stored.remove_keys(self._scope, keys_of(stored.table, keys))
             case Truncate(table=name) if not self._appends:
                 self._data.stored(self._table(name)).remove(self._scope)
             case Present(table=name, keys=keys) if not self._appends:

@@ -112,6 +112,33 @@ class DeleteCases(DestinationFixtures):
         same(lineage, _partitioned(), south, strange)
 
     @needs(WriteMode.OVERWRITE, deletes=True)
+    def test_deleting_leaves_other_partitions_and_sources_alone(self, lineage: Lineage) -> None:
+        table = _partitioned()
+        mine, south, strange = _neighbours(lineage, table)
+        rows = mine.insert(table, id=[1, 2, 3, 4], name=["x"] * 4)
+        gone = Delete("orders", keys(table, 1, 12, 22))
+        mine.write(gone)
+        same(lineage, table, rows.batch.slice(1), south, strange)
+        mine.write(rows, gone)
+        same(lineage, table, rows.batch.slice(1), south, strange)
+        mine.write(gone, rows)
+        same(lineage, table, rows.batch, south, strange)
+
+    @needs(WriteMode.OVERWRITE, deletes=True)
+    def test_a_row_that_another_source_has_delivered_since_is_not_deleted(self, lineage: Lineage) -> None:
+        table, strange = _scoped(), Lineage(lineage.destination, lineage.mode, source="other shop")
+        lineage.migrate(table)
+        strange.migrate(table)
+        mine = lineage.insert(table, id=[1, 2, 3], name=["mine"] * 3)
+        lineage.write(mine)
+        theirs = strange.insert(table, id=[2, 3], name=["theirs"] * 2)
+        strange.write(theirs)
+        lineage.write(Delete("orders", keys(table, 1, 2)))
+        same(lineage, table, theirs.batch)
+        lineage.write(lineage.insert(table, id=[2], name=["again mine"]), Delete("orders", keys(table, 2, 3)))
+        same(lineage, table, theirs.batch.slice(1))
+
+    @needs(WriteMode.OVERWRITE, deletes=True)
     def test_truncating_one_table_leaves_the_others_alone(self, lineage: Lineage) -> None:
         table, other = orders(), orders("other")
         lineage.migrate(table, other)
