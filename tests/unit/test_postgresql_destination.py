@@ -8,9 +8,11 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
+import psycopg
 import pyarrow as pa
 import pytest
 from postgresql_warehouse import BLOCKED, WAIT_S, Sql, as_user, held, ids_of, open_transactions, row, wait_for
@@ -322,6 +324,32 @@ class TestCommits:
             through.delete_stale(orders())
         through.delete_stale(orders())
         same(through, orders())
+
+    @pytest.mark.parametrize("loss", Loss)
+    def test_staging_is_tried_again(self, through: Lineage, proxy: CommitProxy, sql: Sql, loss: Loss) -> None:
+        through.destination.staged_bytes_max = 1
+        before, window = through.state, through.window([row(through, 2), row(through, 3), Checkpoint({"window": 2})])
+        proxy.lose(loss)
+        with pytest.raises(RetryableError, match="not known whether a commit happened"):
+            through.write_window(window)
+        proxy.deliver()
+        assert through.stored() == before
+        through.write(row(through, 2), row(through, 3))
+        assert ids_of(sql) == [1, 2, 3]
+
+    def test_a_commit_that_the_server_takes_for_a_rollback_is_none(self, lineage: Lineage, sql: Sql) -> None:
+        lineage.migrate(orders())
+        database = lineage.destination._database
+
+        def fail_unnoticed() -> None:
+            with database.session() as session, database.transaction(session):
+                session.connection.execute(b"INSERT INTO orders (id) VALUES (1)")
+                with suppress(psycopg.Error):
+                    session.connection.execute(b"SELECT 1 / 0")
+
+        with pytest.raises(RetryableError, match="with ROLLBACK; nothing was written"):
+            fail_unnoticed()
+        assert ids_of(sql) == []
 
     def test_a_save_of_which_nothing_is_heard_is_unknown(self, through: Lineage, proxy: CommitProxy) -> None:
         assert through.state is not None

@@ -225,7 +225,7 @@ class Database:
     def _commit(self, session: PostgreSQLSession, *, repeatable: bool) -> None:
         connection = session.connection
         try:
-            connection.execute(b"COMMIT")
+            done = connection.execute(b"COMMIT").statusmessage
         except psycopg.Error as error:
             if error.sqlstate and connection.info.transaction_status == psycopg.pq.TransactionStatus.IDLE:
                 with translated(self.place, "commit"):
@@ -238,6 +238,9 @@ class Database:
                 f"{self.place}: it is not known whether a commit happened: {first_line(error)}",
                 hint="the next run reads what was stored and goes on from there",
             ) from error
+        if done != "COMMIT":
+            # so says the server, without an error, where a statement of the transaction had failed
+            raise RetryableError(f"{self.place}: the server has answered a commit with {done}; nothing was written")
 
     def _settle(self, session: PostgreSQLSession) -> None:
         """Wait until transactions have ended whose end was not heard of: a commit may arrive late."""

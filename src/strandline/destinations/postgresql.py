@@ -107,7 +107,8 @@ class PostgreSQLDestination:
                 return session.columns_of(table).prepare(batch, version)
 
             def spill(step: Step) -> None:
-                with self._database.transaction(session), session.about(step.table.name):
+                # what is staged goes with its connection, so that a commit that was lost has left nothing
+                with self._database.transaction(session, repeatable=True), session.about(step.table.name):
                     session.spill(step)
 
             staging = Staging(mode, prepare=prepare, spill=spill, bytes_max=self.staged_bytes_max)
