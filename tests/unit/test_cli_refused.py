@@ -35,3 +35,23 @@ def test_a_server_that_refuses_has_answered(cli, postgresql_server):
     assert 'database "there_is_none" does not exist\n' in done.stdout
     assert done.stdout.count("hint: see connection_string\n") == 1
     assert "does not answer" not in done.stdout
+
+
+def test_a_source_that_refuses_has_answered_too(cli, postgresql_server):
+    cli.spec(
+        (
+            "source",
+            {
+                "name": "shop",
+                "path": "postgresql",
+                "destinations": ["w"],
+                "tables": ["*"],
+                "spec": {"connection_string": postgresql_server.uri("there_is_none")},
+            },
+        ),
+        ("destination", {"name": "w", "path": "duckdb", "spec": {"path": "w.duckdb"}}),
+    )
+    done = cli("sync")
+    assert done.exit_code == 5
+    assert 'the server refuses the connection: database "there_is_none" does not exist\n' in done.stderr
+    assert "\\n" not in done.stderr

@@ -376,7 +376,7 @@ class TestPostgreSQL:
             run("init", "--force", "--from", postgresql, "--to", "b.duckdb")
             (source,) = load(["strandline.yml"]).sources
             assert "schemas" not in source.spec
-            assert "# schema sales has 1 tables that are not read" in Path("strandline.yml").read_text()
+            assert "# schema sales has 1 table that is not read" in Path("strandline.yml").read_text()
 
     def test_a_password_is_neither_written_nor_said(self, run, work, origin):
         uri = origin.replace("postgres@", "postgres:canary-canary@")

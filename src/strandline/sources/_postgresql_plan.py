@@ -236,7 +236,8 @@ def _check(planned: Plan, where: str) -> None:
 def _access(relation: Relation, settle: Settle | None, key: str | None) -> str:
     if relation.kind not in _SLICED:
         return f"a query of the whole {_kind_name(relation)}"
-    scan = f"a scan of the table, about {_size(relation.bytes_estimated)}"
+    size = f"about {_size(relation.bytes_estimated)}" if relation.bytes_estimated > 0 else "of a size not known yet"
+    scan = f"a scan of the table, {size}"
     if settle is None or key is None:
         large = settle == "xid" and relation.bytes_estimated >= _LARGE_BYTES
         return f"{scan}; an `incremental_key` with an index would read less" if large else scan

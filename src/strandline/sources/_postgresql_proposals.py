@@ -48,12 +48,13 @@ def _notes(one: Plan) -> Iterator[str]:
         yield "a view or a foreign table: an `incremental_key` would be needed to read only what changed"
     elif not one.table.primary_key:
         yield "no primary key: read in full at every sync; name its `primary_key` to read it by xid"
-    elif one.relation.bytes_estimated >= _BYTES_LARGE:
-        gigabytes = one.relation.bytes_estimated / 1e9
-        yield f"every sync scans about {gigabytes:.1f} GB"
+    else:
+        if one.relation.bytes_estimated >= _BYTES_LARGE:
+            gigabytes = one.relation.bytes_estimated / 1e9
+            yield f"every sync scans about {gigabytes:.1f} GB"
         for column in one.columns:
             if says_changed(column.name) and column.type_oid in TIMES and column.name in one.relation.indexed:
                 yield (
-                    f"incremental_key: {column.name} would read by its index; only if every change sets it, by the "
-                    "server's clock, and with `deletes: sweep` if rows are deleted"
+                    f"incremental_key: {column.name} would read by its index, not by a scan of the table; only if every "
+                    "change sets it, by the server's clock, and with `deletes: sweep` if rows are deleted"
                 )

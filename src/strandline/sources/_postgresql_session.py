@@ -120,12 +120,7 @@ class Session:
             raise
         except adbc_errors() as error:
             self.close()
-            # the driver's text may quote the connection string, and with it a password
-            reason = str(error).split("Failed to connect:")[-1].split("Query was:")[0].strip() or "no connection"
-            raise UnreachableError(
-                f"PostgreSQL does not answer: {reason}",
-                hint="check `connection_string`, and that the server is up and lets this machine in",
-            ) from None
+            raise _no_connection(str(error)) from None
 
     def read(self, sql: str, *, batch_bytes: int = 1 << 20, where: str = "") -> "Iterator[pa.RecordBatch]":
         """The rows of a query, as they come. The statement ends when the iterator is closed."""
@@ -167,6 +162,22 @@ class Session:
 def adbc_errors() -> tuple[type[Exception], ...]:
     """What the driver raises."""
     return (adbc.Error,)
+
+
+def _no_connection(text: str) -> UnreachableError:
+    # the driver's text may quote the connection string, and with it a password
+    _, _, said = text.rpartition("Failed to connect:")
+    lines = said.partition("Query was:")[0].replace("\\n", "\n").strip().splitlines()
+    reason = lines[0] if lines else "no connection"
+    if "FATAL:" in reason or "no password supplied" in reason:
+        return UnreachableError(
+            f"PostgreSQL: the server refuses the connection: {reason.split('FATAL:')[-1].strip()}",
+            hint="see `connection_string`",
+        )
+    return UnreachableError(
+        f"PostgreSQL does not answer: {reason}",
+        hint="is the server running, and the host of `connection_string` right?",
+    )
 
 
 def _raise(error: Exception, where: str) -> NoReturn:

@@ -146,7 +146,10 @@ class PostgreSQLSource:
         if not self.tables() and others:
             chosen = PostgreSQLSource(self._spec.model_copy(update={"schemas": list(others)}))
             return replace(chosen.proposals(), settings={"schemas": list(others)})
-        notes = [f"schema {name} has {tables} tables that are not read" for name, tables in others.items()]
+        notes = [
+            f"schema {name} has {tables} {'tables that are' if tables > 1 else 'table that is'} not read"
+            for name, tables in others.items()
+        ]
         with self._server.session() as session:
             found = tuple(propose(session, [(_spec_name(one.relation), one) for one in self._plans.values()]))
         return Proposals(found, notes=tuple(notes))
