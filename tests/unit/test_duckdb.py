@@ -308,6 +308,19 @@ class TestCatalog:
         lineage.write(rows)
         same(lineage, table, rows.batch)
 
+    @pytest.mark.parametrize("mode", [WriteMode.APPEND, WriteMode.OVERWRITE])
+    def test_a_default_of_the_user_s_is_not_stored_for_what_is_absent(
+        self, lineage: Lineage, path: Path, mode: WriteMode
+    ) -> None:
+        sql(path, "CREATE TABLE orders (id BIGINT, name VARCHAR, note VARCHAR DEFAULT 'none')")
+        lineage.mode = mode
+        lineage.migrate(orders())
+        rows = lineage.insert(orders(), id=[1, 2], name=["a", "b"])
+        lineage.write(rows)
+        again = lineage.insert(orders(), id=[3], name=["c"], reread=True)
+        lineage.write(again)
+        same(lineage, orders(), rows.batch, again.batch)
+
 
 def ints(*values: int) -> pa.Array:
     return pa.array(values, pa.int64())

@@ -184,11 +184,11 @@ class TestConnections:
             url = f"{postgresql}?options=-csynchronous_commit%3D{preferred}"
             lineage = Lineage(open_one(connection_string=url), task=preferred)
             lineage.migrate(orders(preferred))
-            sql(f"ALTER TABLE {preferred} ALTER note SET DEFAULT current_setting('synchronous_commit')")
+            sql(f"ALTER TABLE {preferred} ADD used text DEFAULT current_setting('synchronous_commit')")
             columns = {"id": [number], "name": ["a"]}
             lineage.mode = WriteMode.APPEND
             lineage.write(lineage.insert(orders(preferred), columns))
-            assert sql(f"SELECT note FROM {preferred}") == [(used,)]
+            assert sql(f"SELECT used FROM {preferred}") == [(used,)]
 
 
 class TestSettings:

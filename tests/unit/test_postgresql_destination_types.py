@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import closing
+from decimal import Decimal
 
 import pyarrow as pa
 import pytest
@@ -226,3 +227,40 @@ class TestCollations:
         same(lineage, table, rows.batch)
         sql('CREATE TABLE other (id bigint, name text COLLATE any_case, note text COLLATE "de-x-icu")')
         lineage.migrate(orders("other"), Table("by_note", orders().schema, ("note",)))
+
+
+class TestDefaults:
+    @pytest.mark.parametrize("staged_bytes_max", [1, 1 << 20])
+    @pytest.mark.parametrize("mode", [WriteMode.APPEND, WriteMode.OVERWRITE])
+    def test_a_default_of_the_user_s_is_not_stored_for_what_is_absent(
+        self, lineage: Lineage, sql: Sql, mode: WriteMode, staged_bytes_max: int
+    ) -> None:
+        lineage.destination.staged_bytes_max = staged_bytes_max
+        table = orders(name=pa.string(), note=pa.string(), extra=pa.json_(), count=pa.int32())
+        sql("CREATE TABLE orders (id bigint, name text, note text DEFAULT 'none', extra jsonb DEFAULT '1', own serial)")
+        lineage.mode = mode
+        lineage.migrate(table)
+        rows = lineage.insert(table, id=[1, 2], name=["a", "b"])
+        lineage.write(rows)
+        again = lineage.insert(table, id=[3], name=["c"], reread=True)
+        lineage.write(again)
+        same(lineage, table, rows.batch, again.batch)
+        assert sql("SELECT own FROM orders ORDER BY id") == [(1,), (2,), (3,)]  # which is no column of ours
+
+    @pytest.mark.parametrize("staged_bytes_max", [1, 1 << 20])
+    @pytest.mark.parametrize("mode", [WriteMode.APPEND, WriteMode.OVERWRITE])
+    def test_nulls_without_a_type_are_staged_in_the_type_that_is_stored(
+        self, lineage: Lineage, mode: WriteMode, staged_bytes_max: int
+    ) -> None:
+        lineage.destination.staged_bytes_max = staged_bytes_max
+        table, nothing = orders(value=pa.decimal256(60, 10)), orders(value=pa.null())
+        lineage.mode = mode
+        lineage.migrate(table)
+        rows = lineage.insert(table, id=[1], value=[Decimal(1)])
+        lineage.write(rows)
+        lineage.migrate(nothing)
+        nulls = [lineage.insert(nothing, id=[at, 4], value=[None, None]) for at in (2, 3)]
+        lineage.write(*nulls)
+        lineage.migrate(table)
+        kept = [nulls[0].batch.slice(0, 1 if mode is WriteMode.OVERWRITE else 2), nulls[1].batch]
+        same(lineage, table, rows.batch, *(batch.select(batch.schema.names[:-1]) for batch in kept))

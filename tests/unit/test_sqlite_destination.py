@@ -264,6 +264,19 @@ class TestCatalog:
         sql(path, "CREATE TABLE other (id INTEGER, name TEXT COLLATE NOCASE)")
         lineage.migrate(orders("other"))  # which is no key here
 
+    @pytest.mark.parametrize("mode", [WriteMode.APPEND, WriteMode.OVERWRITE])
+    def test_a_default_of_the_user_s_is_not_stored_for_what_is_absent(
+        self, lineage: Lineage, path: Path, mode: WriteMode
+    ) -> None:
+        sql(path, "CREATE TABLE orders (id BIGINT, name VARCHAR, note VARCHAR DEFAULT 'none')")
+        lineage.mode = mode
+        lineage.migrate(orders())
+        rows = lineage.insert(orders(), id=[1, 2], name=["a", "b"])
+        lineage.write(rows)
+        again = lineage.insert(orders(), id=[3], name=["c"], reread=True)
+        lineage.write(again)
+        same(lineage, orders(), rows.batch, again.batch)
+
     def test_states_that_are_gone_in_part_are_not_taken_for_none(self, lineage: Lineage, path: Path) -> None:
         lineage.migrate(orders())
         lineage.write(lineage.insert(orders(), id=[1], name=["a"], note=["x"]))

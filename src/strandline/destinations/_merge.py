@@ -144,8 +144,7 @@ class Merge:
         if step.versioned:
             self._insert_versions(step)
         elif self._appends:
-            insert = self._sql.insert(self._into(step), step.columns, self._session.stage(step))
-            self._run_all(step, insert, step.rows)
+            self._run_all(step, self._insertion(step, step.columns, self._session.stage(step)), step.rows)
         else:
             self._overwrite(step)
 
@@ -165,7 +164,7 @@ class Merge:
             self._store(into, step, columns, rows, step.rows)
         else:
             new = step.rows if fresh else self._count(rows)
-            self._run_all(step, self._sql.insert(into, columns, rows), new)
+            self._run_all(step, self._insertion(step, columns, rows), new)
             self.known[step.name] += step.rows - new
         if id(step) in self._last:
             return
@@ -175,6 +174,9 @@ class Merge:
         counts = self._session.scratch(delivered.counts(step, stage))
         for statement in delivered.replace(step, counts):
             self._run(statement)
+
+    def _insertion(self, step: Step, columns: Sequence[str], stage: str) -> Statement:
+        return self._sql.insert(self._into(step), columns, stage, nulls=step.absent(columns))
 
     def _overwrite(self, step: Step) -> None:
         keys, columns = step.table.primary_key, step.columns
@@ -211,7 +213,8 @@ class Merge:
             # a key may be stored more than once, from before
             known = self._count(f"{into} AS t WHERE {self._sql.among(keys, 't', keys, stage)}")
             self._run_all(step, self._sql.update_matching(into, columns, keys, stage), known)
-        self._run_all(step, self._sql.insert_from(into, columns, missing), new)
+        insert = self._sql.insert_from(into, columns, missing, nulls=step.absent(columns))
+        self._run_all(step, insert, new)
 
     # the ends of passes ----------------------------------------------------------------------------------------------
 

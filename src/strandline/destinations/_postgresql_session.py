@@ -131,10 +131,11 @@ class PostgreSQLSession:
     def load(self, step: Step, into: str) -> int:
         """The rows of a step into a table, past the stage where that is possible: binary COPY converts nothing."""
         columns, actual = self.columns_of(step.table), self.columns(step.table.name)
-        as_it_is = all(actual.get(name) == columns.stored[name].sql for name in step.columns)
+        nulls = step.absent(step.columns)
+        as_it_is = all(columns.stored[name].sql == actual.get(name) for name in step.columns)
         if step.spilled or not as_it_is or any(columns.stored[name].staged for name in step.columns):
-            return self.run(self.dialect.insert(into, step.columns, self.stage(step)))
-        return self._copy(columns, into, step.batches)
+            return self.run(self.dialect.insert(into, step.columns, self.stage(step), nulls=nulls))
+        return self._copy(columns, into, [_with_nulls(batch, nulls) for batch in step.batches])
 
     def spill(self, step: Step) -> None:
         """Move the batches of a step into its temporary table, with their position in the stream."""
@@ -183,6 +184,10 @@ class PostgreSQLSession:
         relation = self._fresh()
         kinds = {VERSION: "bytea", SEQUENCE: "bigint"} | {name: one.sql for name, one in columns.stored.items()}
         kinds |= staged
+        nulls = {name for name, one in columns.stored.items() if one.note == "null"} & set(schema.names)
+        if nulls:  # the stored column may have been of another type, and nulls fit into any
+            actual = self.columns(columns.table.name)
+            kinds |= {name: actual[name] for name in nulls if name in actual}
         definition = ", ".join(f"{self.dialect.quote(name)} {kinds[name]}" for name in schema.names)
         ends = "DROP" if drop else "PRESERVE ROWS"
         self.run(Statement(f"CREATE TEMP TABLE {relation} ({definition}) ON COMMIT {ends}"))
@@ -213,6 +218,13 @@ def _casts(columns: Columns, schema: "pa.Schema") -> str:
         quoted, stored = PostgreSQLDialect().quote(name), columns.stored.get(name)
         parts.append(f"CAST({quoted} AS {stored.sql}) AS {quoted}" if stored and stored.staged else quoted)
     return ", ".join(parts)
+
+
+def _with_nulls(batch: "pa.RecordBatch", names: Sequence[str]) -> "pa.RecordBatch":
+    """On the wire a null has no type."""
+    for name in names:
+        batch = batch.append_column(name, pa.nulls(batch.num_rows, pa.string()))
+    return batch
 
 
 def _placed(step: Step) -> "list[pa.RecordBatch]":

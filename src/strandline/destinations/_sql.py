@@ -77,14 +77,14 @@ class Dialect:
 
     # rows ------------------------------------------------------------------------------------------------------------
 
-    def insert(self, into: str, columns: Sequence[str], stage: str) -> Statement:
-        """All rows of a stage."""
-        names = self.quoted(columns)
-        return Statement(f"INSERT INTO {into} ({names}) SELECT {names} FROM {stage} AS s")
+    def insert(self, into: str, columns: Sequence[str], stage: str, *, nulls: Sequence[str] = ()) -> Statement:
+        """All rows of a stage, with nulls in columns that it lacks."""
+        return self.insert_from(into, columns, f"{stage} AS s", nulls=nulls)
 
-    def insert_from(self, into: str, columns: Sequence[str], rows: str) -> Statement:
+    def insert_from(self, into: str, columns: Sequence[str], rows: str, *, nulls: Sequence[str] = ()) -> Statement:
         """What ``missing`` or ``not_deleted`` leaves of a stage."""
-        return Statement(f"INSERT INTO {into} ({self.quoted(columns)}) SELECT {self.quoted(columns, 's.')} FROM {rows}")
+        names, values = self.quoted((*columns, *nulls)), [self.quoted(columns, "s."), *["NULL" for _ in nulls]]
+        return Statement(f"INSERT INTO {into} ({names}) SELECT {', '.join(values)} FROM {rows}")
 
     def missing(self, into: str, keys: Sequence[str], stage: str) -> str:
         """What follows FROM: the rows of a stage whose key is not stored."""

@@ -4,7 +4,7 @@ Consecutive messages of one kind about one table become one ``Step``. Steps stan
 a step takes no more messages once another one about its table has begun.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -69,6 +69,10 @@ class Step:
     def versioned(self) -> bool:
         """Whether the rows have their version as last column."""
         return self.reread or self.numbered
+
+    def absent(self, columns: Sequence[str]) -> list[str]:
+        """The table's columns that are not among these: they are null, whatever default the stored ones have."""
+        return [name for name in self.table.schema.names if name not in columns]
 
 
 Prepare = Callable[[Table, "pa.RecordBatch", "pa.Array | None"], "pa.RecordBatch"]

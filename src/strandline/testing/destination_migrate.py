@@ -13,11 +13,13 @@ from strandline.message import Delete
 from strandline.table import CQ_ID, Table
 from strandline.testing.data import all_types_table
 from strandline.testing.destination_fixtures import (
+    REFUSALS,
     DestinationFixtures,
     Reopen,
     keys,
     needs,
     orders,
+    refuses,
     refuses_type,
     same,
     unkeyed,
@@ -26,6 +28,17 @@ from strandline.testing.exact import assert_same_rows
 from strandline.testing.windows import Lineage
 
 __all__ = ["ChangeCases", "CreateCases"]
+
+_SAMPLES = {
+    "text": lambda: pa.array(["x"]),
+    "number": lambda: pa.array([1], pa.int64()),
+    "decimal": lambda: pa.array([1], pa.int64()).cast(pa.decimal128(19, 0)),
+    "time": lambda: pa.array([1], pa.int64()).cast(pa.timestamp("us", "UTC")),
+    "bytes": lambda: pa.array([b"x"]),
+    "list": lambda: pa.array([[1]], pa.list_(pa.int64())),
+    "struct": lambda: pa.array([{"a": 1}], pa.struct([("a", pa.int64())])),
+    "uuid": lambda: pa.ExtensionArray.from_storage(pa.uuid(), pa.array([b"x" * 16], pa.binary(16))),
+}
 
 
 def _rows(lineage: Lineage, table: Table, first: int, count: int = 10) -> "pa.RecordBatch":
@@ -286,3 +299,25 @@ class ChangeCases(DestinationFixtures):
         else:
             assert lineage.migrate(after).changes == ()
         same(lineage, before, nulls.batch)
+
+    @pytest.mark.parametrize("kind", _SAMPLES)
+    @pytest.mark.parametrize("mode", WriteMode)
+    def test_nulls_without_a_type_go_into_a_column_of_any_type_or_are_refused(
+        self, lineage: Lineage, kind: str, mode: WriteMode
+    ) -> None:
+        lineage.mode, sample = mode, _SAMPLES[kind]()
+        if refuses(lineage) or refuses_type(lineage, sample.type):
+            return
+        before, after = _with(pa.field("value", sample.type)), _with(pa.field("value", pa.null()))
+        lineage.migrate(before)
+        first = lineage.insert(before, id=[1], name=["a"], value=sample)
+        lineage.write(first)
+        try:
+            lineage.migrate(after)
+        except REFUSALS:
+            same(lineage, before, first.batch)
+            return
+        nulls = lineage.insert(after, id=[2, 3], name=["b", "c"], value=[None] * 2)
+        lineage.write(nulls)
+        same(lineage, before, first.batch, nulls.batch.select([*nulls.batch.schema.names[:-1]]))
+        assert lineage.migrate(before).changes == ()
