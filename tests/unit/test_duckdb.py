@@ -140,6 +140,40 @@ class TestFile:
             acknowledged += [line for line in writer.stdout if line.endswith(b"\n")]
         check_what_is_there("duckdb", path, len(acknowledged))
 
+    def test_a_second_name_of_a_file_that_is_open_is_refused(
+        self, lineage: Lineage, open_one: Callable[..., DuckDBDestination], path: Path, tmp_path: Path
+    ) -> None:
+        lineage.migrate(orders())
+        rows = [lineage.insert(orders(), id=[at], name=["a"], note=["x"]) for at in range(3)]
+        lineage.write(rows[0])
+        (tmp_path / "linked.duckdb").hardlink_to(path)
+        (tmp_path / "symbolic.duckdb").symlink_to(path)
+        linked, symbolic = (open_one(path=str(tmp_path / name)) for name in ("linked.duckdb", "symbolic.duckdb"))
+        for _ in range(2):
+            with pytest.raises(UsageError, match=r"linked\.duckdb is the same file as .*warehouse\.duckdb"):
+                linked.migrate(orders(), mode=MigrateMode.SAFE, fence=FENCE)
+            lineage.write(rows[1])
+        other = Lineage(symbolic, task="other")  # which is the same name, in the end
+        other.migrate(orders())
+        other.write(rows[2])
+        lineage.write(rows[1])
+        same(lineage, orders(), *(one.batch for one in rows))
+        for one in (lineage.destination, symbolic):
+            one.close()
+        assert [batch.num_rows for batch in linked.read(orders())] == [3]
+        linked.close()
+        lineage.write(rows[0])
+
+    def test_a_symbolic_link_to_nothing_is_a_new_file(
+        self, open_one: Callable[..., DuckDBDestination], tmp_path: Path
+    ) -> None:
+        (tmp_path / "link.duckdb").symlink_to(tmp_path / "new.duckdb")
+        lineage = Lineage(open_one(path=str(tmp_path / "link.duckdb")))
+        lineage.migrate(orders())
+        lineage.write(lineage.insert(orders(), id=[1], name=["a"], note=["x"]))
+        lineage.destination.close()
+        assert sql(tmp_path / "new.duckdb", "SELECT id FROM orders") == [(1,)]
+
 
 class TestVacuum:
     """Rows that are deleted leave places, which a checkpoint fills by writing what is around them again."""

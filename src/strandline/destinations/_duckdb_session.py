@@ -11,6 +11,7 @@ from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from strandline.destinations._duckdb_name import FileName
 from strandline.destinations._file_probes import check_writable
 from strandline.destinations._sql import SEQUENCE, Dialect, Statement
 from strandline.destinations._sql_states import create_own_tables, has_own_tables
@@ -163,11 +164,12 @@ class Database:
     def __init__(self, path: str, schema: str, settings: Mapping[str, str]) -> None:
         self.path, self._schema, self._settings = path, schema, settings
         self._place = f"DuckDB {path}"
+        self._name = FileName(path)
         self._connection: Any = None
         self._opening = threading.Lock()
         self._prepared = False
         with _gates_lock:
-            key = f"{_MEMORY}{id(self)}" if path == _MEMORY else os.path.realpath(path)
+            key = f"{_MEMORY}{id(self)}" if path == _MEMORY else self._name.real
             self._gate = _gates.setdefault(key, _Gate())
 
     @property
@@ -234,6 +236,7 @@ class Database:
             connection, self._connection, self._prepared = self._connection, None, False
         if connection is not None:
             connection.close()
+            self._name.release()
 
     @contextmanager
     def meaning(self, what: str) -> Iterator[None]:
@@ -246,28 +249,36 @@ class Database:
     def _open(self) -> Any:
         with self._opening:
             if self._connection is None:
-                connection = self._connect()
-                # nothing may be fetched from the net because a query mentions a type
-                for name in ("autoinstall_known_extensions", "autoload_known_extensions"):
-                    connection.execute(f"SET GLOBAL {name} = false")
-                for name, value in self._settings.items():
-                    _set(connection, name, value)
+                try:
+                    connection = self._connect()
+                    # nothing may be fetched from the net because a query mentions a type
+                    for name in ("autoinstall_known_extensions", "autoload_known_extensions"):
+                        connection.execute(f"SET GLOBAL {name} = false")
+                    for name, value in self._settings.items():
+                        _set(connection, name, value)
+                except BaseException:
+                    self._name.release()
+                    raise
                 self._connection = connection
             return self._connection
 
     def _connect(self) -> Any:
         try:
-            if self.path != _MEMORY:
-                self._create()
-            return duckdb.connect(self.path)
+            if self.path == _MEMORY:
+                return duckdb.connect(_MEMORY)
+            self._create()
+            self._name.claim()  # before it is opened: closing it again would give up the lock of the other name
+            connection = duckdb.connect(self._name.real)
         except (duckdb.IOException, duckdb.ConnectionException):
             raise
         except duckdb.Error as error:
             raise UsageError(f"{self._place}: cannot open it: {_first_line(error)}", hint=_PATH_HINT) from error
+        self._name.claim()  # where it was made just now
+        return connection
 
     def _create(self) -> None:
         """Make the file under another name: one that was torn while DuckDB made it could never be opened again."""
-        path = Path(self.path)
+        path = Path(self._name.real)
         new = path.with_name(f".{secrets.token_hex(8)}{_NEW}")
         try:
             if path.parent.is_dir() and not path.exists():
