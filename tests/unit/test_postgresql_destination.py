@@ -258,33 +258,6 @@ except UsageError as error:
             weak.destination.close()
             sql(f"DROP ROLE {role}")
 
-    def test_a_table_whose_rows_may_be_hidden_is_refused(
-        self, open_one: Callable[..., PostgreSQLDestination], postgresql: str, sql: Sql
-    ) -> None:
-        role = f"owner_{time.time_ns()}"
-        sql(f"CREATE ROLE {role} LOGIN")
-        sql(f"GRANT ALL ON SCHEMA public TO {role}")
-        owner = Lineage(open_one(connection_string=postgresql.replace("postgres@", f"{role}@")))
-        try:
-            owner.migrate(orders())
-            owner.write(row(owner, 1))
-            sql("ALTER TABLE orders ENABLE ROW LEVEL SECURITY")
-            owner.migrate(orders())  # it is its owner's, who sees everything
-            sql("ALTER TABLE orders FORCE ROW LEVEL SECURITY")
-            sql("CREATE POLICY few ON orders USING (id > 1) WITH CHECK (true)")
-            for mode in MigrateMode:
-                with pytest.raises(TaskError, match=f"row security .* may hide rows from role {role}") as raised:
-                    owner.migrate(orders(), mode=mode)
-                assert "BYPASSRLS" in raised.value.hint
-            sql(f"ALTER ROLE {role} BYPASSRLS")
-            owner.migrate(orders())
-            owner.write(row(owner, 1, 2))
-            assert ids_of(sql) == [1, 2]
-        finally:
-            owner.destination.close()
-            sql(f"DROP OWNED BY {role}")
-            sql(f"DROP ROLE {role}")
-
 
 class TestCommits:
     """The reply to a COMMIT is lost: nothing is assumed, and what is read back is the truth."""

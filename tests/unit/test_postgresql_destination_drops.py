@@ -1,11 +1,13 @@
-"""Rows that PostgreSQL drops without an error, as its users may have told it to."""
+"""Rows that PostgreSQL drops or hides without an error, as its users may have told it to."""
 
+import time
 from collections.abc import Iterator
 
 import pytest
 from dropped_rows import CASES, DROPPED, check_that_nothing_is_lost
 from postgresql_warehouse import Sql, as_user, ids_of, row, warehouse
 
+from strandline.destination import MigrateMode
 from strandline.errors import TaskError
 from strandline.testing.destination_fixtures import orders
 from strandline.testing.windows import Lineage
@@ -21,6 +23,26 @@ def lineage(postgresql: str) -> Iterator[Lineage]:
 def sql(postgresql: str) -> Iterator[Sql]:
     with as_user(postgresql) as run:
         yield run
+
+
+def check_that_hiding_rows_is_noticed(owner: Lineage, role: str, sql: Sql) -> None:
+    owner.migrate(orders())
+    owner.write(row(owner, 1))
+    sql("ALTER TABLE orders ENABLE ROW LEVEL SECURITY")
+    owner.migrate(orders())  # it is its owner's, who sees everything
+    sql("ALTER TABLE orders FORCE ROW LEVEL SECURITY")
+    sql("CREATE POLICY few ON orders USING (id > 1) WITH CHECK (true)")
+    for mode in MigrateMode:
+        with pytest.raises(TaskError, match=f"row security .* may hide rows from role {role}") as raised:
+            owner.migrate(orders(), mode=mode)
+        assert "BYPASSRLS" in raised.value.hint
+    for ids in ([1], [2]):  # one is hidden, and one would not be
+        with pytest.raises(TaskError, match=f"may hide rows from role {role}"):
+            owner.write(row(owner, *ids))
+    sql(f"ALTER ROLE {role} BYPASSRLS")
+    owner.migrate(orders())
+    owner.write(row(owner, 1, 2))
+    assert ids_of(sql) == [1, 2]
 
 
 class TestDrops:
@@ -63,3 +85,14 @@ class TestDrops:
         lineage.next_pass()
         assert lineage.write(row(lineage, 2, 11, 12)).rows == {"orders": 3}
         assert ids_of(sql) == [1, 2, 11, 12]
+
+    def test_a_table_whose_rows_may_be_hidden_is_refused(self, postgresql: str, sql: Sql) -> None:
+        role = f"owner_{time.time_ns()}"
+        sql(f"CREATE ROLE {role} LOGIN")
+        sql(f"GRANT ALL ON SCHEMA public TO {role}")
+        try:
+            with warehouse(postgresql.replace("postgres@", f"{role}@")) as owner:
+                check_that_hiding_rows_is_noticed(owner, role, sql)
+        finally:
+            sql(f"DROP OWNED BY {role}")
+            sql(f"DROP ROLE {role}")

@@ -87,10 +87,7 @@ def _translated(error: "psycopg.Error | adbc.Error", failed: str, blamed: str) -
     """An error by its SQLSTATE; ``blamed`` is the column whose value cannot be stored."""
     state, text = error.sqlstate or "", first_line(error)
     if state == _UNIQUE and "cq_key_" in text:
-        return RetryableError(
-            f"{failed}: another connection has stored the same key at the same time",
-            hint="if it says so again: does row security hide rows of this table from the role?",
-        )
+        return RetryableError(f"{failed}: another connection has stored the same key at the same time")
     if not state or state.startswith(_GONE):
         return RetryableError(f"{failed}: the connection was lost: {text}")
     for passing, hint in _PASSING.items():

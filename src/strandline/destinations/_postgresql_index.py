@@ -4,9 +4,10 @@ from collections.abc import Mapping
 
 from strandline.destinations._postgresql_session import PostgreSQLSession
 from strandline.destinations._sql import Statement
+from strandline.errors import TaskError
 from strandline.table import Table
 
-__all__ = ["drop_index", "make_index"]
+__all__ = ["check_visible", "drop_index", "make_index"]
 
 _COLUMNS_MAX = 32
 _PREFIX = "cq_key_"
@@ -41,6 +42,28 @@ def make_index(session: PostgreSQLSession, table: Table) -> bool:
             return True
         session.run(Statement(f"CREATE INDEX {what}"))
     return False
+
+
+def check_visible(session: PostgreSQLSession, table: str) -> None:
+    """What is not seen can be neither replaced nor counted nor deleted; the index of the key knows it all the same.
+
+    Raises:
+        TaskError: row security is active, so that rows may be hidden.
+    """
+    one, sql = session.dialect.parameter, session.dialect
+    found = session.fetch(
+        Statement(
+            "SELECT CAST(current_user AS text) FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace "
+            f"WHERE n.nspname = {one} AND c.relname = {one} AND row_security_active(c.oid)",
+            (session.schema, table),
+        )
+    )
+    for (role,) in found:
+        into = session.relation(table)
+        raise TaskError(
+            f"row security is active on table {table!r}: it may hide rows from role {role}",
+            hint=f"ALTER ROLE {sql.quote(role)} BYPASSRLS, or ALTER TABLE {into} DISABLE ROW LEVEL SECURITY",
+        )
 
 
 def drop_index(session: PostgreSQLSession, table: Table) -> None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from strandline.destination import Window, WriteMode
 from strandline.destinations._merge import Merge, check_stored
-from strandline.destinations._postgresql_index import drop_index, make_index
+from strandline.destinations._postgresql_index import check_visible, drop_index, make_index
 from strandline.destinations._postgresql_session import PostgreSQLSession
 from strandline.destinations._sql import Statement
 from strandline.destinations._sql_states import DELIVERED
@@ -46,6 +46,7 @@ class PostgreSQLMerge(Merge):
         """See ``Merge``; every table gets the index that its mode needs."""
         for table in {step.table.name: step.table for step in steps if step.table.primary_key}.values():
             with self._session.about(table.name):
+                check_visible(self._session, table.name)
                 if self._appends:
                     drop_index(self._session, table)
                 elif make_index(self._session, table):

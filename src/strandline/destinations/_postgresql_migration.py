@@ -5,6 +5,7 @@ from dataclasses import replace
 
 from strandline.destination import MigrateMode
 from strandline.destinations._postgresql_columns import Columns
+from strandline.destinations._postgresql_index import check_visible
 from strandline.destinations._postgresql_session import PostgreSQLSession
 from strandline.destinations._postgresql_types import fits
 from strandline.destinations._sql import Statement
@@ -22,29 +23,23 @@ class PostgreSQLMigrator(Migrator):
 
     def __init__(self, session: PostgreSQLSession, columns: Columns, mode: MigrateMode) -> None:
         super().__init__(session, columns.table, columns.stored, mode)
-        self._schema = session.schema
+        self._schema, self._pg = session.schema, session
 
     def _find(self) -> Found | None:
         """See ``Migrator``."""
         name, one = self._table.name, self._session.dialect.parameter
         found = self._session.fetch(
             Statement(
-                "SELECT CAST(c.oid AS text), c.relkind, obj_description(c.oid, 'pg_class'), "
-                "row_security_active(c.oid), CAST(current_user AS text) FROM pg_class AS c "
+                "SELECT CAST(c.oid AS text), c.relkind, obj_description(c.oid, 'pg_class') FROM pg_class AS c "
                 f"JOIN pg_namespace AS n ON n.oid = c.relnamespace WHERE n.nspname = {one} AND c.relname = {one}",
                 (self._schema, name),
             )
         )
-        for oid, kind, comment, hidden, role in found:
+        for oid, kind, comment in found:
             if kind not in {"r", "p"}:
                 other = _OTHER_KINDS.get(kind, "no table")
                 raise TaskError(f"{name!r} is {other} in the database", hint="rename it there, or rename the table")
-            if hidden:
-                # what is not seen cannot be replaced, counted or deleted; and rows are not copied into such a table
-                raise TaskError(
-                    f"row security is active on table {name!r}: it may hide rows from role {role}",
-                    hint=f"ALTER ROLE {self._quote(role)} BYPASSRLS, or ALTER TABLE {self._into} DISABLE ROW LEVEL SECURITY",
-                )
+            check_visible(self._pg, name)
             return Found(self._known(Record.parse(comment or "")), oid)
         return None
 
