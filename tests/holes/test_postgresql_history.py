@@ -1,6 +1,7 @@
 """Which transactions and which heaps a PostgreSQL cursor speaks of: partitions that come and go, other servers, crashes."""
 
 import time
+from contextlib import closing
 
 import psycopg
 import pytest
@@ -343,3 +344,135 @@ def test_a_crash_that_takes_back_transactions_whose_ids_are_used_again(mode):
         assert shop.ids() == [1, 2, 3, 100, 101]
     finally:
         server.remove()
+
+
+def test_a_child_of_two_parents_is_read_once(postgresql):
+    shop = Origin(postgresql, "append")
+    shop.tables = {"t": {"settle": "xid"}}
+    shop.execute("CREATE TABLE t (id int, v text)", "CREATE TABLE b () INHERITS (t)", "CREATE TABLE c () INHERITS (t)")
+    shop.execute("CREATE TABLE d () INHERITS (b, c)", fill(1, 3), fill(11, 13, table="d"))
+    shop.sync()
+    assert shop.ids() == [1, 2, 3, 11, 12, 13]
+
+
+# another table of the name -------------------------------------------------------------------------------------------
+
+
+OTHER = ("CREATE SCHEMA z", "CREATE TABLE z.t (id int PRIMARY KEY, v text)", fill(1, 3, table="z.t"))
+SWAP = ("CREATE SCHEMA y", "ALTER TABLE t SET SCHEMA y", "ALTER TABLE z.t SET SCHEMA public")
+BACK = ("ALTER TABLE t SET SCHEMA z", "ALTER TABLE y.t SET SCHEMA public")
+
+
+def before_the_first(monkeypatch, owner, name, action, *, after=False):
+    """Do something before, or after, the first call of a method."""
+    real, done = getattr(owner, name), []
+
+    def wrapped(self, *arguments):
+        if not after and not done:
+            done.append(name)
+            action()
+        found = real(self, *arguments)
+        if after and not done:
+            done.append(name)
+            action()
+        return found
+
+    monkeypatch.setattr(owner, name, wrapped)
+
+
+@pytest.mark.parametrize("where", ["sweep", "key", "last statement"])
+def test_another_table_has_the_name_while_a_statement_reads_it(postgresql, monkeypatch, where):
+    shop = Origin(postgresql, "overwrite-delete-stale" if where == "sweep" else "overwrite")
+    shop.execute(TABLE, fill(1, 3), *OTHER)
+    shop.tables = {"t": {"incremental_key": "id"}} if where == "key" else {}
+    if where != "last statement":
+        shop.sync()
+    if where == "key":
+        before_the_first(monkeypatch, passes.Key, "settled", lambda: shop.execute(*SWAP), after=True)
+    elif where == "sweep":
+        before_the_first(monkeypatch, passes.Rows, "present", lambda: shop.execute(*SWAP))
+    else:
+        around(monkeypatch, "identity", 3, lambda: shop.execute(fill(10, 10), *SWAP))
+    if where != "last statement":
+        shop.execute(fill(10, 11))
+    report = shop.report(code=1, share_max=1.0)
+    assert "another table" in str(report.error)
+    monkeypatch.undo()
+    shop.execute(*BACK, fill(20, 20))
+    assert_nothing_is_missing(shop)
+
+
+def test_a_table_read_in_full_is_replaced_by_another_of_its_name(postgresql):
+    shop = Origin(postgresql, "overwrite-delete-stale")
+    shop.execute("CREATE TABLE t (id int, v text)", fill(1, 60, BIG), "CREATE SCHEMA z")
+    shop.execute("CREATE TABLE z.t (id int, v text)", fill(101, 160, BIG, table="z.t"))
+    shop.slice_pages = 1
+    shop.sync()
+    swap = ("DROP TABLE t", "ALTER TABLE z.t SET SCHEMA public")
+    shop.sync(source=meanwhile(shop, 3, lambda: shop.execute(*swap)), rows_max=5, share_max=1.0, code=1)
+    assert set(shop.ids()) >= set(range(1, 61))
+    shop.sync(share_max=1.0)
+    assert shop.ids() == list(range(101, 161))
+
+
+# what a crash takes back ---------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def lazy():
+    """A server that writes its log late, and on which nothing happens by itself."""
+    server = PostgreSQLServer("autovacuum = off\nwal_writer_delay = 2s\n").create()
+    server.execute("CREATE SCHEMA z")
+    server.execute("CREATE TABLE z.o (i int)")
+    server.execute("CREATE TABLE t (id serial PRIMARY KEY, v text)")
+    yield server
+    server.remove()
+
+
+def _asynchronously(connection, statement):
+    connection.execute("SET synchronous_commit = off")
+    connection.execute("INSERT INTO z.o VALUES (0)")
+    connection.execute(statement)
+
+
+def test_ids_of_a_sequence_that_a_crash_took_back_while_something_was_in_flight(lazy):
+    lazy.execute("INSERT INTO t (v) SELECT 'x' FROM generate_series(1, 5)")
+    lazy.execute("CHECKPOINT")
+    shop = Origin(lazy.uri(), "overwrite")
+    shop.tables = {"t": {"incremental_key": "id"}}
+    shop.sync()
+    shop.sync()
+    with closing(lazy.connect(autocommit=False)) as busy, closing(lazy.connect()) as writer:
+        busy.execute("SELECT 1")
+        _asynchronously(writer, "INSERT INTO t (v) SELECT 'async' FROM generate_series(1, 5)")
+        shop.sync()
+        lazy.crash()
+    lazy.start()
+    shop.sync()
+    lazy.execute("INSERT INTO t (v) SELECT 'new' FROM generate_series(1, 3)")
+    assert_nothing_is_missing(shop)
+    assert {row for row in shop.rows("id", "v") if row[1] == "new"} == set(
+        lazy.execute("SELECT id, v FROM t WHERE v = 'new'")
+    )
+
+
+def test_a_row_that_has_the_key_and_the_transaction_of_one_that_a_crash_took_back(lazy):
+    lazy.execute("INSERT INTO t (v) VALUES ('first')")
+    lazy.execute("CHECKPOINT")
+    shop = Origin(lazy.uri(), "append")
+    with closing(lazy.connect(autocommit=False)) as busy, closing(lazy.connect()) as writer:
+        busy.execute("SELECT pg_current_xact_id()")
+        shop.sync()
+        shop.sync()
+        _asynchronously(writer, "INSERT INTO t (v) VALUES ('taken back')")
+        ((transaction,),) = writer.execute("SELECT xmin::text::int FROM t WHERE v LIKE 'taken%'").fetchall()
+        shop.sync()
+        lazy.crash()
+    lazy.start()
+    if not lazy.execute("SELECT FROM t WHERE v LIKE 'taken%'"):  # it was written before the crash, else
+        while lazy.execute("SELECT pg_snapshot_xmax(pg_current_snapshot())::text::int")[0][0] < transaction:
+            lazy.execute("INSERT INTO z.o VALUES (1)")
+        lazy.execute("INSERT INTO t (v) VALUES ('new')")
+        shop.sync()
+        shop.sync()
+        assert "new" in {v for _, v in shop.rows("id", "v")}

@@ -56,14 +56,15 @@ _LEAVES = (
     "SELECT i.inhrelid, tree.attached || ' ' || i.xmin::text FROM tree JOIN pg_inherits AS i ON i.inhparent = tree.oid "
     # what is being detached is out already; before version 14 that is done at once
     "WHERE to_jsonb(i) ->> 'inhdetachpending' IS DISTINCT FROM 'true') "
-    "SELECT c.oid::int8 AS oid, tree.attached, n.nspname::text AS schema, c.relname::text AS name, "
+    "SELECT c.oid::int8 AS oid, string_agg(tree.attached, ',' ORDER BY tree.attached) AS attached, n.nspname::text AS schema, c.relname::text AS name, "
     "coalesce(pg_relation_filenode(c.oid), 0)::int8 AS relfilenode, "
     "(pg_relation_size(c.oid) / current_setting('block_size')::int8)::int8 AS pages, "
     # the policies of a partition hide rows from who asks it, and not from who asks its table
     "has_table_privilege(c.oid, 'SELECT') AND has_schema_privilege(n.oid, 'USAGE') AND c.relkind = 'r' "
     "AND (c.oid = {oid} OR NOT row_security_active(c.oid)) AS readable "
     "FROM tree JOIN pg_class AS c ON c.oid = tree.oid JOIN pg_namespace AS n ON n.oid = c.relnamespace "
-    "WHERE c.relkind <> 'p' ORDER BY c.oid"
+    # a child of two parents is in the tree twice
+    "WHERE c.relkind <> 'p' GROUP BY c.oid, n.oid ORDER BY c.oid"
 )
 
 

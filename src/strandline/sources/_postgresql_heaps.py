@@ -10,7 +10,18 @@ from strandline.sources._postgresql_plan import Plan
 from strandline.sources._postgresql_session import Session
 from strandline.sources._postgresql_state import Heap, Identity, Pass
 
-__all__ = ["Now", "Place", "heaps", "identity", "places", "position_after", "unknown", "young", "young_until"]
+__all__ = [
+    "Now",
+    "Place",
+    "heaps",
+    "identity",
+    "is_named",
+    "places",
+    "position_after",
+    "unknown",
+    "young",
+    "young_until",
+]
 
 _RANGES_SINCE = 140000
 """Before, a range of ctids was found by reading the whole table."""
@@ -81,6 +92,13 @@ def position_after(session: Session, place: "Place", *, whole: bool, table: str)
             f"table {table!r}: it was rewritten (VACUUM FULL, CLUSTER, ALTER TABLE) while it was read"
         )
     return int(row["position"])
+
+
+def is_named(session: Session, plan: Plan) -> bool:
+    """Whether the table's name is still its own, so that statements which name it have read this one."""
+    relation = plan.relation
+    name = literal(f"{quote(relation.schema)}.{quote(relation.name)}")
+    return bool(session.row(f"SELECT coalesce(to_regclass({name})::oid, 0)::int8 AS oid")["oid"] == relation.oid)
 
 
 def young(xid: str) -> str:

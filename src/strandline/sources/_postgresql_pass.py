@@ -27,6 +27,7 @@ from strandline.sources._postgresql_heaps import (
     Place,
     heaps,
     identity,
+    is_named,
     places,
     position_after,
     unknown,
@@ -82,6 +83,10 @@ class Reading:
             saved = self._checked(saved)
         yield from self._without_key()
         self._leaves = self._found()
+        self._check_name()
+        begun = saved.current if saved is not None and saved.kind == "full" else None
+        if begun is not None and set(begun.leaves) != {leaf.oid for leaf in self._leaves}:
+            raise CursorExpiredError(f"table {self._name!r}: parts of it are others than when the pass began")
         if saved is not None and saved.current is None and self._key is not None:
             yield from self._by_key(saved)
         elif not self._plan.has_heap:
@@ -157,7 +162,8 @@ class Reading:
         # a standby may take longer to see that a transaction has ended
         before = str(max(now.xmin, int(saved.xmin or 0)) if saved else now.xmin)
         if saved is None or before != saved.xmin:
-            self._take(now)
+            # a height was seen later than the bound
+            self._take(identity(self._session) if self._key else now)
         current = Pass(
             before=before,
             heaps=[
@@ -270,7 +276,7 @@ class Reading:
         found = [leaf.oid for leaf in self._leaves]
         if found:
             known = f"{known} OR {unknown(found)}"  # one that is attached just now is read whole by the next pass
-        if self._plan.settle == "wait" and settled.height != saved.height:
+        if self._plan.settle == "wait" and (settled.height, settled.flight) != (saved.height, saved.flight):
             self._take(identity(self._session))  # a sequence, too, hands out again what a crash took back
         # rows without a key come first: one that gets a key meanwhile comes twice, one that loses it comes next time
         conditions = ["TRUE"] if lowest is None else [*key.without(), key.from_(lowest)]
@@ -307,6 +313,7 @@ class Reading:
     def _ends(self, ended: Saved | None) -> Iterator[Message]:
         if self._sweeps:
             yield from self._rows.present()
+        self._check_name()
         yield Complete(self._name)
         if ended is None:
             yield Checkpoint(None)
@@ -323,6 +330,11 @@ class Reading:
 
     def _found(self) -> list[Leaf]:
         return leaves(self._session, self._plan.relation.oid) if self._plan.has_heap else []
+
+    def _check_name(self) -> None:
+        """Statements name the table; what they have read, or would read now, may be another one's."""
+        if self._plan.has_heap and not is_named(self._session, self._plan):
+            raise TaskError(f"table {self._name!r}: another table has taken its name meanwhile", hint="sync again")
 
     def _take(self, now: Now) -> None:
         """Bounds that ``now`` has shown go into the next cursor."""

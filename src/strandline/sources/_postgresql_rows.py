@@ -51,10 +51,12 @@ class Rows:
                     yield Insert(self._name, part, reread=reread, version=of_part), part
 
     def _version(self, mark: str) -> str:
-        """What tells versions of a marked row apart: its key, or all of it, and the transaction that wrote it."""
-        # by name, since the columns of a partition may have another order
-        names = self._plan.table.primary_key or [column.name for column in self._plan.relation.columns]
-        content = [f"t.{quote(name)}" for name in names]
+        """What tells versions of a marked row apart: its content, and the transaction that wrote it.
+
+        Not the key alone: a crash of the server may take back what nobody waited for, and hand out key and transaction again.
+        """
+        # by name, since the columns of a partition may have another order; and as they leave the server
+        content = [column.expression for column in self._plan.columns]
         row = f"ROW({', '.join([*content, 't.xmin'])})::text"
         digest = f"substring(sha256(convert_to({row}, 'UTF8')) FROM 1 FOR 16)"
         return f"CASE WHEN ({mark}) IS NOT FALSE THEN {digest} END AS {_VERSION}"
