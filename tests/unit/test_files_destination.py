@@ -16,6 +16,7 @@ from pydantic import ValidationError
 
 from strandline.destination import MigrateMode, WriteMode
 from strandline.destinations import _files_store
+from strandline.destinations._files_formats import FORMATS, Compression, DataFile, FileFormat
 from strandline.engine.pipeline import Into
 from strandline.engine.run import Job, sync
 from strandline.errors import StateError, TaskError, UsageError
@@ -466,3 +467,16 @@ def test_rows_without_a_key_are_numbered_and_their_set_is_kept_in_few_files(root
         assert len(sets) < 10
         one.write(Complete("events"))
         assert list((root / ".strandline" / "delivered").iterdir()) == []
+
+
+def test_a_column_of_different_values_is_written_once_and_not_into_a_dictionary_before(tmp_path):
+    form, rows = FORMATS[FileFormat.PARQUET], 200_000
+    table = pa.table({"few": pa.array(["a", "b"] * (rows // 2)), "many": pa.array(range(rows), pa.int64())})
+    path = tmp_path / "t.parquet"
+    file = DataFile(path, lambda raw, opened: form.writer(raw, table.schema, Compression.NONE, opened))
+    file.write(table)
+    file.close()
+    few, many = (pq.ParquetFile(path).metadata.row_group(0).column(at).total_compressed_size for at in range(2))
+    assert few < rows / 4
+    assert many < 8 * rows + 3 * 64 * 1024
+    assert pq.read_table(path).equals(table)

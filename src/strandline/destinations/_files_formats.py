@@ -28,6 +28,9 @@ _READ_ROWS = 65_536
 _TEXT_ROWS = 8_192
 """How many rows become text at once, which is several times as large as they are."""
 _TEXT_BLOCK_BYTES = 1 << 20
+_DICTIONARY_BYTES_MAX = 64 << 10
+"""Of the different values of a column in a row group of Parquet; one that has more is written without a dictionary. With
+Parquet's default, 1 MiB, columns of which every value is another one spend half of all the time on theirs."""
 _CSV_BLOCK_BYTES = 32 << 20
 """A row of CSV must not be longer than that to be read back."""
 
@@ -127,7 +130,8 @@ class _Parquet(Form):
         return cast_to(array, _parquet_type(kind), where=where)
 
     def writer(self, file: IO[bytes], schema: "pa.Schema", compression: Compression, opened: ExitStack) -> Any:
-        return opened.enter_context(pq.ParquetWriter(file, schema, compression=compression.value, version="2.6"))
+        options = {"compression": compression.value, "dictionary_pagesize_limit": _DICTIONARY_BYTES_MAX}
+        return opened.enter_context(pq.ParquetWriter(file, schema, version="2.6", **options))
 
     def read(self, path: Path, schema: "pa.Schema") -> Iterator[Columns]:
         with pq.ParquetFile(path) as file:
