@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from strandline.errors import CursorExpiredError, RetryableError
+from strandline.errors import CursorExpiredError, RetryableError, TaskError
 from strandline.sources._postgresql_catalog import Leaf, leaves, literal, quote
 from strandline.sources._postgresql_log import POSITION
 from strandline.sources._postgresql_plan import Plan
@@ -13,9 +13,9 @@ from strandline.sources._postgresql_state import Heap, Identity, Pass
 __all__ = [
     "Now",
     "Place",
+    "check_name",
     "heaps",
     "identity",
-    "is_named",
     "places",
     "position_after",
     "unknown",
@@ -94,11 +94,17 @@ def position_after(session: Session, place: "Place", *, whole: bool, table: str)
     return int(row["position"])
 
 
-def is_named(session: Session, plan: Plan) -> bool:
-    """Whether the table's name is still its own, so that statements which name it have read this one."""
+def check_name(session: Session, plan: Plan) -> None:
+    """Statements name the table; what they have read, or would read now, may be another one's.
+
+    Raises:
+        TaskError: its name is another table's by now.
+    """
     relation = plan.relation
     name = literal(f"{quote(relation.schema)}.{quote(relation.name)}")
-    return bool(session.row(f"SELECT coalesce(to_regclass({name})::oid, 0)::int8 AS oid")["oid"] == relation.oid)
+    oid = session.row(f"SELECT coalesce(to_regclass({name})::oid, 0)::int8 AS oid")["oid"]
+    if plan.has_heap and oid != relation.oid:
+        raise TaskError(f"table {plan.table.name!r}: another table has taken its name meanwhile", hint="sync again")
 
 
 def young(xid: str) -> str:

@@ -25,9 +25,9 @@ from strandline.sources._postgresql_catalog import Leaf, leaves
 from strandline.sources._postgresql_heaps import (
     Now,
     Place,
+    check_name,
     heaps,
     identity,
-    is_named,
     places,
     position_after,
     unknown,
@@ -83,7 +83,7 @@ class Reading:
             saved = self._checked(saved)
         yield from self._without_key()
         self._leaves = self._found()
-        self._check_name()
+        check_name(self._session, self._plan)
         begun = saved.current if saved is not None and saved.kind == "full" else None
         if begun is not None and set(begun.leaves) != {leaf.oid for leaf in self._leaves}:
             raise CursorExpiredError(f"table {self._name!r}: parts of it are others than when the pass began")
@@ -313,7 +313,7 @@ class Reading:
     def _ends(self, ended: Saved | None) -> Iterator[Message]:
         if self._sweeps:
             yield from self._rows.present()
-        self._check_name()
+        check_name(self._session, self._plan)
         yield Complete(self._name)
         if ended is None:
             yield Checkpoint(None)
@@ -330,11 +330,6 @@ class Reading:
 
     def _found(self) -> list[Leaf]:
         return leaves(self._session, self._plan.relation.oid) if self._plan.has_heap else []
-
-    def _check_name(self) -> None:
-        """Statements name the table; what they have read, or would read now, may be another one's."""
-        if self._plan.has_heap and not is_named(self._session, self._plan):
-            raise TaskError(f"table {self._name!r}: another table has taken its name meanwhile", hint="sync again")
 
     def _take(self, now: Now) -> None:
         """Bounds that ``now`` has shown go into the next cursor."""
