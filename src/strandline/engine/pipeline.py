@@ -22,8 +22,8 @@ from strandline.table import Table
 
 __all__ = ["Into", "Pipeline"]
 
-_FEED_BYTES_MAX = Bounds().bytes_max
-"""As much as a window, so that the next one is read while one is committed."""
+_FEED_BYTES_MAX = Bounds().bytes_max * 3 // 2
+"""As much as a window, which closes some way beyond its bound, so that the next one is read while one is committed."""
 _POLL_S = 0.2
 
 
