@@ -22,6 +22,7 @@ class PostgreSQL(SourceConformance):
     statements = ()
     changes = ()
     tables: ClassVar[dict[str, Any]] = {}
+    scan_s = 30.0
 
     @pytest.fixture
     def make_source(self, postgresql):
@@ -30,7 +31,7 @@ class PostgreSQL(SourceConformance):
 
         def make():
             source = cls(cls.Spec(connection_string=postgresql, tables=self.tables))
-            source.slice_pages = 1
+            source.slice_pages, source.scan_s = 1, self.scan_s
             return source
 
         return make
@@ -55,6 +56,14 @@ class TestByXid(PostgreSQL):
         "UPDATE t SET v = 'w' WHERE id > 15",
         "INSERT INTO equal VALUES ('x', 1.5)",
     )
+
+
+class TestByXidInRanges(TestByXid):
+    scan_s = 0.0
+
+
+class TestByXidInAScanThatTakesTooLong(TestByXid):
+    scan_s = 1e-9
 
 
 class TestPartitioned(PostgreSQL):
@@ -94,6 +103,10 @@ class TestClockWithTiesNullsAndTheFuture(PostgreSQL):
         "UPDATE t SET at = NULL WHERE id = 1",
     )
     tables: ClassVar[dict[str, Any]] = {"t": {"incremental_key": "at", "lag": "1d"}}
+
+
+class TestClockInRanges(TestClockWithTiesNullsAndTheFuture):
+    scan_s = 0.0
 
 
 class TestIndexedLocalClock(PostgreSQL):

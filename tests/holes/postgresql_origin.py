@@ -4,6 +4,7 @@ import uuid
 from contextlib import closing
 
 import psycopg
+import pytest
 
 from strandline.destination import WriteMode
 from strandline.engine.pipeline import Into
@@ -12,6 +13,7 @@ from strandline.engine.window import Bounds
 from strandline.plugins import load_plugin
 from strandline.table import Table
 
+SCANS = pytest.mark.parametrize("scan_s", [0, 1e-9, 30], ids=["ranges", "scan, then ranges", "scan"])
 TABLE = "CREATE TABLE t (id int PRIMARY KEY, v text)"
 
 
@@ -47,7 +49,7 @@ class Origin:
         self.uri, self.mode, self.settings, self.tables = uri, WriteMode(mode), settings, {}
         stored, keep = load_plugin("destination", "memory"), load_plugin("state_backend", "memory")
         self.store, self.backend = stored(stored.Spec(name=uuid.uuid4().hex)), keep(keep.Spec())
-        self.slice_pages = None
+        self.slice_pages, self.scan_s = None, 0
 
     def connect(self, uri=None):
         return psycopg.connect(uri or self.uri, autocommit=True)
@@ -61,7 +63,7 @@ class Origin:
         cls = load_plugin("source", "postgresql")
         source = cls(cls.Spec(connection_string=self.uri, tables=self.tables, **self.settings))
         if self.slice_pages:
-            source.slice_pages = self.slice_pages
+            source.slice_pages, source.scan_s = self.slice_pages, self.scan_s
         return source
 
     def sync(self, *, code=0, source=None, share_max=0.5, rows_max=1_000_000, **more):

@@ -1,23 +1,20 @@
-"""Where rows lie: the heaps of a table, cut into ranges of pages; and which server, at which transaction."""
+"""Where rows lie: the heaps of a table; and which server, at which transaction."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from strandline.errors import CursorExpiredError, RetryableError, TaskError
-from strandline.sources._postgresql_catalog import Leaf, leaves, literal, quote
+from strandline.errors import TaskError
+from strandline.sources._postgresql_catalog import Leaf, literal, quote
 from strandline.sources._postgresql_log import POSITION
 from strandline.sources._postgresql_plan import Plan
 from strandline.sources._postgresql_session import Session
-from strandline.sources._postgresql_state import Heap, Identity, Pass
+from strandline.sources._postgresql_state import Heap, Identity
 
 __all__ = [
     "Now",
-    "Place",
     "check_name",
     "heaps",
     "identity",
-    "places",
-    "position_after",
     "unknown",
     "young",
     "young_until",
@@ -73,27 +70,6 @@ def heaps(plan: Plan, found: Sequence[Leaf], version: int) -> list[Heap]:
     return [Heap(oid=leaf.oid, file=leaf.relfilenode, pages=leaf.pages) for leaf in found]
 
 
-def position_after(session: Session, place: "Place", *, whole: bool, table: str) -> int:
-    """The position of the log after a slice was read.
-
-    Raises:
-        RetryableError: its name is another heap's by now, and may have been while it was read.
-        CursorExpiredError: its rows may lie elsewhere, and the pass reads page by page.
-    """
-    heap, name = place.heap, f"to_regclass({literal(place.name)})" if place.name else "NULL"
-    row = session.row(
-        f"SELECT coalesce(pg_relation_filenode({heap.oid}), 0)::int8 AS file, "
-        f"coalesce({name}::oid, 0)::int8 AS named, {POSITION} AS position"
-    )
-    if place.name and row["named"] != heap.oid:
-        raise RetryableError(f"table {table!r}: a partition was renamed or dropped while it was read")
-    if place.name and whole and row["file"] != heap.file:
-        raise CursorExpiredError(
-            f"table {table!r}: it was rewritten (VACUUM FULL, CLUSTER, ALTER TABLE) while it was read"
-        )
-    return int(row["position"])
-
-
 def check_name(session: Session, plan: Plan) -> None:
     """Statements name the table; what they have read, or would read now, may be another one's.
 
@@ -109,7 +85,8 @@ def check_name(session: Session, plan: Plan) -> None:
 
 def young(xid: str) -> str:
     """The condition that a version was written by a transaction from ``xid`` on, within 2^31 transactions."""
-    return f"age(t.xmin) BETWEEN 0 AND age({literal(str(int(xid) % (1 << 32)))}::xid)"
+    # two steps for most rows, and the age of the bound once
+    return f"(age(t.xmin) <= (SELECT age({literal(str(int(xid) % (1 << 32)))}::xid)) AND age(t.xmin) >= 0)"
 
 
 def young_until(xid: str, now: Now, heap: Heap) -> str:
@@ -124,47 +101,3 @@ def young_until(xid: str, now: Now, heap: Heap) -> str:
 def unknown(oids: Sequence[int]) -> str:
     """The condition that a row lies in none of these heaps."""
     return f"t.tableoid <> ALL (ARRAY[{', '.join(map(str, oids))}]::oid[])"
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """A slice: some pages of one heap."""
-
-    heap: Heap
-    name: str
-    """In SQL; empty where several are read as one."""
-    source: str
-    range: str
-    next_heap: int
-    next_page: int
-    is_last: bool
-    is_gone: bool = False
-    """The heap was dropped or detached, and its rows with it."""
-
-
-def places(session: Session, plan: Plan, current: Pass, pages: int) -> Iterator[Place]:
-    """The slices from the position of a pass on.
-
-    Only a pass over everything is cut into pages: an incremental one has few rows, and is right in one statement even if
-    the table is rewritten.
-    """
-    names = {leaf.oid: f"{quote(leaf.schema)}.{quote(leaf.name)}" for leaf in leaves(session, plan.relation.oid)}
-    for at in range(current.heap, len(current.heaps)):
-        heap, is_last_heap = current.heaps[at], at == len(current.heaps) - 1
-        together = heap.file == 0
-        if not together and heap.oid not in names:
-            yield Place(heap, "", "", "", at + 1, 0, is_last_heap, is_gone=True)
-            continue
-        name = "" if together else names[heap.oid]
-        source = plan.source if together else f"ONLY {name} AS t"
-        start = current.page if at == current.heap else 0
-        while True:
-            end = start + pages
-            is_end = together or not current.whole or end >= heap.pages
-            # the last slice has no end: what was appended since is too young for it
-            upper = "" if is_end else f" AND t.ctid < '({end},0)'::tid"
-            range_ = f"t.ctid >= '({start},0)'::tid{upper}" if start or upper else "TRUE"
-            yield Place(heap, name, source, range_, at + int(is_end), 0 if is_end else end, is_end and is_last_heap)
-            if is_end:
-                break
-            start = end

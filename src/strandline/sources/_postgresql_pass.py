@@ -2,8 +2,8 @@
 
 A row's xmin is the transaction that wrote this version of it, so versions of transactions that had ended when the pass
 began never change: they stay where they are, or go. A pass takes that bound first. A pass over everything reads what is
-older heap by heap in ranges of pages, each a statement and a checkpoint, in no order; a reading that goes on at a page has
-missed nothing, unless the table was rewritten, which is looked for before each checkpoint. What is younger has other
+older heap by heap, with a checkpoint every so many pages; a reading that goes on at a page has missed nothing, unless the
+table was rewritten, which is looked for before each checkpoint (``_postgresql_slices``). What is younger has other
 addresses, and is read last, in one snapshot, so that a row that moved meanwhile is there. An incremental pass reads each
 heap in one statement, and the next one starts at the bound. What no transaction can have written is not looked for.
 
@@ -24,12 +24,9 @@ from strandline.source import RunContext
 from strandline.sources._postgresql_catalog import Leaf, leaves
 from strandline.sources._postgresql_heaps import (
     Now,
-    Place,
     check_name,
     heaps,
     identity,
-    places,
-    position_after,
     unknown,
     young,
     young_until,
@@ -40,6 +37,7 @@ from strandline.sources._postgresql_log import push, wait_for_disk
 from strandline.sources._postgresql_plan import Plan
 from strandline.sources._postgresql_rows import Rows
 from strandline.sources._postgresql_session import Server, Session
+from strandline.sources._postgresql_slices import Border, Budget, Place, Slices
 from strandline.sources._postgresql_state import Pass, Saved, after
 
 __all__ = ["Reading"]
@@ -60,10 +58,9 @@ class Reading:
         plan: Plan,
         context: RunContext,
         payload: Mapping[str, Any],
-        *,
-        pages: int,
+        budget: Budget,
     ) -> None:
-        self._session, self._plan, self._pages = session, plan, pages
+        self._session, self._plan, self._budget = session, plan, budget
         self._name = plan.table.name
         self._key = Key(plan, server, payload) if plan.kind == "key" else None
         self._rows = Rows(session, plan, context, self._key)
@@ -182,20 +179,17 @@ class Reading:
 
     def _by_heap(self, saved: Saved) -> Iterator[Message]:
         current, now = _pass(saved), identity(self._session)
-        seen = current.seen
-        for place in places(self._session, self._plan, current, self._pages):
-            if place.is_gone:
-                saved = after(saved, heap=place.next_heap, page=0, skipped=[*_pass(saved).skipped, place.heap.oid])
-                continue
-            condition, mark = self._older(saved, place, now)
-            for message, batch in self._rows.messages(place.source, f"{place.range} AND ({condition})", mark):
-                seen = self._greatest(batch, seen)
-                yield message
-            position = position_after(self._session, place, whole=current.whole, table=self._name)
-            saved = after(saved, heap=place.next_heap, page=place.next_page, seen=seen)
-            saved = saved.model_copy(update={"position": position})
-            if not place.is_last or current.whole:
-                yield self._checkpoint(saved)
+        seen, slices = current.seen, Slices(self._session, self._plan, self._rows, now, self._budget)
+        while place := slices.at(_pass(saved)):
+            for one in slices.read(place, *self._older(saved, place, now), whole=current.whole):
+                if isinstance(one, Border):
+                    saved = _reached(saved, one, seen)
+                    if one.heap < len(current.heaps) or current.whole:
+                        yield self._checkpoint(saved)
+                else:
+                    message, batch = one
+                    seen = self._greatest(batch, seen)
+                    yield message
         xmin = current.before
         if current.whole:
             if self._plan.kind == "key":
@@ -348,3 +342,9 @@ def _pass(saved: Saved) -> Pass:
     if saved.current is None:
         raise AssertionError("no pass is under way")
     return saved.current
+
+
+def _reached(saved: Saved, border: Border, seen: str | None) -> Saved:
+    gone = [] if border.gone is None else [border.gone]
+    saved = after(saved, heap=border.heap, page=border.page, seen=seen, skipped=[*_pass(saved).skipped, *gone])
+    return saved.model_copy(update={"position": border.position})

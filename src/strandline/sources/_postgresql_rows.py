@@ -1,6 +1,6 @@
 """Rows of PostgreSQL as messages: selected, converted, marked, and cut to size."""
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator, Sequence
 from typing import Any
 
 from strandline.lazy import pa, pc
@@ -26,29 +26,38 @@ class Rows:
 
     def messages(self, source: str, condition: str, mark: str) -> Iterator[tuple[Message, "pa.RecordBatch"]]:
         """The rows of a query as messages, apart by whether another pass may have read them or may read them again."""
+        for raw in self.selected(source, condition, mark):
+            yield from self.told(raw, mark)
+
+    def selected(
+        self, source: str, condition: str, mark: str, *, more: Sequence[str] = ()
+    ) -> Generator["pa.RecordBatch"]:
+        """The rows of a query as PostgreSQL sends them, for ``told``; after its columns come ``more``."""
         columns = [f"{column.expression} AS {quote(column.name)}" for column in self._plan.columns]
-        marked = mark != "FALSE"
-        if marked:
+        if mark != "FALSE":
             columns.append(self._version(mark) if self._plan.has_heap else f"({mark}) AS {_MARK}")
         if self._key is not None:
             condition = f"({condition}) AND {self._key.all()}"
-        sql = f"SELECT {', '.join(columns)} FROM {source} WHERE ({condition}) AND {self._plan.where}"
-        for raw in self._session.read(sql, batch_bytes=self._context.batch_bytes, where=self._name):
-            batch = self._converted(raw)
-            if not marked:
-                for part in self._bounded(batch):
-                    yield Insert(self._name, part), part
-                continue
-            last = raw.column(len(self._plan.columns))
-            version = pc.cast(last, pa.binary(16)) if self._plan.has_heap else None
-            known = pc.fill_null(last, fill_value=True) if version is None else pc.is_valid(version)
-            for reread, chosen in ((False, pc.invert(known)), (True, known)):
-                versions = _filtered(version, chosen) if reread and version is not None else None
-                start = 0
-                for part in self._bounded(_filtered(batch, chosen)):
-                    of_part = None if versions is None else versions.slice(start, part.num_rows)
-                    start += part.num_rows
-                    yield Insert(self._name, part, reread=reread, version=of_part), part
+        sql = f"SELECT {', '.join([*columns, *more])} FROM {source} WHERE ({condition}) AND {self._plan.where}"
+        yield from self._session.read(sql, batch_bytes=self._context.batch_bytes, where=self._name)
+
+    def told(self, raw: "pa.RecordBatch", mark: str) -> Iterator[tuple[Message, "pa.RecordBatch"]]:
+        """As messages, each with its rows."""
+        batch = self._converted(raw)
+        if mark == "FALSE":
+            for part in self._bounded(batch):
+                yield Insert(self._name, part), part
+            return
+        last = raw.column(len(self._plan.columns))
+        version = pc.cast(last, pa.binary(16)) if self._plan.has_heap else None
+        known = pc.fill_null(last, fill_value=True) if version is None else pc.is_valid(version)
+        for reread, chosen in ((False, pc.invert(known)), (True, known)):
+            versions = _filtered(version, chosen) if reread and version is not None else None
+            start = 0
+            for part in self._bounded(_filtered(batch, chosen)):
+                of_part = None if versions is None else versions.slice(start, part.num_rows)
+                start += part.num_rows
+                yield Insert(self._name, part, reread=reread, version=of_part), part
 
     def _version(self, mark: str) -> str:
         """What tells versions of a marked row apart: its content, and the transaction that wrote it.

@@ -1,7 +1,7 @@
 """Connections to PostgreSQL: ADBC for everything that is read, since it makes Arrow without a detour.
 
-Every statement is a transaction of its own, so no snapshot outlives a statement and nothing is ever left open: a slow
-destination holds at most the statement that is being read. Values stand in the text as literals, quoted by
+Every statement is a transaction of its own, but for the short one that ``Session.snapshot`` opens, and none is ever left
+open: a slow destination holds at most the statement that is being read. Values stand in the text as literals, quoted by
 ``_postgresql_catalog.literal``: ADBC reads a statement with parameters without COPY, row by row.
 """
 
@@ -112,8 +112,7 @@ class Session:
         try:
             self._database = adbc_postgresql.connect(uri)
             self._connection = adbc.AdbcConnection(self._database)
-            wanted = ", ".join(f"set_config({literal(n)}, {literal(v)}, false)" for n, v in settings.items())
-            self.run(f"SELECT {wanted}")
+            self._set(settings, is_local=False)
             self.pid = int(self.row("SELECT pg_backend_pid() AS pid")["pid"])
         except StrandlineError:
             self.close()
@@ -123,19 +122,34 @@ class Session:
             raise _no_connection(str(error)) from None
 
     def read(self, sql: str, *, batch_bytes: int = 1 << 20, where: str = "") -> "Iterator[pa.RecordBatch]":
-        """The rows of a query, as they come. The statement ends when the iterator is closed."""
+        """The rows of a query, as they come. The statement ends when the iterator is closed: the server is told to stop."""
         statement = adbc.AdbcStatement(self._connection)
         try:
             statement.set_sql_query(sql)
             statement.set_options(**{"adbc.postgresql.batch_size_hint_bytes": str(batch_bytes)})
             handle, _ = statement.execute_query()
             with pa.RecordBatchReader._import_from_c(handle.address) as reader:  # noqa: SLF001 -- its documented entry
-                yield from reader
+                try:
+                    yield from reader
+                except GeneratorExit:
+                    _stop(statement, reader)
+                    raise
         except (*adbc_errors(), pa.ArrowException, OSError) as error:
             _raise(error, where)
         finally:
             with suppress(*adbc_errors()):
                 statement.close()
+
+    @contextmanager
+    def snapshot(self, **settings: str) -> Iterator[None]:
+        """Within it, all statements see the same rows, and the server has these settings.
+
+        After an error in it the session must not be used again.
+        """
+        self.run("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+        self._set(settings, is_local=True)
+        yield
+        self.run("ROLLBACK")
 
     def rows(self, sql: str, *, where: str = "") -> list[dict[str, Any]]:
         """All rows of a small query."""
@@ -150,6 +164,10 @@ class Session:
         """A statement whose rows do not matter."""
         self.rows(sql)
 
+    def _set(self, settings: dict[str, str], *, is_local: bool) -> None:
+        wanted = ", ".join(f"set_config({literal(n)}, {literal(v)}, {is_local})" for n, v in settings.items())
+        self.run(f"SELECT {wanted}")
+
     def close(self) -> None:
         """Release it. A second call does nothing."""
         for one in (self._connection, self._database):
@@ -157,6 +175,14 @@ class Session:
                 with suppress(*adbc_errors()):
                     one.close()
         self._connection = self._database = None
+
+
+def _stop(statement: Any, reader: "pa.RecordBatchReader") -> None:
+    """End a query whose rows are not wanted any more; without a word the driver would read all the rest."""
+    with suppress(*adbc_errors(), pa.ArrowException, OSError):
+        statement.cancel()
+        for _ in reader:
+            pass
 
 
 def adbc_errors() -> tuple[type[Exception], ...]:

@@ -24,6 +24,7 @@ from strandline.sources._postgresql_plan import Plan, PostgreSQLTable, plan
 from strandline.sources._postgresql_probes import probe_database, probe_tables
 from strandline.sources._postgresql_proposals import other_schemas, propose
 from strandline.sources._postgresql_session import Server
+from strandline.sources._postgresql_slices import Budget
 from strandline.sources._tables import Duration, duration_s, known
 from strandline.table import Table
 
@@ -31,13 +32,15 @@ __all__ = ["PostgreSQLSource"]
 
 _SLICE_PAGES = 3_072
 """Pages of 8 KiB between two checkpoints of a first load: 24 MiB, which become about half a window."""
+_SCAN_S = 30
+"""How long a first load may read a table in one statement, with its snapshot and its lock against changes of its schema."""
 _DEFAULT_SCHEMA = "public"
 
 
 class PostgreSQLSource:
     """See ``strandline.source.Source``. Safe to share between threads: every read has a connection of its own."""
 
-    slice_pages = _SLICE_PAGES
+    slice_pages, scan_s = _SLICE_PAGES, _SCAN_S
 
     class Spec(BaseModel):
         """Where the tables are, and how they are read."""
@@ -124,7 +127,7 @@ class PostgreSQLSource:
         """A pass over the table of ``task``; see ``_postgresql_pass``."""
         planned = self._planned(task.tables[0].name)
         with self._server.session() as session:
-            reading = Reading(self._server, session, planned, context, task.payload, pages=self.slice_pages)
+            reading = Reading(self._server, session, planned, context, task.payload, self._budget())
             yield from reading.messages(cursor)
 
     def acknowledge(self, task: Task, cursor: Cursor) -> None:
@@ -173,6 +176,10 @@ class PostgreSQLSource:
                     horizon = look(primary, self._primary)
                     wait_for_replay(primary, session, duration_s(self._spec.replay_timeout))
         return {"now": now, "now_s": int(time.time()), "horizon": horizon.at, "holder": horizon.holder}
+
+    def _budget(self) -> Budget:
+        timeout_s = duration_s(self._spec.statement_timeout)
+        return Budget(self.slice_pages, min(self.scan_s, timeout_s / 2) if timeout_s else self.scan_s)
 
     def _planned(self, name: str) -> Plan:
         if name not in self._plans:

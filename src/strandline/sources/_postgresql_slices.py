@@ -1,0 +1,181 @@
+"""The heaps of a table read from the position of a pass on, and what can be saved on the way.
+
+A slice is a range of pages, and one statement. PostgreSQL reads a heap faster from its start, though, and without pushing
+the pages of others out of its cache. So a pass over everything begins a large heap with one scan, which goes on from slice
+to slice for half a minute, and reads the rest by ranges. Rows of a scan come in the order of their addresses, which come
+along, so that it is known which pages are done. The lock that keeps a rewrite away is taken before it is looked whether
+there was one, and what else a cursor needs is asked in the scan's own snapshot.
+"""
+
+import time
+from collections.abc import Generator, Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from typing import Literal
+
+from strandline.errors import CursorExpiredError, RetryableError, TaskError
+from strandline.lazy import pa, pc
+from strandline.message import Message
+from strandline.sources._postgresql_catalog import leaves, literal, quote
+from strandline.sources._postgresql_heaps import Now
+from strandline.sources._postgresql_log import POSITION
+from strandline.sources._postgresql_plan import Plan
+from strandline.sources._postgresql_rows import Rows
+from strandline.sources._postgresql_session import Session
+from strandline.sources._postgresql_state import Heap, Pass
+
+__all__ = ["Border", "Budget", "Place", "Slices"]
+
+_IN_ORDER = {"synchronize_seqscans": "off", "max_parallel_workers_per_gather": "0"}
+"""Settings: a scan that begins where another one is, or in several processes, has no order."""
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """How much a pass takes at once."""
+
+    pages: int
+    """Between two checkpoints."""
+    scan_s: float
+    """How long one scan may go on from slice to slice. 0: not at all."""
+
+
+@dataclass(frozen=True, slots=True)
+class Border:
+    """Up to here everything was read: what comes next."""
+
+    heap: int
+    page: int
+    position: int
+    """Of the server's log, no earlier than the snapshot of what was read."""
+    gone: int | None = None
+    """A heap that was dropped or detached, and its rows with it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """What is read next, of one heap."""
+
+    heap: Heap
+    name: str
+    """In SQL; empty where several are read as one."""
+    source: str
+    range: str
+    next_heap: int
+    next_page: int
+    how: Literal["range", "scan", "gone"] = "range"
+    """A scan is of the whole heap, but may take too long."""
+
+
+class Slices:
+    """Of one pass, read with one session."""
+
+    def __init__(self, session: Session, plan: Plan, rows: Rows, now: Now, budget: Budget) -> None:
+        self._session, self._plan, self._rows, self._budget = session, plan, rows, budget
+        # a standby ends a statement that lasts for what its primary cleans up; a filter may be planned as a join
+        self._scans = budget.scan_s > 0 and not now.standby and not plan.settings.where
+        self._names = {
+            leaf.oid: f"{quote(leaf.schema)}.{quote(leaf.name)}" for leaf in leaves(session, plan.relation.oid)
+        }
+
+    def at(self, current: Pass) -> Place | None:
+        """What is at the position of the pass. None: nothing is left.
+
+        Only a pass over everything is cut into pages: an incremental one has few rows, and is right in one statement even
+        if the table is rewritten.
+        """
+        if current.heap == len(current.heaps):
+            return None
+        heap, start, end = current.heaps[current.heap], current.page, current.page + self._budget.pages
+        if heap.file == 0:
+            return Place(heap, "", self._plan.source, "TRUE", current.heap + 1, 0)
+        if heap.oid not in self._names:
+            return Place(heap, "", "", "", current.heap + 1, 0, "gone")
+        name = self._names[heap.oid]
+        source, is_end = f"ONLY {name} AS t", not current.whole or end >= heap.pages
+        if start == 0 and not is_end and self._scans:
+            return Place(heap, name, source, f"t.tableoid = {heap.oid}", current.heap + 1, 0, "scan")
+        # the last slice has no end: what was appended since is too young for it
+        upper = "" if is_end else f" AND t.ctid < '({end},0)'::tid"
+        range_ = f"t.ctid >= '({start},0)'::tid{upper}" if start or upper else "TRUE"
+        return Place(heap, name, source, range_, current.heap + int(is_end), 0 if is_end else end)
+
+    def read(
+        self, place: Place, condition: str, mark: str, *, whole: bool
+    ) -> Iterator["tuple[Message, pa.RecordBatch] | Border"]:
+        """The rows of a place that meet the condition, and borders where everything before has come; one at its end.
+
+        Raises:
+            RetryableError: its name is another heap's by now, and may have been while it was read.
+            CursorExpiredError: its rows may lie elsewhere, and the pass reads page by page.
+        """
+        if place.how == "gone":
+            yield Border(place.next_heap, 0, self._position(place, whole=whole), gone=place.heap.oid)
+            return
+        if place.how == "scan":
+            with self._session.snapshot(**_IN_ORDER):
+                self._session.run(f"LOCK TABLE ONLY {place.name} IN ACCESS SHARE MODE")
+                is_whole = yield from self._scanned(place, condition, mark, self._position(place, whole=whole))
+            if not is_whole:
+                return
+        else:
+            yield from self._rows.messages(place.source, f"{place.range} AND ({condition})", mark)
+        yield Border(place.next_heap, place.next_page, self._position(place, whole=whole))
+
+    def _scanned(
+        self, place: Place, condition: str, mark: str, position: int
+    ) -> Generator["tuple[Message, pa.RecordBatch] | Border", None, bool]:
+        """Whether the scan came to the end of the heap."""
+        until, page, last = time.monotonic() + self._budget.scan_s, 0, b""
+        condition = f"{place.range} AND ({condition})"
+        with closing(self._rows.selected(place.source, condition, mark, more=["t.ctid"])) as batches:
+            for raw in batches:
+                addresses = pc.cast(raw.column(raw.num_columns - 1), pa.binary())
+                last = self._in_order(addresses, last)
+                done = 0
+                while _page(last) >= page + self._budget.pages:
+                    rest = addresses.slice(done)
+                    before = pc.sum(pc.less(rest, _first(page + self._budget.pages))).as_py()
+                    yield from self._rows.told(raw.slice(done, before), mark)
+                    done, page = done + before, _page(rest[before].as_py())
+                    yield Border(place.next_heap - 1, page, position)
+                    if time.monotonic() > until:
+                        return False
+                yield from self._rows.told(raw.slice(done), mark)
+        return True
+
+    def _in_order(self, addresses: "pa.Array", last: bytes) -> bytes:
+        """The last one."""
+        first = addresses[0].as_py()
+        if first <= last or pc.any(pc.greater_equal(addresses[:-1], addresses[1:])).as_py():
+            raise TaskError(
+                f"table {self._plan.table.name!r}: PostgreSQL has not read its pages in their order",
+                hint="does an extension change how it plans queries? `where: true` has them read range by range",
+            )
+        return bytes(addresses[-1].as_py())
+
+    def _position(self, place: Place, *, whole: bool) -> int:
+        """The position of the log after a slice was read, if it was what it should be."""
+        heap, name = place.heap, f"to_regclass({literal(place.name)})" if place.name else "NULL"
+        row = self._session.row(
+            f"SELECT coalesce(pg_relation_filenode({heap.oid}), 0)::int8 AS file, "
+            f"coalesce({name}::oid, 0)::int8 AS named, {POSITION} AS position"
+        )
+        table = self._plan.table.name
+        if place.name and row["named"] != heap.oid:
+            raise RetryableError(f"table {table!r}: a partition was renamed or dropped while it was read")
+        if place.name and whole and row["file"] != heap.file:
+            raise CursorExpiredError(
+                f"table {table!r}: it was rewritten (VACUUM FULL, CLUSTER, ALTER TABLE) while it was read"
+            )
+        return int(row["position"])
+
+
+def _page(address: bytes) -> int:
+    """Of a ctid as it is sent: four bytes of its page, two of its place there."""
+    return int.from_bytes(address[:4], "big")
+
+
+def _first(page: int) -> "pa.Scalar":
+    """The first address of a page, and no row's."""
+    return pa.scalar(page.to_bytes(4, "big") + b"\0\0", pa.binary())

@@ -1,0 +1,184 @@
+"""PostgreSQL: a large table is begun with one scan, which goes on from slice to slice and need not come to the end."""
+
+import psycopg
+import pytest
+from postgresql_origin import SCANS, TABLE, Origin, fill, meanwhile
+
+from strandline.message import Checkpoint, Insert
+from strandline.sources._postgresql_rows import Rows
+from strandline.sources._postgresql_session import Session
+
+BIG = "repeat('x', 900)"
+PARTITIONED = (
+    "CREATE TABLE t (id int PRIMARY KEY, v text) PARTITION BY RANGE (id)",
+    "CREATE TABLE t1 PARTITION OF t FOR VALUES FROM (0) TO (100)",
+    "CREATE TABLE t2 PARTITION OF t FOR VALUES FROM (100) TO (200)",
+)
+
+
+@pytest.fixture(params=["overwrite", "append"])
+def shop(postgresql, request):
+    shop = Origin(postgresql, request.param)
+    shop.slice_pages, shop.scan_s = 1, 30
+    return shop
+
+
+@pytest.fixture
+def asked(monkeypatch):
+    """The statements that read rows."""
+    asked, read = [], Session.read
+
+    def reading(self, sql, **more):
+        if ' AS "v"' in sql:
+            asked.append(sql)
+        return read(self, sql, **more)
+
+    monkeypatch.setattr(Session, "read", reading)
+    return asked
+
+
+def is_scan(sql):
+    return sql.split(" FROM ", 1)[0].endswith("t.ctid")
+
+
+def test_a_scan_gives_checkpoints_on_the_way_and_the_rest_is_read_by_ranges(shop, asked):
+    shop.execute(TABLE, fill(1, 60, BIG))
+    shop.sync()
+    assert [is_scan(sql) for sql in asked] == [True]
+    assert shop.ids() == list(range(1, 61))
+    asked.clear()
+    short = Origin(shop.uri, shop.mode)
+    short.slice_pages, short.scan_s = 1, 1e-9
+    short.sync()
+    scans = [is_scan(sql) for sql in asked]
+    assert scans[0]
+    assert len(scans) > 3
+    assert not any(scans[1:])
+    assert short.ids() == list(range(1, 61))
+
+
+def test_what_was_read_before_a_checkpoint_is_below_it_and_the_rest_is_not(postgresql):
+    shop = Origin(postgresql)
+    shop.slice_pages, shop.scan_s = 2, 30
+    shop.execute(TABLE, fill(1, 60, BIG))
+    with psycopg.connect(postgresql) as connection:
+        pages = dict(connection.execute("SELECT id, (ctid::text::point)[0]::int FROM t").fetchall())
+    messages, source = [], shop.source()
+    read = source.read
+    source.read = lambda *args: (messages.append(one) or one for one in read(*args))
+    shop.sync(source=source)
+    came, borders = [], []
+    for message in messages:
+        if isinstance(message, Insert):
+            came += message.batch.column("id").to_pylist()
+        elif isinstance(message, Checkpoint) and (message.cursor or {}).get("current"):
+            borders.append((message.cursor["current"]["heap"], message.cursor["current"]["page"], len(came)))
+    inside = [(page, count) for heap, page, count in borders if heap == 0 and page]
+    assert len(inside) >= 2
+    for page, count in inside:
+        assert {pages[id_] < page for id_ in came[:count]} == {True}
+        assert {pages[id_] < page for id_ in came[count:]} == {False}
+
+
+@SCANS
+def test_every_partition_is_read(shop, scan_s):
+    shop.scan_s = scan_s
+    shop.execute(*PARTITIONED, fill(1, 60, BIG), fill(101, 160, BIG))
+    change = ("UPDATE t SET v = 'w' WHERE id IN (1, 60, 160)", fill(61, 61), fill(161, 161))
+    shop.sync(source=meanwhile(shop, 3, lambda: shop.execute(*change)), rows_max=5)
+    shop.sync()
+    assert sorted(set(shop.ids())) == [*range(1, 62), *range(101, 162)]
+    assert {id_ for id_, v in shop.rows("id", "v") if v == "w"} == {1, 60, 160}
+
+
+def test_pages_without_rows_are_passed(shop):
+    shop.execute(TABLE, fill(1, 200, BIG), "DELETE FROM t WHERE id BETWEEN 20 AND 180")
+    shop.sync()
+    assert shop.ids() == [*range(1, 20), *range(181, 201)]
+
+
+def test_a_table_cannot_be_rewritten_under_a_scan(shop):
+    shop.execute(TABLE, fill(1, 60, BIG), "DELETE FROM t WHERE id % 2 = 0")
+
+    def rewrite():
+        with pytest.raises(psycopg.errors.LockNotAvailable):
+            shop.execute("SET lock_timeout = '100ms'", "VACUUM FULL t")
+
+    shop.sync(source=meanwhile(shop, 3, rewrite), rows_max=5)
+    shop.execute("SET lock_timeout = '10s'", "VACUUM FULL t")
+    assert shop.ids() == list(range(1, 61, 2))
+
+
+def test_a_table_that_is_rewritten_before_its_scan_is_read_again(shop, monkeypatch):
+    shop.execute(TABLE, fill(1, 60, BIG), "DELETE FROM t WHERE id % 2 = 0")
+    snapshot, done = Session.snapshot, []
+
+    def rewritten(self, **settings):
+        if not done:
+            done.append(shop.execute("VACUUM FULL t"))
+        return snapshot(self, **settings)
+
+    monkeypatch.setattr(Session, "snapshot", rewritten)
+    assert "rewritten" in shop.report().warnings[0]
+    assert shop.ids() == list(range(1, 61, 2))
+
+
+def test_rows_out_of_order_are_noticed(shop, monkeypatch):
+    shop.execute(TABLE, fill(1, 60, BIG))
+    selected = Rows.selected
+
+    def reversed_(self, *args, **more):
+        for batch in selected(self, *args, **more):
+            yield batch.take(list(reversed(range(batch.num_rows))))
+
+    monkeypatch.setattr(Rows, "selected", reversed_)
+    report = shop.sync(code=1)
+    assert "order" in report.tasks[0].error.message
+    shop.tables = {"t": {"where": "true"}}
+    shop.sync(refresh=lambda task: True)  # another filter, other rows
+    assert shop.ids() == list(range(1, 61))
+
+
+@pytest.mark.parametrize(
+    ("settings", "tables"),
+    [({}, {"where": "id > 0"}), ({}, {"where": "id IN (SELECT id FROM t)"})],
+)
+def test_a_filtered_table_is_read_by_ranges(shop, asked, settings, tables):
+    shop.settings, shop.tables = settings, {"t": tables}
+    shop.execute(TABLE, fill(1, 60, BIG))
+    shop.sync()
+    assert not any(map(is_scan, asked))
+    assert shop.ids() == list(range(1, 61))
+
+
+def test_a_scan_lasts_no_longer_than_half_of_what_a_statement_may(shop, asked):
+    shop.execute(TABLE, fill(1, 60, BIG))
+    shop.settings = {"statement_timeout": "2s"}
+    source = shop.source()
+    read = source.read
+
+    def slow(*args):
+        for at, message in enumerate(read(*args)):
+            yield message
+            if at == 1:
+                shop.execute("SELECT pg_sleep(1.1)")
+
+    source.read = slow
+    shop.sync(source=source)
+    assert is_scan(asked[0])
+    assert len(asked) > 2
+    assert shop.ids() == list(range(1, 61))
+
+
+def test_no_transaction_stays_open_when_a_scan_is_left(shop):
+    shop.execute(TABLE, fill(1, 60, BIG))
+    shop.scan_s = 1e-9
+    open_ = []
+
+    def look():
+        with psycopg.connect(shop.uri) as connection:
+            sql = "SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'strandline %' AND state LIKE 'idle in%'"
+            open_.append(connection.execute(sql).fetchone()[0])
+
+    shop.sync(source=meanwhile(shop, 6, look))
+    assert open_ == [0]
