@@ -58,6 +58,22 @@ def sql(path: Path, *statements: str) -> list[tuple[Any, ...]]:
         return rows
 
 
+@pytest.mark.parametrize("step", [1, -1], ids=["ascending", "descending"])
+def test_a_window_of_several_row_groups_is_stored_whole(lineage: Lineage, path: Path, step: int) -> None:
+    table, size = orders(), 50_000
+    lineage.migrate(table)
+    starts = range(0, 6 * size, size)
+    for name in ("old", "new"):
+        messages = [
+            lineage.insert(table, id=list(range(start, start + size)), name=[name] * size, note=[str(start)] * size)
+            for start in starts[::step]
+        ]
+        lineage.write(*messages)
+    lineage.destination.close()
+    found = sql(path, "SELECT name, note, count(*), min(id), max(id) FROM orders GROUP BY ALL ORDER BY min(id)")
+    assert found == [("new", str(start), size, start, start + size - 1) for start in starts]
+
+
 class TestFile:
     def test_looking_creates_no_file(self, lineage: Lineage, path: Path) -> None:
         found = lineage.migrate(orders(), apply=False)

@@ -32,6 +32,8 @@ __all__ = ["Database", "DuckDBDialect", "DuckDBSession"]
 _log = logging.getLogger(__name__)
 _MEMORY = ":memory:"
 _NEW = ".duckdb-new"
+_ROW_GROUP_ROWS = 122_880
+"""DuckDB's own, by default."""
 _PATH_HINT = "path must be a DuckDB file, or a new name in a directory that exists"
 
 
@@ -114,7 +116,7 @@ class DuckDBSession:
         if step.spilled:
             self.spill(step)
             return self._spilled[id(step)]
-        return self.register(_placed(step) if sequence else pa.Table.from_batches(step.batches))
+        return self.register(_placed(step) if sequence else _in_row_groups(step))
 
     def register(self, table: "pa.Table") -> str:
         """An Arrow table as a relation of this session; it is not copied."""
@@ -150,6 +152,14 @@ class DuckDBSession:
     def _fresh(self) -> str:
         self._names += 1
         return f"_cq_stage_{self._names}"
+
+
+def _in_row_groups(step: Step) -> "pa.Table":
+    """The batches of a step, cut as DuckDB stores them: of others it makes row groups in one thread."""
+    rows = pa.Table.from_batches(step.batches)
+    if step.rows < 2 * _ROW_GROUP_ROWS:
+        return rows
+    return pa.Table.from_batches(rows.combine_chunks().to_batches(max_chunksize=_ROW_GROUP_ROWS))
 
 
 def _placed(step: Step) -> "pa.Table":
