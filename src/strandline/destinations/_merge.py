@@ -183,8 +183,8 @@ class Merge:
         if step.keys is not None:
             self._overwrite_and_delete(step, step.keys)
             return
-        stage = self._session.stage(step)
-        different = self._count(self._sql.different_keys(keys, stage))
+        ascends, stage = step.ascends(keys), self._session.stage(step)
+        different = step.rows if ascends else self._count(self._sql.different_keys(keys, stage))
         if different < step.rows:
             ordered = self._session.stage(step, sequence=True)
             stage = self._session.scratch(self._sql.latest(columns, keys, ordered))

@@ -10,7 +10,7 @@ from enum import StrEnum
 
 from strandline.destination import Window, WriteMode
 from strandline.errors import TaskError, UsageError
-from strandline.lazy import pa
+from strandline.lazy import pa, pc
 from strandline.message import Checkpoint, Complete, Delete, Forget, Insert, Message, Present, Swap, Truncate
 from strandline.table import CQ_ID, Table
 
@@ -69,6 +69,15 @@ class Step:
     def versioned(self) -> bool:
         """Whether the rows have their version as last column."""
         return self.reread or self.numbered
+
+    def ascends(self, keys: Sequence[str]) -> bool:
+        """Whether all keys are different since each is greater than the one before; False: they may be, too."""
+        if self.spilled or not self.batches or len(keys) != 1:
+            return False
+        key = pa.chunked_array([batch.column(keys[0]) for batch in self.batches])
+        if not pa.types.is_integer(key.type) or key.null_count:
+            return False
+        return not pc.any(pc.less_equal(key[1:], key[:-1])).as_py()
 
     def absent(self, columns: Sequence[str]) -> list[str]:
         """The table's columns that are not among these: they are null, whatever default the stored ones have."""

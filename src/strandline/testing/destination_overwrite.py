@@ -51,6 +51,24 @@ class OverwriteCases(DestinationFixtures):
         same(lineage, table, lineage.batch(table, id=[1], name=["foo9"], note=["x"]))
 
     @needs(WriteMode.OVERWRITE)
+    @pytest.mark.parametrize(
+        "parts", [[[1, 2, 2, 3]], [[1, 2], [2, 3]], [[2, 3], [1, 2]], [[1], [2], [3], [3]]], ids=str
+    )
+    def test_the_last_of_a_key_wins_in_whatever_order_keys_come(self, lineage: Lineage, parts: list[list[int]]) -> None:
+        table, names = orders(), [f"foo{at}" for at in range(4)]
+        lineage.migrate(table)
+        ids = [one for part in parts for one in part]
+        starts = [sum(map(len, parts[:at])) for at in range(len(parts))]
+        lineage.write(
+            *(
+                lineage.insert(table, id=part, name=names[start : start + len(part)], note=["x"] * len(part))
+                for start, part in zip(starts, parts, strict=True)
+            )
+        )
+        last = dict(zip(ids, names, strict=True))
+        same(lineage, table, lineage.batch(table, id=list(last), name=list(last.values()), note=["x"] * len(last)))
+
+    @needs(WriteMode.OVERWRITE)
     def test_all_types_are_overwritten_by_nulls(self, lineage: Lineage) -> None:
         table = all_types_table("all_types", refused=lineage.destination.capabilities.types_refused)
         lineage.migrate(table)
