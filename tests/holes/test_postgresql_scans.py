@@ -4,6 +4,7 @@ import psycopg
 import pytest
 from postgresql_origin import SCANS, TABLE, Origin, fill, meanwhile
 
+from strandline.errors import RetryableError
 from strandline.message import Checkpoint, Insert
 from strandline.sources._postgresql_rows import Rows
 from strandline.sources._postgresql_session import Session
@@ -97,6 +98,13 @@ def test_pages_without_rows_are_passed(shop):
     assert shop.ids() == [*range(1, 20), *range(181, 201)]
 
 
+def test_a_table_whose_rows_are_all_deleted(shop, asked):
+    shop.execute(TABLE, fill(1, 200, BIG), "DELETE FROM t")
+    shop.sync()
+    assert is_scan(asked[0])
+    assert shop.ids() == []
+
+
 def test_a_table_cannot_be_rewritten_under_a_scan(shop):
     shop.execute(TABLE, fill(1, 60, BIG), "DELETE FROM t WHERE id % 2 = 0")
 
@@ -136,6 +144,24 @@ def test_rows_out_of_order_are_noticed(shop, monkeypatch):
     assert "order" in report.tasks[0].error.message
     shop.tables = {"t": {"where": "true"}}
     shop.sync(refresh=lambda task: True)  # another filter, other rows
+    assert shop.ids() == list(range(1, 61))
+
+
+def test_what_a_scan_could_not_read_is_read_by_ranges(shop, asked, monkeypatch):
+    shop.execute(TABLE, fill(1, 60, BIG))
+    selected = Rows.selected
+
+    def failing(self, *args, more=()):
+        yield from selected(self, *args, more=more)
+        if more:
+            raise RetryableError("canceling statement due to statement timeout")
+
+    monkeypatch.setattr(Rows, "selected", failing)
+    shop.sync()
+    first, *others = [is_scan(sql) for sql in asked]
+    assert first
+    assert others
+    assert not any(others)
     assert shop.ids() == list(range(1, 61))
 
 

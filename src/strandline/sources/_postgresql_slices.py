@@ -37,7 +37,7 @@ class Budget:
     pages: int
     """Between two checkpoints."""
     scan_s: float
-    """How long one scan may go on from slice to slice. 0: not at all."""
+    """How long one scan may go on from slice to slice: it is left at the first border after that. 0: not at all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +130,8 @@ class Slices:
         condition = f"{place.range} AND ({condition})"
         with closing(self._rows.selected(place.source, condition, mark, more=["t.ctid"])) as batches:
             for raw in batches:
+                if not raw.num_rows:
+                    continue
                 addresses = pc.cast(raw.column(raw.num_columns - 1), pa.binary())
                 last = self._in_order(addresses, last)
                 done = 0

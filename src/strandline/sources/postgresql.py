@@ -12,7 +12,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from strandline.errors import TaskError, UsageError
+from strandline.errors import RetryableError, TaskError, UsageError
 from strandline.message import Cursor, Message
 from strandline.probe import Probe
 from strandline.proposal import Proposals
@@ -40,7 +40,7 @@ _DEFAULT_SCHEMA = "public"
 class PostgreSQLSource:
     """See ``strandline.source.Source``. Safe to share between threads: every read has a connection of its own."""
 
-    slice_pages, scan_s = _SLICE_PAGES, _SCAN_S
+    slice_pages, scan_s = _SLICE_PAGES, float(_SCAN_S)
 
     class Spec(BaseModel):
         """Where the tables are, and how they are read."""
@@ -128,7 +128,11 @@ class PostgreSQLSource:
         planned = self._planned(task.tables[0].name)
         with self._server.session() as session:
             reading = Reading(self._server, session, planned, context, task.payload, self._budget())
-            yield from reading.messages(cursor)
+            try:
+                yield from reading.messages(cursor)
+            except RetryableError:
+                self.scan_s = 0  # what was too long for one statement, short ones may read
+                raise
 
     def acknowledge(self, task: Task, cursor: Cursor) -> None:
         """Nothing to do: PostgreSQL does not know its readers."""
