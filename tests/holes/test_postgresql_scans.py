@@ -6,8 +6,10 @@ from postgresql_origin import SCANS, TABLE, Origin, fill, meanwhile
 
 from strandline.errors import RetryableError
 from strandline.message import Checkpoint, Insert
+from strandline.sources import _postgresql_slices
 from strandline.sources._postgresql_rows import Rows
 from strandline.sources._postgresql_session import Session
+from strandline.sources._postgresql_slices import Slices
 
 BIG = "repeat('x', 900)"
 PARTITIONED = (
@@ -30,7 +32,7 @@ def asked(monkeypatch):
     asked, read = [], Session.read
 
     def reading(self, sql, **more):
-        if ' AS "v"' in sql:
+        if ' AS "v"' in sql and sql.startswith("SELECT"):
             asked.append(sql)
         return read(self, sql, **more)
 
@@ -39,22 +41,23 @@ def asked(monkeypatch):
 
 
 def is_scan(sql):
-    return sql.split(" FROM ", 1)[0].endswith("t.ctid")
+    return ", t.ctid FROM ONLY " in sql
 
 
 def test_a_scan_gives_checkpoints_on_the_way_and_the_rest_is_read_by_ranges(shop, asked):
     shop.execute(TABLE, fill(1, 60, BIG))
     shop.sync()
-    assert [is_scan(sql) for sql in asked] == [True]
+    assert is_scan(asked[0])
+    assert not any("t.ctid >=" in sql for sql in asked)
     assert shop.ids() == list(range(1, 61))
     asked.clear()
     short = Origin(shop.uri, shop.mode)
     short.slice_pages, short.scan_s = 1, 1e-9
     short.sync()
-    scans = [is_scan(sql) for sql in asked]
-    assert scans[0]
-    assert len(scans) > 3
-    assert not any(scans[1:])
+    first, *others = [is_scan(sql) for sql in asked]
+    assert first
+    assert len(others) > 2
+    assert not any(others)
     assert short.ids() == list(range(1, 61))
 
 
@@ -119,44 +122,92 @@ def test_a_table_cannot_be_rewritten_under_a_scan(shop):
 
 def test_a_table_that_is_rewritten_before_its_scan_is_read_again(shop, monkeypatch):
     shop.execute(TABLE, fill(1, 60, BIG), "DELETE FROM t WHERE id % 2 = 0")
-    snapshot, done = Session.snapshot, []
+    transaction, done = Session.transaction, []
 
-    def rewritten(self, **settings):
+    def rewritten(self, **more):
         if not done:
             done.append(shop.execute("VACUUM FULL t"))
-        return snapshot(self, **settings)
+        return transaction(self, **more)
 
-    monkeypatch.setattr(Session, "snapshot", rewritten)
+    monkeypatch.setattr(Session, "transaction", rewritten)
     assert "rewritten" in shop.report().warnings[0]
     assert shop.ids() == list(range(1, 61, 2))
 
 
-def test_rows_out_of_order_are_noticed(shop, monkeypatch):
+@pytest.mark.parametrize("nulls", ["NOT NULL", ""], ids=["not null", "nullable"])
+def test_a_key_with_an_index_does_not_change_the_order_of_pages(shop, asked, monkeypatch, nulls):
+    """Today's rows lie on the first pages, where older ones were deleted, and the index finds them last."""
+    shop.slice_pages, at = 16, "now() - interval '1 day' - (20000 - i) * interval '1 min'"
+    shop.execute(
+        f"CREATE TABLE t (id int PRIMARY KEY, at timestamptz {nulls}, v text)",
+        "CREATE INDEX ON t (at)",
+        f"INSERT INTO t SELECT i, {at}, repeat('x', 1000) FROM generate_series(1, 20000) AS n(i)",
+        "DELETE FROM t WHERE id BETWEEN 2000 AND 3999",
+        "VACUUM t",
+        "INSERT INTO t SELECT i, now() - interval '1 hour', repeat('y', 1000) FROM generate_series(20001, 20100) AS n(i)",
+        "VACUUM ANALYZE t",
+    )
+    around = Slices.__init__
+
+    def scanning(self, *args):
+        around(self, *args)
+        self._scans = True  # as if a `start` did not keep it from that
+
+    monkeypatch.setattr(Slices, "__init__", scanning)
+    with psycopg.connect(shop.uri) as connection:
+        (start,) = connection.execute("SELECT (now() - interval '4 days')::text").fetchone()
+        wanted = [row[0] for row in connection.execute("SELECT id FROM t WHERE at >= %s ORDER BY id", [start])]
+        places = (
+            "SELECT max(ctid) FILTER (WHERE id > 20000) < min(ctid) FILTER (WHERE id < 20001) FROM t WHERE at >= %s"
+        )
+        assert connection.execute(places, [start]).fetchone() == (True,)
+    shop.tables = {"t": {"incremental_key": "at", "start": start, "nulls": "exclude"}}
+    shop.sync(rows_max=500)
+    assert shop.ids() == wanted
+    assert is_scan(asked[0])
+
+
+@pytest.mark.parametrize("at", [1, 20, 40])
+def test_rows_out_of_order_are_noticed_and_read_by_ranges(postgresql, monkeypatch, asked, at):
+    shop = Origin(postgresql)
+    shop.slice_pages, shop.scan_s = 1, 30
     shop.execute(TABLE, fill(1, 60, BIG))
-    selected = Rows.selected
+    raw = Rows.raw
 
-    def reversed_(self, *args, **more):
-        for batch in selected(self, *args, **more):
-            yield batch.take(list(reversed(range(batch.num_rows))))
+    def disordered(self, query):
+        for batch in raw(self, query):
+            order = list(range(batch.num_rows))
+            if is_scan(query):
+                for part in (order[at:], order[:at]):  # the first rows come last
+                    yield batch.take(part)
+            else:
+                yield batch
 
-    monkeypatch.setattr(Rows, "selected", reversed_)
-    report = shop.sync(code=1)
-    assert "order" in report.tasks[0].error.message
-    shop.tables = {"t": {"where": "true"}}
-    shop.sync(refresh=lambda task: True)  # another filter, other rows
+    monkeypatch.setattr(Rows, "raw", disordered)
+    shop.sync(rows_max=5)
+    assert is_scan(asked[0])
+    assert shop.ids() == list(range(1, 61))
+
+
+def test_a_server_that_plans_no_scan_is_read_by_ranges(shop, asked, monkeypatch):
+    shop.execute(TABLE, fill(1, 60, BIG))
+    monkeypatch.setattr(Session, "plan", lambda self, sql: {"Node Type": "Custom Scan"})
+    shop.sync()
+    assert not any(map(is_scan, asked))
+    assert len(asked) > 3
     assert shop.ids() == list(range(1, 61))
 
 
 def test_what_a_scan_could_not_read_is_read_by_ranges(shop, asked, monkeypatch):
     shop.execute(TABLE, fill(1, 60, BIG))
-    selected = Rows.selected
+    raw = Rows.raw
 
-    def failing(self, *args, more=()):
-        yield from selected(self, *args, more=more)
-        if more:
+    def failing(self, query):
+        yield from raw(self, query)
+        if is_scan(query):
             raise RetryableError("canceling statement due to statement timeout")
 
-    monkeypatch.setattr(Rows, "selected", failing)
+    monkeypatch.setattr(Rows, "raw", failing)
     shop.sync()
     first, *others = [is_scan(sql) for sql in asked]
     assert first
@@ -166,14 +217,31 @@ def test_what_a_scan_could_not_read_is_read_by_ranges(shop, asked, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("settings", "tables"),
-    [({}, {"where": "id > 0"}), ({}, {"where": "id IN (SELECT id FROM t)"})],
+    "settings", [{"where": "id > 0"}, {"incremental_key": "id", "start": 0}], ids=["where", "start"]
 )
-def test_a_filtered_table_is_read_by_ranges(shop, asked, settings, tables):
-    shop.settings, shop.tables = settings, {"t": tables}
+def test_a_filtered_table_is_read_by_ranges(shop, asked, settings):
+    shop.tables = {"t": settings}
     shop.execute(TABLE, fill(1, 60, BIG))
     shop.sync()
     assert not any(map(is_scan, asked))
+    assert shop.ids() == list(range(1, 61))
+
+
+def test_a_scan_that_comes_to_nothing_does_not_last(postgresql, asked, monkeypatch):
+    monkeypatch.setattr(_postgresql_slices, "_LONGEST_S", 1)
+    query = Rows.query
+    slow = "(SELECT true FROM pg_sleep(0.1 + 0 * t.id)) AND "
+    monkeypatch.setattr(
+        Rows,
+        "query",
+        lambda self, source, condition, *rest, **more: query(self, source, slow + condition, *rest, **more),
+    )
+    shop = Origin(postgresql)
+    shop.slice_pages, shop.scan_s = 1, 0.05
+    shop.execute(TABLE, fill(1, 60, BIG))
+    shop.sync()
+    assert is_scan(asked[0])
+    assert not any(map(is_scan, asked[1:]))
     assert shop.ids() == list(range(1, 61))
 
 

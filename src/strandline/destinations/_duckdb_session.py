@@ -119,7 +119,7 @@ class DuckDBSession:
         return self.register(_placed(step) if sequence else _in_row_groups(step))
 
     def register(self, table: "pa.Table") -> str:
-        """An Arrow table as a relation of this session; it is not copied."""
+        """An Arrow table as a relation of this session; DuckDB does not copy it."""
         name = self._fresh()
         self.cursor.register(name, table)
         return f'temp."{name}"'

@@ -26,20 +26,21 @@ class Rows:
 
     def messages(self, source: str, condition: str, mark: str) -> Iterator[tuple[Message, "pa.RecordBatch"]]:
         """The rows of a query as messages, apart by whether another pass may have read them or may read them again."""
-        for raw in self.selected(source, condition, mark):
+        for raw in self.raw(self.query(source, condition, mark)):
             yield from self.told(raw, mark)
 
-    def selected(
-        self, source: str, condition: str, mark: str, *, more: Sequence[str] = ()
-    ) -> Generator["pa.RecordBatch"]:
-        """The rows of a query as PostgreSQL sends them, for ``told``; after its columns come ``more``."""
+    def query(self, source: str, condition: str, mark: str, *, more: Sequence[str] = ()) -> str:
+        """As SQL; after the columns that ``told`` needs come ``more``."""
         columns = [f"{column.expression} AS {quote(column.name)}" for column in self._plan.columns]
         if mark != "FALSE":
             columns.append(self._version(mark) if self._plan.has_heap else f"({mark}) AS {_MARK}")
         if self._key is not None:
             condition = f"({condition}) AND {self._key.all()}"
-        sql = f"SELECT {', '.join([*columns, *more])} FROM {source} WHERE ({condition}) AND {self._plan.where}"
-        yield from self._session.read(sql, batch_bytes=self._context.batch_bytes, where=self._name)
+        return f"SELECT {', '.join([*columns, *more])} FROM {source} WHERE ({condition}) AND {self._plan.where}"
+
+    def raw(self, query: str) -> Generator["pa.RecordBatch"]:
+        """The rows of a query as PostgreSQL sends them."""
+        yield from self._session.read(query, batch_bytes=self._context.batch_bytes, where=self._name)
 
     def told(self, raw: "pa.RecordBatch", mark: str) -> Iterator[tuple[Message, "pa.RecordBatch"]]:
         """As messages, each with its rows."""

@@ -1,10 +1,11 @@
 """Connections to PostgreSQL: ADBC for everything that is read, since it makes Arrow without a detour.
 
-Every statement is a transaction of its own, but for the short one that ``Session.snapshot`` opens, and none is ever left
+Every statement is a transaction of its own, but for the one that ``Session.transaction`` opens, and none is ever left
 open: a slow destination holds at most the statement that is being read. Values stand in the text as literals, quoted by
 ``_postgresql_catalog.literal``: ADBC reads a statement with parameters without COPY, row by row.
 """
 
+import json
 import re
 import secrets
 import threading
@@ -121,12 +122,19 @@ class Session:
             self.close()
             raise _no_connection(str(error)) from None
 
-    def read(self, sql: str, *, batch_bytes: int = 1 << 20, where: str = "") -> "Iterator[pa.RecordBatch]":
-        """The rows of a query, as they come. The statement ends when the iterator is closed: the server is told to stop."""
+    def read(
+        self, sql: str, *, batch_bytes: int = 1 << 20, where: str = "", copy: bool = True
+    ) -> "Iterator[pa.RecordBatch]":
+        """The rows of a query, as they come; without ``copy`` by another protocol, which takes any statement.
+
+        The statement ends when the iterator is closed: the server is told to stop.
+        """
         statement = adbc.AdbcStatement(self._connection)
         try:
             statement.set_sql_query(sql)
             statement.set_options(**{"adbc.postgresql.batch_size_hint_bytes": str(batch_bytes)})
+            if not copy:
+                statement.set_options(**{"adbc.postgresql.use_copy": "false"})
             handle, _ = statement.execute_query()
             with pa.RecordBatchReader._import_from_c(handle.address) as reader:  # noqa: SLF001 -- its documented entry
                 try:
@@ -141,12 +149,13 @@ class Session:
                 statement.close()
 
     @contextmanager
-    def snapshot(self, **settings: str) -> Iterator[None]:
-        """Within it, all statements see the same rows, and the server has these settings.
+    def transaction(self, *, lock: str, **settings: str) -> Iterator[None]:
+        """Statements in one snapshot, with a lock that was taken before it, and settings that end with it.
 
         After an error in it the session must not be used again.
         """
         self.run("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+        self.run(f"LOCK TABLE {lock} MODE")
         self._set(settings, is_local=True)
         yield
         self.run("ROLLBACK")
@@ -159,6 +168,13 @@ class Session:
         """The one row of a query."""
         (row,) = self.rows(sql, where=where)
         return row
+
+    def plan(self, sql: str) -> dict[str, Any]:
+        """How the server would run a query: the first node of its plan, as in ``EXPLAIN (FORMAT JSON)``."""
+        ((explained,),) = [
+            batch.column(0).to_pylist() for batch in self.read(f"EXPLAIN (FORMAT JSON) {sql}", copy=False)
+        ]
+        return dict(json.loads(explained)[0]["Plan"])
 
     def run(self, sql: str) -> None:
         """A statement whose rows do not matter."""

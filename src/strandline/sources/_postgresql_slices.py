@@ -3,8 +3,9 @@
 A slice is a range of pages, and one statement. PostgreSQL reads a heap faster from its start, though, and without pushing
 the pages of others out of its cache. So a pass over everything begins a large heap with one scan, which goes on from slice
 to slice for half a minute, and reads the rest by ranges. Rows of a scan come in the order of their addresses, which come
-along, so that it is known which pages are done. The lock that keeps a rewrite away is taken before it is looked whether
-there was one, and what else a cursor needs is asked in the scan's own snapshot.
+along, so that it is known which pages are done. That order is all that makes its checkpoints true: so nothing but a
+sequential scan is allowed, it is looked whether the server plans one, and whether the addresses grow. The lock that keeps a
+rewrite away is taken before it is looked whether there was one; all is one transaction, with one snapshot.
 """
 
 import time
@@ -13,7 +14,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from typing import Literal
 
-from strandline.errors import CursorExpiredError, RetryableError, TaskError
+from strandline.errors import CursorExpiredError, RetryableError
 from strandline.lazy import pa, pc
 from strandline.message import Message
 from strandline.sources._postgresql_catalog import leaves, literal, quote
@@ -26,8 +27,17 @@ from strandline.sources._postgresql_state import Heap, Pass
 
 __all__ = ["Border", "Budget", "Place", "Slices"]
 
-_IN_ORDER = {"synchronize_seqscans": "off", "max_parallel_workers_per_gather": "0"}
-"""Settings: a scan that begins where another one is, or in several processes, has no order."""
+_IN_ORDER = {
+    "synchronize_seqscans": "off",
+    "max_parallel_workers_per_gather": "0",
+    "enable_seqscan": "on",
+    "enable_indexscan": "off",
+    "enable_indexonlyscan": "off",
+    "enable_bitmapscan": "off",
+}
+"""Settings: a scan by an index, in several processes, or from where another one is, has another order."""
+_LONGEST_S, _LONGEST_SCANS = 10, 10
+"""How long a scan may last that comes to no border, or whose destination hangs: so many seconds, or times ``scan_s``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +48,8 @@ class Budget:
     """Between two checkpoints."""
     scan_s: float
     """How long one scan may go on from slice to slice: it is left at the first border after that. 0: not at all."""
+    statement_s: float = 0.0
+    """How long the server lets a statement last. 0: no limit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,8 +84,9 @@ class Slices:
 
     def __init__(self, session: Session, plan: Plan, rows: Rows, now: Now, budget: Budget) -> None:
         self._session, self._plan, self._rows, self._budget = session, plan, rows, budget
-        # a standby ends a statement that lasts for what its primary cleans up; a filter may be planned as a join
-        self._scans = budget.scan_s > 0 and not now.standby and not plan.settings.where
+        # a standby ends a statement that lasts, for what its primary cleans up; few rows may make no border for long
+        few = bool(plan.settings.where) or plan.settings.start is not None
+        self._scans = budget.scan_s > 0 and not now.standby and not few
         self._names = {
             leaf.oid: f"{quote(leaf.schema)}.{quote(leaf.name)}" for leaf in leaves(session, plan.relation.oid)
         }
@@ -107,28 +120,35 @@ class Slices:
 
         Raises:
             RetryableError: its name is another heap's by now, and may have been while it was read.
-            CursorExpiredError: its rows may lie elsewhere, and the pass reads page by page.
+            CursorExpiredError: its rows may lie elsewhere, and the pass reads page by page; or they came in no order.
         """
         if place.how == "gone":
             yield Border(place.next_heap, 0, self._position(place, whole=whole), gone=place.heap.oid)
             return
         if place.how == "scan":
-            with self._session.snapshot(**_IN_ORDER):
-                self._session.run(f"LOCK TABLE ONLY {place.name} IN ACCESS SHARE MODE")
-                is_whole = yield from self._scanned(place, condition, mark, self._position(place, whole=whole))
+            settings = {"statement_timeout": self._longest, "idle_in_transaction_session_timeout": self._longest}
+            with self._session.transaction(lock=f"ONLY {place.name} IN ACCESS SHARE", **_IN_ORDER, **settings):
+                position = self._position(place, whole=whole)
+                query = self._rows.query(place.source, f"{place.range} AND ({condition})", mark, more=["t.ctid"])
+                self._scans = self._session.plan(query)["Node Type"] == "Seq Scan"
+                is_whole = self._scans and (yield from self._scanned(place, query, mark, position))
             if not is_whole:
                 return
         else:
             yield from self._rows.messages(place.source, f"{place.range} AND ({condition})", mark)
         yield Border(place.next_heap, place.next_page, self._position(place, whole=whole))
 
+    @property
+    def _longest(self) -> str:
+        longest_s = max(_LONGEST_S, _LONGEST_SCANS * self._budget.scan_s)
+        return f"{min(longest_s, self._budget.statement_s or longest_s):.0f}s"
+
     def _scanned(
-        self, place: Place, condition: str, mark: str, position: int
+        self, place: Place, query: str, mark: str, position: int
     ) -> Generator["tuple[Message, pa.RecordBatch] | Border", None, bool]:
         """Whether the scan came to the end of the heap."""
         until, page, last = time.monotonic() + self._budget.scan_s, 0, b""
-        condition = f"{place.range} AND ({condition})"
-        with closing(self._rows.selected(place.source, condition, mark, more=["t.ctid"])) as batches:
+        with closing(self._rows.raw(query)) as batches:
             for raw in batches:
                 if not raw.num_rows:
                     continue
@@ -150,9 +170,8 @@ class Slices:
         """The last one."""
         first = addresses[0].as_py()
         if first <= last or pc.any(pc.greater_equal(addresses[:-1], addresses[1:])).as_py():
-            raise TaskError(
-                f"table {self._plan.table.name!r}: PostgreSQL has not read its pages in their order",
-                hint="does an extension change how it plans queries? `where: true` has them read range by range",
+            raise CursorExpiredError(
+                f"table {self._plan.table.name!r}: PostgreSQL has not read its pages in their order"
             )
         return bytes(addresses[-1].as_py())
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from strandline.errors import RetryableError, TaskError, UsageError
+from strandline.errors import CursorExpiredError, RetryableError, TaskError, UsageError
 from strandline.message import Cursor, Message
 from strandline.probe import Probe
 from strandline.proposal import Proposals
@@ -32,7 +32,7 @@ __all__ = ["PostgreSQLSource"]
 
 _SLICE_PAGES = 3_072
 """Pages of 8 KiB between two checkpoints of a first load: 24 MiB, which become about half a window."""
-_SCAN_S = 30
+_SCAN_S = 30.0
 """How long a first load may read a table in one statement, with its snapshot and its lock against changes of its schema."""
 _DEFAULT_SCHEMA = "public"
 
@@ -40,7 +40,7 @@ _DEFAULT_SCHEMA = "public"
 class PostgreSQLSource:
     """See ``strandline.source.Source``. Safe to share between threads: every read has a connection of its own."""
 
-    slice_pages, scan_s = _SLICE_PAGES, float(_SCAN_S)
+    slice_pages, scan_s = _SLICE_PAGES, _SCAN_S
 
     class Spec(BaseModel):
         """Where the tables are, and how they are read."""
@@ -85,6 +85,8 @@ class PostgreSQLSource:
         primary = spec.primary_connection_string
         self._primary = Server(primary, connections_max=1, settings=settings) if primary else None
         self._plans: dict[str, Plan] = {}
+        self._ranges: set[str] = set()
+        """Tables of which a reading has failed, and that are tried again without a scan."""
 
     def tables(self) -> Sequence[Table]:
         """Every table and view that the role may read, by name."""
@@ -127,11 +129,11 @@ class PostgreSQLSource:
         """A pass over the table of ``task``; see ``_postgresql_pass``."""
         planned = self._planned(task.tables[0].name)
         with self._server.session() as session:
-            reading = Reading(self._server, session, planned, context, task.payload, self._budget())
+            reading = Reading(self._server, session, planned, context, task.payload, self._budget(planned))
             try:
                 yield from reading.messages(cursor)
-            except RetryableError:
-                self.scan_s = 0  # what was too long for one statement, short ones may read
+            except (RetryableError, CursorExpiredError):
+                self._ranges.add(planned.table.name)  # what was too long for one statement, short ones may read
                 raise
 
     def acknowledge(self, task: Task, cursor: Cursor) -> None:
@@ -181,9 +183,10 @@ class PostgreSQLSource:
                     wait_for_replay(primary, session, duration_s(self._spec.replay_timeout))
         return {"now": now, "now_s": int(time.time()), "horizon": horizon.at, "holder": horizon.holder}
 
-    def _budget(self) -> Budget:
-        timeout_s = duration_s(self._spec.statement_timeout)
-        return Budget(self.slice_pages, min(self.scan_s, timeout_s / 2) if timeout_s else self.scan_s)
+    def _budget(self, planned: Plan) -> Budget:
+        statement_s = duration_s(self._spec.statement_timeout)
+        scan_s = min(self.scan_s, statement_s / 2) if statement_s else self.scan_s
+        return Budget(self.slice_pages, 0 if planned.table.name in self._ranges else scan_s, statement_s)
 
     def _planned(self, name: str) -> Plan:
         if name not in self._plans:
