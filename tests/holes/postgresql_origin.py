@@ -15,6 +15,14 @@ from strandline.table import Table
 
 SCANS = pytest.mark.parametrize("scan_s", [0, 1e-9, 30], ids=["ranges", "scan, then ranges", "scan"])
 TABLE = "CREATE TABLE t (id int PRIMARY KEY, v text)"
+PARTITIONED = (
+    "CREATE TABLE t (id int PRIMARY KEY, v text) PARTITION BY RANGE (id)",
+    "CREATE TABLE t1 PARTITION OF t FOR VALUES FROM (0) TO (100)",
+)
+T2 = "CREATE TABLE t2 PARTITION OF t FOR VALUES FROM (100) TO (200)"
+ATTACH = "ALTER TABLE t ATTACH PARTITION t2 FOR VALUES FROM (100) TO (200)"
+BIG = "repeat('x', 900)"
+"""As a value: a page has room for eight such rows."""
 
 
 def fill(first, last, v="'v'", table="t"):

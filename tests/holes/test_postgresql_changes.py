@@ -2,17 +2,11 @@
 
 import psycopg
 import pytest
-from postgresql_origin import TABLE, Origin, fill, meanwhile
+from postgresql_origin import ATTACH, BIG, PARTITIONED, TABLE, Origin, fill, meanwhile
 
 from strandline.errors import RetryableError
 
 MODES = ("append", "overwrite", "overwrite-delete-stale")
-BIG = "repeat('x', 900)"
-PARTITIONED = (
-    "CREATE TABLE t (id int PRIMARY KEY, v text) PARTITION BY RANGE (id)",
-    "CREATE TABLE t1 PARTITION OF t FOR VALUES FROM (0) TO (100)",
-)
-ATTACH = "ALTER TABLE t ATTACH PARTITION t2 FOR VALUES FROM (100) TO (200)"
 
 
 @pytest.fixture(params=MODES)

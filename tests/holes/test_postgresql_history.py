@@ -5,7 +5,7 @@ from contextlib import closing
 
 import psycopg
 import pytest
-from postgresql_origin import TABLE, Origin, fill, meanwhile
+from postgresql_origin import ATTACH, BIG, PARTITIONED, T2, TABLE, Origin, fill, meanwhile
 
 from services.postgresql import PostgreSQLServer
 from strandline.engine.task import Retries
@@ -15,13 +15,6 @@ from strandline.sources import _postgresql_pass as passes
 
 MODES = ("append", "overwrite", "overwrite-delete-stale")
 WAYS = pytest.mark.parametrize("settings", [{}, {"incremental_key": "id"}], ids=["xid", "key"])
-BIG = "repeat('x', 900)"
-PARTITIONED = (
-    "CREATE TABLE t (id int PRIMARY KEY, v text) PARTITION BY RANGE (id)",
-    "CREATE TABLE t1 PARTITION OF t FOR VALUES FROM (0) TO (100)",
-)
-T2 = "CREATE TABLE t2 PARTITION OF t FOR VALUES FROM (100) TO (200)"
-ATTACH = "ALTER TABLE t ATTACH PARTITION t2 FOR VALUES FROM (100) TO (200)"
 DETACH = "ALTER TABLE t DETACH PARTITION t2"
 
 

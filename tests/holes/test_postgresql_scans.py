@@ -2,7 +2,7 @@
 
 import psycopg
 import pytest
-from postgresql_origin import SCANS, TABLE, Origin, fill, meanwhile
+from postgresql_origin import BIG, PARTITIONED, SCANS, T2, TABLE, Origin, fill, meanwhile
 
 from strandline.errors import RetryableError
 from strandline.message import Checkpoint, Insert
@@ -10,13 +10,6 @@ from strandline.sources import _postgresql_slices
 from strandline.sources._postgresql_rows import Rows
 from strandline.sources._postgresql_session import Session
 from strandline.sources._postgresql_slices import Slices
-
-BIG = "repeat('x', 900)"
-PARTITIONED = (
-    "CREATE TABLE t (id int PRIMARY KEY, v text) PARTITION BY RANGE (id)",
-    "CREATE TABLE t1 PARTITION OF t FOR VALUES FROM (0) TO (100)",
-    "CREATE TABLE t2 PARTITION OF t FOR VALUES FROM (100) TO (200)",
-)
 
 
 @pytest.fixture(params=["overwrite", "append"])
@@ -87,7 +80,7 @@ def test_what_was_read_before_a_checkpoint_is_below_it_and_the_rest_is_not(postg
 @SCANS
 def test_every_partition_is_read(shop, scan_s):
     shop.scan_s = scan_s
-    shop.execute(*PARTITIONED, fill(1, 60, BIG), fill(101, 160, BIG))
+    shop.execute(*PARTITIONED, T2, fill(1, 60, BIG), fill(101, 160, BIG))
     change = ("UPDATE t SET v = 'w' WHERE id IN (1, 60, 160)", fill(61, 61), fill(161, 161))
     shop.sync(source=meanwhile(shop, 3, lambda: shop.execute(*change)), rows_max=5)
     shop.sync()
@@ -117,6 +110,22 @@ def test_a_table_cannot_be_rewritten_under_a_scan(shop):
 
     shop.sync(source=meanwhile(shop, 3, rewrite), rows_max=5)
     shop.execute("SET lock_timeout = '10s'", "VACUUM FULL t")
+    assert shop.ids() == list(range(1, 61, 2))
+
+
+def test_a_table_cannot_be_rewritten_between_the_look_at_its_file_and_its_scan(shop, monkeypatch):
+    shop.execute(TABLE, fill(1, 60, BIG), "DELETE FROM t WHERE id % 2 = 0")
+    plan, refused = Session.plan, []
+
+    def rewrite(self, sql):
+        with pytest.raises(psycopg.errors.LockNotAvailable) as caught:
+            shop.execute("SET lock_timeout = '100ms'", "VACUUM FULL t")
+        refused.append(caught)
+        return plan(self, sql)
+
+    monkeypatch.setattr(Session, "plan", rewrite)
+    shop.sync()
+    assert refused
     assert shop.ids() == list(range(1, 61, 2))
 
 
@@ -241,6 +250,7 @@ def test_a_scan_that_comes_to_nothing_does_not_last(postgresql, asked, monkeypat
     shop.execute(TABLE, fill(1, 60, BIG))
     shop.sync()
     assert is_scan(asked[0])
+    assert "t.ctid >= '(0,0)'" in asked[1]  # the server ended it before a row had come
     assert not any(map(is_scan, asked[1:]))
     assert shop.ids() == list(range(1, 61))
 

@@ -36,8 +36,8 @@ _IN_ORDER = {
     "enable_bitmapscan": "off",
 }
 """Settings: a scan by an index, in several processes, or from where another one is, has another order."""
-_LONGEST_S, _LONGEST_SCANS = 10, 10
-"""How long a scan may last that comes to no border, or whose destination hangs: so many seconds, or times ``scan_s``."""
+_LONGEST_S = 300
+"""How long a scan may last that comes to no border, or whose destination hangs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +48,7 @@ class Budget:
     """Between two checkpoints."""
     scan_s: float
     """How long one scan may go on from slice to slice: it is left at the first border after that. 0: not at all."""
-    statement_s: float = 0.0
+    statement_s: float
     """How long the server lets a statement last. 0: no limit."""
 
 
@@ -126,7 +126,8 @@ class Slices:
             yield Border(place.next_heap, 0, self._position(place, whole=whole), gone=place.heap.oid)
             return
         if place.how == "scan":
-            settings = {"statement_timeout": self._longest, "idle_in_transaction_session_timeout": self._longest}
+            longest = f"{min(_LONGEST_S, self._budget.statement_s or _LONGEST_S):.0f}s"
+            settings = {"statement_timeout": longest, "idle_in_transaction_session_timeout": longest}
             with self._session.transaction(lock=f"ONLY {place.name} IN ACCESS SHARE", **_IN_ORDER, **settings):
                 position = self._position(place, whole=whole)
                 query = self._rows.query(place.source, f"{place.range} AND ({condition})", mark, more=["t.ctid"])
@@ -137,11 +138,6 @@ class Slices:
         else:
             yield from self._rows.messages(place.source, f"{place.range} AND ({condition})", mark)
         yield Border(place.next_heap, place.next_page, self._position(place, whole=whole))
-
-    @property
-    def _longest(self) -> str:
-        longest_s = max(_LONGEST_S, _LONGEST_SCANS * self._budget.scan_s)
-        return f"{min(longest_s, self._budget.statement_s or longest_s):.0f}s"
 
     def _scanned(
         self, place: Place, query: str, mark: str, position: int
@@ -176,7 +172,7 @@ class Slices:
         return bytes(addresses[-1].as_py())
 
     def _position(self, place: Place, *, whole: bool) -> int:
-        """The position of the log after a slice was read, if it was what it should be."""
+        """The position of the log now, if the place still is what it should be."""
         heap, name = place.heap, f"to_regclass({literal(place.name)})" if place.name else "NULL"
         row = self._session.row(
             f"SELECT coalesce(pg_relation_filenode({heap.oid}), 0)::int8 AS file, "

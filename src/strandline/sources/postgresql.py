@@ -33,7 +33,7 @@ __all__ = ["PostgreSQLSource"]
 _SLICE_PAGES = 3_072
 """Pages of 8 KiB between two checkpoints of a first load: 24 MiB, which become about half a window."""
 _SCAN_S = 30.0
-"""How long a first load may read a table in one statement, with its snapshot and its lock against changes of its schema."""
+"""For how long a first load goes on in one statement, with its snapshot and its lock against changes of the schema."""
 _DEFAULT_SCHEMA = "public"
 
 
