@@ -1,6 +1,6 @@
 # One list of verbs for people and for CI. `make test` and `make demo` need nothing but Python 3.11, git and the network.
 .DEFAULT_GOAL := help
-.PHONY: help setup lock check test demo crash detect matrix stress holes bench reference docs clean
+.PHONY: help setup lock check test demo crash detect matrix stress holes realfiles bench reference docs clean
 .DELETE_ON_ERROR:
 SHELL := /bin/bash
 
@@ -49,6 +49,9 @@ stress: $(READY) ## concurrent writers against PostgreSQL, SECONDS for each cell
 
 holes: $(READY) ## the same faults against Strandline and against dlt, which is installed for it
 	PYTHONPATH=bench:tests:tests/holes $(RUN)/python -m holes $(ARGS)
+
+realfiles: $(READY) ## 600 files of other people's packages, fetched once: what is stored of each against its text and other readers
+	PYTHONPATH=tests/realfiles $(RUN)/python -m realfiles $(ARGS)
 
 demo: $(READY) ## two syncs of real data into a DuckDB file, explained
 	$(RUN)/python examples/demo/demo.py .demo

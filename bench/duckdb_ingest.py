@@ -45,8 +45,9 @@ def bare(rows, directory):
 
 def strandline(rows, directory, mode):
     from strandline.destination import WriteMode
-    from strandline.engine.pipeline import Into
-    from strandline.engine.run import Job, sync
+    from strandline.engine.into import Into
+    from strandline.engine.job import Job
+    from strandline.engine.run import sync
     from strandline.plugins import load_plugin
 
     source_type, store_type = load_plugin("source", "test"), load_plugin("destination", "duckdb")

@@ -237,12 +237,19 @@ def measure(bench, whos, to, rounds):
 def environment_of_dlt():
     """Its interpreter."""
     folder = ROOT / ".cache" / "dlt"
-    python = folder / "bin" / "python"
-    if not python.exists():
+    python, has = folder / "bin" / "python", folder / "wanted.txt"
+    wanted = [
+        "dlt[duckdb,postgres,sql_database,parquet]>=1.31",
+        "connectorx",
+        "psycopg2-binary",
+        "psycopg[binary]",
+        "pandas",
+    ]
+    if not has.exists() or has.read_text().split() != wanted:
         uv = Path(sys.executable).parent / "uv"
-        subprocess.run([uv, "venv", "-q", "--python", sys.executable, folder], check=True)
-        wanted = ["dlt[duckdb,postgres,sql_database,parquet]>=1.31", "connectorx", "psycopg2-binary", "psycopg[binary]"]
+        subprocess.run([uv, "venv", "-q", "--clear", "--python", sys.executable, folder], check=True)
         subprocess.run([uv, "pip", "install", "-q", "--python", python, *wanted], check=True)
+        has.write_text("\n".join(wanted))
     return str(python)
 
 

@@ -9,7 +9,9 @@ import guarantees
 
 from strandline.cli import main
 from strandline.plugins import KINDS, load_plugin, plugin_names
+from strandline.rules import TableRules
 from strandline.spec import DestinationSpec, SourceSpec
+from strandline.spec_tables import own_model
 
 OWN = "strandline."
 
@@ -28,7 +30,7 @@ def reference() -> str:
         "",
     ]
     for kind, model in (("source", SourceSpec), ("destination", DestinationSpec)):
-        lines += [f"### `kind: {kind}`", "", *settings(model), ""]
+        lines += [f"### `kind: {kind}`", "", *settings(model), *(of_tables() if kind == "source" else []), ""]
     for kind in KINDS:
         lines += [f"## {kind.replace('_', ' ').capitalize()} plugins", ""]
         for name in plugin_names(kind):
@@ -40,6 +42,7 @@ def reference() -> str:
                     paragraph(sys.modules[plugin.__module__].__doc__),
                     "",
                     *settings(plugin.Spec),
+                    *(own_of_tables(plugin.Spec) if kind == "source" else []),
                     "",
                 ]
     return "\n".join(lines).rstrip() + "\n"
@@ -75,6 +78,21 @@ def settings(model: Any) -> list[str]:
     """A table of the fields of a pydantic model, and of the models inside it."""
     schema = model.model_json_schema(by_alias=True)
     return rows(schema, schema.get("$defs", {}))
+
+
+def of_tables() -> list[str]:
+    """What the engine takes in ``table_settings``, as rows of the table above."""
+    schema = TableRules.model_json_schema()
+    return rows(schema, {}, "table_settings.NAME.")
+
+
+def own_of_tables(spec: Any) -> list[str]:
+    """What a source takes there besides."""
+    model = own_model(spec)
+    if model is None:
+        return ["", "In `table_settings` it takes what every source takes."]
+    own = ", ".join(f"`{name}`" for name in model.model_fields)
+    return ["", f"In `table_settings` it takes, besides what every source takes: {own}."]
 
 
 def rows(schema: dict[str, Any], models: dict[str, Any], prefix: str = "") -> list[str]:

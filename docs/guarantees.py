@@ -7,7 +7,7 @@ from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
-from strandline.destination import Capabilities, Transactional, WriteMode
+from strandline.destination import Capabilities, WriteMode
 from strandline.engine.delivery import delivery
 from strandline.lazy import pa
 from strandline.plugins import load_plugin
@@ -18,6 +18,182 @@ from strandline.table import FULL_READ, Guarantee, Table
 
 INT8, TIMESTAMPTZ = 20, 1184
 TABLE = Table("t", pa.schema([("id", pa.int64())]), ("id",))
+PROMISED = (
+    (
+        "P43: a table that was not made for this source, has rows, and is not said to be `adopt`ed or `shared`",
+        (
+            "`plan` lists every one; `plan`, `sync` and `migrate` end with exit code 2 before anything is touched. So do a source "
+            "and a destination that are one database and schema. Two projects of equal names stop with exit code 2 or 3"
+        ),
+        "`OwnershipCases` in `strandline.testing`; `tests/unit/test_ownership.py`",
+    ),
+    (
+        "P43: a table with rows that somebody has made where one of this source was dropped, in a database",
+        (
+            "is theirs, and refused as above, also for a full refresh and after a reset. One that was restored, so that each of its "
+            "rows has the name of an owner in `_cq_source_name`, or that has what Strandline keeps with a table, is ours"
+        ),
+        "`OwnershipCases` in `strandline.testing`; `tests/holes/test_not_ours.py`",
+    ),
+    (
+        "P43: a source or destination with a new name, whose tables are full of its rows",
+        (
+            "exit code 3; go on under the old name, or with `adopt: true` from where it was. The old name is then over: who comes "
+            "back to it needs `adopt: true` again"
+        ),
+        "`tests/unit/test_ownership.py`",
+    ),
+    (
+        "P49: a state that was lost beside rows of its source, also where the destination keeps no states",
+        "exit code 3: no first sync, which would store the rows twice",
+        "`tests/unit/test_engine_borders.py`, `make crash` (`plain`, `idempotent`)",
+    ),
+    (
+        "P1: `postgresql`: a transaction that a crash of the server takes back (`synchronous_commit = off`)",
+        "no row of it is stored: rows and cursor wait until the server's log is on its disk as it was after the last row",
+        "`tests/holes/test_postgresql_disk.py`",
+    ),
+    (
+        "P48: `postgresql`: a transaction pooler, with an application behind it",
+        (
+            "every setting ends with its transaction, so the application finds its sessions as it left them; and nothing that it "
+            "left (styles, time zone, role, search path) changes a value. `doctor` names the pooler"
+        ),
+        "`tests/holes/test_postgresql_pooler.py`, with a real PgBouncer",
+    ),
+    (
+        "P31: `postgresql`: a `json`, in the destination `postgresql`",
+        "it is stored as it is written; as `jsonb` only what is one at the source, or where the stored column is one already",
+        "`tests/holes/test_postgresql_texts.py`",
+    ),
+    (
+        "P43: the tables that a destination keeps beside the rows, where that is a source",
+        "`*` and other globs leave them out; a table of such a name that has other columns is read, and so is one that is named",
+        "`tests/unit/test_own_tables.py`",
+    ),
+    (
+        "P44: `postgresql`: a table, a column or a schema without a right",
+        (
+            "asked for by its name, or synced before: the table fails; by a glob: every sync and `plan` names it. `doctor` lists "
+            "all, each with the `GRANT` that helps. Exit code 0 means that everything else was read"
+        ),
+        "`tests/holes/test_postgresql_rights.py`",
+    ),
+    (
+        "P47: `postgresql`: a `primary_key` that is on several rows",
+        "counted in every pass over everything, and said; floats are none",
+        "`tests/holes/test_postgresql_keys.py`",
+    ),
+    (
+        "P47: `postgresql`: an `incremental_key` without an order of change",
+        "refused by its type (`plan`), or texts and UUIDs by their values; numbers that are times are never followed into the future",
+        "`tests/holes/test_postgresql_keys.py`",
+    ),
+    (
+        "P46: `postgresql`: rows that a sweep of keys shows, and the destination lacks",
+        "read by their keys in the same sync, and said; stored when a crash of the server cannot take them back any more",
+        "`tests/holes/test_postgresql_sweep.py`, `tests/holes/test_postgresql_disk.py`",
+    ),
+    (
+        "P45: `postgresql`: what changes rows without a version of them: row security, the role, columns, types, views",
+        (
+            "the overwrite modes read everything again, and sweep nothing in that sync; `append` stops with a hint; each says what "
+            "has changed. Not seen: settings of a session that a policy reads, tables of more than 8 MB that it reads, and what a "
+            "function in another language than SQL reads (a sweep of keys shows all of these)"
+        ),
+        "`tests/holes/test_postgresql_depends.py`",
+    ),
+    (
+        "P45: `postgresql`, by a key: ids that go back (`TRUNCATE ... RESTART IDENTITY`, `setval`), tables that are filled again",
+        (
+            "rows that were written since the last sync are read, whatever their keys, also those of a transaction that was open "
+            "during it; where there were too many to be noted, `append` stops with a hint. Not seen: ids in a gap, where the role may "
+            "not see the sequence; in a view, `append`, any of it"
+        ),
+        "`tests/holes/test_postgresql_ids.py`",
+    ),
+    (
+        "P45: `sqlite`: a file put back or exchanged, a table made anew, another column of the same name, another view, ids that go back",
+        (
+            "the cursor expires: `overwrite` modes read again and delete nothing in that sync, `append` stops with a hint. Noticed by "
+            "the definition, the file's counters and 16 rows; what these do not show is in ADR 24"
+        ),
+        "`tests/holes/test_sqlite_history.py`",
+    ),
+    (
+        "P43: `sqlite`, `files`: a destination in what the source reads (a prefix in its file, a directory below its files)",
+        "exit code 2 before anything is touched",
+        "`tests/holes/test_own_places.py`",
+    ),
+    (
+        "P44: `sqlite`: a view or table that does not work, a virtual table",
+        "asked for by its name, or synced before: the table fails; by a glob: every sync and `plan` names it",
+        "`tests/holes/test_views.py`, `tests/unit/test_sqlite_values.py`",
+    ),
+    (
+        "P44: `files`: a file whose first record cannot be read",
+        (
+            "its table fails, with file, line and a remedy, whether it is asked for by name or by a glob; the other tables "
+            "go on; exit code 1"
+        ),
+        "`tests/holes/test_files_unread.py`",
+    ),
+    (
+        "P44: `files`: the last record of a quiet file, without a newline or behind an open quote",
+        "it has a say in the types, and is read; what does not fit fails the table at every sync, with file and line",
+        "`tests/unit/test_files_source.py`, `tests/holes/test_files_unread.py`",
+    ),
+    (
+        "P46: `sqlite`: rows that a sweep of keys shows, and the destination lacks",
+        "read by their keys in the same sync, and said",
+        "`tests/holes/test_sqlite_sweeps.py`",
+    ),
+    (
+        "P47: `sqlite`: a primary key that is on several rows, or NULL",
+        "counted in every pass over everything, and said; floats are no keys",
+        "`tests/holes/test_sqlite_same_keys.py`",
+    ),
+    (
+        "P47: `sqlite`: an incremental key with a time in the future",
+        "times are told by their values, and a cursor never passes the clock",
+        "`test_one_row_dated_into_the_future_hides_no_later_row`",
+    ),
+    (
+        "P7: `postgresql`, by xid: transaction ids that are handed out again after 2^32 transactions, and that frozen rows have",
+        "the overwrite modes read such rows again; `append` stops before it stores any of them twice",
+        "`tests/holes/test_postgresql_epochs.py`",
+    ),
+    (
+        "P50: `postgresql`, `sqlite`, `duckdb`: a column that somebody has added to one of our tables",
+        (
+            "keeps its values as long as the key of its row stays, at a full refresh too; one of the same name at the source is refused "
+            "unless the table says `adopt: true`. `plan` says when a full refresh in `append` mode loses them"
+        ),
+        "`src/strandline/testing/destination_attached.py`, `test_a_full_refresh_says_which_values_of_somebody_it_loses`",
+    ),
+    (
+        "P50: `postgresql`, `sqlite`, `duckdb`: somebody's foreign key that refers to one of our tables",
+        (
+            "an update leaves it alone; a row to which one refers is not deleted, and the table fails, unless it says "
+            "`allow_cascade: true`: then the foreign key decides. `plan` names it"
+        ),
+        "`tests/unit/test_attached.py`, `tests/unit/test_attached_deletes.py`",
+    ),
+    (
+        "P50: views, indexes, triggers, grants, policies, publications and comments on our tables",
+        (
+            "survive every sync and full refresh; `plan` and `migrate` name what `migrate_mode: forced` loses, which creates a table "
+            "again"
+        ),
+        "`TestEverything`, `test_what_is_lost_when_a_table_is_created_again_is_said_before`",
+    ),
+    (
+        "P21: `postgresql`, `sqlite`: a warehouse that was moved by a dump, or whose comments were overwritten",
+        "goes on where it was; a table that was created again stops with exit code 3",
+        "`tests/holes/test_warehouse_moved.py`",
+    ),
+)
+"""What, then, tested by."""
 DESTINATIONS = {
     "duckdb": {"path": ":memory:"},
     "sqlite": {"path": "x.db"},
@@ -38,7 +214,7 @@ TESTS = {
 
 def page() -> str:
     """The whole page."""
-    return "\n".join([*HEAD, *late_rows(), *DUPLICATES, *duplicates(), *DELETES]).rstrip() + "\n"
+    return "\n".join([*HEAD, *late_rows(), *DUPLICATES, *duplicates(), *DELETES, *NOTICED]).rstrip() + "\n"
 
 
 HEAD = [
@@ -82,6 +258,9 @@ DELETES = [
     "| by an incremental key | stays | stays, unless `deletes: sweep` | stays, unless `deletes: sweep` |",
     "| files | stays | stays | stays; `on_replace` and `on_vanish` say what happens to files |",
     "",
+    "What a pass over everything did not find is removed in `overwrite-delete-stale`, also where a table is read by an",
+    "incremental key: by a full refresh, and, after a cursor has expired, by the sync after the one that says so.",
+    "",
     "A sweep compares all primary keys, read after the rows. No delete removes more than half of a table's rows unless",
     "`--allow-mass-delete` is given, and none is made after a change of `where` until a full refresh or a reset.",
     "",
@@ -90,6 +269,14 @@ DELETES = [
     "A row belongs to the source and partition that delivered it last, and nothing that another one says removes it. But a",
     "primary key is one row, whoever delivers it: the keys of sources that share a table have to be disjoint. Where they are",
     "not, each overwrites rows of the other, and what one of them removes may still be there at the other.",
+]
+NOTICED = [
+    "",
+    "## What is noticed, and never passed over in silence",
+    "",
+    "| what | then | tested by |",
+    "|---|---|---|",
+    *(f"| {what} | {then} | {tested} |" for what, then, tested in PROMISED),
 ]
 
 
@@ -160,9 +347,8 @@ def duplicates() -> Iterator[str]:
             able: Capabilities = destination.capabilities
         for mode in WriteMode:
             if mode in able.write_modes:
-                whole = able.transactional is Transactional.WINDOW
                 full, incremental = (
-                    delivery([replace(TABLE, incremental=one)], mode, transactional=whole, keeps_cursor=True)
+                    delivery([replace(TABLE, incremental=one)], mode, able.delivery, keeps_cursor=True)
                     for one in (False, True)
                 )
                 if full == incremental:

@@ -17,11 +17,16 @@ from postgresql import environment_of_dlt
 
 from services.postgresql import PostgreSQLServer, programs
 
-from . import crashes, stores  # noqa: F401 -- they add their scenarios
+from . import borders, crashes, files, stores  # noqa: F401 -- they add their scenarios
 from .judge import Verdict
 from .lab import Dlt, StoppedError, Strandline, make_lab
 from .page import page, terminal, versions
 from .scenarios import ALL
+
+
+def order(one):
+    """As the letters are given: Z before AA."""
+    return len(one.letter.rstrip("0123456789")), one.letter
 
 
 class Server:
@@ -114,7 +119,7 @@ def main():
     unknown = set(wanted) - {one.letter for one in ALL}
     if unknown:
         parser.error(f"no scenario {', '.join(sorted(unknown))}; there are {', '.join(one.letter for one in ALL)}")
-    chosen = sorted((one for one in ALL if not wanted or one.letter in wanted), key=lambda one: one.letter)
+    chosen = sorted((one for one in ALL if not wanted or one.letter in wanted), key=order)
     python = None if options.without == "dlt" else environment_of_dlt()
     found = run(chosen, makers(python), options.jobs)
     about = versions(python)
@@ -123,7 +128,7 @@ def main():
     if options.out:
         write(options.out, judged, about)
     if options.page:
-        all_of_it = sorted((one for one in ALL if (one.letter, one.modes[0]) in judged), key=lambda one: one.letter)
+        all_of_it = sorted((one for one in ALL if (one.letter, one.modes[0]) in judged), key=order)
         Path(options.page).write_text(page(all_of_it, judged, about))
     bad = [where for where, by_tool in found.items() if not by_tool[Strandline.name].is_ok]
     sys.exit(1 if bad else 0)

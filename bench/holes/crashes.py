@@ -112,7 +112,7 @@ for number, (point, (when, more)) in enumerate(POINTS.items(), 1):
 
 
 @scenario(
-    "S",
+    "X6",
     "killed after the extraction, and the working directory is lost, as in a container",
     APPEND,
     has_options=False,

@@ -14,11 +14,11 @@ class Verdict:
         return self.text == "ok"
 
 
-def compare(expected, stored):
+def compare(expected, stored, *, gone_is="not deleted"):
     """Both are rows (id, value), with repetitions. In append mode each version of a row is expected once.
 
     LOST: an id that is not there at all. Stale: an id is there, but not this value of it. Duplicates: more often than
-    expected. Not deleted: an id that should be there no more.
+    expected. Not deleted: an id that should be there no more; ``gone_is`` says it otherwise, where it never was anywhere.
     """
     wanted, found = Counter(expected), Counter(stored)
     ids, there = {row[0] for row in wanted}, {row[0] for row in found}
@@ -31,7 +31,7 @@ def compare(expected, stored):
     duplicates += max(0, beside - stale)
     parts = [
         f"{word} {count}"
-        for word, count in (("LOST", lost), ("stale", stale), ("duplicates", duplicates), ("not deleted", gone))
+        for word, count in (("LOST", lost), ("stale", stale), ("duplicates", duplicates), (gone_is, gone))
         if count
     ]
     return ", ".join(parts) or "ok"

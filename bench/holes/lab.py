@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -16,6 +17,23 @@ from .judge import compare
 HERE = Path(__file__).parent
 TIMEOUT_S = 600
 KILLED = -9
+
+
+class FilesOrigin:
+    """A folder `t` of files. All of them look finished: nobody has written to them for a long time."""
+
+    def __init__(self, path):
+        self.path = path
+        self.spec = {"path": "files", "spec": {"path": str(path)}}
+        self.reader, self.options = "", {}
+        """dlt's, and its options."""
+
+    def write(self, name, content, hours_ago=2):
+        path = self.path / "t" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+        written = (datetime.now(UTC) - timedelta(hours=hours_ago)).timestamp()
+        os.utime(path, (written, written))
 
 
 def stamp(**ago):
@@ -51,6 +69,7 @@ class Lab:
     batch_rows: int = 0
     limit: int = 0
     deletes: bool = False
+    source: str = "shop"
     notes: list = field(default_factory=list)
 
     def create(self, rows, kind="DATETIME", id_kind="INTEGER PRIMARY KEY"):
@@ -136,6 +155,11 @@ class Lab:
         shutil.copytree(kept, self.directory)
 
 
+def with_password(uri):
+    """dlt wants one; the server takes any."""
+    return re.sub(r"//(\w+)@", r"//\1:any@", uri)
+
+
 class StoppedError(Exception):
     """A run failed that had to work."""
 
@@ -151,7 +175,7 @@ class Strandline:
         return f'"{table}"'
 
     def state_file(self, lab):
-        return lab.directory / ".cq" / "state" / "shop" / "t@warehouse.json"
+        return lab.directory / ".cq" / "state" / lab.source / "t@warehouse.json"
 
     def recover(self, lab):
         """The way out that the program itself names."""
@@ -183,7 +207,7 @@ class Strandline:
     def command(self, lab, *, watched=False, arguments=()):
         mode = {"append": "append", "overwrite": "overwrite", "mirror": "overwrite-delete-stale"}[lab.mode]
         own = {"tables": {name: self.table_settings(lab) for name in lab.tables}}
-        source = {"name": "shop", "destinations": ["warehouse"], **lab.origin.spec, "tables": list(lab.tables)}
+        source = {"name": lab.source, "destinations": ["warehouse"], **lab.origin.spec, "tables": list(lab.tables)}
         source["spec"] = {**source["spec"], **own}
         store = {"name": "warehouse", "write_mode": mode, **lab.store.spec}
         if lab.batch_rows:
@@ -203,9 +227,10 @@ class Dlt:
         self.name = "dlt, tuned" if tuned else "dlt, as documented"
         self.slug = "tuned" if tuned else "dlt"
         self.settings = settings
+        self.dataset = "copy"
 
     def relation(self, table):
-        return f'"copy"."{table}"'
+        return f'"{self.dataset}"."{table}"'
 
     def state_file(self, lab):
         return lab.directory / "work" / "holes" / "state.json"
@@ -248,18 +273,22 @@ class Dlt:
     def command(self, lab, *, watched, replace=False, **more):
         """A fault is the script's own business, so ``watched`` makes no difference."""
         del watched
+        files = None
         if isinstance(lab.origin, SQLiteOrigin):
             source = f"sqlite:///{lab.origin.path}"
+        elif isinstance(lab.origin, FilesOrigin):
+            source, files = str(lab.origin.path), {"reader": lab.origin.reader, "options": lab.origin.options}
         else:
-            source = lab.origin.uri.replace("postgres@", "postgres:any@")  # it wants a password; the server takes any
+            source = with_password(lab.origin.uri)
         key = lab.key and not replace
         told = {
             "source": source,
+            "files": files,
             "to": lab.store.spec["path"],
-            "target": str(lab.store.path)
-            if isinstance(lab.store, DuckDBStore)
-            else lab.store.uri.replace("postgres@", "postgres:any@"),
+            "target": str(lab.store.path) if isinstance(lab.store, DuckDBStore) else with_password(lab.store.uri),
             "work": str(lab.directory / "work"),
+            "pipeline": "holes" if lab.source == "shop" else lab.source,
+            "dataset": self.dataset,
             "tables": lab.tables,
             "write_disposition": "replace"
             if replace or lab.mode == "mirror"
@@ -278,6 +307,9 @@ class Dlt:
 def make_lab(directory, mode, tool, origin, store, database):
     """``database`` makes a new one on a PostgreSQL server."""
     directory.mkdir(parents=True)
-    origin = SQLiteOrigin(directory / "shop.db") if origin == "sqlite" else PostgreSQLOrigin(database())
+    if origin == "files":
+        origin = FilesOrigin(directory / "in")
+    else:
+        origin = SQLiteOrigin(directory / "shop.db") if origin == "sqlite" else PostgreSQLOrigin(database())
     store = DuckDBStore(directory / "warehouse.duckdb") if store == "duckdb" else PostgreSQLStore(database())
     return Lab(directory, mode, tool, origin, store)

@@ -9,7 +9,8 @@ import sys
 
 import dlt
 from dlt.destinations.impl.duckdb.duck import DuckDbCopyJob
-from dlt.sources.sql_database import sql_table
+from dlt.sources import filesystem
+from dlt.sources.sql_database import sql_database, sql_table
 from fault import Fault
 
 told = json.loads(sys.argv[1])
@@ -35,8 +36,21 @@ def watch(fault):
     DuckDbCopyJob.run, dlt.Pipeline.normalize = running, normalizing
 
 
+def files():
+    """As dlt's page on files does it: those that were changed since the last run, by a reader."""
+    listed = filesystem.filesystem(bucket_url=told["source"], file_glob="t/*")
+    listed.apply_hints(incremental=dlt.sources.incremental("modification_date"))
+    reader = getattr(filesystem, told["files"]["reader"])(**told["files"]["options"])
+    table = (listed | reader).with_name("t")
+    table.apply_hints(write_disposition=told["write_disposition"], primary_key=told["primary_key"])
+    yield table
+
+
 def tables(fault):
-    for name in told["tables"]:
+    names = told["tables"]
+    if names == ["*"]:
+        names = list(sql_database(credentials=told["source"], reflection_level="minimal").resources)
+    for name in names:
         cursor = dlt.sources.incremental(**told["incremental"]) if told.get("incremental") else None
         table = sql_table(
             credentials=told["source"],
@@ -65,13 +79,18 @@ def main():
     fault = Fault(os.environ.get("HOLES_FAULT"))
     watch(fault)
     make = {"duckdb": dlt.destinations.duckdb, "postgresql": dlt.destinations.postgres}[told["to"]]
-    pipeline = dlt.pipeline("holes", destination=make(told["target"]), dataset_name="copy", pipelines_dir=told["work"])
+    pipeline = dlt.pipeline(
+        told["pipeline"],
+        destination=make(told["target"]),
+        dataset_name=told["dataset"],
+        pipelines_dir=told["work"],
+    )
     if told.get("drop_pending"):
         pipeline.drop_pending_packages()
     more = {"refresh": told["refresh"]} if told.get("refresh") else {}
     for _ in range(RUNS_MAX if told.get("limit") else 1):
         # with a limit, one run after the other until there is nothing new, as dlt's page on long loads does
-        if pipeline.run(list(tables(fault)), **more).is_empty:
+        if pipeline.run(list(files() if told["files"] else tables(fault)), **more).is_empty:
             break
     fault.reach("end")
 

@@ -1,28 +1,31 @@
 """The contract of a destination: what stores tables."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Protocol
 
 from strandline.lazy import pa
 from strandline.message import Cursor, Message
+from strandline.ownership import Owner, Ownership
 from strandline.state import RUN_TASK, Pass, State, StateKey, Token
 from strandline.table import Table
 
 __all__ = [
     "ADD_COLUMN",
+    "LACKING_MAX",
     "RECREATE",
     "Capabilities",
     "Change",
+    "Delivery",
     "Destination",
     "Fence",
+    "Held",
     "KeyRange",
     "MigrateMode",
     "Migration",
     "Receipt",
     "Scope",
-    "Transactional",
     "Window",
     "WriteMode",
 ]
@@ -30,6 +33,8 @@ __all__ = [
 
 RECREATE = "recreate"
 """The kind of a ``Change`` that drops a table's rows."""
+LACKING_MAX = 1_000_000
+"""How many rows that the destination lacks are read by their keys after one sweep."""
 ADD_COLUMN = "add_column"
 """The kind of a ``Change`` that leaves rows without a value in a new column."""
 
@@ -49,14 +54,15 @@ class MigrateMode(StrEnum):
     FORCED = "forced"
 
 
-class Transactional(StrEnum):
-    """What is committed as one."""
+class Delivery(StrEnum):
+    """What a destination can promise of rows that come again after an interruption."""
 
-    WINDOW = "window"
-    """All tables of a window together with the state."""
-    TABLE = "table"
-    """One table at a time."""
-    NONE = "none"
+    ATOMIC = "atomic"
+    """The rows of a window and its state are committed as one. It keeps the states: see ``strandline.state.KeepsState``."""
+    IDEMPOTENT = "idempotent"
+    """A window whose ``id`` it has seen replaces what that one wrote. The states are kept elsewhere."""
+    PLAIN = "plain"
+    """Rows that are written again may be stored again. The states are kept elsewhere."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,16 +70,15 @@ class Capabilities:
     """What a destination can do. What it declares unsupported is checked by the suite too."""
 
     write_modes: frozenset[WriteMode]
-    transactional: Transactional
+    delivery: Delivery
     deletes: bool = True
-    """``Delete``, ``Truncate``, ``Present`` and ``delete_stale``."""
+    """``Delete``, ``Truncate``, ``Present`` and ``Stale``; without them there is no ``overwrite-delete-stale``."""
     replace: bool = True
     """``Swap``, the end of a full refresh."""
     writers_max: int = 8
     """How many windows may be written at once."""
     types_refused: Mapping[str, str] = field(default_factory=dict)
     """Arrow type families (``str(type)`` up to the first bracket) that are refused by ``migrate``, with the reason."""
-    remote: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +117,20 @@ class Migration:
     """Identity of the stored table (a table created again has another); ``None``: there is no table."""
     empty: bool
     """The stored table has no rows, or there is none."""
+    owners: tuple[Owner, ...] | None = None
+    """Who is registered as writing the stored table, before this call; ``None``: the destination keeps no register.
+
+    Nobody, where a full table is not the one that was registered, but one that somebody has made in its place."""
+    theirs: tuple[str, ...] = ()
+    """The columns that somebody else has added to the stored table."""
+    references: tuple[str, ...] = ()
+    """The foreign keys of tables that refer to the stored one, in words."""
+    attached: tuple[str, ...] = ()
+    """What people have attached to the stored table and ``changes`` lose, in words: a table is created again without it."""
+    texts: tuple[str, ...] = ()
+    """Columns that are stored as text and stay so, though ``table`` has another type: their values are to come as text."""
+    also: str = ""
+    """Another identity of the stored table, by which it is known where the mark was lost, or was not kept yet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,24 +164,53 @@ class Receipt:
     known: Mapping[str, int] = field(default_factory=dict)
     """How many of these were in the delivered set, so that they were not stored again."""
     removed: int = 0
-    """Rows that sweeps of keys (``Present``) removed."""
+    """Rows that were deleted because they are gone at the source: by sweeps of keys (``Present``), and stale ones."""
+    lacking: Mapping[str, Sequence[int]] = field(default_factory=dict)
+    """Keys that a sweep has shown to exist at the source and that are not stored after this window: for each table their
+    places, from 0, among all keys that ``Present`` messages had of it, ascending; the first ``LACKING_MAX`` and one more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """What a destination has of a scope, as evidence beside the states."""
+
+    rows: bool
+    """Whether there is a row."""
+    epoch: int | None = None
+    """The latest epoch under which such rows were written; ``None``: it keeps no epochs with them."""
 
 
 class Window(Protocol):
     """The messages between two commits, pulled by the destination; ends at a checkpoint. Iterated once."""
 
+    id: str
+    """Which window it is: 32 hexadecimal digits, known before the iteration, in every process the same.
+
+    A window that begins again from the same saved cursor in the same pass has the same id, whatever it then holds; no
+    other window has. So a store without transactions knows a repetition, and replaces what the first attempt left; under
+    a condition (what it replaces is absent, or is what it was when the run began), for a run that was overtaken may
+    wake up and must fail, not replace what its successor wrote.
+    """
     key: StateKey
     expected: Token | None
     """The token of the lineage's state before this window; a destination that keeps states compares it."""
     tables: Mapping[str, Table]
     """The tables as stored, lineage columns included, by the name that the messages use."""
     scope: Scope
-    """Of the task: for ``Delete``, ``Truncate``, ``Present`` and ``Swap``."""
+    """Of the task: for ``Delete``, ``Truncate``, ``Present``, ``Stale`` and ``Swap``."""
     pass_: Pass
     """The pass to which the rows belong."""
 
     def __iter__(self) -> Iterator[Message]:
         """Every message but ``Schema``, ``Failure`` and ``Notice``, which the engine handles."""
+
+    def emptied(self, tables: Collection[str]) -> None:
+        """Note in ``state`` that the scope has no rows of these tables any more, by the names that the messages use.
+
+        A destination that commits the state with the rows calls it once it has removed rows, before it asks for
+        ``state``; otherwise the next run would take the empty table for one that was lost. Tables of which nothing was
+        removed need not be looked at.
+        """
 
     @property
     def checkpoint(self) -> Cursor | None:
@@ -176,7 +224,7 @@ class Window(Protocol):
 class Destination(Protocol):
     """Stores tables. Constructed as ``cls(cls.Spec(...))`` with its pydantic settings; that must not touch the outside.
 
-    A transactional destination also has ``states`` (see ``strandline.state.KeepsState``).
+    One whose delivery is atomic also has ``states`` (see ``strandline.state.KeepsState``).
 
     Raises from every method: ``UsageError`` (a setting or a table cannot be), ``UnreachableError`` and
     ``RetryableError`` (the engine resumes from the last checkpoint), ``LockedError`` (another process holds it),
@@ -187,14 +235,36 @@ class Destination(Protocol):
     def capabilities(self) -> Capabilities:
         """Constant, known without touching the outside."""
 
-    def migrate(self, table: Table, *, mode: MigrateMode, fence: Fence, apply: bool = True) -> Migration:
+    def migrate(
+        self,
+        table: Table,
+        *,
+        mode: MigrateMode,
+        fence: Fence,
+        apply: bool = True,
+        ownership: Ownership | None = None,
+    ) -> Migration:
         """Make the stored table fit ``table``, or only say what would be done (``apply=False`` changes nothing).
 
-        Without ``apply`` the fence does not matter: looking is free to anyone. Called before the first write of a run
+        A destination that keeps states keeps, beside them, who writes which table. With ``apply`` and an ``ownership`` it
+        looks, in the transaction that changes the table, whether it may be written (``strandline.ownership``), and registers
+        its owner; without one (hidden tables of a full refresh) nobody is registered.
+
+        Without ``apply`` the fence does not matter: looking is free to anyone; whether a table that may not be written under
+        the ``ownership`` would fit is not asked, and no change is told. Called before the first write of a run
         for each table, and again after a ``Schema`` message; from any thread, not for one table at the same time. A
         second identical call finds no changes. Additive changes are applied; incompatible ones raise ``TaskError``,
         unless ``mode`` is forced: then the table is created again, empty. A column the table no longer has stays, and is
-        null in rows that come from then on.
+        null in rows that come from then on. A column that is stored as text, is no key, and now has a plain type stays text:
+        ``Migration.texts``.
+
+        What people attach to a stored table is not ours: columns that they have added, foreign keys that refer to it,
+        triggers, views, grants. ``Migration`` names what would be lost.
+
+        Raises:
+            TaskError: among others, the table has a column that somebody else has added to the stored one, and the
+                ``ownership`` does not ``adopt`` it.
+            UsageError: the table is not ours to write. Nothing was changed.
         """
 
     def write(self, window: Window, *, mode: WriteMode, fence: Fence) -> Receipt:
@@ -215,23 +285,29 @@ class Destination(Protocol):
         that this pass has delivered, in this window or before it. So equal rows are several rows, and replaying them in
         a later pass changes nothing.
 
+        A row whose key is stored already is updated, or replaced so that nobody can tell: columns that somebody has added
+        keep their values, foreign keys that refer to it and triggers of a delete do not take it for a deleted one. That
+        holds for ``Swap`` too, where the table has a primary key and the mode is not append. A row to which a foreign
+        key of another table refers is deleted only if ``Table.allow_cascade`` says so.
+
         ``Swap``: unless the hidden table has too few rows for ``scope.share_max``, delete the scope's rows of the table,
         insert all of the hidden one, drop it, and give the delivered set and lineage of the hidden table to this one; in
-        the same transaction. ``Forget``: see there.
+        the same transaction. ``Stale``, ``Forget``: see there. Of tables of which rows were removed and that now have none in
+        the scope, ``window.emptied`` is told.
 
         Raises:
-            TaskError: a row cannot be stored (a null in the primary key, a value out of range), or was not: the number that
-                the database says it has stored is compared with the number of rows. Nothing was written.
-            MassDeleteError: ``Present`` or ``Swap`` would remove more than ``scope.share_max``. Nothing was written.
+            TaskError: a row is to be deleted to which somebody's foreign key refers; or a row cannot be stored (a null in the
+                primary key, a value out of range), or was not: the number that the database says it has stored is compared
+                with the number of rows. Nothing was written.
+            MassDeleteError: ``Present``, ``Stale`` or ``Swap`` would remove more than ``scope.share_max``. Nothing was written.
             StateConflictError: fenced, or the lineage's state is not ``window.expected``. Nothing was written.
             StateError: the reply to the commit was lost. The engine reads back before it decides.
         """
 
-    def delete_stale(self, table: Table, *, scope: Scope, fence: Fence) -> int:
-        """Delete the scope's rows that are older than its pass; how many. A second identical call deletes none.
+    def holds(self, table: Table, *, scope: Scope) -> Held:
+        """Whether rows of ``scope`` are stored in the stored ``table``; of a table that is not there, none are.
 
-        Raises:
-            MassDeleteError: more than ``scope.share_max`` of the scope's rows. Nothing was deleted.
+        Evidence beside the states: rows of a task of which there is no state mean that the state was lost. Looks only.
         """
 
     def read(

@@ -17,10 +17,12 @@ Every error says what happened, where, and what to do next. A text must never ho
 passes ``strandline.logs.redact`` before it is shown.
 """
 
+import errno
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 __all__ = [
+    "MACHINE",
     "CursorExpiredError",
     "LockedError",
     "MassDeleteError",
@@ -33,6 +35,15 @@ __all__ = [
     "UnreachableError",
     "UsageError",
 ]
+
+MACHINE = {
+    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG), "free some space, or raise the quota, and sync again"),
+    errno.EIO: "look after the disk: dmesg",
+    errno.EROFS: "mount it writable, or write elsewhere",
+    **dict.fromkeys((errno.EMFILE, errno.ENFILE), "raise `ulimit -n`, or lower `concurrency`"),
+    errno.ENOMEM: "give the process more memory, or lower `memory_limit`",
+}
+"""Numbers of an ``OSError`` that say that the machine has failed and not a program, with what to do."""
 
 
 class StrandlineError(Exception):

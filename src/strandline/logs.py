@@ -2,7 +2,8 @@
 
 A secret is known from the moment the spec is read (``register_secret``). ``redact`` finds it in the shapes in which
 drivers, tracebacks and encoders show it: as it is, URL-encoded, in base64 at any alignment, escaped as JSON, as SQL or
-by ``repr``, cut to any piece of eight characters or more, and inside a connection string.
+by ``repr``, cut to any piece of eight characters or more, and inside a connection string; a password of one also in pieces, as a
+driver says it that took a special character in it for an end.
 """
 
 import base64
@@ -11,44 +12,39 @@ import logging
 import re
 import sys
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, TextIO, cast
-from urllib.parse import quote, quote_plus, unquote
+from urllib.parse import quote, quote_plus
 
-__all__ = ["FORMATS", "LEVELS", "MASK", "configure", "is_secret_name", "redact", "register_parts", "register_secret"]
+from strandline.connection_string import has_readable_words, is_secret_name, passwords
+from strandline.connection_string import pieces as pieces_of
+
+__all__ = [
+    "FORMATS",
+    "LEVELS",
+    "MASK",
+    "as_json",
+    "configure",
+    "is_secret_name",
+    "printable",
+    "redact",
+    "register_parts",
+    "register_secret",
+    "said",
+]
 
 MASK = "***"
 LEVELS = ("debug", "info", "warning", "error")
 FORMATS = ("text", "json")
 
 _SHORTEST = 4
-"""Characters; anything shorter would mask half of every text."""
+"""Characters; anything shorter would mask half of every text. Where it stands as a word, a secret may have one less."""
+_HEAD = _SHORTEST - 1
 _PIECE = 8
 """A piece of a secret of this many characters is masked too."""
-_PLAIN_KEYS = (
-    "cluster|cursor|dedup|distribution|foreign|group|hash|incremental|order|partition|primary|range|row|sort|unique"
-)
-_SECRET_NAME = re.compile(
-    r"passw(or)?d|passphrase|(^|_)pwd|secret|token|credential|cookie|connection_?string|(^|_)dsn|bearer|signature|certificate"
-    rf"|(^|_)sas(_|$)|(^|_)auth(orization)?$|key_?(id|file|data|json|pem)$|^(?!({_PLAIN_KEYS})_?keys?$).*keys?$",
-    re.IGNORECASE,
-)
-_URL_USER = re.compile(r"//[^/?#\s@:]{0,256}:([^\s@]{0,1024})@")
-_URL_USER_LAST = re.compile(r"(?:^|//)[^:/?#\s@]{0,256}:(?!//)(\S{1,1024})@")
-_URL_TOKEN = re.compile(r"https?://([^:/?#\s@]{1,1024})@")
-_SETTING = re.compile(
-    r"(?<!\w)([A-Za-z][\w -]{0,40}?)\s{0,8}=\s{0,8}('(?:\\.|[^'\\]){1,1024}'|\"[^\"]{1,1024}\"|[^\s;&'\"]{1,1024})"
-)
-_CONNECTION_MAX = 8_192
-"""Characters; anything longer is no connection string."""
 _ALL_PIECES_MAX = 16_384
 """Characters; of a longer secret only the plain and the JSON form are searched for pieces."""
-
-
-def is_secret_name(name: str) -> bool:
-    """Whether a field or variable of this name holds a secret, as ``password`` or ``api_key``, unlike ``primary_key``."""
-    return _SECRET_NAME.search(name.replace("-", "_").replace(".", "_")) is not None
 
 
 class _Known:
@@ -69,16 +65,25 @@ class _Known:
             self._seen.add((value, pieces))
             whole_word = not pieces and len(value) < _PIECE
             for form in _forms(value):
-                head = form[:_SHORTEST]
-                known = (*self.forms.get(head, ()), (form, whole_word))
-                self.forms[head] = tuple(sorted(known, key=lambda pair: -len(pair[0])))
+                self._know(form, whole_word=whole_word)
                 if pieces and (len(value) <= _ALL_PIECES_MAX or form in (value, json.dumps(value)[1:-1])):
                     self.pieces.update(form[at : at + _PIECE] for at in range(len(form) - _PIECE + 1))
 
+    def add_word(self, word: str) -> None:
+        """Mask ``word``, of three characters or more, from now on where it stands alone."""
+        with self._lock:
+            for form in {word, json.dumps(word)[1:-1], quote(word, safe="", errors="surrogatepass")}:
+                if (form, True) not in self.forms.get(form[:_HEAD], ()):
+                    self._know(form, whole_word=True)
+
+    def _know(self, form: str, *, whole_word: bool) -> None:
+        known = (*self.forms.get(form[:_HEAD], ()), (form, whole_word))
+        self.forms[form[:_HEAD]] = tuple(sorted(known, key=lambda pair: -len(pair[0])))
+
     def spans(self, text: str) -> Iterator[tuple[int, int]]:
         """Where secrets stand in ``text``, ordered by their beginning."""
-        for at in range(len(text) - _SHORTEST + 1):
-            for form, whole_word in self.forms.get(text[at : at + _SHORTEST], ()):
+        for at in range(len(text) - _HEAD + 1):
+            for form, whole_word in self.forms.get(text[at : at + _HEAD], ()):
                 if text.startswith(form, at) and not (whole_word and _inside_word(text, at, at + len(form))):
                     yield at, at + len(form)
                     break
@@ -123,40 +128,27 @@ def register_secret(value: str, *, pieces: bool = True) -> None:
     """Mask ``value`` in every text from now on. Safe from any thread; registering twice is as good as once.
 
     Args:
-        value: the secret. Shorter than four characters it is ignored.
+        value: the secret. One of three characters is masked where it stands as a word; a shorter one is ignored.
         pieces: mask also what is left of it when it was cut, from eight characters on. Without, a value of less than
             eight characters is masked only where it stands as a word: for values that are probably no secret.
     """
+    register_parts(value)
     # A connection string is mostly words that everybody may read: its pieces would mask "postgresql".
-    _known.add(value, pieces=pieces and not register_parts(value) and "://" not in value)
+    _known.add(value, pieces=pieces and not has_readable_words(value))
+    if pieces and len(value) == _HEAD:
+        _known.add_word(value)
     for name, leaf in _json_leaves(value):
         register_secret(leaf, pieces=is_secret_name(name))
 
 
 def register_parts(value: str) -> bool:
     """Mask the passwords inside ``value`` if it is a URL or a connection string; whether there were any."""
-    parts = set(_passwords(value))
+    parts = passwords(value)
     for part in parts:
         _known.add(part, pieces=True)
+        for piece in pieces_of(part):
+            _known.add_word(piece)
     return bool(parts)
-
-
-def _passwords(value: str) -> Iterator[str]:
-    """The secrets inside a URL, a libpq string or an ODBC string, as written and as meant."""
-    found: list[str] = []
-    if len(value) > _CONNECTION_MAX:
-        return
-    if "@" in value:
-        for pattern in (_URL_USER, _URL_USER_LAST, _URL_TOKEN):
-            found += [match[1] for match in pattern.finditer(value)]
-    for match in _SETTING.finditer(value) if "=" in value else ():
-        if is_secret_name(match[1].strip().replace(" ", "_")):
-            found.append(match[2])
-            if match[2][0] in "'\"":
-                found += [match[2][1:-1], re.sub(r"\\(.)", r"\1", match[2][1:-1])]
-    for part in found:
-        yield part
-        yield unquote(part)
 
 
 def _json_leaves(value: str) -> Iterable[tuple[str, str]]:
@@ -193,13 +185,47 @@ def redact(text: str) -> str:
     return "".join([*kept, text[end:]]) if masked else text
 
 
-def _redact_all(value: Any) -> Any:
+def printable(text: str) -> str:
+    """``text`` with everything escaped that a terminal would act upon, or that would break or reorder its line.
+
+    Controls (ESC, C0, C1), line breaks and separators, marks of direction, and characters that no encoding can write: names
+    and texts come from outside. A tab becomes a blank, so that a caret below it stays right.
+    """
+    if text.isprintable():
+        return text
+    return "".join(
+        character if character.isprintable() else " " if character == "\t" else repr(character)[1:-1]
+        for character in text
+    )
+
+
+def said(text: str) -> str:
+    """``text``, one line, as it may be shown: without secrets, and escaped."""
+    return printable(redact(text))
+
+
+def as_json(event: Mapping[str, Any] | Sequence[Any], *, indent: int | None = None) -> str:
+    """JSON without secrets, in which everything is escaped that ``printable`` escapes; the names of an object are ours.
+
+    Redacted before it is encoded, so that a mask never swallows a quote.
+    """
+    text = json.dumps(_masked(event), ensure_ascii=False, indent=indent)
+    if text.isprintable():
+        return text
+    # what is not printable stands inside of texts, but for the line breaks of the indent
+    return "".join(
+        character if character.isprintable() or character == "\n" else json.dumps(character)[1:-1] for character in text
+    )
+
+
+def _masked(value: Any, name: Callable[[str], str] = str) -> Any:
+    """JSON values without secrets; ``name`` is done to the names of objects."""
     if isinstance(value, str):
         return redact(value)
-    if isinstance(value, dict):
-        return {redact(str(key)): _redact_all(item) for key, item in value.items()}
+    if isinstance(value, Mapping):
+        return {name(str(key)): _masked(item, name) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_redact_all(item) for item in value]
+        return [_masked(item, name) for item in value]
     return value if value is None or isinstance(value, bool | int | float) else redact(str(value))
 
 
@@ -213,12 +239,11 @@ class _TextFormatter(logging.Formatter):
         prefix = "" if record.levelno == logging.INFO else f"{record.levelname.lower()}: "
         if not record.name.startswith("strandline"):
             prefix += f"{record.name}: "
-        text = prefix + record.getMessage()
-        if record.exc_info:
-            text += "\n" + self.formatException(record.exc_info)
-        if record.stack_info:
-            text += "\n" + record.stack_info
-        return redact(text)
+        text = said(prefix + record.getMessage())
+        more = [self.formatException(record.exc_info)] if record.exc_info else []
+        more += [record.stack_info] if record.stack_info else []
+        # as a whole, since a secret may have lines
+        return "\n".join([text, *map(printable, redact("\n".join(more)).split("\n"))]) if more else text
 
 
 class _JSONFormatter(logging.Formatter):
@@ -231,13 +256,12 @@ class _JSONFormatter(logging.Formatter):
             "logger": record.name,
             "message": record.getMessage(),
         }
-        event |= {name: value for name, value in vars(record).items() if name not in _STANDARD}
+        event |= {name: _masked(value, redact) for name, value in vars(record).items() if name not in _STANDARD}
         if record.exc_info:
             event["exception"] = self.formatException(record.exc_info)
         if record.stack_info:
             event["stack"] = record.stack_info
-        # Redacted before it is encoded, so that a mask never swallows a quote; the names of fields are ours.
-        return json.dumps({name: _redact_all(value) for name, value in event.items()}, ensure_ascii=False)
+        return as_json(event)
 
 
 class _Stderr(logging.StreamHandler[TextIO]):

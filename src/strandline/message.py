@@ -9,6 +9,7 @@ from strandline.lazy import pa
 from strandline.table import Table
 
 __all__ = [
+    "Adopt",
     "Checkpoint",
     "Complete",
     "Cursor",
@@ -20,6 +21,7 @@ __all__ = [
     "Notice",
     "Present",
     "Schema",
+    "Stale",
     "Swap",
     "Truncate",
 ]
@@ -48,7 +50,7 @@ class Insert:
     reread: bool = False
     """Some of these rows may have been delivered by an earlier pass, or may be read again by a later one.
 
-    In append mode a transactional destination remembers the versions of these rows (the delivered set) and stores each
+    In append mode an atomic destination remembers the versions of these rows (the delivered set) and stores each
     version once. A source that re-reads must mark both sides: the rows it might read again, when it first reads them,
     and the rows it reads again. Within one pass a source never reads the same row version twice (checkpoints inside a
     pass are exact positions), so equal rows within a pass are several rows.
@@ -78,6 +80,9 @@ class Truncate:
 @dataclass(frozen=True, slots=True)
 class Present:
     """The key sweep: keys that exist at the source; the rest of the scope is removed at ``Complete``.
+
+    It looks both ways. Keys that are not stored then are told in the receipt, and the engine asks the source for their rows
+    (``strandline.source.ReadsKeys``); of a source that cannot look rows up, the table fails.
 
     In any number of batches, all of them after the table's rows, and no checkpoint between the first of them and the
     table's ``Complete``. Ignored in append mode.
@@ -128,6 +133,17 @@ class Notice:
 
 
 @dataclass(frozen=True, slots=True)
+class Stale:
+    """Sent by the engine only: delete the scope's rows of ``table`` that are older than its pass. Never in append mode.
+
+    The end of a pass over everything: what it did not deliver is gone at the source. No row is deleted if they are more
+    than ``scope.share_max`` of the scope's.
+    """
+
+    table: str
+
+
+@dataclass(frozen=True, slots=True)
 class Swap:
     """Sent by the engine only: replace the scope's rows of ``table`` by all rows of ``hidden``, and drop ``hidden``.
 
@@ -152,6 +168,36 @@ class Forget:
     drop: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class Adopt:
+    """Sent by the engine only: rows of the lineage (``source``, ``task``, ``destination``) are this window's from now on.
+
+    A source or destination was called so before. Its rows of the stored table take the name of this source, and what was
+    delivered is this lineage's; in the partition of the window's scope only. A destination that deletes no rows changes none:
+    they keep the old name.
+
+    In the same commit, the new owner is registered in the place of the old one, and the state of the lineage is given up: a run
+    under the old name does not go on from it again.
+    """
+
+    table: str
+    source: str
+    task: str
+    destination: str
+
+
 Message: TypeAlias = (
-    Schema | Insert | Delete | Truncate | Present | Checkpoint | Complete | Failure | Notice | Swap | Forget
+    Adopt
+    | Schema
+    | Insert
+    | Delete
+    | Truncate
+    | Present
+    | Checkpoint
+    | Complete
+    | Failure
+    | Notice
+    | Stale
+    | Swap
+    | Forget
 )

@@ -10,8 +10,15 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from strandline.errors import LockedError, StateConflictError, StateError, StrandlineError, UnreachableError
-from strandline.logs import redact
+from strandline.errors import (
+    LockedError,
+    StateConflictError,
+    StateError,
+    StrandlineError,
+    UnreachableError,
+    UsageError,
+)
+from strandline.logs import as_json
 from strandline.message import Cursor
 
 __all__ = [
@@ -28,6 +35,9 @@ __all__ = [
 ]
 
 EXIT_BUG = 70
+_CURSOR_CHARS_MAX = 1_000
+"""A longer cursor is not written down as it is; of a hundred thousand files it has megabytes."""
+_RUNS_BYTES_MAX = 8 << 20
 
 
 class EventKind(StrEnum):
@@ -98,11 +108,12 @@ class TaskReport:
         return f"{self.source}/{self.task} → {self.destination}"
 
     def record(self) -> dict[str, Any]:
-        """JSON values, for the summary file and the run store."""
+        """JSON values, for the summary file and the run store. Of a long cursor they have only ``shown``, for people."""
         skipped = {"error", "started_s"}
         record = {name: value for name, value in _shallow(self).items() if name not in skipped}
         error = self.error
         record["error"] = None if error is None else {"kind": type(error).__name__, "message": error.message}
+        record |= {name: _brief(record[name]) for name in ("cursor_from", "cursor_to")}
         record["seconds"] = round(self.seconds, 3)
         return record
 
@@ -145,6 +156,8 @@ class RunReport:
             errors.append(self.error)
         if any(task.bug for task in self.tasks):
             return EXIT_BUG
+        if isinstance(self.error, UsageError):  # nothing was touched
+            return self.error.exit_code
         if any(isinstance(error, StateError) for error in errors):
             return StateError.exit_code
         if any(isinstance(error, StateConflictError | LockedError) for error in errors):
@@ -198,27 +211,38 @@ def describe_cursor(cursor: Cursor | None, *, width_max: int = 60) -> str:
     return text if len(text) <= width_max else text[: width_max - 1] + "…"
 
 
+def _brief(cursor: Cursor | None) -> Cursor | None:
+    """A cursor as it is, or what people see of one that is long."""
+    if cursor is None or len(json.dumps(cursor, ensure_ascii=False)) <= _CURSOR_CHARS_MAX:
+        return cursor
+    return {"shown": describe_cursor(cursor, width_max=_CURSOR_CHARS_MAX)}
+
+
 class RunStore:
-    """The reports of past runs: one JSON line each in ``runs.jsonl`` of a directory. Never needed for correctness."""
+    """The reports of past runs: one JSON line each in ``runs.jsonl`` of a directory. Never needed for correctness.
+
+    Once that has 8 MiB it becomes ``runs.1.jsonl``, in the place of the one before.
+    """
 
     def __init__(self, directory: Path) -> None:
-        self._path = directory / "runs.jsonl"
+        self._path, self._former = directory / "runs.jsonl", directory / "runs.1.jsonl"
 
     def add(self, report: RunReport) -> None:
         """Append a report; a reader may meet a last line that is torn by a crash, and skips it."""
         self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        if self._path.exists() and self._path.stat().st_size >= _RUNS_BYTES_MAX:
+            self._path.replace(self._former)  # whoever appends to it just then does so under its new name
         append_record(self._path, report)
 
     def runs(self) -> list[dict[str, Any]]:
-        """The records, oldest first."""
-        if not self._path.exists():
-            return []
+        """The records that are still there, oldest first."""
         records = []
-        for line in self._path.read_text(encoding="utf-8").splitlines():
-            try:
-                records.append(json.loads(line))
-            except ValueError:
-                continue
+        for path in (self._former, self._path):
+            for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
+                try:
+                    records.append(json.loads(line))
+                except ValueError:
+                    continue
         return records
 
 
@@ -229,4 +253,4 @@ def append_record(path: Path, report: RunReport) -> None:
             file.seek(-1, os.SEEK_END)
             if file.read(1) != b"\n":
                 file.write(b"\n")
-        file.write(f"{redact(json.dumps(report.record(), ensure_ascii=False))}\n".encode())
+        file.write(f"{as_json(report.record())}\n".encode())

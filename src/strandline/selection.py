@@ -1,18 +1,52 @@
-"""Which tables of a source are meant: globs, as in CloudQuery."""
+"""Which tables of a source are meant: globs, as in CloudQuery. ``sales.orders`` and ``sales_orders`` are one table."""
 
 import difflib
-import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from strandline.errors import UsageError
+from strandline.own_tables import is_own
 from strandline.table import Table
 
-__all__ = ["check_globs", "matches", "select_tables"]
+__all__ = ["among", "check_globs", "matches", "names_of", "near", "select_tables", "spoken"]
+
+_SHOWN_MAX = 20
 
 
 def matches(pattern: str, name: str) -> bool:
     """Whether ``name`` fits ``pattern``, in which ``*`` stands for any characters, or none. Case counts."""
-    return re.fullmatch(".*".join(map(re.escape, pattern.split("*"))), name, re.DOTALL) is not None
+    first, *rest = pattern.split("*")
+    if not rest:
+        return name == pattern
+    last = rest.pop()
+    at, end = len(first), len(name) - len(last)
+    if at > end or not (name.startswith(first) and name.endswith(last)):
+        return False
+    for part in rest:  # the leftmost place leaves most to the others, so no other one need be tried
+        at = name.find(part, at, end) + len(part)
+        if at < len(part):
+            return False
+    return True
+
+
+def names_of(table: Table) -> tuple[str, ...]:
+    """By which names a spec and a command line may call ``table``."""
+    return (table.name, table.spec_name) if table.spec_name else (table.name,)
+
+
+def spoken(name: str, spec_name: str) -> str:
+    """The name for a person: with the schema, unless the other one only lacks that."""
+    return spec_name if spec_name and not spec_name.endswith(f".{name}") else name
+
+
+def among(patterns: Iterable[str], table: Table) -> bool:
+    """Whether one of ``patterns`` matches a name of ``table``."""
+    return any(matches(pattern, name) for pattern in patterns for name in names_of(table))
+
+
+def _includes(patterns: Iterable[str], table: Table) -> bool:
+    """Whether a spec that says ``patterns`` means ``table``: the states of a destination are only meant by their names."""
+    wanted = [pattern for pattern in patterns if "*" not in pattern] if is_own(table) else patterns
+    return among(wanted, table)
 
 
 def select_tables(
@@ -21,7 +55,8 @@ def select_tables(
     """Those of ``tables`` that a pattern of ``include`` and none of ``skip`` matches, in their order.
 
     A table that is skipped takes its child tables with it. A chosen child brings the chain of its parents, since they
-    are read first. Children of a chosen table come along only where ``skip_dependent_tables`` is false.
+    are read first. What a destination of Strandline keeps beside the rows is left out, unless it is named. Children of a
+    chosen table come along only where ``skip_dependent_tables`` is false.
 
     Args:
         tables: of a source, children after their parents.
@@ -32,18 +67,15 @@ def select_tables(
     Raises:
         UsageError: a pattern matches no table.
     """
-    names = [table.name for table in tables]
-    check_globs("tables", include, names)
-    check_globs("skip_tables", skip, names)
+    check_globs("tables", include, tables)
+    check_globs("skip_tables", skip, tables)
     parents = {table.name: table.parent for table in tables}
     skipped: set[str] = set()
     chosen: set[str] = set()
     for table in tables:
-        if table.parent in skipped or any(matches(pattern, table.name) for pattern in skip):
+        if table.parent in skipped or among(skip, table):
             skipped.add(table.name)
-        elif any(matches(pattern, table.name) for pattern in include) or (
-            not skip_dependent_tables and table.parent in chosen
-        ):
+        elif _includes(include, table) or (not skip_dependent_tables and table.parent in chosen):
             chosen.add(table.name)
     for name in list(chosen):
         above = parents[name]
@@ -53,20 +85,23 @@ def select_tables(
     return [table for table in tables if table.name in chosen]
 
 
-def check_globs(setting: str, patterns: Sequence[str], names: Sequence[str]) -> None:
-    """Whether each of ``patterns`` matches one of ``names``; ``setting`` is where they stand.
+def check_globs(setting: str, patterns: Sequence[str], tables: Sequence[Table]) -> None:
+    """Whether each of ``patterns`` matches one of ``tables``; ``setting`` is where they stand.
 
     Raises:
         UsageError: one does not.
     """
     for pattern in patterns:
-        if not any(matches(pattern, name) for name in names):
-            raise UsageError(f"`{setting}`: no table matches {pattern!r}", hint=_near(pattern, names))
+        if not any(among([pattern], table) for table in tables):
+            names = [spoken(table.name, table.spec_name) for table in tables]
+            raise UsageError(f"`{setting}`: no table matches {pattern!r}", hint=near(pattern, names))
 
 
-def _near(pattern: str, names: Sequence[str]) -> str:
-    near = difflib.get_close_matches(pattern.replace("*", ""), names, n=1)
-    if near:
-        return f"did you mean {near[0]!r}?"
-    shown = ", ".join(names[:20]) + (", …" if len(names) > 20 else "")  # noqa: PLR2004  what fits on a screen
+def near(pattern: str, names: Sequence[str]) -> str:
+    """A hint for a name or pattern that matches none of ``names``: the nearest one, or what there is."""
+    folded = {name.casefold(): name for name in reversed(names)}
+    found = difflib.get_close_matches(pattern.replace("*", "").casefold(), folded, n=1)
+    if found:
+        return f"did you mean {folded[found[0]]!r}?"
+    shown = ", ".join(names[:_SHOWN_MAX]) + (", …" if len(names) > _SHOWN_MAX else "")
     return f"the tables are {shown}" if names else "the source has no tables"

@@ -5,10 +5,11 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Protocol, runtime_checkable
 
-from strandline.message import Cursor, Message
+from strandline.lazy import pa
+from strandline.message import Cursor, Insert, Message
 from strandline.table import Table
 
-__all__ = ["MissesTasks", "RunContext", "Source", "Task"]
+__all__ = ["MissesTasks", "ReadsKeys", "RunContext", "Source", "Task"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +43,8 @@ class RunContext:
     mirror: bool = False
     """The destination is to hold what the source holds, and no more (`overwrite-delete-stale`): a source that can tell
     which rows are gone does so, unless its own settings say otherwise."""
+    absorbs: bool = True
+    """A row that is delivered again replaces itself (the overwrite modes). False: it may be stored twice (append)."""
 
 
 class Source(Protocol):
@@ -70,10 +73,15 @@ class Source(Protocol):
         A cursor is honest: it covers no row that was not yielded, and never passes the source's clock.
         """
 
-    def acknowledge(self, task: Task, cursor: Cursor) -> None:
-        """The state with ``cursor`` is saved. May never be called (a crash); may be called again with the same cursor.
+    def acknowledge(self, task: Task, cursors: Mapping[str, Cursor]) -> None:
+        """Every destination of this source has saved a cursor of ``task``. May never be called (a crash), or again.
 
-        For sources that must be told (a replication slot, a queue); others do nothing. Called from the task's thread.
+        For sources that must be told (a replication slot, a queue); others do nothing. Nothing may be dropped that one of
+        the destinations still has to read: each resumes from its own cursor. Called from any thread, one call at a time.
+
+        Args:
+            task: the task that was read.
+            cursors: the cursor that each destination has saved last, by the destination's name; of all of them.
         """
 
     def close(self) -> None:
@@ -89,4 +97,30 @@ class MissesTasks(Protocol):
 
         Raises:
             TaskError: it should be there, so the task fails.
+        """
+
+
+@runtime_checkable
+class ReadsKeys(Protocol):
+    """A source that can look rows up by their primary key. Optional, for sources that send ``Present``.
+
+    A key sweep shows both sides: keys that only the destination has are deleted there, and keys that only the source has
+    are rows that were lost on the way, whoever lost them. The engine reads those with this method; of a source without
+    it, the table fails.
+    """
+
+    def read_keys(self, task: Task, table: str, keys: "pa.RecordBatch", context: RunContext) -> Iterator[Insert]:
+        """The rows that have these primary keys now. Those that are gone are left out.
+
+        Called from the task's thread, after ``read`` has sent ``Complete`` for the table, with keys that it has sent as
+        ``Present`` in the same pass. Moves no cursor.
+
+        Args:
+            task: the task that is read.
+            table: the name of one of its tables.
+            keys: the columns of the primary key, as ``Present`` had them; a few thousand rows.
+            context: of the run.
+
+        Raises:
+            As ``read``.
         """

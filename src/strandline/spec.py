@@ -32,6 +32,7 @@ from strandline.spec_models import (
     connected,
     without_batch,
 )
+from strandline.spec_tables import check_table_settings, places, unsaid
 from strandline.spec_variables import Variables, register_secrets
 from strandline.spec_yaml import File, Node, parse, read
 
@@ -122,10 +123,11 @@ def _files(paths: Iterable[Path | str], problems: list[Problem]) -> Iterator[tup
 
 
 def _shown(problems: Iterable[Problem]) -> list[Problem]:
-    """Each problem once, from the top of each file to its end, without secrets."""
-    texts = ("message", "line", "hint")
+    """Each problem once, from the top of each file to its end, without secrets; cut last, or a half of one would be left."""
+    lengths = {"message": 500, "line": 200, "hint": 500}
     once = dict.fromkeys(
-        replace(problem, **{name: redact(getattr(problem, name)) for name in texts}) for problem in problems
+        replace(problem, **{name: redact(getattr(problem, name))[:length] for name, length in lengths.items()})
+        for problem in problems
     )
     files = list(dict.fromkeys(_place(problem)[0] for problem in once))
     return sorted(once, key=lambda problem: (files.index(_place(problem)[0]), _place(problem)[1:]))
@@ -154,7 +156,7 @@ class _Reading:
     def add(self, file: File) -> None:
         documents = parse(file, self.problems)
         for document in documents:
-            self.variables.replace_document(document, self.problems, said=_SAID)
+            self.variables.replace_document(document, self.problems, said=_SAID, unsaid=unsaid(document))
             register_secrets(document, unknown=self.variables.unknown)
         for document in documents:
             self._document(document)
@@ -199,7 +201,9 @@ class _Reading:
             self._backend(document)
             if plugin is not None:
                 check(plugin.Spec, document, self.problems, below=("spec", "spec"))
+                check_table_settings(document, plugin.Spec, self.problems)
             if source is not None:
+                source.locate(places(document))
                 self.sources.append(source)
         else:
             self._destination(document, values, plugin)

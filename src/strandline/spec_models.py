@@ -1,17 +1,29 @@
 """What the documents of a spec hold, as pydantic models: the reference of their fields, and of CloudQuery's."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Annotated, Any, Literal, TypeAlias
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from strandline.destination import Destination, MigrateMode, WriteMode
-from strandline.errors import StrandlineError, UsageError
+from strandline.errors import Problem, StrandlineError, UsageError
 from strandline.plugins import load_plugin
+from strandline.rules import TableRules
 from strandline.source import Source
+from strandline.spec_tables import BLOCK, own_model, takes_globs
+from strandline.table_settings import Entry, PerTable
 
 __all__ = [
     "CLOUDQUERY_FIELDS",
@@ -137,12 +149,16 @@ class SourceSpec(_Document):
 
     tables: list[str] = Field(["*"], min_length=1, description="Globs. One that matches nothing is an error.")
     skip_tables: list[str] = Field([], description="Globs. What they match is left out, with its child tables.")
+    table_settings: _Mapping = Field(
+        {}, description="Settings of single tables, by name or glob: what the engine takes, and the plugin.", repr=False
+    )
     skip_dependent_tables: bool = Field(True, description="Whether child tables are read only where a glob matches.")
     destinations: list[str] = Field(min_length=1, description="Names of destinations.")
     backend: str = Field("local", description="The state backend's plugin, or `destination`.")
     backend_spec: _Mapping = Field({}, description="The state backend's own settings.", repr=False)
     backend_options: BackendOptions | None = Field(None, description="CloudQuery's spelling of `backend: destination`.")
     concurrency: int = Field(8, ge=1, description="How many tasks run at once.")
+    _places: Mapping[tuple[str, str], Problem] = PrivateAttr(default_factory=dict)
 
     @model_validator(mode="before")
     @classmethod
@@ -156,8 +172,38 @@ class SourceSpec(_Document):
 
     @cached_property
     def settings(self) -> BaseModel:
-        """``spec`` as the plugin's own ``Spec``. Holds secrets."""
-        return _settings(load_plugin("source", self.plugin).Spec, self.spec, f"source {self.name!r}")
+        """``spec`` as the plugin's own ``Spec``, with its part of ``table_settings``. Holds secrets."""
+        model, values = load_plugin("source", self.plugin).Spec, self.spec
+        if self.own_settings.entries and isinstance(values.get("tables", {}), Mapping):
+            tables = self.own_settings if takes_globs(model) else self.own_settings.by_key()
+            values = {**values, "tables": tables}
+        return _settings(model, values, f"source {self.name!r}")
+
+    @cached_property
+    def rules(self) -> PerTable[TableRules]:
+        """What ``table_settings`` tells the engine: an entry for every key, also for those that tell it nothing."""
+        return PerTable(TableRules, self._entries(BLOCK, self.table_settings, of_engine=True))
+
+    @cached_property
+    def own_settings(self) -> PerTable[BaseModel]:
+        """What the plugin is told of single tables: by ``tables`` of its ``spec``, then by ``table_settings``."""
+        model = own_model(load_plugin("source", self.plugin).Spec)
+        if model is None:
+            return PerTable(BaseModel)
+        first, then = self.spec.get("tables"), self._entries(BLOCK, self.table_settings)
+        of_plugin = self._entries("tables", first if isinstance(first, Mapping) else {})
+        return PerTable(model, [*of_plugin, *(entry for entry in then if entry.settings)])
+
+    def locate(self, places: Mapping[tuple[str, str], Problem]) -> None:
+        """Remember where the settings of tables stand, by block and key, for errors that come later."""
+        self._places = places
+
+    def _entries(self, block: str, settings: Mapping[str, Any], *, of_engine: bool = False) -> Iterator[Entry]:
+        for key, written in settings.items():
+            kept = written or {} if block == BLOCK else written
+            if block == BLOCK and isinstance(kept, Mapping):
+                kept = {name: value for name, value in kept.items() if (name in TableRules.model_fields) == of_engine}
+            yield Entry(key, kept, self._places.get((block, key), Problem("")))
 
     @cached_property
     def backend_settings(self) -> BaseModel:

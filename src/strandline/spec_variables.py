@@ -5,7 +5,7 @@ Replaced after parsing, so that a value never becomes structure, and never in ke
 
 import difflib
 import re
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -48,10 +48,12 @@ class Variables:
     """``${NAME}`` as it stands in the spec, of those that have no value: a name is no secret."""
     _done: set[int] = field(default_factory=set)
 
-    def replace_document(self, document: Node, problems: list[Problem], *, said: Collection[str]) -> None:
+    def replace_document(
+        self, document: Node, problems: list[Problem], *, said: Collection[str], unsaid: Iterable[Node] = ()
+    ) -> None:
         """Replace all variables of a document; in the fields of its ``spec`` that are ``said``, they are no secrets.
 
-        These come last: what also stands elsewhere, by an alias, is secret.
+        These come last: what also stands elsewhere, by an alias, is secret; so is what is ``unsaid`` inside them.
         """
         spec = document.get("spec")
         for parent, open_to_all in ((document, {"kind", "spec"}), (spec, said)):
@@ -59,6 +61,8 @@ class Variables:
             for name, entry in entries.items():
                 if name not in open_to_all:
                     self.replace(entry.node, problems)
+        for node in unsaid:
+            self.replace(node, problems)
         is_known = spec is None or isinstance(spec.value, dict)
         self.replace(document, problems, secret=not (is_known and isinstance(document.value, dict)))
 

@@ -37,9 +37,9 @@ NODES_MAX = 50_000
 
 Scalar: TypeAlias = str | int | float | bool | None
 
-_LINE_SHOWN_MAX = 200
-_MESSAGE_SHOWN_MAX = 500
-_ASSIGNMENT = re.compile(r"""^(\s*(?:- )?["']?([\w.-]+)["']?\s*:\s+)(\S.*)$""")
+_TEXT_MAX = 10_000
+"""Characters of what is said of a problem, until its secrets are masked and it is cut to what is shown."""
+_ASSIGNMENT = re.compile(r"""["']?([\w.-]+)["']?\s*:\s*(?=\S)""")
 _NULL = re.compile(r"~|null|Null|NULL|")
 _BOOL = re.compile(r"true|True|TRUE|false|False|FALSE")
 _INT = re.compile(r"[-+]?[0-9]+")
@@ -66,10 +66,10 @@ class File:
         line = self.text[start:].split("\n", 1)[0]
         if unparsed:
             register_parts(line)
-            found = _ASSIGNMENT.match(line)
-            line = f"{found[1]}***" if found and is_secret_name(found[2]) else line
+            ends = (found.end() for found in _ASSIGNMENT.finditer(line) if is_secret_name(found[1]))
+            line = f"{line[:end]}***" if (end := next(ends, None)) is not None else line
         where = f"{self.name}:{row}:{index - start + 1}"
-        return Problem(message[:_MESSAGE_SHOWN_MAX], where, line[:_LINE_SHOWN_MAX], hint[:_MESSAGE_SHOWN_MAX])
+        return Problem(*(text[:_TEXT_MAX] for text in (message, where, line, hint)))
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,10 +2,11 @@
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
-from strandline.errors import UsageError
+from strandline.errors import TaskError, UsageError
 from strandline.lazy import pa
 
 __all__ = [
@@ -71,6 +72,20 @@ class Table:
     """How the source finds what changed, in plain words: by which index, or by reading how much. `plan` prints it."""
     selection: str = ""
     """What restricts the rows (a filter, a start), canonical. State of another selection is refused: it has holes."""
+    refills: bool = True
+    """Whether rows that were read before may have values in a column that is new now, so that reading them again fills it."""
+    spec_name: str = ""
+    """How the spec and the command line may call it, too: ``sales.orders`` for ``sales_orders``. Empty: by its name only."""
+    allow_cascade: bool = field(default=False, compare=False)
+    """As stored: whether a row may be deleted to which a foreign key of somebody else's refers."""
+    unreadable: TaskError | None = field(default=None, compare=False)
+    """Why the source cannot read it now, with a hint: a right is missing, a view does not work. It is then no part of a task.
+
+    Of a table that the spec asks for by name, or that was synced before, it is the error; of any other it is a warning,
+    unless ``never_left_out``.
+    """
+    never_left_out: bool = field(default=False, compare=False)
+    """Whether it fails where it is unreadable, though only a glob asks for it: there are rows that belong to the user."""
 
     def __post_init__(self) -> None:
         names = self.schema.names
@@ -78,7 +93,7 @@ class Table:
             raise UsageError("a table needs a name")
         if not names:
             raise UsageError(f"table {self.name!r} has no columns")
-        twice = sorted({name for name in names if names.count(name) > 1})
+        twice = sorted(name for name, count in Counter(names).items() if count > 1)
         if twice:
             raise UsageError(f"table {self.name!r} has column {twice[0]!r} twice", hint="rename one of the two")
         for kind, key in (("primary key", self.primary_key), ("incremental key", self.incremental_key)):
@@ -90,8 +105,24 @@ class Table:
                     )
 
     @property
+    def basis(self) -> dict[str, str]:
+        """What a cursor of this table depends on, by setting, in words; a ``selection`` that is a JSON object, part by part."""
+        keys = {"primary_key": self.primary_key, "incremental_key": self.incremental_key}
+        said = {
+            setting: ", ".join(f"{name} ({self.schema.field(name).type})" for name in key)
+            for setting, key in keys.items()
+        }
+        try:
+            parts = json.loads(self.selection or "{}")
+        except ValueError:
+            parts = self.selection
+        parts = parts if isinstance(parts, dict) else {"filter": self.selection}
+        selected = {name: value if isinstance(value, str) else json.dumps(value) for name, value in parts.items()}
+        return said | {"reading": "incremental" if self.incremental else "in full"} | selected
+
+    @property
     def fingerprint(self) -> str:
-        """What a cursor of this table depends on: keys with their types, and the selection. Hex, 16 characters."""
+        """Of what a cursor of this table depends on: keys with their types, and the selection. Hex, 16 characters."""
 
         def typed(columns: Sequence[str]) -> list[list[str]]:
             return [[name, str(self.schema.field(name).type)] for name in columns]
@@ -103,6 +134,13 @@ class Table:
     def selection_fingerprint(self) -> str:
         """Of the selection alone. Hex, 16 characters."""
         return hashlib.sha256(self.selection.encode()).hexdigest()[:16]
+
+    def with_texts(self, columns: Sequence[str]) -> "Table":
+        """The same table with text in some columns."""
+        if not columns:
+            return self
+        fields = [field.with_type(pa.string()) if field.name in columns else field for field in self.schema]
+        return replace(self, schema=pa.schema(fields))
 
     def named(self, name: str) -> "Table":
         """The same table under another name."""

@@ -12,11 +12,12 @@ from strandline.testing.destination_writes import InsertCases, ReadCases
 
 class Lake:
     FORMAT = "parquet"
+    SCHEMA: str | None = None
 
     @pytest.fixture
     def reopen(self, tmp_path: Path) -> Callable[[], Destination]:
         cls = load_plugin("destination", "files")
-        return lambda: cls(cls.Spec(path=str(tmp_path / "lake"), format=self.FORMAT))
+        return lambda: cls(cls.Spec(path=str(tmp_path / "lake"), format=self.FORMAT, schema=self.SCHEMA))
 
     @pytest.fixture
     def destination(self, reopen: Callable[[], Destination]) -> Iterator[Destination]:
@@ -28,6 +29,10 @@ class Lake:
 class TestParquet(Lake, DestinationConformance):
     def test_rows_are_appended(self, lineage) -> None:
         assert lineage.mode is WriteMode.APPEND
+
+
+class TestSchema(TestParquet):
+    SCHEMA = "My own/../x"
 
 
 class TextCases(Lake, ReadCases, TypeCases):

@@ -6,10 +6,10 @@ from dataclasses import replace
 
 import pytest
 
-from strandline.destination import Capabilities, Destination, Receipt, Transactional, WriteMode
+from strandline.destination import Capabilities, Delivery, Destination, WriteMode
 from strandline.destinations.memory import MemoryDestination
 from strandline.errors import UsageError
-from strandline.message import Delete, Present, Swap, Truncate
+from strandline.message import Delete, Present, Stale, Swap, Truncate
 from strandline.testing.data import families
 from strandline.testing.destination import DestinationConformance
 
@@ -20,11 +20,11 @@ class Modest:
     def __init__(self, name: str, capabilities: Capabilities) -> None:
         self._inner, self.capabilities = MemoryDestination(MemoryDestination.Spec(name=name)), capabilities
 
-    def migrate(self, table, *, mode, fence, apply=True):
+    def migrate(self, table, *, mode, fence, apply=True, ownership=None):
         refused = set().union(*(families(one.type) for one in table.schema)) & set(self.capabilities.types_refused)
         if refused:
             raise UsageError(f"{table.name}: {', '.join(refused)}: {self.capabilities.types_refused[refused.pop()]}")
-        return self._inner.migrate(table, mode=mode, fence=fence, apply=apply)
+        return self._inner.migrate(table, mode=mode, fence=fence, apply=apply, ownership=ownership)
 
     def write(self, window, *, mode, fence):
         if mode not in self.capabilities.write_modes:
@@ -33,17 +33,17 @@ class Modest:
         receipt = self._inner.write(
             Unfenced(window, self._refused(mode), stored), mode=mode, fence=replace(fence, epoch=10**9)
         )
-        return Receipt(None, receipt.rows, receipt.known, receipt.removed)
+        return replace(receipt, state=None)
 
     def _refused(self, mode):
         """Messages that fail a window; when appending, deletes are ignored."""
-        deletes = (Delete, Truncate, Present) if not self.capabilities.deletes and mode is not WriteMode.APPEND else ()
+        deletes = (
+            (Delete, Truncate, Present, Stale) if not self.capabilities.deletes and mode is not WriteMode.APPEND else ()
+        )
         return deletes if self.capabilities.replace else (*deletes, Swap)
 
-    def delete_stale(self, table, *, scope, fence):
-        if not self.capabilities.deletes:
-            raise UsageError("cannot delete")
-        return self._inner.delete_stale(table, scope=scope, fence=replace(fence, epoch=10**9))
+    def holds(self, table, *, scope):
+        return self._inner.holds(table, scope=scope)
 
     def read(self, table, *, columns=None, key_range=None):
         return self._inner.read(table, columns=columns, key_range=key_range)
@@ -86,7 +86,7 @@ class ModestConformance(DestinationConformance):
 class TestAppendOnly(ModestConformance):
     CAPABILITIES = Capabilities(
         write_modes=frozenset({WriteMode.APPEND}),
-        transactional=Transactional.NONE,
+        delivery=Delivery.PLAIN,
         deletes=False,
         replace=False,
         writers_max=1,
@@ -98,10 +98,8 @@ class TestAppendOnly(ModestConformance):
 
 
 class TestStateless(ModestConformance):
-    CAPABILITIES = Capabilities(write_modes=frozenset(WriteMode), transactional=Transactional.TABLE, replace=False)
+    CAPABILITIES = Capabilities(write_modes=frozenset(WriteMode), delivery=Delivery.PLAIN, replace=False)
 
 
 class TestNoDeletes(ModestConformance):
-    CAPABILITIES = Capabilities(
-        write_modes=frozenset({WriteMode.OVERWRITE}), transactional=Transactional.NONE, deletes=False
-    )
+    CAPABILITIES = Capabilities(write_modes=frozenset({WriteMode.OVERWRITE}), delivery=Delivery.PLAIN, deletes=False)

@@ -141,13 +141,27 @@ class TestViewByKey(PostgreSQL):
     }
 
 
+ULID = "'01J' || upper(lpad(to_hex(i), 23, '0'))"
+
+
 class TestTextKey(PostgreSQL):
     statements = (
         'CREATE TABLE "Odd ""name"" ; --" ("select" text COLLATE "C", b bytea, PRIMARY KEY ("select", b))',
-        "INSERT INTO \"Odd \"\"name\"\" ; --\" VALUES ('a', '\\x00'), ('a', '\\xff'), ('Z', ''), ('é', '\\x01')",
+        numbers(1, 4, f"{ULID}, '\\x00ff'", '"Odd ""name"" ; --"'),
+        numbers(4, 4, f"{ULID}, ''", '"Odd ""name"" ; --"'),
     )
-    changes = (numbers(5, 15, "'é' || i, ''", '"Odd ""name"" ; --"'),)
+    changes = (numbers(5, 15, f"{ULID}, ''", '"Odd ""name"" ; --"'),)
     tables: ClassVar[dict[str, Any]] = {'Odd "name" ; --': {"incremental_key": "select"}}
+
+
+class TestEpochWithTheFuture(PostgreSQL):
+    statements = (
+        "CREATE TABLE t (id int PRIMARY KEY, at bigint, v text)",
+        numbers(1, 12, "i, 1767225600000 + i % 3, repeat('x', 2000)"),
+        "INSERT INTO t VALUES (100, NULL), (102, 32503680000000), (103, 32503680000000)",
+    )
+    changes = (numbers(201, 210, "i, 1767225700000"), "UPDATE t SET at = NULL WHERE id = 1")
+    tables: ClassVar[dict[str, Any]] = {"t": {"incremental_key": "at"}}
 
 
 class TestInFull(PostgreSQL):

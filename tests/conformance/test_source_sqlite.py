@@ -108,3 +108,30 @@ class TestIncrementalView(SQLite):
         "seen": {"incremental_key": "id", "primary_key": ["id"]},
         "t": {"incremental_key": "id"},
     }
+
+
+class TestSweepOfManyKeys(SQLite):
+    """Keys of every class that SQLite has, and of two columns."""
+
+    statements = (
+        "CREATE TABLE t (id INTEGER PRIMARY KEY, v TEXT)",
+        numbers(1, 20, "i, 'v' || i"),
+        "CREATE TABLE texts (k TEXT COLLATE NOCASE PRIMARY KEY NOT NULL, v)",
+        "INSERT INTO texts VALUES ('a', 1), ('B', 2), ('', 3), ('é', 4), ('1', 5)",
+        "CREATE TABLE pairs (a TEXT, b BLOB, c INTEGER, PRIMARY KEY (a, b)) WITHOUT ROWID",
+        "INSERT INTO pairs VALUES ('a', x'00', 1), ('a', x'ff', 2), ('b', x'', 3), ('b', x'01', 4)",
+        "CREATE TABLE typed (at TEXT PRIMARY KEY NOT NULL, n)",
+        "INSERT INTO typed VALUES ('2026-01-01 00:00:00', 1), ('2026-01-02 00:00:00', 2)",
+        "CREATE TABLE numbered (k INT PRIMARY KEY NOT NULL)",
+        "INSERT INTO numbered VALUES (1), (20), (3)",
+        "CREATE VIEW seen AS SELECT id, v FROM t WHERE id > 3",
+    )
+    changes = ("DELETE FROM t WHERE id < 5", "DELETE FROM pairs WHERE a = 'a'", "INSERT INTO texts VALUES ('c', 6)")
+    tables: ClassVar[dict[str, Any]] = {
+        "t": {"deletes": "sweep", "where": "id <> 7"},
+        "texts": {"deletes": "sweep"},
+        "pairs": {"deletes": "sweep"},
+        "typed": {"deletes": "sweep", "types": {"at": "timestamp[us, UTC]"}},
+        "numbered": {"deletes": "sweep", "types": {"k": "string"}},
+        "seen": {"deletes": "sweep", "primary_key": ["id"]},
+    }

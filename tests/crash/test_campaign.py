@@ -48,7 +48,8 @@ def strike(bench):
 @pytest.mark.parametrize("pair", list(product(ORIGINS, STORES)), ids="-".join)
 def test_a_sync_killed_at_any_call_leaves_neither_a_gap_nor_a_duplicate(strike, pair):
     cell = random.choice([one for mode in MODES if not (one := Cell(*pair, mode)).impossible])
-    cases = strike("call", cell, share=0.01)
+    # a destination that keeps no states has few calls
+    cases = strike("call", cell, share=0.03 if cell.destination in {"plain", "idempotent"} else 0.01)
     assert sum(-9 in case.exits for case in cases) >= 2
 
 

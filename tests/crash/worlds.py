@@ -7,13 +7,14 @@ from pathlib import Path
 
 from scenarios import KINDS, ROWS_MAX, STEPS, contents, settled_below, store_at
 
-from strandline.destination import Capabilities, Receipt, Transactional, WriteMode
+from strandline.destination import Capabilities, Delivery, Receipt, WriteMode
 from strandline.destinations.memory import MemoryDestination
 from strandline.engine.clock import Clock
+from strandline.engine.into import Into
+from strandline.engine.job import Job
 from strandline.engine.lease import Claim
-from strandline.engine.pipeline import Into
 from strandline.engine.plan import hidden_name
-from strandline.engine.run import Job, sync
+from strandline.engine.run import sync
 from strandline.engine.task import Retries
 from strandline.engine.window import Bounds
 from strandline.message import Insert
@@ -34,7 +35,7 @@ HIDDEN = "_cq_refresh_"
 class LooseDestination:
     """Keeps no state and has no transactions: each message is stored as it is pulled, and nothing is ever undone."""
 
-    capabilities = Capabilities(write_modes=frozenset(WriteMode), transactional=Transactional.NONE)
+    capabilities = Capabilities(write_modes=frozenset(WriteMode), delivery=Delivery.PLAIN)
 
     def __init__(self, inner):
         self.inner = inner
@@ -49,8 +50,8 @@ class LooseDestination:
             rows += Counter(self.inner.write(_Single(window, alone, self.inner), mode=mode, fence=fence).rows)
         return Receipt(None, dict(rows))
 
-    def delete_stale(self, table, **options):
-        return self.inner.delete_stale(table, **options)
+    def holds(self, table, **options):
+        return self.inner.holds(table, **options)
 
     def read(self, table, **options):
         return self.inner.read(table, **options)
@@ -63,10 +64,11 @@ class _Single:
     """A window of one message. The state in it is nobody's: the destination below insists on keeping one."""
 
     def __init__(self, window, message, inner):
-        self.key, self.tables, self.scope, self.pass_ = window.key, window.tables, window.scope, window.pass_
+        self.id, self.key, self.tables = window.id, window.key, window.tables
+        self.scope, self.pass_ = window.scope, window.pass_
         kept = inner.states.load(window.key.source).get(window.key)
         self.expected = kept.token if kept else None
-        self.checkpoint, self.state = None, State(None, 0, 0, "")
+        self.checkpoint, self.state, self.emptied = None, State(None, 0, 0, ""), lambda _: None
         self._message = message
 
     def __iter__(self):
@@ -286,9 +288,10 @@ class MemoryWorld(_Contents):
         def look():
             authority = self.authority()
             states = [("authority", authority), ("mirror", self.mirror())]
-            acknowledged = self.stores[step].acknowledged.pop("t", None)
-            if acknowledged is not None and not self._has_saved(acknowledged):
-                yield f"P2: the source was told of {acknowledged}, which is not saved"
+            told = self.stores[step].acknowledged.pop("t", {}).values()
+            yield from (
+                f"P2: the source was told of {one}, which is not saved" for one in told if not self._has_saved(one)
+            )
             for where, found in states:
                 for key, state in found.items():
                     last = versions.get((where, key))

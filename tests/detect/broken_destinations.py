@@ -9,7 +9,8 @@ import pyarrow.compute as pc
 import pytest
 from changed import Changed, Replayed
 
-from strandline.destinations import _memory_rows, memory
+from strandline.destination import Held
+from strandline.destinations import _memory_merge, _memory_rows
 from strandline.destinations.memory import MemoryDestination
 from strandline.errors import StateConflictError, TaskError
 from strandline.message import Complete, Delete, Insert, Present, Swap, Truncate
@@ -134,14 +135,14 @@ class KeepsTheStageOfAFailure(MemoryDestination):
 
 class SwallowsARejectedBatch(MemoryDestination):
     def write(self, window, *, mode, fence):
-        insert = memory._Merge._insert
+        insert = _memory_merge.Merge._insert
 
         def lenient(merge, message):
             with suppress(TaskError):
                 insert(merge, message)
 
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(memory._Merge, "_insert", lenient)
+            patch.setattr(_memory_merge.Merge, "_insert", lenient)
             return super().write(window, mode=mode, fence=fence)
 
 
@@ -152,7 +153,7 @@ class AcceptsNullKeys(MemoryDestination):
             return list(zip(*columns, strict=True))
 
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(memory, "keys_of", keys_of)
+            patch.setattr(_memory_merge, "keys_of", keys_of)
             return super().write(window, mode=mode, fence=fence)
 
 
@@ -160,14 +161,14 @@ class KeepsBothRowsOfAKey(MemoryDestination):
     """An insert that looks at what is stored, and not at what comes with it."""
 
     def write(self, window, *, mode, fence):
-        keys_of = memory.keys_of
+        keys_of = _memory_merge.keys_of
 
         def told_apart(table, batch):
             keys = keys_of(table, batch)
             return [key if keys[:at].count(key) == 0 else (*key, at) for at, key in enumerate(keys)]
 
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(memory, "keys_of", told_apart)
+            patch.setattr(_memory_merge, "keys_of", told_apart)
             return super().write(window, mode=mode, fence=fence)
 
 
@@ -236,7 +237,7 @@ class RemembersAFailedWindow(MemoryDestination):
             return super().write(pulled, mode=mode, fence=fence)
         except TaskError:
             data = self._store.data.copy(*(table.name for table in window.tables.values()))
-            merge = memory._Merge(data, pulled, mode)
+            merge = _memory_merge.Merge(data, pulled, mode)
             for message in pulled:
                 with suppress(TaskError):
                     merge.take(message)
@@ -266,11 +267,51 @@ class ForgetsAtTheSwap(MemoryDestination):
 
 
 class RemembersADroppedTable(MemoryDestination):
-    def migrate(self, table, *, mode, fence, apply=True):
+    def migrate(self, table, *, mode, fence, apply=True, ownership=None):
         delivered = dict(self._store.data.delivered)
-        found = super().migrate(table, mode=mode, fence=fence, apply=apply)
+        found = super().migrate(table, mode=mode, fence=fence, apply=apply, ownership=ownership)
         self._store.data.delivered.update(delivered)
         return found
+
+
+# whose table it is -----------------------------------------------------------------------------------------------------
+
+
+class TakesWhatIsThere(MemoryDestination):
+    def migrate(self, table, *, mode, fence, apply=True, ownership=None):
+        ownership = ownership and replace(ownership, adopt=True)
+        return super().migrate(table, mode=mode, fence=fence, apply=apply, ownership=ownership)
+
+
+class RegistersNobody(MemoryDestination):
+    def migrate(self, table, *, mode, fence, apply=True, ownership=None):
+        return super().migrate(table, mode=mode, fence=fence, apply=apply)
+
+
+class WritesWhatWasTakenOver(MemoryDestination):
+    def write(self, window, *, mode, fence):
+        owners = dict(self._store.data.owners)
+        self._store.data.owners.clear()
+        receipt = super().write(window, mode=mode, fence=fence)
+        self._store.data.owners.update(owners | self._store.data.owners)
+        return receipt
+
+
+class LeavesTheOldNameAlive(MemoryDestination):
+    """It keeps the state of a lineage that another one follows."""
+
+    def write(self, window, *, mode, fence):
+        before = dict(self._store.data.commits)
+        receipt = super().write(window, mode=mode, fence=fence)
+        self._store.data.commits |= {key: kept for key, kept in before.items() if key != window.key}
+        return receipt
+
+
+class SweepsOneWay(MemoryDestination):
+    """It does not say which keys of a sweep it lacks."""
+
+    def write(self, window, *, mode, fence):
+        return replace(super().write(window, mode=mode, fence=fence), lacking={})
 
 
 # states and fences -----------------------------------------------------------------------------------------------------
@@ -315,26 +356,29 @@ class LooksAtFenceAndTokenFirst(MemoryDestination):
 
 
 class IgnoresTheFenceWhenMigrating(MemoryDestination):
-    def migrate(self, table, *, mode, fence, apply=True):
-        return super().migrate(table, mode=mode, fence=replace(fence, epoch=10**9), apply=apply)
-
-
-class IgnoresTheFenceWhenDeleting(MemoryDestination):
-    def delete_stale(self, table, *, scope, fence):
-        return super().delete_stale(table, scope=scope, fence=replace(fence, epoch=10**9))
+    def migrate(self, table, *, mode, fence, apply=True, ownership=None):
+        return super().migrate(table, mode=mode, fence=replace(fence, epoch=10**9), apply=apply, ownership=ownership)
 
 
 # deletes ---------------------------------------------------------------------------------------------------------------
 
 
-class TakesThePresentPassForStale(MemoryDestination):
-    def delete_stale(self, table, *, scope, fence):
-        return super().delete_stale(table, scope=replace(scope, sync_time_us=scope.sync_time_us + 1), fence=fence)
+class TakesThePresentPassForStale(Broken):
+    def changed(self, window):
+        return Changed(window, scope=replace(window.scope, sync_time_us=window.scope.sync_time_us + 1))
 
 
-class DeletesAsMuchAsItLikes(MemoryDestination):
-    def delete_stale(self, table, *, scope, fence):
-        return super().delete_stale(table, scope=replace(scope, share_max=None), fence=fence)
+class DoesNotSayThatNothingIsLeft(Broken):
+    def changed(self, window):
+        changed = Changed(window)
+        changed.emptied = lambda _: None
+        return changed
+
+
+class TakesRowsOfAnyoneForEvidence(MemoryDestination):
+    def holds(self, table, *, scope):
+        stored = self._store.data.tables.get(table.name)
+        return Held(stored is not None and bool(stored.rows))
 
 
 class SweepsAsMuchAsItLikes(Broken):
@@ -347,14 +391,11 @@ class ForgetsTheScope(MemoryDestination):
 
     def everywhere(self, act):
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(_memory_rows, "_is_in", lambda _row, _scope: True)
+            patch.setattr(_memory_rows, "is_in", lambda _row, _scope: True)
             return act()
 
     def write(self, window, *, mode, fence):
         return self.everywhere(lambda: MemoryDestination.write(self, window, mode=mode, fence=fence))
-
-    def delete_stale(self, table, *, scope, fence):
-        return self.everywhere(lambda: MemoryDestination.delete_stale(self, table, scope=scope, fence=fence))
 
 
 class SweepsTheFirstKeysOnly(Broken):
@@ -375,21 +416,21 @@ class SweepsTheFirstKeysOnly(Broken):
 
 
 class MigratesWhenAsked(MemoryDestination):
-    def migrate(self, table, *, mode, fence, apply=True):
-        return super().migrate(table, mode=mode, fence=fence, apply=True)
+    def migrate(self, table, *, mode, fence, apply=True, ownership=None):
+        return super().migrate(table, mode=mode, fence=fence, apply=True, ownership=ownership)
 
 
 class MarksEveryTableAlike(MemoryDestination):
-    def migrate(self, table, *, mode, fence, apply=True):
-        found = super().migrate(table, mode=mode, fence=fence, apply=apply)
+    def migrate(self, table, *, mode, fence, apply=True, ownership=None):
+        found = super().migrate(table, mode=mode, fence=fence, apply=apply, ownership=ownership)
         return replace(found, mark=found.mark and "the one")
 
 
 class CutsLongNames(MemoryDestination):
     """As PostgreSQL would, at 63 bytes."""
 
-    def migrate(self, table, *, mode, fence, apply=True):
-        return super().migrate(table.named(table.name[:63]), mode=mode, fence=fence, apply=apply)
+    def migrate(self, table, *, mode, fence, apply=True, ownership=None):
+        return super().migrate(table.named(table.name[:63]), mode=mode, fence=fence, apply=apply, ownership=ownership)
 
     def write(self, window, *, mode, fence):
         tables = {name: table.named(table.name[:63]) for name, table in window.tables.items()}

@@ -39,6 +39,14 @@ PROMISES = {
     "P37": "names are paths of their own",
     "P38": "identifiers are quoted",
     "P39": "plugins are not trusted",
+    "P43": "not ours, not touched",
+    "P44": "nothing unread is silent",
+    "P45": "what changes without a row version is noticed",
+    "P46": "a sweep looks both ways",
+    "P47": "a key tells rows apart, and has an order",
+    "P48": "no session state",
+    "P49": "a lost state is noticed",
+    "P50": "what people attached survives",
 }
 """Those that something of this version can break; their numbers have gaps."""
 

@@ -6,17 +6,24 @@ import checks
 import pyarrow as pa
 import pytest
 import test_engine
+import test_engine_borders
+import test_ownership
 import test_plan
 import test_window
 from changed import Replayed
 from checks import OVERWRITE, Broken, kills, syncs, the_test
 
+import strandline.engine.owners as owners_module
 import strandline.engine.plan as plan_module
 import strandline.sources.memory as memory_module
+from strandline.destination import Held
+from strandline.engine.acknowledgement import Acknowledgements
 from strandline.engine.feed import Feed
+from strandline.engine.into import Into
 from strandline.engine.ledger import Ledger
 from strandline.engine.lineage import Decorator
 from strandline.engine.pipeline import Pipeline
+from strandline.engine.project import Project
 from strandline.engine.window import StreamWindow
 from strandline.errors import RetryableError
 from strandline.message import Insert
@@ -54,7 +61,7 @@ def before_writing(patch, act):
         sound = self.into
         self.into = replace(sound, destination=Early(sound.destination, self))
         try:
-            deliver(self, feed, following)
+            return deliver(self, feed, following)
         finally:
             self.into = sound
 
@@ -84,7 +91,7 @@ def mirrors_first(patch):
 def acknowledges_first(patch):
     before_writing(
         patch,
-        lambda pipeline, window: window.checkpoint and pipeline.source.acknowledge(pipeline.task, window.checkpoint),
+        lambda pipeline, window: window.checkpoint and pipeline.acknowledge(window.checkpoint),
     )
 
 
@@ -223,6 +230,104 @@ def casts(patch):
         return sound(self, replace(message, batch=pa.record_batch(columns, schema=pa.schema(fields))))
 
     patch.setattr(Decorator, "insert", insert)
+
+
+# the borders ---------------------------------------------------------------------------------------------------------
+
+
+@broken(
+    "P1",
+    "rows after a Schema are made to fit the table before it",
+    the_test(
+        test_engine_borders.test_a_column_that_first_appears_in_mid_stream_is_stored,
+        store=checks.new_store,
+        rows_max=lambda: 1000,
+    ),
+)
+def decorates_too_late(patch):
+    patch.setattr(Decorator, "change", lambda self, table, stored: None)
+
+
+@broken(
+    "P1",
+    "a source is told what one of its destinations has saved",
+    the_test(
+        test_engine_borders.test_a_queue_keeps_what_a_destination_that_is_down_has_not_stored,
+        store=checks.new_store,
+        request=checks.new_request,
+    ),
+)
+def acknowledges_each(patch):
+    sound = Acknowledgements.__init__
+
+    def init(self, source, destinations):
+        sound(self, source, ())
+
+    patch.setattr(Acknowledgements, "__init__", init)
+
+
+@broken(
+    "P49",
+    "rows without a state are a first sync",
+    the_test(
+        test_engine_borders.test_a_state_that_was_lost_beside_full_tables_is_no_first_sync,
+        store=checks.new_store,
+        mode=lambda: OVERWRITE,
+    ),
+)
+def takes_no_evidence(patch):
+    patch.setattr(Into, "holds", lambda self, table, task, key: Held(rows=False))
+
+
+@broken(
+    "P46",
+    "keys that only the source has are ignored",
+    the_test(
+        test_engine_borders.test_rows_that_a_sweep_shows_to_be_missing_are_read_by_their_keys,
+        store=checks.new_store,
+        own=lambda: True,
+    ),
+)
+def sweeps_one_way(patch):
+    patch.setattr(Pipeline, "_fetch", lambda self, table, places: None)
+
+
+@broken(
+    "P43",
+    "nobody asks whose a table is before the first is written",
+    the_test(
+        test_ownership.test_full_tables_of_others_are_refused_before_anything_is_touched,
+        store=checks.new_store,
+        mode=lambda: OVERWRITE,
+        refresh=lambda: False,
+    ),
+)
+def asks_nobody(patch):
+    patch.setattr(owners_module, "refusal", lambda *_, **__: None)
+
+
+@broken(
+    "P43",
+    "a source with a new name is a first sync into its own full table",
+    the_test(
+        test_ownership.test_another_name_is_no_first_sync,
+        store=checks.new_store,
+        mode=lambda: OVERWRITE,
+        outside=lambda: False,
+        what=lambda: "source",
+    ),
+)
+def knows_no_former_name(patch):
+    patch.setattr(owners_module, "_former", lambda *_: None)
+
+
+@broken(
+    "P43",
+    "two projects of equal names are one",
+    the_test(test_ownership.test_two_projects_of_equal_names_do_not_write_one_table, store=checks.new_store),
+)
+def knows_no_project(patch):
+    patch.setattr(Project, "is_same", lambda self, other: True)
 
 
 # the process -----------------------------------------------------------------------------------------------------------

@@ -11,14 +11,17 @@ from changed import Replayed
 from checks import DELETE_STALE, OVERWRITE, Broken, kills, syncs, the_test, zombies
 
 import strandline.engine.plan as plan_module
+import strandline.engine.refresh as refresh_module
 import strandline.engine.run as run_module
 import strandline.engine.task as task_module
 from strandline.destination import Fence
 from strandline.destinations.memory import MemoryDestination
+from strandline.engine.into import Into
 from strandline.engine.lease import Heartbeat, Lease
 from strandline.engine.ledger import Ledger
-from strandline.engine.pipeline import Into, Pipeline
+from strandline.engine.pipeline import Pipeline
 from strandline.engine.plan import next_pass
+from strandline.engine.refresh import FullRefresh
 from strandline.engine.task import TaskRun
 from strandline.engine.window import StreamWindow
 from strandline.errors import RetryableError, StateConflictError
@@ -52,18 +55,18 @@ def deletes_by_run(patch):
     syncs("full", DELETE_STALE, clock_step_s=-3600),
 )
 def believes_the_clock(patch):
-    for module in (plan_module, task_module):
+    for module in (plan_module, refresh_module):
         patch.setattr(module, "next_pass", lambda last, now_us, *, full: Pass(now_us, full))
 
 
 @broken("P13", "an incremental pass deletes what it did not deliver", syncs("keyed", DELETE_STALE, share_max=None))
 def sweeps_always(patch):
-    sound = TaskRun._pipeline
+    sound = TaskRun.pipeline
 
     def pipeline(self, key, state, current, *, sweeps=False, hide=None):
         return sound(self, key, state, current, sweeps=sweeps or self.into.mode is DELETE_STALE, hide=hide)
 
-    patch.setattr(TaskRun, "_pipeline", pipeline)
+    patch.setattr(TaskRun, "pipeline", pipeline)
 
 
 @broken("P14", "a table that could not be read counts as read", checks.failed_table)
@@ -119,15 +122,17 @@ def forgets_the_limit(patch):
 
 @broken("P7", "a full refresh empties the table, and fills it again", syncs("keyed", OVERWRITE, refresh_at=2))
 def refreshes_in_place(patch):
-    def full_refresh(self, key, opening, pending, now_us):
+    def full_refresh(self, opening, pending, now_us):
+        run, key = self._run, self._key
         current = next_pass(opening.state.current, now_us, full=True)
-        pipeline = self._pipeline(key, opening.state, current)
-        pipeline.prepare(self.task.tables)
-        emptied = [Truncate(table.name) for table in self.task.tables]
-        pipeline.settle(emptied, self._next(opening.state, cursor=None, current=current))
-        self._deliver(key, replace(opening, state=pipeline.state, cursor=None, current=current))
+        pipeline = run.pipeline(key, opening.state, current)
+        pipeline.prepare(run.task.tables)
+        emptied = [Truncate(table.name) for table in run.task.tables]
+        pipeline.settle(emptied, run.following(opening.state, cursor=None, current=current))
+        run._deliver(key, replace(opening, state=pipeline.state, cursor=None, current=current))
+        return run.done
 
-    patch.setattr(TaskRun, "_full_refresh", full_refresh)
+    patch.setattr(FullRefresh, "run", full_refresh)
 
 
 @broken(
@@ -136,13 +141,14 @@ def refreshes_in_place(patch):
     checks.killed_refresh,
 )
 def swaps_without_the_cursor(patch):
-    sound = TaskRun._swap
+    sound = FullRefresh._swap
 
     def swap(self, key, main, side):
         sound(self, key, main, replace(side, cursor=main.cursor))
-        self.ledger.save(key, self._next(self.ledger.stored(key), cursor=side.cursor))
+        ledger = self._run.ledger
+        ledger.save(key, self._run.following(ledger.stored(key), cursor=side.cursor))
 
-    patch.setattr(TaskRun, "_swap", swap)
+    patch.setattr(FullRefresh, "_swap", swap)
 
 
 # states that cannot be trusted -----------------------------------------------------------------------------------------
@@ -198,7 +204,7 @@ def takes_over_gently(patch):
         epoch = max((state.epoch for state in [*self._stored.values(), *self._mirrored.values()]), default=1)
         before = self._stored.get(key) or self._mirrored.get(key) or State(None, epoch, 0, run_id)
         self.save(key, before.following(run_id=run_id, epoch=epoch, now=now))
-        self.reload()
+        self.load()
         return Fence(self.source, self.destination, epoch, run_id)
 
     patch.setattr(Ledger, "take_over", take_over)

@@ -152,6 +152,11 @@ class ReadsEverythingAlways(Broken):
         return super().tasks(self.tables())
 
 
+class FindsNothingByItsKey(Broken):
+    def read_keys(self, task, table, keys, context):
+        return iter(())
+
+
 BROKEN = {
     SkipsARowWhenItGoesOn: (
         "P1",
@@ -207,6 +212,7 @@ BROKEN = {
         "a task takes a name that the engine uses",
         "tasks_are_the_same_at_every_look_and_can_travel",
     ),
+    FindsNothingByItsKey: ("P46", "rows are not looked up", "rows_are_found_by_the_keys_that_a_sweep_names"),
     ReadsEverythingAlways: ("P11", "all tables are read, whatever was chosen", "only_the_chosen_tables_are_read"),
 }
 

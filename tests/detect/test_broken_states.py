@@ -15,7 +15,7 @@ import test_state
 import test_state_files
 from checks import Broken, Check
 
-from strandline import state as state_module
+from strandline import state_format as format_module
 from strandline.errors import StateError
 from strandline.state_backends import local, memory
 from strandline.state_backends.local import LocalState
@@ -151,7 +151,7 @@ def replaces_characters(patch):
 
 @broken("P24", "only the newest commit is kept", in_memory(SUITE.test_history_keeps_the_last_commits))
 def keeps_one(patch):
-    patch.setattr(state_module, "HISTORY_MAX", 1)
+    patch.setattr(format_module, "HISTORY_MAX", 1)
 
 
 @broken(
@@ -160,7 +160,7 @@ def keeps_one(patch):
     in_memory(SUITE.test_the_history_of_runs_has_one_state_of_each),
 )
 def keeps_every_beat(patch):
-    patch.setattr(state_module, "is_sign_of_life", lambda *_: False)
+    patch.setattr(format_module, "renews", lambda *_: False)
 
 
 # what cannot be trusted ------------------------------------------------------------------------------------------------
@@ -170,11 +170,8 @@ def keeps_every_beat(patch):
 def reads_damage_as_nothing(patch):
     sound = LocalState.load
 
-    def load(self, source, *, anew=None):
-        try:
-            return sound(self, source, anew=anew)
-        except StateError:
-            return {}
+    def load(self, source):
+        return {key: state for key, state in sound(self, source).items() if state.untrusted is None}
 
     patch.setattr(LocalState, "load", load)
 
@@ -182,10 +179,10 @@ def reads_damage_as_nothing(patch):
 @broken(
     "P21",
     "the checksum is not compared",
-    in_memory(SUITE.test_a_state_that_cannot_be_trusted_is_refused_until_it_is_given_up),
+    in_memory(SUITE.test_a_state_that_cannot_be_trusted_says_so_beside_those_that_can),
 )
 def ignores_the_checksum(patch):
-    patch.setattr(state_module, "_intact", lambda *_: True)
+    patch.setattr(format_module, "_intact", lambda *_: True)
 
 
 @broken(
@@ -211,7 +208,7 @@ def takes_any_lineage(patch):
     ),
 )
 def reads_any_format(patch):
-    patch.setattr(state_module, "FORMAT_VERSION", 99)
+    patch.setattr(format_module, "FORMAT_VERSION", 99)
 
 
 @broken(
@@ -223,19 +220,24 @@ def reads_any_format(patch):
     ),
 )
 def keeps_what_json_changes(patch):
-    patch.setattr(state_module, "_is_json", lambda _: True)
+    patch.setattr(format_module, "check_cursor", lambda *_: None)
 
 
 @broken(
     "P21",
-    "after a full refresh of one table the states of others may be damaged",
-    in_files(SUITE.test_a_state_that_cannot_be_trusted_is_refused_until_it_is_given_up),
+    "a damaged state is saved over by whoever comes",
+    in_files(SUITE.test_a_state_that_cannot_be_trusted_is_saved_over_only_by_who_has_its_token),
 )
 def gives_up_everything(patch):
-    sound = LocalState.load
-    patch.setattr(
-        LocalState, "load", lambda self, source, *, anew=None: sound(self, source, anew=anew and (lambda _: True))
-    )
+    sound = LocalState._find
+
+    def find(self, directory, where, expected):
+        try:
+            return sound(self, directory, where, expected)
+        except StateError:
+            return None, expected
+
+    patch.setattr(LocalState, "_find", find)
 
 
 # on disk ---------------------------------------------------------------------------------------------------------------

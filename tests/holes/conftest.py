@@ -92,6 +92,24 @@ class Bench:
 
 
 @pytest.fixture
+def command(tmp_path, monkeypatch, capfd):
+    """A command in an empty directory, which is also the test's; expects an exit code; what was printed."""
+    from strandline.cli import main
+
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments, code=0):
+        with pytest.raises(SystemExit) as end:
+            main(list(arguments))
+        printed = capfd.readouterr()
+        outcome = Outcome(end.value.code or 0, printed.out, printed.err)
+        assert outcome.code == code, outcome.text
+        return outcome
+
+    return run
+
+
+@pytest.fixture
 def database(request):
     """Makes new, empty PostgreSQL databases; their connection strings. Without a call no server is needed."""
     names = []

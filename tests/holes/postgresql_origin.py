@@ -7,8 +7,9 @@ import psycopg
 import pytest
 
 from strandline.destination import WriteMode
-from strandline.engine.pipeline import Into
-from strandline.engine.run import Job, sync
+from strandline.engine.into import Into
+from strandline.engine.job import Job
+from strandline.engine.run import sync
 from strandline.engine.window import Bounds
 from strandline.plugins import load_plugin
 from strandline.table import Table

@@ -281,7 +281,7 @@ def test_hole_p_state_is_there_but_the_destination_was_dropped_or_emptied(bench,
     bench.origin.execute(f"INSERT INTO t VALUES (3, '{stamp(minutes=1)}', 'c')")
     before = bench.state()
     outcome = sync(code=3)
-    assert "--full-refresh" in outcome.err
+    assert "--full-refresh" in outcome.text
     assert bench.state() == before
     if how == "rows deleted":
         assert bench.store.rows() == []
@@ -304,8 +304,8 @@ def test_hole_p_state_is_there_but_the_files_are_gone(bench, sync, how):
         bench.store.drop("t")
     bench.origin.execute(f"INSERT INTO t VALUES (3, '{stamp(minutes=1)}', 'c')")
     before = bench.state()
-    assert "state reset" in sync(code=3).err
-    assert "state reset" in sync("--full-refresh", "t", code=2).err
+    assert "state reset" in sync(code=3).text
+    assert "state reset" in sync("--full-refresh", "t", code=2).text
     assert bench.state() == before
     assert bench.run("state", "reset", "shop", "t") == 0
     for _ in range(2):

@@ -134,7 +134,7 @@ def test_a_table_that_is_rewritten_before_its_scan_is_read_again(shop, monkeypat
     transaction, done = Session.transaction, []
 
     def rewritten(self, **more):
-        if not done:
+        if not done and "lock" in more:
             done.append(shop.execute("VACUUM FULL t"))
         return transaction(self, **more)
 

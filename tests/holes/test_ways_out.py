@@ -55,7 +55,7 @@ def test_a_state_in_the_warehouse_that_cannot_be_trusted(table, sync, how, task,
     sync()
     edit(table, task, how)
     table.origin.execute("INSERT INTO t VALUES (2, '2026-01-02 00:00:00', 'b')")
-    said = sync(code=3).err
+    said = sync(code=3).text
     assert f"strandline state reset 'shop' '{task}'" in said
     assert table.store.rows() == [(1, "a")]
     if way == "state reset":
@@ -76,7 +76,7 @@ def test_a_state_file_that_cannot_be_trusted_can_be_reset(table, sync, content):
     sync()
     path = table.directory / ".cq" / "state" / "shop" / "t@warehouse.json"
     path.write_bytes(content)
-    assert "strandline state reset 'shop' 't'" in sync(code=3).err
+    assert "strandline state reset 'shop' 't'" in sync(code=3).text
     assert table.run("state", "reset", "shop") == 0
     assert path.with_name("t@warehouse.json.damaged").read_bytes() == content
     sync("--full-refresh", "t")
@@ -94,7 +94,7 @@ def test_a_full_refresh_of_another_table_gives_up_nothing(table, sync):
 def test_a_reset_of_a_table_that_was_emptied_delivers_all_rows_again(table, sync):
     sync()
     table.store.execute("DELETE FROM t")
-    assert "state reset" in sync(code=3).err
+    assert "state reset" in sync(code=3).text
     assert table.run("state", "reset", "shop", "t") == 0
     sync()
     assert table.store.rows() == [(1, "a")]

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import psycopg
 
-__all__ = ["PostgreSQLServer", "programs"]
+__all__ = ["PostgreSQLServer", "as_user", "free_port", "programs"]
 
 START_S = 60
 _SETTINGS = """
@@ -47,13 +47,15 @@ def programs() -> Path | None:
     return Path(found).resolve().parent if found else None
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """Of loopback; somebody else may take it meanwhile."""
     with socket.socket() as one:
         one.bind(("127.0.0.1", 0))
         return one.getsockname()[1]
 
 
-def _as_user() -> dict[str, object]:
+def as_user() -> dict[str, object]:
+    """How a process is started that refuses to run as root."""
     if os.geteuid():
         return {}
     name = pwd.getpwnam("postgres")
@@ -82,11 +84,11 @@ class PostgreSQLServer:
 
     def start(self) -> "PostgreSQLServer":
         """Start it on the port it had, or on a free one."""
-        self.port = self.port or _free_port()
+        self.port = self.port or free_port()
         (self._data / "postgresql.auto.conf").write_text(f"port = {self.port}\n{self._settings}")
         with (self._root / "log").open("ab") as log:
             self._process = subprocess.Popen(
-                [programs() / "postgres", "-D", self._data], stdout=log, stderr=log, cwd="/", **_as_user()
+                [programs() / "postgres", "-D", self._data], stdout=log, stderr=log, cwd="/", **as_user()
             )
         deadline = time.monotonic() + START_S
         while time.monotonic() < deadline and self._process.poll() is None:
@@ -166,6 +168,6 @@ class PostgreSQLServer:
             capture_output=True,
             text=True,
             cwd="/",
-            **_as_user(),
+            **as_user(),
         )
         assert done.returncode == 0, f"{program}: {done.stdout}{done.stderr}"

@@ -49,7 +49,7 @@ def wait_for(sql: Sql, condition: str) -> int:
     deadline = time.monotonic() + WAIT_S
     while time.monotonic() < deadline:
         found = sql(
-            "SELECT pid FROM pg_stat_activity WHERE application_name = 'strandline' "
+            "SELECT pid FROM pg_stat_activity WHERE pid <> pg_backend_pid() "
             f"AND datname = current_database() AND {condition}"
         )
         if found:
@@ -60,7 +60,7 @@ def wait_for(sql: Sql, condition: str) -> int:
 
 def open_transactions(sql: Sql) -> int:
     ((count,),) = sql(
-        "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'strandline' "
+        "SELECT count(*) FROM pg_stat_activity WHERE pid <> pg_backend_pid() "
         "AND datname = current_database() AND state <> 'idle'"
     )
     return int(count)

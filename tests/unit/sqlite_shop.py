@@ -67,9 +67,9 @@ class Shop:
         with closing(self.source()) as source:
             return next(table for table in source.tables() if table.name == name)
 
-    def reading(self, cursor=None, *, name="t", batch_rows=100, batch_bytes=1 << 20):
+    def reading(self, cursor=None, *, name="t", **bounds):
         source = self.source()
-        context = RunContext("run", "shop", datetime.now(UTC), batch_rows=batch_rows, batch_bytes=batch_bytes)
+        context = RunContext("run", "shop", datetime.now(UTC), **{"batch_rows": 100, "batch_bytes": 1 << 20, **bounds})
         tables = [table for table in source.tables() if table.name == name]
         (task,) = source.tasks(tables)
         return source.read(task, cursor, context)

@@ -8,13 +8,29 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pyarrow as pa
+import pytest
 
 from strandline.message import Checkpoint, Complete, Insert, Message, Schema
 from strandline.plugins import load_plugin
 from strandline.source import RunContext, Task
+from strandline.sources._file_content import Coding, Content
+from strandline.sources._file_paths import File
 
 LATER = timedelta(hours=1)
 """After the files were written, so that their times are old and their last lines quiet."""
+
+
+def opened_files(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The names of files that are opened from here on."""
+    names: list[str] = []
+    real = Content.__init__
+
+    def init(content: Content, file: File, coding: Coding) -> None:
+        names.append(file.key)
+        real(content, file, coding)
+
+    monkeypatch.setattr(Content, "__init__", init)
+    return names
 
 
 class SyncedFiles:
@@ -41,14 +57,24 @@ class SyncedFiles:
         return cls(cls.Spec(**(self.spec | spec)))
 
     def table(self, **spec):
-        (table,) = self.source(**spec).tables()
+        (table,) = self.tables(**spec)
         return table
+
+    def tables(self, **spec):
+        """Every table; or the reason why one of them cannot be read."""
+        tables = self.source(**spec).tables()
+        for table in tables:
+            if table.unreadable is not None:
+                raise table.unreadable
+        return tables
+
+    def context(self, after: timedelta = LATER, rows_max: int = 65_536, bytes_max: int = 16 << 20) -> RunContext:
+        return RunContext("run", "source", datetime.now(UTC) + after, rows_max, bytes_max)
 
     def read(self, *, after: timedelta = LATER, rows_max: int = 65_536, bytes_max: int = 16 << 20, **spec):
         """Every message of a sync; the cursors follow the checkpoints as they come."""
-        source = self.source(**spec)
-        context = RunContext("run", "source", datetime.now(UTC) + after, rows_max, bytes_max)
-        for task in source.tasks(source.tables()):
+        source, context = self.source(**spec), self.context(after, rows_max, bytes_max)
+        for task in source.tasks(self.tables(**spec)):
             for message in source.read(task, self.cursors.get(task.id), context):
                 if isinstance(message, Checkpoint):
                     self.cursors[task.id] = json.loads(json.dumps(message.cursor))

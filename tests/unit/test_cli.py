@@ -313,7 +313,7 @@ class TestErrors:
         with Path("/dev/full").open("w") as full:
             done = process("plugin", "list", stdout=full)
         assert done.code == 1
-        assert done.err.startswith("error: cannot write: No space left on device\n")
+        assert done.err.startswith("error: stdout cannot be written: No space left on device\n")
 
     def test_a_reader_that_has_seen_enough_is_no_error(self, process):
         reading, writing = os.pipe()

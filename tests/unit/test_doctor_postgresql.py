@@ -2,10 +2,6 @@
 
 import contextlib
 import logging
-import select
-import socket
-import struct
-import threading
 
 import psycopg
 import pytest
@@ -125,47 +121,10 @@ class TestDestination:
         monkeypatch.setattr(_postgresql_probes, "_FREE_FEW", 1_000)
         assert destination(postgresql)["connections"].verdict is Verdict.WARNING
 
-    def test_a_pooler_in_front_of_the_server(self, durable):
-        uri = durable.create_database("pooled")
-        with Pooler(durable.port) as pooler:
-            assert "PgBouncer" in destination(make_conninfo(uri, port=pooler.port))["pooler"].found
-
 
 def destination_probes(uri, schema):
     cls = load_plugin("destination", "postgresql")
     return list(cls(cls.Spec(connection_string=uri, schema=schema)).probes())
-
-
-class Pooler:
-    """As PgBouncer does, it tells clients a number that is no backend's, to cancel by."""
-
-    def __init__(self, port):
-        self._server_port = port
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.port = self._listener.getsockname()[1]
-        self._thread = threading.Thread(target=self._serve)
-
-    def __enter__(self):
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_):
-        self._thread.join(10)
-        self._listener.close()
-
-    def _serve(self):
-        client, _ = self._listener.accept()
-        with client, socket.create_connection(("127.0.0.1", self._server_port)) as server:
-            key = struct.pack("!ci", b"K", 12)
-            while ready := select.select([client, server], [], [], 10)[0]:
-                for one in ready:
-                    data = one.recv(65_536)
-                    at = data.find(key) if one is server else -1
-                    if at >= 0:
-                        data = data[: at + 5] + struct.pack("!i", 1) + data[at + 9 :]
-                    (server if one is client else client).sendall(data)
-                    if not data:
-                        return
 
 
 class TestSource:

@@ -293,6 +293,7 @@ class TestCatalog:
             "cq_delivered",
             "cq_state",
             "cq_state_history",
+            "cq_tables",
             "orders",
         ]
 
@@ -484,8 +485,9 @@ class TestTypes:
             (pa.list_(pa.run_end_encoded(pa.int32(), pa.int8())), "run_end_encoded"),
             (pa.struct([("a", pa.dictionary(pa.int8(), pa.int64()))]), "dictionary"),
         ):
-            with pytest.raises(TaskError, match=reason):
+            with pytest.raises(TaskError, match=reason) as caught:
                 shared.migrate(orders("refused", value=kind), apply=False)
+            assert caught.value.hint
 
 
 class TestStaging:

@@ -1,5 +1,7 @@
 """What the engine does around a source and a destination that work: retry, stop, fail apart, take over."""
 
+import errno
+import os
 import threading
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -9,9 +11,11 @@ import pytest
 
 from strandline.destination import WriteMode
 from strandline.engine.administer import reset_states
+from strandline.engine.into import Into
+from strandline.engine.job import Job
 from strandline.engine.lease import Claim
-from strandline.engine.pipeline import Into
-from strandline.engine.run import Job, plan, sync
+from strandline.engine.preview import plan
+from strandline.engine.run import sync
 from strandline.engine.task import Retries
 from strandline.engine.window import Bounds, Stop
 from strandline.errors import LockedError, RetryableError, TaskError, UnreachableError, UsageError
@@ -19,6 +23,7 @@ from strandline.message import Checkpoint, Complete, Delete, Insert, Present
 from strandline.plugins import load_plugin
 from strandline.runs import EventKind, Status
 from strandline.source import Task
+from strandline.state import RUN_TASK
 from strandline.table import Table
 
 QUICK = Retries(attempts_max=3, first_s=0.001, longest_s=0.001)
@@ -48,8 +53,8 @@ class Numbers:
         yield Complete(table.name)
         yield Checkpoint({"next": self.count} if table.incremental else None)
 
-    def acknowledge(self, task, cursor):
-        self.acknowledged.append((task.id, cursor["next"]))
+    def acknowledge(self, task, cursors):
+        self.acknowledged.append((task.id, {name: cursor["next"] for name, cursor in cursors.items()}))
 
     def close(self):
         pass
@@ -88,7 +93,7 @@ def test_a_first_sync_delivers_everything_and_a_second_has_nothing_to_do(store):
     assert (first.exit_code, first.tasks[0].rows_read, first.tasks[0].cursor_to) == (0, 6, {"next": 6})
     assert (second.exit_code, second.tasks[0].rows_read, second.tasks[0].cursor_from) == (0, 0, {"next": 6})
     assert ids(store) == [0, 1, 2, 3, 4, 5]
-    assert source.acknowledged[-1] == ("a", 6)
+    assert source.acknowledged[-1] == ("a", {"d0": 6})
 
 
 def test_a_passing_failure_is_resumed_from_the_last_checkpoint(store):
@@ -136,6 +141,19 @@ def test_a_bug_in_a_plugin_fails_its_task_with_exit_70(store):
 
     report = sync(job(Numbers("a", "b", trouble=trouble), store))
     assert report.exit_code == 70
+    assert ids(store, "a") == [0, 1, 2, 3, 4, 5]
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.EMFILE, errno.ENOMEM])
+def test_a_machine_that_fails_below_a_plugin_is_no_bug(store, number):
+    def trouble(table, _):
+        if table == "b":
+            raise OSError(number, os.strerror(number), "/data/b")
+
+    report = sync(job(Numbers("a", "b", trouble=trouble), store))
+    assert report.exit_code == 1
+    assert report.tasks[1].error.message == f"/data/b: {os.strerror(number)}"
+    assert report.tasks[1].error.hint
     assert ids(store, "a") == [0, 1, 2, 3, 4, 5]
 
 
@@ -276,7 +294,8 @@ def test_without_a_backend_every_sync_reads_everything(store):
     one = job(Numbers("a"), store, mode=WriteMode.OVERWRITE, backend=none(none.Spec()), stateless=True)
     assert [sync(one).tasks[0].rows_read for _ in range(2)] == [6, 6]
     assert ids(store) == [0, 1, 2, 3, 4, 5]
-    assert all(state.cursor is None for state in store.states.load("numbers").values())
+    states = store.states.load("numbers").items()
+    assert all(state.cursor is None for key, state in states if key.task != RUN_TASK)
 
 
 def test_a_retry_without_a_backend_goes_on_within_its_pass(store):

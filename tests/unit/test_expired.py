@@ -1,13 +1,16 @@
 """A source that cannot go on from a cursor, and what it has to say."""
 
+from dataclasses import replace
+
 import pyarrow as pa
 import pytest
 
 from strandline.destination import WriteMode
-from strandline.engine.pipeline import Into
-from strandline.engine.run import Job, sync
-from strandline.errors import CursorExpiredError
-from strandline.message import Checkpoint, Complete, Insert, Notice
+from strandline.engine.into import Into
+from strandline.engine.job import Job
+from strandline.engine.run import sync
+from strandline.errors import CursorExpiredError, TaskError
+from strandline.message import Checkpoint, Complete, Insert, Notice, Present
 from strandline.plugins import load_plugin
 from strandline.source import Task
 from strandline.table import Table
@@ -38,7 +41,7 @@ class Server:
         yield Complete("t")
         yield Checkpoint({"history": self.history})
 
-    def acknowledge(self, task, cursor):
+    def acknowledge(self, task, cursors):
         pass
 
     def close(self):
@@ -61,13 +64,66 @@ def run(request):
     return sync_once
 
 
-def test_a_mirror_is_read_anew_and_what_the_restored_server_lacks_is_deleted(run):
-    run(WriteMode.OVERWRITE_DELETE_STALE)
-    report, stored = run(WriteMode.OVERWRITE_DELETE_STALE, rows={1: "a", 3: "c"}, history=2)
-    assert (report.exit_code, stored) == (0, [(1, "a"), (3, "c")])
-    assert any("restored" in warning for warning in report.tasks[0].warnings)
-    report, stored = run(WriteMode.OVERWRITE_DELETE_STALE)
-    assert (report.exit_code, report.tasks[0].rows_read, stored) == (0, 0, [(1, "a"), (3, "c")])
+MIRROR = WriteMode.OVERWRITE_DELETE_STALE
+
+
+def test_a_mirror_is_read_again_and_what_the_restored_server_lacks_is_deleted_by_the_next_sync(run):
+    """What cannot be seen may only be hidden: the sync that notices deletes nothing."""
+    run(MIRROR)
+    report, stored = run(MIRROR, rows={1: "A", 3: "c"}, history=2)
+    assert (report.exit_code, stored) == (0, [(1, "A"), (2, "b"), (3, "c")])
+    assert any("restored" in warning and "by the next sync" in warning for warning in report.tasks[0].warnings)
+    report, stored = run(MIRROR)
+    assert (report.exit_code, report.tasks[0].rows_read, stored) == (0, 0, [(1, "A"), (3, "c")])
+    assert report.tasks[0].rows_deleted == 1
+    report, stored = run(MIRROR)
+    assert (report.exit_code, report.tasks[0].rows_deleted, stored) == (0, 0, [(1, "A"), (3, "c")])
+
+
+def test_rows_that_come_back_before_the_next_sync_were_never_gone(run):
+    run(MIRROR)
+    run(MIRROR, rows={1: "a"}, history=2)
+    report, stored = run(MIRROR, rows={1: "a", 2: "b"}, history=3)
+    assert (report.exit_code, report.tasks[0].rows_deleted, stored) == (0, 0, [(1, "a"), (2, "b")])
+    report, stored = run(MIRROR)
+    assert (report.exit_code, report.tasks[0].rows_deleted, stored) == (0, 0, [(1, "a"), (2, "b")])
+
+
+def test_a_sweep_of_keys_is_not_believed_in_the_sync_that_notices(run):
+    sound = run.server.read
+
+    def sweeping(task, cursor, context):
+        for message in sound(task, cursor, context):
+            if isinstance(message, Complete):
+                yield Present("t", pa.record_batch({"id": pa.array(sorted(run.server.rows), pa.int64())}))
+            yield message
+
+    run.server.read = sweeping
+    run(MIRROR)
+    report, stored = run(MIRROR, rows={2: "b", 3: "c"}, history=2)
+    assert (report.exit_code, stored) == (0, [(1, "a"), (2, "b"), (3, "c")])
+    report, stored = run(MIRROR)
+    assert (report.exit_code, stored) == (0, [(2, "b"), (3, "c")])
+
+
+def test_a_table_that_every_sync_appends_whole_begins_again_by_itself(run, monkeypatch):
+    """Its cursor is only a place in the middle of a reading that was interrupted."""
+    whole = replace(TABLE, incremental=False)
+    monkeypatch.setattr(run.server, "tables", lambda: [whole])
+    sound = run.server.read
+
+    def breaks(task, cursor, context):
+        for number, message in enumerate(sound(task, cursor, context)):
+            if number == 2:
+                yield Checkpoint({"history": run.server.history})
+                raise TaskError("the line was cut")
+            yield message
+
+    run.server.read = breaks
+    assert run(WriteMode.APPEND)[0].exit_code == 1
+    run.server.read = sound
+    report, stored = run(WriteMode.APPEND, history=2)
+    assert (report.exit_code, stored) == (0, [(1, "a"), (1, "a"), (2, "b")])
 
 
 def test_overwriting_reads_anew_and_keeps_what_is_there(run):

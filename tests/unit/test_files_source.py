@@ -10,11 +10,10 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from synced_files import LATER, SyncedFiles, look_unchanged, rows_of
+from synced_files import LATER, SyncedFiles, look_unchanged, opened_files, rows_of
 
 from strandline.errors import RetryableError, StateError, TaskError, UsageError
 from strandline.message import Checkpoint, Insert
-from strandline.sources import _file_content
 from strandline.table import Table
 
 NOW = timedelta(0)
@@ -35,15 +34,7 @@ def csv(*values: int) -> str:
 
 def opened(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The names of files that are opened from here on."""
-    names = []
-    real = _file_content.Content.__init__
-
-    def init(self, file, encoding):
-        names.append(file.key)
-        real(self, file, encoding)
-
-    monkeypatch.setattr(_file_content.Content, "__init__", init)
-    return names
+    return opened_files(monkeypatch)
 
 
 def test_a_second_sync_with_nothing_new_opens_no_file(files, monkeypatch):
@@ -256,13 +247,40 @@ def test_a_delivered_last_line_that_goes_on_is_delivered_again(files):
     assert files.rows() == []
 
 
-def test_a_quiet_last_line_that_is_no_record_waits_or_fails(files):
+def test_a_young_last_line_that_is_no_record_waits_or_fails(files):
     files.write("a.jsonl", '{"n":1}\n{"n":')
     with pytest.raises(TaskError, match=r"a\.jsonl:2: its last line is not complete"):
-        files.rows(on_unfinished="fail")
-    assert numbers(files.cursors and files.rows()) == []
+        files.rows(after=NOW, on_unfinished="fail")
+    assert files.rows(after=NOW) == []
     files.append("a.jsonl", "2}\n")
     assert numbers(files.rows()) == [2]
+
+
+@pytest.mark.parametrize(
+    ("name", "first", "bad", "mended", "rows"),
+    [
+        ("a.jsonl", '{"n":1}\n', '{"n":', "2}\n", [2]),
+        ("a.csv", "n\n1\n", '"2', '"\n3\n', [2, 3]),
+        ("a.csv", "n\n1\n", '"2\n3\n', None, []),
+        ("a.csv", "n\n1\n", "2,3", None, []),
+    ],
+)
+def test_what_a_quiet_file_ends_with_is_never_left_in_silence(files, name, first, bad, mended, rows):
+    files.write(name, first + bad)
+    for _ in range(2):
+        with pytest.raises(TaskError, match=r"a\.(jsonl:2|csv:3): "):
+            files.sync()
+        assert files.cursors["t"]["files"][name][-2] == 1, "what comes before it stays delivered"
+    if mended:
+        files.append(name, mended)
+        assert numbers(files.rows()) == rows
+
+
+@pytest.mark.parametrize(("last", "found"), [("n/a", "n/a"), ("30.5", 30.5), ("2024-01-02", "2024-01-02")])
+def test_the_last_record_of_a_quiet_file_has_a_say_in_the_types(files, last, found):
+    os.utime(files.write("a.csv", f"n\n10\n{last}"), (0, 0))
+    assert numbers(files.rows())[-1] == found
+    assert len(numbers(files.rows())) == 0
 
 
 def test_a_file_that_grows_while_it_is_read_is_read_on_by_the_next_sync(files):
@@ -419,8 +437,6 @@ def test_tables_are_incremental_and_say_what_they_promise(files):
     assert isinstance(table, Table)
     assert (table.incremental, table.primary_key, table.incremental_key) == (True, ("id",), ("at",))
     assert table.guarantee.name == "settled (file contents)"
-    assert "equal rows" not in table.guarantee.limits
-    assert "equal rows of different syncs are one row" in files.table().guarantee.limits
     assert "delivered again in full" in table.guarantee.limits
     assert "replaced fails" in files.table(on_replace="fail").guarantee.limits
     with pytest.raises(UsageError, match="no column 'nope'"):

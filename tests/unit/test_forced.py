@@ -7,10 +7,12 @@ import pytest
 
 from strandline.destination import Fence, MigrateMode, WriteMode
 from strandline.engine.administer import migrate
+from strandline.engine.into import Into
+from strandline.engine.job import Job
 from strandline.engine.lease import Claim
 from strandline.engine.lineage import stored_table
-from strandline.engine.pipeline import Into
-from strandline.engine.run import Job, plan, sync
+from strandline.engine.preview import plan
+from strandline.engine.run import sync
 from strandline.engine.task import Retries
 from strandline.engine.window import Bounds
 from strandline.errors import RetryableError, StateError, TaskError
@@ -22,7 +24,7 @@ from strandline.table import Table
 from strandline.testing.faults import FaultyStates, Injector, Killed, Killer, Outside, Point, faulty_destination
 
 KEY = StateKey("shop", "all", "store")
-TEXT, NUMBER = pa.string(), pa.int64()
+FLAG, NUMBER = pa.bool_(), pa.int64()
 QUICK = Retries(attempts_max=3, first_s=0.001, longest_s=0.001)
 APPENDED = Into("store", None, WriteMode.APPEND, MigrateMode.FORCED, bounds=Bounds(rows_max=2))
 MODES = pytest.mark.parametrize("mode", [WriteMode.APPEND, WriteMode.OVERWRITE])
@@ -84,7 +86,7 @@ class World:
 
 def filled(name, mode=WriteMode.APPEND, **types):
     world = World(name, mode)
-    assert sync(world.job(Values(**types or {"a": TEXT}))).exit_code == 0
+    assert sync(world.job(Values(**types or {"a": FLAG}))).exit_code == 0
     return world
 
 
@@ -111,7 +113,7 @@ def test_a_migration_that_is_forbidden_forgets_nothing(name):
     report = sync(world.job(Values(a=NUMBER), may_migrate=False))
     assert report.exit_code == TaskError.exit_code
     assert world.state.cursor == {"next": 6}
-    back = sync(world.job(Values(a=TEXT)))
+    back = sync(world.job(Values(a=FLAG)))
     assert (back.exit_code, back.tasks[0].rows_read) == (0, 0)
     assert world.ids() == [0, 1, 2, 3, 4, 5]
 
@@ -122,13 +124,13 @@ def test_a_migration_that_fails_forgets_nothing(name):
     outside = Injector(Point("destination.migrate", 1), lambda: TaskError("a view depends on it"))
     assert sync(world.job(Values(a=NUMBER), outside)).exit_code == TaskError.exit_code
     assert outside.struck
-    back = sync(world.job(Values(a=TEXT)))
+    back = sync(world.job(Values(a=FLAG)))
     assert (back.exit_code, back.tasks[0].rows_read) == (0, 0)
     assert world.ids() == [0, 1, 2, 3, 4, 5]
 
 
 @MODES
-@pytest.mark.parametrize("later", [TEXT, NUMBER], ids=["put back", "the same"])
+@pytest.mark.parametrize("later", [FLAG, NUMBER], ids=["put back", "the same"])
 def test_wherever_it_is_killed_the_next_sync_stores_each_row_once(name, mode, later):
     outside = Outside()
     assert sync(filled(name, mode).job(Values(a=NUMBER), outside)).exit_code == 0
@@ -152,32 +154,33 @@ def test_whichever_call_fails_for_once_each_row_is_stored_once(name):
         assert world.ids() == [0, 1, 2, 3, 4, 5], point
 
 
-def test_a_table_that_somebody_else_creates_again_still_stops_the_run(name):
+def test_a_table_that_somebody_else_creates_again_still_stops(name):
     world = filled(name)
     assert sync(world.job(Values(a=NUMBER))).exit_code == 0
     world.store.drop_table("a")
     stored = stored_table(Values(a=NUMBER).tables()[0], mode=world.mode, partitioned=False)
     world.store.migrate(stored, mode=MigrateMode.SAFE, fence=Fence("shop", "store", 99, "somebody else"))
     report = sync(world.job(Values(a=NUMBER)))
-    assert isinstance(report.error, StateError)
+    assert isinstance(report.tasks[0].error, StateError)
+    assert report.exit_code == 3
 
 
 def test_rows_of_another_table_of_the_task_are_not_appended_again(name):
     """One cursor covers both, so that one of them alone cannot be read from nothing."""
-    world = filled(name, a=TEXT, b=TEXT)
-    changed = Values(a=NUMBER, b=TEXT)
+    world = filled(name, a=FLAG, b=FLAG)
+    changed = Values(a=NUMBER, b=FLAG)
     assert "'b'" in plan(world.job(changed))[0].problem
     report = sync(world.job(changed))
-    assert isinstance(report.error, StateError)
-    assert "--full-refresh 'all'" in report.error.hint
+    assert isinstance(report.tasks[0].error, StateError)
+    assert "--full-refresh 'all'" in report.tasks[0].error.hint
     assert (world.ids("a"), world.ids("b")) == ([0, 1, 2, 3, 4, 5],) * 2
     assert sync(replace(world.job(changed), refresh=lambda task: True)).exit_code == 0
     assert (world.ids("a"), world.ids("b")) == ([0, 1, 2, 3, 4, 5],) * 2
 
 
 def test_where_rows_are_overwritten_another_table_of_the_task_may_be_read_again(name):
-    world = filled(name, WriteMode.OVERWRITE, a=TEXT, b=TEXT)
-    assert sync(world.job(Values(a=NUMBER, b=TEXT))).exit_code == 0
+    world = filled(name, WriteMode.OVERWRITE, a=FLAG, b=FLAG)
+    assert sync(world.job(Values(a=NUMBER, b=FLAG))).exit_code == 0
     assert (world.ids("a"), world.ids("b")) == ([0, 1, 2, 3, 4, 5],) * 2
 
 

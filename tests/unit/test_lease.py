@@ -11,9 +11,11 @@ import strandline.engine.lease as lease_module
 from strandline.destination import WriteMode
 from strandline.engine.administer import reset_states
 from strandline.engine.clock import Clock
+from strandline.engine.into import Into
+from strandline.engine.job import Job
 from strandline.engine.lease import Claim, Lease, Process
-from strandline.engine.pipeline import Into
-from strandline.engine.run import Job, plan, sync
+from strandline.engine.preview import plan
+from strandline.engine.run import sync
 from strandline.engine.window import Stop
 from strandline.errors import LockedError, StateError, TaskError, UnreachableError, UsageError
 from strandline.plugins import load_plugin

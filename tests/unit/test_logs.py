@@ -93,9 +93,15 @@ def test_text_without_a_secret_stays(text):
 
 
 def test_short_values_are_left_alone():
-    register_secret("abc")
+    register_secret("ab")
     register_secret("")
-    assert redact("abc abcd") == "abc abcd"
+    register_secret("eu1", pieces=False)
+    assert redact("ab abc eu1") == "ab abc eu1"
+
+
+def test_three_characters_are_masked_as_a_word():
+    register_secret("abc")
+    assert redact("abc abcd") == "*** abcd"
 
 
 def test_four_characters_are_enough():

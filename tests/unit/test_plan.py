@@ -6,7 +6,7 @@ import pyarrow as pa
 import pytest
 
 from strandline.destination import Migration, WriteMode
-from strandline.engine.plan import Lineage, fingerprint, hidden_name, next_pass, open_lineage
+from strandline.engine.plan import Lineage, basis, fingerprint, hidden_name, next_pass, open_lineage
 from strandline.errors import StateError
 from strandline.state import Pass, Phase, State, StateKey, TableState
 from strandline.table import Table
@@ -79,7 +79,7 @@ def test_a_mirror_of_a_first_sync_that_never_wrote_is_no_contradiction():
     ("there", "says"),
     [
         (Migration((), None, empty=True), "gone"),
-        (Migration((), "mark", empty=True), "empty"),
+        (Migration((), "mark", empty=True), "has none of them"),
         (Migration((), "another", empty=False), "created again"),
     ],
 )
@@ -113,6 +113,26 @@ def test_an_empty_table_that_never_had_rows_is_fine():
 def test_a_cursor_made_for_another_key_type_or_filter_is_refused(table):
     with pytest.raises(StateError, match="filter"):
         open_lineage(found(state(), state(), table=table), now_us=NOW)
+
+
+@pytest.mark.parametrize(
+    ("table", "mode", "says"),
+    [
+        (
+            replace(TABLE, incremental_key=("id",)),
+            WriteMode.OVERWRITE,
+            r"incremental_key was at \(.*\) when the cursor was made, and is id \(int64\);",
+        ),
+        (replace(TABLE, selection='{"where": "x"}'), WriteMode.OVERWRITE, "where was none when .*, and is x;"),
+        (TABLE, WriteMode.APPEND, "write_mode was overwrite when .*, and is append;"),
+    ],
+)
+def test_the_setting_that_no_longer_fits_a_cursor_is_named_with_its_old_and_new_value(table, mode, says):
+    stored = state()
+    known = replace(stored.tables["orders"], basis=basis(TABLE, WriteMode.OVERWRITE))
+    stored = replace(stored, tables={"orders": known})
+    with pytest.raises(StateError, match=says):
+        open_lineage(found(stored, stored, table=table, mode=mode), now_us=NOW)
 
 
 def test_a_new_column_does_not_matter_to_a_cursor():

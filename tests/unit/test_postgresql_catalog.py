@@ -165,35 +165,39 @@ def test_any_string_is_a_literal(session, value, conforming):
     assert session.row(f"SELECT {literal(value)}::text AS v")["v"] == value
 
 
-def connections(uri, name="strandline %"):
+def connections(uri):
     """How many there are once no more of them end."""
-    query = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND application_name LIKE %s"
+    query = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
     with psycopg.connect(uri, autocommit=True) as connection:
-        counts = [None, *(connection.execute(query, [name]).fetchone()[0] for _ in range(2))]
+        counts = [None, *(connection.execute(query).fetchone()[0] for _ in range(2))]
         while counts[-1] != counts[-2] or counts[-1] != counts[-3]:
             time.sleep(0.2)  # a server process ends a moment after its connection
-            counts.append(connection.execute(query, [name]).fetchone()[0])
+            counts.append(connection.execute(query).fetchone()[0])
     return counts[-1]
+
+
+def pid(session):
+    return session.row("SELECT pg_backend_pid() AS pid")["pid"]
 
 
 class TestConnections:
     def test_the_next_session_uses_a_connection_again(self, postgresql):
         server = Server(postgresql, connections_max=1)
         with server.session() as one:
-            first = one.pid
+            first = pid(one)
         with server.session() as one:
-            assert one.pid == first
+            assert pid(one) == first
         server.close()
 
     def test_no_connection_is_used_again_after_an_error(self, postgresql):
         server = Server(postgresql, connections_max=2)
         with server.session() as one, server.session() as other:
-            before = {one.pid, other.pid}
+            before = {pid(one), pid(other)}
         with pytest.raises(TaskError), server.session() as one:
             one.run("SELECT 1 / 0")
         with server.session() as one:
-            assert one.pid not in before
-            assert connections(postgresql, server.name) == 1
+            assert pid(one) not in before
+            assert connections(postgresql) == 1
         server.close()
 
     def test_no_connection_is_left_when_a_source_is_closed(self, postgresql):

@@ -201,18 +201,3 @@ def test_tables_with_generated_dropped_and_commented_columns(postgresql):
         "Numbers, doubled",
     )
     assert read(postgresql)[1] == [4]
-
-
-def test_what_the_role_may_not_read_is_not_offered(postgresql):
-    with psycopg.connect(postgresql, autocommit=True) as connection:
-        connection.execute("CREATE TABLE open (id int)")
-        connection.execute("CREATE TABLE closed (id int)")
-        connection.execute("CREATE ROLE guest LOGIN")
-        try:
-            connection.execute("GRANT SELECT ON open TO guest")
-            cls = load_plugin("source", "postgresql")
-            tables = cls(cls.Spec(connection_string=postgresql.replace("postgres@", "guest@"))).tables()
-            assert [one.name for one in tables] == ["open"]
-        finally:
-            connection.execute("DROP OWNED BY guest")
-            connection.execute("DROP ROLE guest")

@@ -2,10 +2,12 @@
 
 import pyarrow as pa
 import pytest
+from pydantic import BaseModel
 
 from strandline.errors import UsageError
 from strandline.selection import matches, select_tables
 from strandline.table import Table
+from strandline.table_settings import Entry, PerTable
 
 SCHEMA = pa.schema([("id", pa.int64())])
 
@@ -92,6 +94,37 @@ def test_a_pattern_that_matches_nothing_is_an_error(include, skip, message, hint
     assert (caught.value.message, caught.value.hint) == (message, hint)
 
 
+SALES = [Table("orders", SCHEMA, spec_name="public.orders"), Table("sales_orders", SCHEMA, spec_name="sales.orders")]
+
+
+@pytest.mark.parametrize(
+    ("include", "skip", "want"),
+    [
+        (["sales.orders"], [], ["sales_orders"]),
+        (["sales_orders"], [], ["sales_orders"]),
+        (["sales.*"], [], ["sales_orders"]),
+        (["sales_*"], [], ["sales_orders"]),
+        (["*.orders"], [], ["orders", "sales_orders"]),
+        (["*.orders"], ["public.*"], ["sales_orders"]),
+        (["orders"], [], ["orders"]),
+        (["public.orders"], [], ["orders"]),
+        (["*"], ["sales.*"], ["orders"]),
+        (["*"], ["sales_orders"], ["orders"]),
+    ],
+)
+def test_a_table_of_another_schema_has_two_names(include, skip, want):
+    assert [table.name for table in select_tables(SALES, include, skip)] == want
+
+
+def test_the_name_with_its_schema_is_the_one_that_is_proposed():
+    with pytest.raises(UsageError) as caught:
+        select_tables(SALES, ["sales.order"])
+    assert caught.value.hint == "did you mean 'sales.orders'?"
+    with pytest.raises(UsageError) as caught:
+        select_tables(SALES, ["zzz"])
+    assert caught.value.hint == "the tables are orders, sales.orders"
+
+
 def test_a_source_without_tables_says_so():
     with pytest.raises(UsageError, match="no table matches") as caught:
         select_tables([], ["*"])
@@ -113,7 +146,25 @@ def test_a_source_without_tables_says_so():
         ("*a", "ba", True),
         ("orders", "ORDERS", False),
         ("público.*", "público.órdenes", True),
+        ("ab*ba", "aba", False),
+        ("ab*ba", "abba", True),
+        ("*ab*ab*", "aab", False),
+        ("*ab*ab*", "aabxabx", True),
+        ("*b*c", "abc", True),
+        ("*c*c", "abc", False),
+        # each of these would be tried until the end of time by whoever tries every way to part the name
+        ("*a" * 200, "a" * 199 + "b", False),
+        ("*a" * 200, "a" * 300 + "b", False),
+        ("*a" * 200, "ba" * 200, True),
+        ("*" * 5000 + "b", "a" * 63, False),
     ],
 )
 def test_only_a_star_is_special(pattern, name, fits):
     assert matches(pattern, name) is fits
+
+
+@pytest.mark.parametrize("pattern", ["*a" * 200, "a*" * 200 + "b", "*" * 1000 + "z"])
+def test_settings_under_a_glob_of_many_stars_are_those_of_no_table(pattern):
+    settings = PerTable(BaseModel, [Entry(pattern, {})])
+    with pytest.raises(UsageError, match="the source has no table that matches"):
+        settings.check({"a" * 63: ""}, where="the source")

@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from strandline.destination import KeyRange, Scope, WriteMode
-from strandline.destinations._duckdb_session import DuckDBDialect
+from strandline.destinations._duckdb_dialect import DuckDBDialect
 from strandline.destinations._sql import SEQUENCE, Dialect, Statement
 from strandline.destinations._staging import Op, Staging, Step
-from strandline.destinations._widening import Fit, fit
+from strandline.destinations._widening import Fit, fit, grown_from, grows
 from strandline.errors import TaskError
 from strandline.message import Checkpoint, Complete, Delete, Insert, Present
 from strandline.table import CLIENT_ID, SOURCE_NAME, Table
@@ -177,7 +177,7 @@ def test_key_ranges_compare_as_tuples(kind: str) -> None:
         ("FLOAT", "DOUBLE", Fit.WIDEN),
         ("INTEGER", "DOUBLE", Fit.WIDEN),
         ("INTEGER", "FLOAT", Fit.NOT),
-        ("BIGINT", "DOUBLE", Fit.NOT),
+        ("BIGINT", "DOUBLE", Fit.BY_VALUE),
         ("DECIMAL(10,2)", "DECIMAL(12,2)", Fit.WIDEN),
         ("DECIMAL(10,2)", "DECIMAL(12,4)", Fit.WIDEN),
         ("DECIMAL(10,2)", "DECIMAL(11,4)", Fit.NOT),
@@ -185,6 +185,10 @@ def test_key_ranges_compare_as_tuples(kind: str) -> None:
         ("BIGINT", "DECIMAL(20,2)", Fit.NOT),
         ("TIMESTAMP", "TIMESTAMP_NS", Fit.WIDEN),
         ("TIMESTAMP", "TIMESTAMP WITH TIME ZONE", Fit.NOT),
+        ("DATE", "TIMESTAMP", Fit.WIDEN),
+        ("TIMESTAMP", "DATE", Fit.SAME),
+        ("DATE", "TIMESTAMP WITH TIME ZONE", Fit.NOT),
+        ("DOUBLE", "BIGINT", Fit.NOT),
         ("VARCHAR", "BIGINT", Fit.NOT),
         ("BIGINT", "VARCHAR", Fit.NOT),
         ("INTEGER[]", "BIGINT[]", Fit.NOT),
@@ -285,3 +289,32 @@ def test_keys_that_are_not_the_table_s_are_refused() -> None:
     for batch in (pa.record_batch({"name": ["a"]}), pa.record_batch({"id": [None]}, pa.schema([("id", pa.int64())]))):
         with pytest.raises(TaskError):
             staged(WriteMode.OVERWRITE, Delete("orders", batch), tables=[table])
+
+
+def _struct(**fields: pa.DataType) -> pa.DataType:
+    return pa.struct(list(fields.items()))
+
+
+@pytest.mark.parametrize(
+    ("stored", "wanted", "yes"),
+    [
+        (_struct(a=pa.int64()), _struct(a=pa.int64(), b=pa.string()), True),
+        (_struct(b=pa.string()), _struct(a=pa.int64(), b=pa.string()), True),
+        (_struct(a=pa.int64(), b=pa.string()), _struct(a=pa.int64()), False),
+        (_struct(a=pa.int64()), _struct(a=pa.string()), False),
+        (_struct(a=pa.int64()), _struct(ab=pa.int64()), False),
+        (pa.list_(_struct(a=pa.int64())), pa.list_(_struct(a=pa.int64(), b=_struct(c=pa.int8()))), True),
+        (
+            _struct(s=_struct(x=pa.int8()), t=pa.bool_()),
+            _struct(s=_struct(x=pa.int8(), y=pa.int8()), t=pa.bool_()),
+            True,
+        ),
+        (_struct(a=pa.list_(pa.int8())), _struct(a=pa.list_(pa.int16())), False),
+        (_struct(**{"a: b, c": pa.int8()}), _struct(**{"a: b, c": pa.int8(), ">": pa.int8()}), True),
+        (pa.list_(pa.int8()), _struct(a=pa.int8()), False),
+        (pa.timestamp("us", "UTC"), pa.timestamp("us", "UTC"), True),
+    ],
+)
+def test_a_struct_grows_by_fields_and_by_nothing_else(stored: pa.DataType, wanted: pa.DataType, *, yes: bool) -> None:
+    assert grows(stored, wanted) is yes
+    assert grown_from(str(stored), wanted) is yes

@@ -310,6 +310,7 @@ class TestCatalog:
             ("cq_delivered",),
             ("cq_state",),
             ("cq_state_history",),
+            ("cq_tables",),
             ("orders",),
         ]
 

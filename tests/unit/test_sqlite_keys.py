@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 import pytest
 from sqlite_shop import Shop, at, insert, keyed, taken
 
-from strandline.errors import TaskError
+from strandline.errors import CursorExpiredError, TaskError, UsageError
 from strandline.source import RunContext
 from strandline.sources.sqlite import SQLiteSource
 
@@ -271,13 +271,123 @@ def test_large_and_negative_ids_are_exact(shop, values):
     assert shop.sync(first.cursor).ids == list(values[1:])
 
 
-@pytest.mark.parametrize("values", [(0.1, 0.2, 0.30000000000000004), (-1e308, 1e308, float("inf"))])
-def test_real_keys_are_exact(shop, values):
-    keyed(shop, (1, values[0]), (2, values[1]), kind="REAL")
-    shop.execute("ALTER TABLE t RENAME COLUMN at TO n")
-    shop.settings = {"t": {"incremental_key": "n"}}
+@pytest.mark.parametrize("kind", ["REAL", "NUMERIC", "DOUBLE"])
+def test_a_float_is_no_key(shop, kind):
+    keyed(shop, (1, 0.5), kind=kind)
+    with pytest.raises(UsageError) as caught:
+        shop.sync()
+    assert "is a float" in str(caught.value)
+    assert "types: {at: int64}" in caught.value.hint
+    shop.settings = {"t": {"primary_key": ["at"]}}
+    with pytest.raises(UsageError) as caught:
+        shop.sync()
+    assert "is a float" in str(caught.value)
+
+
+def test_a_float_that_holds_decimals_or_whole_numbers_can_be_a_key(shop):
+    keyed(shop, (1, 0.1), (2, 0.2), kind="REAL", types={"at": "decimal128(38, 9)"})
     first = shop.sync(batch_rows=1)
-    insert(shop, (3, values[2]))
-    second = shop.sync(first.cursor, batch_rows=1)
-    assert second.ids == [2, 3]
-    assert shop.sync(second.cursor).ids == [3]
+    insert(shop, (3, 0.3))
+    assert 3 in shop.sync(first.cursor).ids
+
+
+def test_a_numeric_key_of_whole_numbers_is_an_integer(shop):
+    shop.execute("CREATE TABLE t (id NUMERIC PRIMARY KEY NOT NULL)")
+    shop.execute("INSERT INTO t VALUES (?)", (2**53,), (2**53 + 1,))
+    shop.settings = {"t": {"incremental_key": "id"}}
+    assert shop.sync().ids == [2**53, 2**53 + 1]
+
+
+def test_a_table_with_a_float_as_its_own_key_is_named_and_holds_back_no_other(shop):
+    shop.execute("CREATE TABLE f (x REAL PRIMARY KEY)")
+    shop.execute("INSERT INTO f VALUES (?)", (0.5,))
+    shop.execute("CREATE TABLE t (id INTEGER PRIMARY KEY)")
+    assert "is a float" in shop.table("f").unreadable.message
+    assert shop.table().unreadable is None
+    assert shop.sync().ids == []
+
+
+NOW_S = int(time.time())
+FORMS = {
+    "seconds": lambda s: s,
+    "milliseconds": lambda s: s * 1000 + 1,
+    "microseconds": lambda s: s * 10**6 + 1,
+    "nanoseconds": lambda s: s * 10**9 + 1,
+    "text seconds": str,
+    "text milliseconds": lambda s: f"{s}000",
+    "digits": lambda s: int(datetime.fromtimestamp(s, UTC).strftime("%Y%m%d%H%M%S")),
+    "text digits": lambda s: datetime.fromtimestamp(s, UTC).strftime("%Y%m%d%H%M%S"),
+    "basic": lambda s: datetime.fromtimestamp(s, UTC).strftime("%Y%m%dT%H%M%SZ"),
+    "days": lambda s: int(datetime.fromtimestamp(s, UTC).strftime("%Y%m%d")),
+    "uuid": lambda s: f"{s * 1000:012x}"[:8] + "-" + f"{s * 1000:012x}"[8:] + "-7000-8000-000000000000",
+}
+DAY_S = 86_400
+
+
+@pytest.mark.parametrize("form", FORMS.values(), ids=[*FORMS])
+def test_one_row_dated_into_the_future_hides_no_later_row(shop, index, form):
+    """Whatever the column is called: that it is a time is seen by its values."""
+    kind = "TEXT" if isinstance(form(NOW_S), str) else "INTEGER"
+    shop.execute(f"CREATE TABLE t (id INTEGER PRIMARY KEY, rev {kind})")
+    if index:
+        shop.execute("CREATE INDEX by_rev ON t (rev)")
+    shop.settings = {"t": {"incremental_key": "rev"}}
+    shop.execute("INSERT INTO t VALUES (?, ?)", (1, form(NOW_S - 9 * DAY_S)), (2, form(NOW_S - 8 * DAY_S)))
+    first = shop.sync()
+    shop.execute("INSERT INTO t VALUES (?, ?)", (3, form(NOW_S + 400 * DAY_S)))
+    second = shop.sync(first.cursor)
+    assert 3 in second.ids
+    shop.execute("INSERT INTO t VALUES (?, ?)", (4, form(NOW_S - 5 * DAY_S)))
+    third = shop.sync(second.cursor)
+    assert {3, 4} <= set(third.ids)
+    assert 1 not in third.ids
+    shop.execute("DELETE FROM t WHERE id IN (3, 4)")  # a time may go back, when rows are deleted
+    shop.execute("INSERT INTO t VALUES (?, ?)", (5, form(NOW_S - 4 * DAY_S)))
+    assert 5 in shop.sync(third.cursor).ids
+
+
+@pytest.mark.parametrize("form", FORMS.values(), ids=[*FORMS])
+def test_a_first_row_dated_into_the_future_hides_no_later_row(shop, form):
+    kind = "TEXT" if isinstance(form(NOW_S), str) else "INTEGER"
+    shop.execute(f"CREATE TABLE t (id INTEGER PRIMARY KEY, rev {kind})")
+    shop.settings = {"t": {"incremental_key": "rev"}}
+    shop.execute("INSERT INTO t VALUES (?, ?)", (1, form(NOW_S + 40 * DAY_S)))
+    first = shop.sync()
+    shop.execute("INSERT INTO t VALUES (?, ?)", (2, form(NOW_S)))
+    try:
+        assert 2 in shop.sync(first.cursor).ids
+    except CursorExpiredError:
+        assert form is FORMS["nanoseconds"]  # they could be identifiers, until there are some of the past
+
+
+def test_a_cursor_that_has_followed_a_row_into_the_future_expires(shop):
+    """As of version 0.1, which went by the name of the column."""
+    keyed(shop, (1, NOW_S), (2, NOW_S + 400 * DAY_S), kind="INTEGER")
+    shop.execute("ALTER TABLE t RENAME COLUMN at TO rev")
+    shop.settings = {"t": {"incremental_key": "rev"}}
+    old = {"version": 1, "kind": "number", "height": NOW_S + 400 * DAY_S, "shown": "x"}
+    with pytest.raises(CursorExpiredError) as caught:
+        shop.sync(old)
+    assert "into the future" in str(caught.value)
+
+
+@pytest.mark.parametrize("last", [500, 3_000_000_000, 5 * 10**12, 2**63 - 1])
+def test_a_long_sequence_of_ids_is_no_time(shop, last):
+    """What lies above the present is not read again at every sync."""
+    shop.execute("CREATE TABLE t (id INTEGER PRIMARY KEY)")
+    shop.execute("INSERT INTO t VALUES (?)", *[(number,) for number in range(1, 120)], (last - 2,), (last - 1,))
+    shop.settings = {"t": {"incremental_key": "id"}}
+    first = shop.sync()
+    shop.execute("INSERT INTO t VALUES (?)", (last,))
+    second = shop.sync(first.cursor)
+    assert second.ids == [last - 1, last]
+    assert shop.sync(second.cursor).ids == [last]
+
+
+@pytest.mark.parametrize("values", [(112 * 10**15, 112 * 10**15 + 7), (7 * 10**18, 7 * 10**18 + 1)])
+def test_identifiers_that_hold_a_time_in_a_form_of_their_own_are_ids(shop, values):
+    shop.execute("CREATE TABLE t (id INTEGER PRIMARY KEY)")
+    shop.execute("INSERT INTO t VALUES (?)", *[(value,) for value in values])
+    shop.settings = {"t": {"incremental_key": "id"}}
+    first = shop.sync()
+    assert shop.sync(first.cursor).ids == [values[1]]

@@ -174,7 +174,7 @@ class Model(RuleBasedStateMachine):
         begins = self.reading is None and (self.cursor is None or "current" not in self.cursor)
         if self.reading is None:
             self.shop.now = None
-            self.reading = self.shop.reading(self.cursor, batch_rows=self.batch_rows)
+            self.reading = self.shop.reading(self.cursor, batch_rows=self.batch_rows, absorbs=False)
             if begins:
                 self.expected = {version for _, version in self.rows.values()}
                 self.in_pass = Counter()

@@ -205,7 +205,25 @@ def test_what_is_no_table_of_the_user_is_left_out(shop):
     shop.execute("CREATE TABLE t (id INTEGER PRIMARY KEY AUTOINCREMENT, v TEXT)")
     shop.execute("CREATE VIRTUAL TABLE words USING fts5(v)")
     shop.execute("CREATE VIEW works AS SELECT count(*) AS n FROM t")
-    assert [table.name for table in shop.source().tables()] == ["t", "works"]
+    assert [table.name for table in shop.source().tables() if table.unreadable is None] == ["t", "works"]
+
+
+def test_a_virtual_table_is_named_and_not_read(shop):
+    shop.execute("CREATE VIRTUAL TABLE words USING fts5(v)")
+    (words,) = shop.source().tables()
+    assert words.name == "words"
+    assert "virtual" in words.unreadable.message
+    assert "skip_tables" in words.unreadable.hint
+
+
+def test_a_table_whose_column_needs_a_function_that_is_missing_holds_back_no_other(shop):
+    shop.writer.create_function("shout", 1, str.upper, deterministic=True)
+    shop.execute("CREATE TABLE t (id INTEGER PRIMARY KEY, v TEXT)")
+    shop.execute("CREATE TABLE loud (id INTEGER PRIMARY KEY, v TEXT, w TEXT AS (shout(v)))")
+    found = {table.name: table.unreadable for table in shop.source().tables()}
+    assert found["t"] is None
+    assert found["loud"].message.startswith("table 'loud' does not work: ")
+    assert "shout" in found["loud"].message
 
 
 # settings ------------------------------------------------------------------------------------------------------------

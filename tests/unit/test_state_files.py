@@ -42,10 +42,19 @@ def saved(backend):
     return [second, first], token
 
 
+def loaded(backend):
+    """What is loaded, if all of it can be trusted."""
+    found = backend.load("shop")
+    for state in found.values():
+        if state.untrusted is not None:
+            raise state.untrusted
+    return found
+
+
 def assert_refused(backend, text=None):
     """Nothing takes what is there for a state, or for none, or writes over it."""
     for attempt in (
-        lambda: backend.load("shop"),
+        lambda: loaded(backend),
         lambda: backend.history(KEY),
         lambda: backend.save(KEY, example_state(9), expected=None),
         lambda: backend.save(KEY, example_state(9), expected="0" * 32),
@@ -73,7 +82,7 @@ def test_every_truncation_is_noticed(backend, root, saved):
     for length in range(len(content) - 1):  # the last newline says nothing
         (root / FILE).write_bytes(content[:length])
         with pytest.raises(StateError, match=r"orders@warehouse\.json"):
-            backend.load("shop")
+            loaded(backend)
     assert_refused(backend)
 
 
@@ -344,7 +353,7 @@ def test_whatever_call_fails_nothing_is_read_as_empty(root, saved):
         backend = LocalState(LocalState.Spec(path=str(root)))
         found = []
         with faults.injected():
-            error = error_of(lambda load=backend.load, into=found: into.append(load("shop")))
+            error = error_of(lambda backend=backend, into=found: into.append(loaded(backend)))
         assert found == ([] if error else [{KEY: saved[0][0]}])
         assert faults.opened == set()
 
@@ -395,7 +404,7 @@ def test_what_the_system_refuses_is_explained(backend, root, saved, monkeypatch,
 
 def test_a_path_that_is_too_long_is_explained(tmp_path):
     backend = LocalState(LocalState.Spec(path=str(tmp_path / ("x" * 256))))
-    for attempt in (lambda: backend.load("shop"), lambda: backend.save(KEY, example_state(), expected=None)):
+    for attempt in (lambda: loaded(backend), lambda: backend.save(KEY, example_state(), expected=None)):
         with pytest.raises(StateError, match="File name too long") as caught:
             attempt()
         assert "shorter" in caught.value.hint

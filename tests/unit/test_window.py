@@ -145,7 +145,7 @@ def test_deletes_are_ignored_in_append_mode():
     with feed_of(rows(1), Delete("t", keys), Truncate("t"), Checkpoint({})) as feed:
         one = window(feed, mode=WriteMode.APPEND)
         assert [type(message) for message in one] == [Insert]
-        assert not one.counts.deletes
+        assert not one.counts.removes
 
 
 def test_a_stop_ends_the_window_at_the_next_checkpoint():

@@ -48,7 +48,7 @@ class Acme:
 
 DESTINATION = """
 from pydantic import BaseModel, ConfigDict, Field
-from strandline.destination import Capabilities, Transactional, WriteMode
+from strandline.destination import Capabilities, Delivery, WriteMode
 
 
 class Log:
@@ -61,7 +61,7 @@ class Log:
 
     @property
     def capabilities(self):
-        return Capabilities(write_modes=frozenset({WriteMode.APPEND}), transactional=Transactional.NONE)
+        return Capabilities(write_modes=frozenset({WriteMode.APPEND}), delivery=Delivery.PLAIN)
 
     def close(self):
         pass
@@ -70,7 +70,7 @@ class Log:
 class Store(Log):
     @property
     def capabilities(self):
-        return Capabilities(write_modes=frozenset(WriteMode), transactional=Transactional.WINDOW)
+        return Capabilities(write_modes=frozenset(WriteMode), delivery=Delivery.ATOMIC)
 """
 
 ENTRY_POINTS = """

@@ -1,9 +1,7 @@
 """The command ``strandline``. A command's module is imported when it runs, so that ``--help`` is quick."""
 
-import contextlib
 import gc
 import importlib
-import os
 import sys
 from collections.abc import Sequence
 from typing import Any, NoReturn
@@ -13,6 +11,9 @@ import click
 from strandline import __version__
 from strandline.cli._errors import guard_process, show
 from strandline.cli._options import Settings, add_global_options, global_options
+from strandline.cli._output import OutputError
+from strandline.errors import UnreachableError
+from strandline.logs import register_parts
 
 __all__ = ["main"]
 
@@ -34,10 +35,6 @@ _COMMANDS = {
     "completion": ("completion", "Print the completion script of a shell."),
 }
 """In the order of the help: each command with its module in this package, where it is called ``command``, and help."""
-
-
-class _ReaderGoneError(Exception):
-    """Of a pipe that we write to. No ``OSError``, of which click would make exit code 1: that some tables failed."""
 
 
 class _Lazy(click.Group):
@@ -62,7 +59,8 @@ class _Lazy(click.Group):
         try:
             return super().invoke(ctx)
         except BrokenPipeError as error:
-            raise _ReaderGoneError from error
+            # none of stdout, which has an error of its own; click would end without a word
+            raise UnreachableError("a connection was closed by whom it led to") from error
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         del ctx
@@ -93,6 +91,8 @@ class _Lazy(click.Group):
         """Run, and exit with the code that page and reference promise."""
         del standalone_mode
         settings = Settings()
+        for argument in sys.argv[1:] if args is None else args:
+            register_parts(argument)  # whatever it turns out to be, an error may quote it
         if args is None:
             # the process is ours, and not that of a test or of an embedding program
             guard_process(settings)
@@ -108,23 +108,12 @@ class _Lazy(click.Group):
                 obj=settings,
                 **extra,
             )
-            sys.stdout.flush()
-        except (BrokenPipeError, _ReaderGoneError):
-            # Whoever read our output has seen enough; there is nobody to tell. No code of ours: nothing has failed.
-            _silence_stdout()
-            sys.exit(PIPE_CLOSED)
         except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 the command line is where errors end
-            code = show(error, settings)
-            if isinstance(error, OSError):
-                _silence_stdout()
-            sys.exit(code)
+            if isinstance(error, OutputError) and error.is_read_no_more:
+                # there is nobody to tell. No code of ours: nothing has failed
+                sys.exit(PIPE_CLOSED)
+            sys.exit(show(error, settings))
         sys.exit(code if isinstance(code, int) else 0)
-
-
-def _silence_stdout() -> None:
-    """What could not be written must not fail once more when the interpreter ends."""
-    with contextlib.suppress(OSError, ValueError):
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 @click.group(

@@ -1,12 +1,12 @@
 """Tables documentation in CloudQuery's formats: the same text, so that what reads theirs reads ours."""
 
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
 
 from strandline.lazy import pa
+from strandline.logs import as_json, printable
 from strandline.paths import encode_part
 from strandline.table import Table
 
@@ -57,7 +57,7 @@ def _title(name: str) -> str:
 
 def _line(text: str) -> str:
     """A name inside Markdown: on one line, and in one cell."""
-    return " ".join(text.split()).replace("|", "\\|") if set(text) & set("|\n\r\t") else text
+    return printable(" ".join(text.split()).replace("|", "\\|") if set(text) & set("|\n\r\t") else text)
 
 
 def _bold(names: Sequence[str]) -> str:
@@ -91,7 +91,7 @@ class Catalog:
     def _page(self, table: Table) -> str:
         blocks = [f"# Table: {_line(table.name)}", f"This table shows data for {_line(_title(table.name))}."]
         if table.description:
-            blocks.append(table.description)
+            blocks.append("\n".join(map(printable, table.description.split("\n"))))
         keys = (
             f"The primary key for this table is {_bold(table.primary_key)}."
             if len(table.primary_key) == 1
@@ -112,7 +112,7 @@ class Catalog:
 
     def as_json(self) -> str:
         """``__tables.json``."""
-        return json.dumps(self._objects(None), indent=2, ensure_ascii=False) + "\n"
+        return as_json(self._objects(None), indent=2) + "\n"
 
     def _objects(self, parent: str | None) -> list[dict[str, Any]]:
         return [

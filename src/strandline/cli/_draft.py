@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from secrets import token_hex
 from typing import Any
@@ -14,8 +15,9 @@ from strandline.cli._places import Place
 from strandline.cli._spec_text import Document, spec_text
 from strandline.cli.schema import spec_schema
 from strandline.destination import WriteMode
+from strandline.engine.answer import answered
 from strandline.errors import UsageError
-from strandline.logs import MASK
+from strandline.logs import MASK, redact
 from strandline.plugins import load_plugin
 from strandline.proposal import Proposal, Proposals, Proposes
 from strandline.spec import load
@@ -84,7 +86,7 @@ def look(read: Place) -> Seen:
     Raises:
         StrandlineError: it cannot be read, or has no tables.
     """
-    tables, proposals = _look(read)
+    tables, proposals = answered(partial(_look, read), of=f"source {read.plugin!r}")
     if not tables:
         raise UsageError(f"{read.shown} has no tables that can be read", hint="grant the role the right to read them")
     return Seen(read, tables, proposals)
@@ -167,9 +169,16 @@ def _document(place: Place, name: str, variables: dict[str, str], exports: dict[
             variable = f"{variable.removesuffix('_URL')}_2_URL"
         variables[variable] = uri
         if not given:
-            exports[variable] = place.shown.replace("@", f":{MASK}@", 1)
+            exports[variable] = _with_mask(place.shown)
         settings["connection_string"] = f"${{{variable}}}"
     return Document(name, place.plugin, settings, place.shown if place.secret else "")
+
+
+def _with_mask(shown: str) -> str:
+    """A connection string with a mask where its password was."""
+    if "://" not in shown:
+        return f"{shown} password={MASK}"
+    return shown.replace("@", f":{MASK}@", 1)
 
 
 def _known(value: str) -> str:
@@ -179,4 +188,6 @@ def _known(value: str) -> str:
 
 
 def _name(stem: str, otherwise: str) -> str:
+    if redact(stem) != stem:
+        return otherwise
     return re.sub(r"[^\w-]+", "_", stem).strip("_-").lower()[:60] or otherwise

@@ -1,6 +1,5 @@
 """How a failure looks on stderr: what happened, where, and what to do next. Nothing in it is a secret."""
 
-import errno
 import logging
 import os
 import sys
@@ -12,16 +11,15 @@ import click
 
 from strandline.cli._layout import columns, error_width, wrapped
 from strandline.cli._options import Settings
-from strandline.errors import Problem, StrandlineError, UsageError
-from strandline.logs import redact
+from strandline.cli._output import open_streams
+from strandline.errors import MACHINE, Problem, StrandlineError, UsageError
+from strandline.logs import printable, redact, said
 
-__all__ = ["BUG", "INTERRUPTED", "color", "guard_process", "printable", "show"]
+__all__ = ["BUG", "INTERRUPTED", "color", "guard_process", "show"]
 
 USAGE = 2
 BUG = 70
 INTERRUPTED = 130
-
-_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 _log = logging.getLogger("strandline")
 
@@ -42,8 +40,8 @@ def show(error: BaseException, settings: Settings) -> int:
     elif isinstance(error, KeyboardInterrupt | click.Abort):
         _write([Problem("interrupted")], settings)
         code = INTERRUPTED
-    elif isinstance(error, OSError) and error.errno in _NO_ROOM and error.filename is None:
-        _write([Problem(f"cannot write: {error.strerror}", hint="free some space, or write elsewhere")], settings)
+    elif isinstance(error, OSError) and error.errno in MACHINE and error.filename is None:
+        _write([Problem(str(error.strerror), hint=MACHINE[error.errno])], settings)
         code = 1
     else:
         hint = "run it again with --debug, and report the bug with what it prints"
@@ -80,7 +78,7 @@ def _lines(problem: Problem, width: int | None) -> list[str]:
     whole = f"{problem.where}: " if problem.where and not problem.line else ""
     lines = _labelled("error: ", whole + problem.message, width, fg="red")
     if problem.where and not whole:
-        lines.append(f"  {printable(problem.where)}")
+        lines.append(f"  {said(problem.where)}")
     if problem.line:
         line = redact(problem.line)
         column = int(problem.where.rpartition(":")[2]) - 1
@@ -93,16 +91,8 @@ def _lines(problem: Problem, width: int | None) -> list[str]:
 
 
 def _labelled(label: str, text: str, width: int | None, *, fg: str | None = None) -> list[str]:
-    first, *rest = wrapped(label, printable(redact(text)), width=width)
+    first, *rest = wrapped(label, said(text), width=width)
     return [click.style(label, fg=fg, bold=True) + first.removeprefix(label), *rest]
-
-
-def printable(text: str) -> str:
-    """Without control characters: what stands in a spec must not move a terminal's cursor."""
-    return "".join(
-        character if character.isprintable() else " " if character == "\t" else repr(character)[1:-1]
-        for character in text
-    )
 
 
 def color() -> bool | None:
@@ -111,7 +101,8 @@ def color() -> bool | None:
 
 
 def guard_process(settings: Settings) -> None:
-    """Errors that nobody catches, in any thread, are shown like any other."""
+    """Errors that nobody catches, in any thread, are shown like any other; streams may be closed, or full."""
+    open_streams(settings)
 
     def in_main(_kind: type[BaseException], error: BaseException, _trace: TracebackType | None) -> None:
         show(error, settings)

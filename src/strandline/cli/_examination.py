@@ -12,13 +12,14 @@ from typing import Protocol
 from strandline.cli._grouping import bare, grouped, named
 from strandline.cli._jobs import open_job
 from strandline.destination import WriteMode
+from strandline.engine.job import Job, ledger_of
 from strandline.engine.lease import tells_of_run
 from strandline.engine.plan import TaskPlan
-from strandline.engine.run import Job, ledger_of, plan
+from strandline.engine.preview import plan
 from strandline.errors import StrandlineError
 from strandline.plugins import load_plugin
 from strandline.probe import Probe, Probes, Verdict
-from strandline.selection import select_tables
+from strandline.selection import among, select_tables
 from strandline.spec import Config, DestinationSpec, SourceSpec
 from strandline.table import Table
 
@@ -82,6 +83,7 @@ class Examination:
             )
             names = {table.name for table in chosen}
             yield _tables(offered, chosen)
+            yield from _unread(source, chosen)
             modes = {self.config.destination(name).write_mode for name in source.destinations}
             yield from _keys(chosen, modes)
             for probe in reader.probes() if isinstance(reader, Probes) else ():
@@ -179,10 +181,19 @@ def _tables(offered: Sequence[Table], chosen: Sequence[Table]) -> Probe:
     return Probe("tables", Verdict.OK, f"{len(chosen)}{of}: {shown}")
 
 
+def _unread(source: SourceSpec, chosen: Sequence[Table]) -> Iterator[Probe]:
+    """Tables that a sync would leave out with a warning, or fail: those that the spec calls by their names."""
+    exact = [pattern for pattern in source.tables if "*" not in pattern]
+    for table in chosen:
+        if table.unreadable is not None:
+            verdict = Verdict.PROBLEM if table.never_left_out or among(exact, table) else Verdict.WARNING
+            yield Probe("unread", verdict, table.unreadable.message, table.unreadable.hint)
+
+
 def _keys(chosen: Sequence[Table], modes: set[WriteMode]) -> Iterator[Probe]:
     """Tables whose rows a destination cannot tell apart."""
     for table in chosen:
-        if table.primary_key or WriteMode.OVERWRITE not in modes or table.incremental:
+        if table.primary_key or table.unreadable or WriteMode.OVERWRITE not in modes or table.incremental:
             continue  # an incremental one without a key is refused by the plan, which says so
         found = f"{table.name}: no primary key, so with `overwrite` each changed row is added, and the old one stays"
         mend = "name its `primary_key` in the source's spec, or use `write_mode: overwrite-delete-stale`"
@@ -196,15 +207,16 @@ def _agreement(config: Config, source: SourceSpec) -> Iterator[Probe]:
         newest_us = _newest_us(job)
     for one in plans:
         if one.problem:
-            yield Probe("agreement", Verdict.PROBLEM, one.problem, one.hint)
+            verdict = Verdict.PROBLEM if one.exit_code else Verdict.WARNING
+            yield Probe("agreement", verdict, one.problem, one.hint)
     yield from _warnings(plans)
     ahead_s = newest_us / 1e6 - datetime.now(UTC).timestamp()
     if ahead_s > 0:
         newest = datetime.fromtimestamp(newest_us / 1e6, UTC)
         found = f"the newest sync time in the states is {newest:%Y-%m-%d %H:%M:%S} UTC, {ahead_s:,.0f} s from now"
         yield Probe("clock", Verdict.WARNING, found, "set this machine's clock by NTP: timedatectl set-ntp true")
-    if not any(one.problem for one in plans):
-        count = len(plans)
+    if not any(one.exit_code for one in plans):
+        count = sum(not one.problem for one in plans)
         states = f"{count} cursor{'s' * (count != 1)}" if newest_us else "no sync yet; the first one"
         verb = ("load" if count != 1 else "loads") + " and can be gone on from" if newest_us else "can begin"
         yield Probe("agreement", Verdict.OK, f"{states} {verb}")

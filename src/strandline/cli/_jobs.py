@@ -1,21 +1,26 @@
 """From a checked spec to what the engine runs."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 
-from strandline.destination import Destination
+from strandline.destination import Destination, Fence
+from strandline.engine.answer import answered
+from strandline.engine.into import Into
+from strandline.engine.job import Job
 from strandline.engine.lease import Claim
-from strandline.engine.pipeline import Into
-from strandline.engine.run import Job
 from strandline.engine.window import Bounds
-from strandline.errors import StrandlineError, UsageError
+from strandline.errors import Problem, StrandlineError, UsageError
+from strandline.ownership import Owner
 from strandline.plugins import load_plugin
-from strandline.selection import check_globs, matches, select_tables
-from strandline.source import Task
+from strandline.rules import check_rules, may_share, rules_of, stored_names
+from strandline.selection import among, check_globs, matches, select_tables, spoken
+from strandline.source import Source, Task
 from strandline.spec import Config, DestinationBackend, DestinationSpec, SourceSpec
 from strandline.state import KeepsState, StateBackend
 from strandline.table import Table
+from strandline.table_settings import raise_problems
 
 __all__ = ["Choice", "choose", "open_job"]
 
@@ -38,6 +43,7 @@ class Choice:
 def open_job(config: Config, source: SourceSpec, choice: Choice | None = None) -> Iterator[Job]:
     """One source with its destinations and its backend, opened; closed again at the end."""
     choice = choice or Choice()
+    known = frozenset(Owner(one.name, name) for one in config.sources for name in one.destinations)
     with ExitStack() as stack:
         plugin = source.open()
         stack.callback(plugin.close)
@@ -46,7 +52,10 @@ def open_job(config: Config, source: SourceSpec, choice: Choice | None = None) -
             spec = config.destination(name)
             destination = spec.open()
             stack.callback(destination.close)
-            into.append(_into(spec, destination, choice))
+            plain = _into(spec, destination, choice)
+            sharers = partial(_sharers, config, source.name, name)
+            into.append(replace(plain, rules=partial(rules_of, source.rules), sharers=sharers, known=known))
+        offered: dict[str, Table] = {}
         backend = _backend(config, source, {one.name: one.destination for one in into}, stack)
         yield Job(
             name=source.name,
@@ -54,8 +63,9 @@ def open_job(config: Config, source: SourceSpec, choice: Choice | None = None) -
             into=into,
             backend=backend,
             stateless=source.backend == "none",
-            select=lambda tables: _select(source, tables, choice),
-            selects=lambda table: _selects(source, table, choice),
+            select=lambda tables: _select(source, tables, choice, offered),
+            selects=lambda table: _selects(source, table, choice, offered),
+            names=lambda table: bool({table.name, table.spec_name} & {*source.tables, *choice.select}),
             refresh=lambda task: _refreshed(task, choice.refresh),
             concurrency=source.concurrency,
             claim=choice.claim,
@@ -99,67 +109,134 @@ def _backend(
     return keeper.states
 
 
+def _sharers(config: Config, source: str, destination: str, stored: str) -> frozenset[Owner]:
+    """Other sources that say of a stored table that they share it."""
+    others = (one for one in config.sources if one.name != source and destination in one.destinations)
+    return frozenset(Owner(one.name, destination, shared=True) for one in others if may_share(one.rules, stored))
+
+
 def choose(config: Config, choice: Choice) -> tuple[list[SourceSpec], Choice]:
     """The sources that have a table which the command line chooses, before anything is done with the first.
 
-    Of several sources the tables are listed, so that a glob need match in one of them only.
+    Of several sources the tables are listed, so that a glob need match in one of them only, and no two write one table.
 
     Raises:
-        UsageError: a glob matches no table of any source.
+        UsageError: a glob matches no table of any source; or two sources would write one table, and do not share it.
     """
-    if len(config.sources) == 1 or not (choice.select or choice.exclude or choice.refresh):
+    if len(config.sources) == 1:
         return list(config.sources), choice
-    names: dict[str, list[str]] = {}
+    tables: dict[str, list[Table]] = {}
     for source in config.sources:
         try:
             with closing(source.open()) as reader:
-                names[source.name] = [table.name for table in _of_spec(source, reader.tables())]
+                offered = answered(partial(_listed, reader), of=f"source {source.name!r}")
+                tables[source.name] = _of_spec(source, offered)
         except StrandlineError:
             continue  # its own run says so; until then nobody knows what its tables are
-    if len(names) == len(config.sources):
-        _check(choice, list(dict.fromkeys(name for those in names.values() for name in those)))
+    if len(tables) == len(config.sources):
+        _check(choice, [table for those in tables.values() for table in those])
 
-    def is_chosen(table: str) -> bool:
-        return _among(choice.select or ("*",), table) and not _among(choice.exclude, table)
+    def is_chosen(table: Table) -> bool:
+        return among(choice.select or ("*",), table) and not among(choice.exclude, table)
 
-    used = [one for one in config.sources if one.name not in names or any(map(is_chosen, names[one.name]))]
+    chosen = {name: [table for table in those if is_chosen(table)] for name, those in tables.items()}
+    _check_shared(config, chosen)
+    # of a source that could not be listed nobody knows; without a glob, none is left out
+    globs = choice.select or choice.exclude
+    used = [one for one in config.sources if not globs or chosen.get(one.name, True)]
     return used, replace(choice, checked=True)
 
 
-def _check(choice: Choice, names: Sequence[str]) -> None:
-    check_globs("--select", choice.select, names)
-    check_globs("--exclude", choice.exclude, names)
-    check_globs("--full-refresh", choice.refresh, names)
+def _check_shared(config: Config, chosen: Mapping[str, Sequence[Table]]) -> None:
+    writers: dict[tuple[str, str], list[tuple[SourceSpec, Table]]] = {}
+    for source in config.sources:
+        for table in chosen.get(source.name, ()):
+            stored = (rules_of(source.rules, table).name or table.name).casefold()
+            for destination in source.destinations:
+                writers.setdefault((destination, stored), []).append((source, table))
+    problems = []
+    for (destination, stored), both in writers.items():
+        several = len({one.name for one, _ in both}) > 1
+        shared = not several or all(rules_of(one.rules, it).shared for one, it in both)
+        if not shared and not _were_shared(config.destination(destination), both):
+            names = " and ".join(f"{spoken(it.name, it.spec_name)!r} of source {one.name!r}" for one, it in both)
+            problems.append(
+                Problem(
+                    f"{names} would be one table of destination {destination!r}: {stored!r}",
+                    hint="give one of them another `name` in table_settings, or a destination with another `schema`; or, if "
+                    "their keys are disjoint, say `shared: true` in each",
+                )
+            )
+    if problems:
+        raise_problems(problems, "several sources would write one table")
+
+
+def _were_shared(spec: DestinationSpec, both: Sequence[tuple[SourceSpec, Table]]) -> bool:
+    """Whether a table has had all of these as its owners since before there was a register: they go on, with a warning."""
+    one, table = both[0]
+    task = Task(table.name, (table,))
+    try:
+        with closing(spec.open()) as destination:
+            into = replace(_into(spec, destination, Choice()), rules=partial(rules_of, one.rules))
+            found = answered(
+                partial(into.find, table, task, Fence(one.name, spec.name, 0, "")), of=f"destination {spec.name!r}"
+            )
+    except StrandlineError:
+        return False
+    return {source.name for source, _ in both} <= {owner.source for owner in found.owners or ()}
+
+
+def _listed(reader: Source) -> list[Table]:
+    return list(reader.tables())
+
+
+def _check(choice: Choice, tables: Sequence[Table]) -> None:
+    check_globs("--select", choice.select, tables)
+    check_globs("--exclude", choice.exclude, tables)
+    check_globs("--full-refresh", choice.refresh, tables)
 
 
 def _of_spec(source: SourceSpec, tables: Sequence[Table]) -> list[Table]:
-    return select_tables(tables, source.tables, source.skip_tables, skip_dependent_tables=source.skip_dependent_tables)
+    """What the spec's globs choose; its settings of tables have to fit what there is."""
+    check_rules(source.rules, tables, source=source.name)
+    chosen = select_tables(
+        tables, source.tables, source.skip_tables, skip_dependent_tables=source.skip_dependent_tables
+    )
+    stored_names(source.rules, chosen)
+    return chosen
 
 
-def _select(source: SourceSpec, tables: Sequence[Table], choice: Choice) -> Sequence[Table]:
-    """First the spec's globs, then the command line's."""
+def _select(source: SourceSpec, tables: Sequence[Table], choice: Choice, offered: dict[str, Table]) -> Sequence[Table]:
+    """First the spec's globs, then the command line's. What the source offers is remembered in ``offered``."""
+    offered.update({table.name: table for table in tables})
     chosen = _of_spec(source, tables)
-    names = [table.name for table in chosen]
     if not choice.checked:
-        _check(choice, names)
+        _check(choice, chosen)
     if choice.select or choice.exclude:
         include, skip = (
-            [glob for glob in globs if any(matches(glob, name) for name in names)]
+            [glob for glob in globs if any(among([glob], table) for table in chosen)]
             for globs in (choice.select or ("*",), choice.exclude)
         )
         chosen = select_tables(chosen, include, skip, skip_dependent_tables=True)
     return chosen
 
 
-def _among(globs: Sequence[str], table: str) -> bool:
-    return any(matches(glob, table) for glob in globs)
+def _selects(source: SourceSpec, name: str, choice: Choice, offered: Mapping[str, Table]) -> bool:
+    """Whether a root table of this name, as it is at the destination, would be chosen if it were there."""
+    include, skip = (source.tables, choice.select or ("*",)), (*source.skip_tables, *choice.exclude)
+    if name in offered:
+        return all(among(globs, offered[name]) for globs in include) and not among(skip, offered[name])
 
+    def is_among(globs: Sequence[str], *, default_schema: bool) -> bool:
+        # nobody tells the schema of a table that is gone: sales.orders was sales_orders, and public.orders only orders
+        return any(
+            matches(one, name)
+            for glob in globs
+            for one in (glob, glob.replace(".", "_", 1), *([glob.partition(".")[2]] if default_schema else ()))
+        )
 
-def _selects(source: SourceSpec, table: str, choice: Choice) -> bool:
-    """Whether a root table of this name would be chosen, if it were there."""
-    left_out = _among(source.skip_tables, table) or _among(choice.exclude, table)
-    return _among(source.tables, table) and _among(choice.select or ("*",), table) and not left_out
+    return all(is_among(globs, default_schema=True) for globs in include) and not is_among(skip, default_schema=False)
 
 
 def _refreshed(task: Task, globs: Sequence[str]) -> bool:
-    return any(_among(globs, table.name) for table in task.tables)
+    return any(among(globs, table) for table in task.tables)

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -25,6 +25,8 @@ class Settings:
     log_level: str = "info"
     log_format: str = "text"
     debug: bool = False
+    lost: dict[str, str] = field(default_factory=dict)
+    """Output that could not be written, by what it is: why."""
 
 
 def _keep(context: click.Context, parameter: click.Parameter, value: Any) -> None:

@@ -5,10 +5,10 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import urlsplit, urlunsplit
 
+from strandline.connection_string import HINT, understood, without_secrets
 from strandline.errors import UsageError
-from strandline.logs import is_secret_name, register_parts, register_secret
+from strandline.logs import MASK, is_secret_name, register_parts, register_secret
 from strandline.plugins import plugin_names
 
 __all__ = ["FROM_EXAMPLES", "TO_EXAMPLES", "Place", "place_of"]
@@ -28,6 +28,9 @@ _SCHEMES = {
     "files": "files",
     "file": "files",
 }
+_SETTINGS = re.compile(r"\s*(?:[a-z_]+\s*=[^/]*\s)?(?:host|hostaddr|dbname|service|user|password)\s*=")
+"""How a list of settings of PostgreSQL begins, and no path."""
+_USER = re.compile(r"/*[^/@:]*:[^@]*@")
 _WILD = re.compile(r"[*?\[]")
 _SUFFIXES = dict.fromkeys(_SQLITE, "sqlite") | {".duckdb": "duckdb"} | dict.fromkeys(_FILES, "files")
 _MAGIC = {b"SQLite format 3\0": (0, "sqlite"), b"DUCK": (8, "duckdb")}
@@ -54,18 +57,7 @@ def place_of(uri: str, kind: str) -> Place:
         UsageError: there is no plugin for it.
     """
     register_parts(uri)
-    scheme, separator, rest = uri.partition("://")
-    if not separator:
-        place = _path(uri, kind)
-    elif scheme == "test":
-        place = Place("test", {}, "test", "generated rows")
-    elif scheme not in _SCHEMES:
-        raise _unknown(f"{scheme}://", kind)
-    elif _SCHEMES[scheme] == "postgresql":
-        place = _server(uri)
-    else:
-        path = _relative_or_not(rest)
-        place = Place(_SCHEMES[scheme], {"path": path}, Path(path).stem, path)
+    place = _meant(uri, kind)
     if place.plugin not in plugin_names(kind):
         raise _unknown(place.shown, kind)
     if place.plugin == "files" and kind == "destination":
@@ -78,6 +70,22 @@ def place_of(uri: str, kind: str) -> Place:
                 f"{place.shown!r} has a '${{', which begins a variable in a spec", hint="choose another name"
             )
     return place
+
+
+def _meant(uri: str, kind: str) -> Place:
+    scheme, separator, rest = uri.partition("://")
+    if _SETTINGS.match(uri) or (separator and _SCHEMES.get(scheme) == "postgresql"):
+        return _server(uri)
+    if not separator:
+        return _path(uri, kind)
+    if scheme == "test":
+        return Place("test", {}, "test", "generated rows")
+    if scheme not in _SCHEMES:
+        raise _unknown(f"{scheme}://" if re.fullmatch(r"[\w+.-]+", scheme) else MASK, kind)
+    if _USER.match(rest):
+        raise UsageError(f"a path ({scheme}://) has no user and no password", hint="write the path alone")
+    path = _relative_or_not(rest)
+    return Place(_SCHEMES[scheme], {"path": path}, Path(path).stem, path)
 
 
 def _check_parent(path: Path) -> None:
@@ -100,21 +108,15 @@ def _unknown(what: str, kind: str) -> UsageError:
 
 
 def _server(uri: str) -> Place:
-    has_password = register_parts(uri)
-    try:
-        parts = urlsplit(uri)
-        stem = parts.path.strip("/") or (parts.hostname or "")
-        host = parts.netloc.rpartition("@")[2]
-        user = parts.username
-    except ValueError:
-        if has_password:
-            register_secret(uri)
-        raise UsageError("this is no URL of PostgreSQL", hint="write postgresql://user@host:5432/database") from None
+    settings = understood(uri)
+    if settings is None:
+        register_secret(uri)
+        raise UsageError("this connection string can be understood in more than one way, or in none", hint=HINT)
+    has_password = any(is_secret_name(name) for name in settings)
     if has_password:
         register_secret(uri)
-    query = "&".join(one for one in parts.query.split("&") if not is_secret_name(one.partition("=")[0]))
-    shown = urlunsplit((parts.scheme, f"{user}@{host}" if user else host, parts.path, query, ""))
-    return Place("postgresql", {"connection_string": uri}, stem, shown, has_password)
+    stem = settings.get("dbname") or settings.get("host") or settings.get("hostaddr") or ""
+    return Place("postgresql", {"connection_string": uri}, stem, without_secrets(uri), has_password)
 
 
 def _path(path: str, kind: str) -> Place:
@@ -123,7 +125,7 @@ def _path(path: str, kind: str) -> Place:
     found = Path(path).expanduser()
     plugin = _by_content(found) or _by_name(path, found)
     if not plugin:
-        raise _unknown(path, kind)
+        raise _unknown(MASK if set(path) & set("@=") else path, kind)
     text = str(found) if path.startswith("~") else path
     above = Path(_WILD.split(path)[0]).parent if _WILD.search(path) else found
     return Place(plugin, {"path": text}, _stem(above if above.name else Path.cwd()), text)

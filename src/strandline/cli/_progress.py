@@ -1,6 +1,5 @@
 """What is shown while a sync goes on: a live table on a terminal, lines elsewhere, events as JSON on request."""
 
-import json
 import sys
 import threading
 import time
@@ -11,7 +10,7 @@ from typing import Any, Protocol, TextIO
 
 from strandline.cli._grouping import bare
 from strandline.cli._summary import own_names
-from strandline.logs import redact
+from strandline.logs import as_json, said
 from strandline.runs import Event, EventKind, RunReport, TaskReport, describe_cursor
 
 __all__ = ["progress"]
@@ -64,7 +63,7 @@ class _JsonLines:
 
     def _write(self, line: dict[str, Any]) -> None:
         at = {"at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())}
-        text = redact(json.dumps(line | at, ensure_ascii=False))
+        text = as_json(line | at)
         with self._lock:
             self._stream.write(text + "\n")
             self._stream.flush()
@@ -97,7 +96,7 @@ class _Lines:
 
     def say(self, text: str) -> None:
         with self._lock:
-            self._stream.write(redact(text) + "\n")
+            self._stream.write(said(text) + "\n")
             self._stream.flush()
 
 

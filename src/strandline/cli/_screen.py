@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, TextIO
 
 from strandline.cli._layout import columns, fitted
-from strandline.logs import redact
+from strandline.logs import said
 from strandline.runs import Event, EventKind, Status, TaskReport, describe_cursor
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def _cells(report: TaskReport, *, short: bool) -> tuple[str, str, str, str, str]
     speed = f"{report.rows_read / seconds:,.0f}" if seconds > _REFRESH_EVERY_S else ""
     cursor = "" if report.cursor_to is None else describe_cursor(report.cursor_to, width_max=_CURSOR_MAX)
     name = report.task if short else report.name
-    return redact(name), report.status.value, f"{report.rows_read:,}", speed, redact(cursor)
+    return said(name), report.status.value, f"{report.rows_read:,}", speed, said(cursor)
 
 
 def _widths(wanted: Sequence[int], width: int) -> list[int]:
@@ -93,7 +93,7 @@ class Screen:
 
     def say(self, text: str) -> None:
         """From any thread."""
-        self._console.print(redact(text), markup=False)
+        self._console.print(said(text), markup=False)
 
     def lines(self) -> list[str]:
         """What is to be seen now. The last line of the terminal is left to the cursor."""

@@ -7,8 +7,7 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
-from strandline.cli._errors import printable
-from strandline.logs import redact
+from strandline.logs import said
 from strandline.proposal import Proposal, Proposals
 
 __all__ = ["Document", "spec_text"]
@@ -84,18 +83,19 @@ def _rows(one: Proposal) -> str:
 
 
 def _comment(indent: int, text: str) -> str:
-    return f"{' ' * indent}# {printable(redact(text))}"
+    return f"{' ' * indent}# {said(text)}"
 
 
 def _with(line: str, comment: str) -> str:
-    return f"{line:<{_COMMENT_COLUMN}}  # {printable(redact(comment))}" if comment else line
+    return f"{line:<{_COMMENT_COLUMN}}  # {said(comment)}" if comment else line
 
 
 def _scalar(value: str | Sequence[str]) -> str:
     """A value, or a list of some, as YAML has it on one line."""
     yaml = YAML(typ="safe", pure=True)
     yaml.width = 1 << 30
-    yaml.allow_unicode = True
+    # what is not printable is escaped, so that the file says what a reader sees
+    yaml.allow_unicode = all(one.isprintable() for one in ([value] if isinstance(value, str) else value))
     yaml.default_flow_style = True
     text = io.StringIO()
     yaml.dump(value, text)

@@ -6,7 +6,7 @@ from typing import TypeAlias
 
 from strandline.cli._grouping import bare, grouped, named
 from strandline.cli._layout import columns, wrapped
-from strandline.logs import redact
+from strandline.logs import said
 from strandline.message import Cursor
 from strandline.runs import RunReport, Status, TaskReport, describe_cursor, signal_name
 
@@ -42,11 +42,11 @@ def exit_code(reports: Sequence[RunReport]) -> int:
 def summary(reports: Sequence[RunReport], *, width: int | None = None) -> str:
     """Two lines a task, what is to be said of some or all of them, then totals and what to do next.
 
-    Wrapped to ``width`` columns, if any, and without secrets: a broken line would hide one from ``redact``.
+    Wrapped to ``width`` columns, if any, and without secrets: a broken line would hide one from ``said``.
     """
     tasks = [task for report in reports for task in report.tasks]
     lines: list[_Line] = []
-    names = max((columns(task.task) for task in tasks), default=0)
+    names = max((columns(said(task.task)) for task in tasks), default=0)
     if width is not None:
         names = min(names, max(_NAME_MIN, width - _COUNTS_MIN))
     for report in reports:
@@ -63,7 +63,7 @@ def summary(reports: Sequence[RunReport], *, width: int | None = None) -> str:
             lines += _said_of(mine, shared)
         lines += [("warning: ", warning) for warning in dict.fromkeys(report.warnings)]
     lines += [("", line) for line in _totals(reports, tasks)]
-    return "\n".join(part for first, text in lines for part in wrapped(redact(first), redact(text), width=width))
+    return "\n".join(part for first, text in lines for part in wrapped(said(first), said(text), width=width))
 
 
 def own_names(task: TaskReport) -> tuple[str, ...]:
@@ -94,8 +94,9 @@ def _idle(
 
 def _task(task: TaskReport, names: int, shared: dict[tuple[str, str], list[TaskReport]]) -> list[_Line]:
     indent, counts = " " * (names + 4), f"{_MARKS[task.status]}: {_counts(task)}"
-    name = f"  {task.task}{' ' * (names - columns(task.task))}  "
-    lines = [(name, counts)] if columns(task.task) <= names else [(name.rstrip(), ""), (indent, counts)]
+    task_name = said(task.task)
+    name = f"  {task_name}{' ' * (names - columns(task_name))}  "
+    lines = [(name, counts)] if columns(task_name) <= names else [(name.rstrip(), ""), (indent, counts)]
     cursors = f"cursor {describe_cursor(task.cursor_from)} → {describe_cursor(task.cursor_to)}"
     cursors = cursors if _is_shown(task.cursor_from) or _is_shown(task.cursor_to) else ""
     about = "; ".join(part for part in (cursors, task.guarantee) if part)

@@ -1,6 +1,5 @@
 """`doctor`: what the promises need, looked at one by one, with what to do about the rest."""
 
-import json
 import sys
 from collections import Counter
 from collections.abc import Sequence
@@ -9,10 +8,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from strandline.cli._errors import color, printable
+from strandline.cli._errors import color
 from strandline.cli._layout import terminal_width, wrapped
 from strandline.cli._options import load_config, spec_argument
-from strandline.logs import redact
+from strandline.logs import as_json, said
 
 if TYPE_CHECKING:
     from strandline.cli._examination import Finding
@@ -48,7 +47,7 @@ def command(specs: Sequence[Path], form: str) -> int:
             click.echo(_record(finding))
         else:
             if finding.place != place:
-                click.echo(("\n" if place else "") + printable(redact(finding.place)), color=color())
+                click.echo(("\n" if place else "") + said(finding.place), color=color())
                 place = finding.place
             click.echo("\n".join(_lines(finding, terminal_width())), color=color())
         sys.stdout.flush()
@@ -62,17 +61,17 @@ def _record(finding: "Finding") -> str:
     texts = {"place": finding.place, "subject": probe.subject, "verdict": probe.verdict.value, "found": probe.found}
     if probe.mend:
         texts["mend"] = probe.mend
-    return json.dumps({name: redact(text) for name, text in texts.items()}, ensure_ascii=False)
+    return as_json(texts)
 
 
 def _lines(finding: "Finding", width: int | None) -> list[str]:
     probe = finding.probe
     verdict = probe.verdict.value
-    lines = wrapped(f"  {verdict:<7}  ", printable(redact(f"{probe.subject}: {probe.found}")), width=width)
+    lines = wrapped(f"  {verdict:<7}  ", said(f"{probe.subject}: {probe.found}"), width=width)
     colored = click.style(f"{verdict:<7}", fg=_COLORS[verdict], bold=verdict != "ok")
     lines[0] = f"  {colored}{lines[0][9:]}"
     if probe.mend:
-        first, *rest = wrapped(f"{'':11}mend: ", printable(redact(probe.mend)), width=width)
+        first, *rest = wrapped(f"{'':11}mend: ", said(probe.mend), width=width)
         lines += [first.replace("mend:", click.style("mend:", bold=True), 1), *rest]
     return lines
 

@@ -4,15 +4,17 @@ import re
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, TypeVar
 
 import click
 
-from strandline.cli._errors import printable, show
+from strandline.cli._errors import show
 from strandline.cli._layout import error_width, fitted, terminal_width, wrapped
 from strandline.cli._options import Settings
+from strandline.cli._output import telling
 from strandline.errors import StrandlineError, UsageError
-from strandline.logs import redact
+from strandline.logs import said
 
 if TYPE_CHECKING:
     from strandline.cli._draft import Draft, Seen
@@ -50,7 +52,7 @@ def command(
 
     asks = not (source and destination) and sys.stdin.isatty()
     if output.exists() and not force and asks:
-        force = click.confirm(f"{output} is there already. Replace it?", err=True)
+        force = click.confirm(f"{said(str(output))} is there already. Replace it?", err=True)
     if output.exists() and not force:
         raise UsageError(f"{output} is there already", hint="--force replaces it; --output names another file")
     if not (source and destination) and not asks:
@@ -72,8 +74,9 @@ def command(
     )
     written = draft(seen, write, name=name or "", output=output)
     written.save(force=force)
-    for first, line in _said(written, output, terminal_width()):
-        click.echo("\n".join(wrapped(first, printable(redact(line)), width=terminal_width())))
+    with telling(settings) as tell:
+        for first, line in _said(written, output, terminal_width()):
+            tell("\n".join(wrapped(first, said(line), width=terminal_width())))
 
 
 def _ask(
@@ -98,7 +101,7 @@ def _said(written: "Draft", output: Path, width: int | None) -> Iterator[tuple[s
     yield from [("", ""), *more] if more else []
     yield "", ""
     for variable, shown in written.exports.items():
-        yield "", f"export {variable}='{shown}'   # with the password, which is not in the file"
+        yield "", f"export {variable}={quote(shown)}   # with the password, which is not in the file"
     spec = "" if output == Path("strandline.yml") else f" {_quoted(str(output))}"
     yield "next: ", f"strandline plan{spec} shows what a sync would do; strandline sync{spec} does it"
 

@@ -4,7 +4,6 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import click
 
@@ -14,18 +13,18 @@ from strandline.cli._layout import terminal_width, wrapped
 from strandline.cli._options import load_config, spec_argument
 from strandline.cli._sync_options import choosing
 from strandline.destination import WriteMode
+from strandline.engine.job import Job
 from strandline.engine.lease import tells_of_run
 from strandline.engine.plan import TaskPlan
-from strandline.engine.run import Job, plan
-from strandline.errors import StateError
-from strandline.logs import redact
+from strandline.engine.preview import plan
+from strandline.logs import said
 from strandline.runs import describe_cursor
 from strandline.spec import Config, SourceSpec
 from strandline.table import Guarantee, Table
 
 __all__ = ["command", "show_plans"]
 
-_OURS = re.compile(r"\bcq_mark_|^COMMENT ON TABLE .* IS '\{\"strandline\"", re.DOTALL)
+_OURS = re.compile(r"\bcq_mark_|^COMMENT ON (?:TABLE|COLUMN) .* IS '\{\"strandline\"", re.DOTALL)
 """Statements that only write down which table it is: they change nothing that a user could see."""
 
 
@@ -42,7 +41,7 @@ def command(specs: Sequence[Path], select: tuple[str, ...], exclude: tuple[str, 
 
 def show_plans(config: Config, choice: Choice) -> int:
     """Print the plans of every source; the exit code that a sync would begin with."""
-    problems = False
+    codes = []
     sources, choice = choose(config, choice)
     width = terminal_width()
     for source in sources:
@@ -55,8 +54,9 @@ def show_plans(config: Config, choice: Choice) -> int:
                 click.echo("\n".join(_lines(one, _Reading(one, source, tables), width)))
             for line in _shared(mine, width):
                 click.echo(line)
-        problems = problems or any(one.problem for one in plans)
-    return StateError.exit_code if problems else 0
+        codes += [one.exit_code for one in plans]
+    # the gravest first: a mistake in the spec, which touches nothing; an untrusted state; a table that fails
+    return next((code for code in (2, 3, 1) if code in codes), 0)
 
 
 def _remembered(job: Job) -> dict[str, Table]:
@@ -91,6 +91,8 @@ class _Reading:
         resumed = ["resuming an interrupted pass"] if one.resumed else []
         if not any(table.incremental for table in known):
             return ", ".join(["read in full at every sync", *resumed])
+        if one.backfill:
+            return "everything once more, to fill new columns (`backfill`)"
         start = "the first sync reads everything"
         if one.cursor is not None:
             # one that could not move yet shows nothing
@@ -104,7 +106,7 @@ class _Reading:
             return f"{table.name} in full"
         by_xid = table.guarantee.name == "settled (xid)"
         key = ", ".join(table.incremental_key) or ("xid" if by_xid else "")
-        settings = self._settings(table.name)
+        settings = self.source.own_settings.written(table.name, table.spec_name)
         deletes, lag = settings.get("deletes"), settings.get("lag")
         if deletes is None and by_xid and self.plan.mode is WriteMode.OVERWRITE_DELETE_STALE:
             deletes = "sweep"  # its default there
@@ -112,22 +114,16 @@ class _Reading:
         more += ["deletes: sweep"] if deletes == "sweep" else []
         return f"incrementally{f' by {key}' if key else ''}" + (f" ({', '.join(more)})" if more else "")
 
-    def _settings(self, name: str) -> Mapping[str, Any]:
-        """Of a table, as the spec has them."""
-        tables = self.source.spec.get("tables")
-        settings = tables.get(name) if isinstance(tables, Mapping) else None
-        return settings if isinstance(settings, Mapping) else {}
-
 
 def _lines(one: TaskPlan, reading: _Reading, width: int | None) -> list[str]:
-    lines = wrapped("", redact(f"{one.key.source} → {one.key.destination}: {', '.join(one.tables)}"), width=width)
+    lines = wrapped("", said(f"{one.key.source} → {one.key.destination}: {', '.join(one.tables)}"), width=width)
 
     def add(label: str, text: str) -> None:
-        lines.extend(wrapped(f"  {label:<9}  ", redact(text), width=width))
+        lines.extend(wrapped(f"  {label:<9}  ", said(text), width=width))
 
     if one.problem:
-        lines += wrapped("  cannot run: ", redact(one.problem), width=width)
-        return lines + wrapped("  hint: ", redact(one.hint), width=width)
+        lines += wrapped("  cannot run: " if one.exit_code else "  left out: ", said(one.problem), width=width)
+        return lines + (wrapped("  hint: ", said(one.hint), width=width) if one.hint else [])
     add("mode", f"{one.mode.value}, {reading.words}")
     for access in one.access:
         add("reads by", access)
@@ -153,11 +149,11 @@ def _shared(plans: Sequence[TaskPlan], width: int | None) -> Iterator[str]:
         for promised in one.guarantees if not one.problem else ():
             classes.setdefault(promised, []).extend(one.tables)
     for promised, names in classes.items():
-        yield from wrapped(f"{promised.name}: ", redact(", ".join(names)), width=width)
-        yield from wrapped("  ", redact(promised.limits), width=width)
-    said = [
+        yield from wrapped(f"{promised.name}: ", said(", ".join(names)), width=width)
+        yield from wrapped("  ", said(promised.limits), width=width)
+    warnings = [
         (one.key.task, bare(text, (str(one.key), one.key.task, *one.tables))) for one in plans for text in one.warnings
     ]
-    for text, tasks in grouped(said).items():
+    for text, tasks in grouped(warnings).items():
         about = "" if tells_of_run(text) else f"{named(tasks)}: "
-        yield from wrapped("warning: ", redact(f"{about}{text}"), width=width)
+        yield from wrapped("warning: ", said(f"{about}{text}"), width=width)

@@ -2,6 +2,8 @@ from importlib.metadata import entry_points
 
 import click
 
+from strandline.logs import said
+
 __all__ = ["command"]
 
 
@@ -23,4 +25,4 @@ def plugin_list() -> None:
             rows.append((kind, name, package, version))
     widths = [max(len(row[at]) for row in rows) for at in range(3)]
     for row in rows:
-        click.echo("  ".join([*(text.ljust(width) for text, width in zip(row, widths, strict=False)), row[-1]]))
+        click.echo(said("  ".join([*(text.ljust(width) for text, width in zip(row, widths, strict=False)), row[-1]])))

@@ -28,6 +28,7 @@ def spec_schema() -> dict[str, Any]:
 
     from strandline.plugins import plugin_names
     from strandline.spec import Batch, DestinationBackend, DestinationSpec, SourceSpec
+    from strandline.spec_tables import BLOCK, table_model
 
     documents = {"source": SourceSpec, "destination": DestinationSpec}
     plugins = {
@@ -37,7 +38,8 @@ def spec_schema() -> dict[str, Any]:
         if (model := _model(kind, name)) is not None
     }
     plugins["state_backend", "destination"] = DestinationBackend
-    every = list(dict.fromkeys([*documents.values(), *plugins.values(), Batch]))
+    of_tables = {key: table_model(model) for key, model in plugins.items() if key[0] == "source"}
+    every = list(dict.fromkeys([*documents.values(), *plugins.values(), *of_tables.values(), Batch]))
     refs, definitions = models_json_schema([(model, "validation") for model in every], ref_template="#/$defs/{model}")
     defs: dict[str, Any] = definitions["$defs"]
 
@@ -48,13 +50,16 @@ def spec_schema() -> dict[str, Any]:
         found: dict[str, Any] = defs[ref(model)["$ref"].removeprefix("#/$defs/")]
         return found
 
+    blocks = {key: {BLOCK: {"type": "object", "additionalProperties": ref(model)}} for key, model in of_tables.items()}
     for (kind, _), model in plugins.items():
         if kind == "destination":
             definition(model)["properties"] = definition(Batch)["properties"] | definition(model).get("properties", {})
     for kind, model in documents.items():
         _foreign(kind, definition(model))
         definition(model)["allOf"] = [
-            _when(kind, key, ref(plugin)) for key, plugin in plugins.items() if key[0] in (kind, _backend_of(kind))
+            _when(kind, key, {"spec": ref(plugin)} | blocks.get(key, {}))
+            for key, plugin in plugins.items()
+            if key[0] in (kind, _backend_of(kind))
         ]
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
@@ -87,18 +92,18 @@ def _backend_of(kind: str) -> str:
     return "state_backend" if kind == "source" else ""
 
 
-def _when(kind: str, plugin: tuple[str, str], settings: dict[str, Any]) -> dict[str, Any]:
+def _when(kind: str, plugin: tuple[str, str], fields: dict[str, Any]) -> dict[str, Any]:
     """If the document names this plugin, then its settings are these."""
     plugin_kind, name = plugin
     if plugin_kind == kind:
         return {
             "if": {"properties": {"path": {"enum": [name, f"cloudquery/{name}"]}}, "required": ["path"]},
-            "then": {"properties": {"spec": settings}},
+            "then": {"properties": fields},
         }
     condition: dict[str, Any] = {"properties": {"backend": {"const": name}}}
     if name != "local":
         condition["required"] = ["backend"]
-    return {"if": condition, "then": {"properties": {"backend_spec": settings}}}
+    return {"if": condition, "then": {"properties": {"backend_spec": fields["spec"]}}}
 
 
 def _foreign(kind: str, definition: dict[str, Any]) -> None:

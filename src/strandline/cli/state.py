@@ -1,7 +1,6 @@
 """`state`: look at cursors, and forget one on purpose."""
 
 import getpass
-import json
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -10,11 +9,12 @@ from typing import Any
 import click
 
 from strandline.cli._layout import columns, fitted, terminal_width
-from strandline.cli._options import load_config, spec_argument
+from strandline.cli._options import Settings, load_config, spec_argument
+from strandline.cli._output import telling
 from strandline.cli._sync_options import claiming
 from strandline.engine.lease import Claim
 from strandline.errors import UsageError
-from strandline.logs import redact
+from strandline.logs import as_json, said
 from strandline.runs import describe_cursor
 from strandline.spec import Config, SourceSpec
 from strandline.state import RUN_TASK, KeepsState, State, StateBackend, StateKey
@@ -32,16 +32,17 @@ def command() -> None:
 @command.command("list", short_help="Every cursor of the spec's sources.")
 @spec_argument
 @click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True)
-def list_(specs: Sequence[Path], form: str) -> None:
+def list_(specs: Sequence[Path], form: str) -> int:
     """Every cursor of the spec's sources, from the state backend.
 
-    A full refresh that was not finished has one of its own, with @refresh/ before its name.
+    A full refresh that was not finished has one of its own, with @refresh/ before its name. Exit code 3: one of them cannot
+    be trusted.
     """
     config = load_config(specs)
     states = [found for source in config.sources for found in _states(config, source) if not _is_over(*found)]
     if form == "json":
-        click.echo(redact(json.dumps([_record(key, state) for key, state in states], ensure_ascii=False, indent=2)))
-        return
+        click.echo(as_json([_record(key, state) for key, state in states], indent=2))
+        return _trusted(states)
     rows = [_row(key, state) for key, state in states]
     widths = [max((columns(row[at]) for row in rows), default=0) for at in range(3)]
     if (width := terminal_width()) is not None:
@@ -54,19 +55,21 @@ def list_(specs: Sequence[Path], form: str) -> None:
         click.echo("  ".join([*cells, row[-1]]))
     if not states:
         click.echo("no states yet")
+    return _trusted(states)
 
 
 @command.command("show", short_help="Everything that is kept of one task, as JSON.")
 @click.argument("source")
 @click.argument("task")
 @spec_argument
-def show(source: str, task: str, specs: Sequence[Path]) -> None:
+def show(source: str, task: str, specs: Sequence[Path]) -> int:
     """Everything that is kept of one task of a source, as JSON."""
     config = load_config(specs)
     found = [(key, state) for key, state in _states(config, _source(config, source)) if key.task == task]
     if not found:
         raise UsageError(f"source {source!r} has no state of {task!r}", hint="`strandline state list` shows them all")
-    click.echo(redact(json.dumps([_record(key, state) for key, state in found], ensure_ascii=False, indent=2)))
+    click.echo(as_json([_record(key, state) for key, state in found], indent=2))
+    return _trusted(found)
 
 
 @command.command("reset", short_help="Forget cursors: the next sync reads from nothing.")
@@ -75,8 +78,15 @@ def show(source: str, task: str, specs: Sequence[Path]) -> None:
 @click.option("--destination", multiple=True, help="Only in this destination.")
 @click.option("--spec", "specs", multiple=True, type=click.Path(path_type=Path), help="The spec, as for sync.")
 @claiming
+@click.pass_obj
 def reset(
-    source: str, tasks: tuple[str, ...], destination: tuple[str, ...], specs: tuple[Path, ...], *, claim: Claim
+    settings: Settings,
+    source: str,
+    tasks: tuple[str, ...],
+    destination: tuple[str, ...],
+    specs: tuple[Path, ...],
+    *,
+    claim: Claim,
 ) -> None:
     """Forget the cursor of TASKS, or of all tasks of a source: the next sync reads them from nothing.
 
@@ -88,16 +98,27 @@ def reset(
     config = load_config(specs)
     with open_job(config, _source(config, source), Choice(claim=claim)) as job:
         done = reset_states(job, tasks, destination, actor=getpass.getuser(), now=datetime.now(UTC))
-    for key, before in done:
-        click.echo(redact(f"{key}: forgot {describe_cursor(before.cursor)}"))
-    if not done:
-        click.echo("nothing to forget")
+    with telling(settings) as tell:
+        for key, before in done:
+            tell(said(f"{key}: forgot {describe_cursor(before.cursor)}"))
+        if not done:
+            tell("nothing to forget")
 
 
 def _row(key: StateKey, state: State) -> tuple[str, str, str, str]:
+    if state.untrusted is not None:
+        return said(str(key)), "cannot be trusted", "–", said(state.untrusted.message)
     phase = state.current.phase.value if state.current else "not begun"
     cursor = f"cursor {describe_cursor(state.cursor)}"
-    return redact(str(key)), redact(cursor), f"pass {phase}", f"version {state.epoch}.{state.sequence}"
+    return said(str(key)), said(cursor), f"pass {phase}", f"version {state.epoch}.{state.sequence}"
+
+
+def _trusted(states: Sequence[tuple[StateKey, State]]) -> int:
+    """The exit code, once they were shown; with the first of those that cannot be trusted as an error."""
+    for _, state in states:
+        if state.untrusted is not None:
+            raise state.untrusted
+    return 0
 
 
 def _is_over(key: StateKey, state: State) -> bool:
@@ -150,6 +171,7 @@ def _record(key: StateKey, state: State) -> dict[str, Any]:
         "run_id": state.run_id,
         "saved_at": state.saved_at,
         "note": state.note,
+        "untrusted": state.untrusted and state.untrusted.message,
         "pass": current
         and {
             "sync_time": datetime.fromtimestamp(current.sync_time_us / 1e6, UTC).isoformat(),

@@ -1,11 +1,11 @@
 """`sync`: bring the destinations up to date."""
 
-import logging
 import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
@@ -17,6 +17,7 @@ from strandline.cli._errors import show
 from strandline.cli._jobs import Choice, choose, open_job
 from strandline.cli._layout import terminal_width
 from strandline.cli._options import Settings, load_config, spec_argument
+from strandline.cli._output import telling
 from strandline.cli._progress import progress
 from strandline.cli._summary import exit_code, summary
 from strandline.cli._sync_options import choosing, claiming
@@ -24,14 +25,12 @@ from strandline.cli.plan import show_plans
 from strandline.engine.lease import Claim
 from strandline.engine.run import sync
 from strandline.engine.window import Stop
-from strandline.errors import UsageError
 from strandline.runs import RunReport, RunStore, append_record
 from strandline.spec import Config
 
 __all__ = ["command"]
 
 _RUNS = Path(".cq/runs")
-_log = logging.getLogger(__name__)
 
 
 @click.command("sync")
@@ -44,7 +43,7 @@ _log = logging.getLogger(__name__)
 @click.option(
     "--summary-location",
     metavar="FILE",
-    type=click.Path(dir_okay=False, path_type=Path),
+    type=click.Path(path_type=Path, readable=False),
     help="Append the summary to this file, a line of JSON for each source.",
 )
 @click.pass_obj
@@ -64,7 +63,8 @@ def command(
     """Bring the destinations up to date, fetching only what changed.
 
     Exit codes: 0 everything completed, 1 some tables failed, 2 the spec is wrong, 3 a state cannot be trusted, 4 another
-    run syncs this source, 5 out of reach, 130 and 143 stopped by a signal after a clean commit.
+    run syncs this source, 5 out of reach, 130 and 143 stopped by a signal after a clean commit. Output that cannot be
+    written changes none of them.
     """
     config = load_config(specs)
     choice = Choice(
@@ -72,16 +72,14 @@ def command(
     )
     if dry_run:
         return show_plans(config, choice)
-    if summary_location is not None and not summary_location.absolute().parent.is_dir():
-        raise UsageError(
-            f"there is no directory {str(summary_location.parent)!r} for the summary", hint="make it first"
-        )
-    reports = _run(config, choice, settings)
-    if summary_location is not None:
-        for report in reports:
-            append_record(summary_location, report)
-    if settings.log_format == "text" and any(report.tasks or report.warnings for report in reports):
-        click.echo(summary(reports, width=terminal_width()))
+    with telling(settings) as tell:
+        reports = _run(config, choice, settings)
+        if summary_location is not None:
+            with _noting(settings, str(summary_location)):
+                for report in reports:
+                    append_record(summary_location, report)
+        if settings.log_format == "text" and any(report.tasks or report.warnings for report in reports):
+            tell(summary(reports, width=terminal_width()))
     return exit_code(reports)
 
 
@@ -96,7 +94,8 @@ def _run(config: Config, choice: Choice, settings: Settings) -> list[RunReport]:
                 continue
             with open_job(config, source, choice) as job:
                 report = sync(job, observer=observer, stop=stop)
-            _remember(store, report)
+            with _noting(settings, str(_RUNS)):
+                store.add(report)
             reports.append(report)
     for report in reports:
         if report.error is not None:
@@ -107,12 +106,13 @@ def _run(config: Config, choice: Choice, settings: Settings) -> list[RunReport]:
     return reports
 
 
-def _remember(store: RunStore, report: RunReport) -> None:
-    """The history of runs is for people; a sync does not fail for it."""
+@contextmanager
+def _noting(settings: Settings, file: str) -> Iterator[None]:
+    """Reports are for people, and for programs that look on: a sync does not fail for a file that cannot be written."""
     try:
-        store.add(report)
-    except OSError as error:
-        _log.warning("the run is not remembered in %s: %s", _RUNS, error)
+        yield
+    except (OSError, ValueError) as error:
+        settings.lost.setdefault(file, getattr(error, "strerror", None) or str(error))
 
 
 class _Signals:

@@ -6,6 +6,7 @@ import click
 
 from strandline.cli._options import load_config, spec_argument
 from strandline.errors import UsageError
+from strandline.logs import said
 
 if TYPE_CHECKING:
     from strandline.spec import SourceSpec
@@ -47,17 +48,18 @@ def command(specs: Sequence[Path], form: str, output_dir: Path, which: str) -> N
     for source in load_config(specs).sources:
         tables = _tables(source, chosen=which == "spec")
         if form == "table":
-            click.echo("\n".join(_list(source.name, tables)))
+            click.echo("\n".join(map(said, _list(source.name, tables))))
         else:
-            click.echo(f"{source.name}: {_write(source, tables, form, output_dir)}")
+            click.echo(said(f"{source.name}: {_write(source, tables, form, output_dir)}"))
 
 
 def _tables(source: "SourceSpec", *, chosen: bool) -> "list[Table]":
+    from strandline.engine.answer import answered
     from strandline.selection import select_tables
 
     reader = source.open()
     try:
-        tables = list(reader.tables())
+        tables = answered(lambda: list(reader.tables()), of=f"source {source.name!r}")
     finally:
         reader.close()
     if not chosen:

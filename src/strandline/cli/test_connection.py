@@ -7,7 +7,8 @@ import click
 
 from strandline.cli._jobs import open_job
 from strandline.cli._options import load_config, spec_argument
-from strandline.engine.run import plan
+from strandline.engine.preview import plan
+from strandline.logs import said
 
 __all__ = ["command"]
 
@@ -21,6 +22,5 @@ def command(specs: Sequence[Path]) -> None:
         with open_job(config, source) as job:
             plans = plan(job)
         tables = {table for one in plans for table in one.tables}
-        click.echo(
-            f"{source.name}: {len(tables)} table{'s' * (len(tables) != 1)}, {', '.join(source.destinations)}: reached"
-        )
+        count = f"{len(tables)} table{'s' * (len(tables) != 1)}"
+        click.echo(said(f"{source.name}: {count}, {', '.join(source.destinations)}: reached"))

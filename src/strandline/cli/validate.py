@@ -4,6 +4,7 @@ from pathlib import Path
 import click
 
 from strandline.cli._options import load_config, spec_argument
+from strandline.logs import said
 
 __all__ = ["command"]
 
@@ -17,6 +18,6 @@ def command(specs: Sequence[Path]) -> None:
     """
     config = load_config(specs)
     for source in config.sources:
-        click.echo(f"{source.name} ({source.plugin}) -> {', '.join(source.destinations)}")
+        click.echo(said(f"{source.name} ({source.plugin}) -> {', '.join(source.destinations)}"))
     sources, destinations = len(config.sources), len(config.destinations)
     click.echo(f"valid: {sources} source{'s' * (sources != 1)}, {destinations} destination{'s' * (destinations != 1)}")

@@ -3,7 +3,9 @@
 from strandline.errors import TaskError
 from strandline.lazy import pa, pc
 
-__all__ = ["cast_back", "cast_to", "castable_inside", "whole_micros"]
+__all__ = ["MEND_VALUE", "cast_back", "cast_to", "castable_inside", "digits", "whole_micros"]
+
+MEND_VALUE = "nothing of this window was written; mend the value at the source, or leave its column out by `columns`"
 
 
 def cast_to(array: "pa.Array", kind: "pa.DataType", *, where: str) -> "pa.Array":
@@ -21,13 +23,21 @@ def cast_to(array: "pa.Array", kind: "pa.DataType", *, where: str) -> "pa.Array"
             array = pc.run_end_decode(array)
         elif _is_view(array.type):
             array = _listed(array)
+        if pa.types.is_decimal(array.type) and pa.types.is_string(kind):
+            return digits(array)
         return array.cast(kind, safe=True)
     except pa.ArrowNotImplementedError as error:
         raise TaskError(f"{where}: {array.type} cannot be stored ({error})") from error
     except pa.ArrowInvalid as error:
-        raise TaskError(
-            f"{where}: a value cannot be stored ({error})", hint="nothing of this window was written"
-        ) from error
+        raise TaskError(f"{where}: a value cannot be stored ({error})", hint=MEND_VALUE) from error
+
+
+def digits(array: "pa.Array") -> "pa.Array":
+    """Decimals as texts with all digits of their scale, where Arrow would write 1E-10."""
+    texts = array.cast(pa.string())
+    if not pc.any(pc.match_substring(texts, "E")).as_py():
+        return texts
+    return pa.array([None if value is None else format(value, "f") for value in array.to_pylist()], pa.string())
 
 
 def cast_back(array: "pa.Array", kind: "pa.DataType", *, where: str) -> "pa.Array":

@@ -9,7 +9,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from strandline.destinations._arrow_casts import cast_back
+from strandline.destinations._arrow_casts import MEND_VALUE, cast_back
 from strandline.errors import TaskError
 from strandline.lazy import pa, pc
 
@@ -167,9 +167,7 @@ def _plain_text(array: "pa.Array", where: str) -> "pa.Array":
     else:
         text = array.cast(pa.string())
     if not _can_be_read(text, array, kind):
-        raise TaskError(
-            f"{where}: a time lies outside of the years 1 to 9999", hint="nothing of this window was written"
-        )
+        raise TaskError(f"{where}: a time lies outside of the years 1 to 9999", hint=MEND_VALUE)
     return text
 
 

@@ -7,6 +7,7 @@ It lives in a table beside the rows and changes in their transaction. Counts of 
 from strandline.destination import Window
 from strandline.destinations._sql import VERSION, Dialect, Statement
 from strandline.destinations._staging import Step
+from strandline.state import StateKey
 from strandline.table import CQ_ID
 
 __all__ = ["DELIVERED_COLUMNS", "Delivered"]
@@ -152,6 +153,14 @@ class Delivered:
                 (self._key.task, step.table.name, self._key.source, self._key.destination, step.hidden),
             ),
         )
+
+    def follow(self, step: Step, former: StateKey) -> Statement:
+        """What another lineage has delivered into the table is this one's."""
+        one, names = self._sql.parameter, [self._sql.quote(name) for name in DELIVERED_COLUMNS[:4]]
+        values = ", ".join(f"{name} = {one}" for name in names[:3])
+        theirs = " AND ".join(f"{name} = {one}" for name in names)
+        mine, old = ((key.source, key.task, key.destination) for key in (self._key, former))
+        return Statement(f"UPDATE {self._relation} SET {values} WHERE {theirs}", (*mine, *old, step.table.name))
 
 
 def _by_key(step: Step) -> bool:

@@ -7,7 +7,7 @@ from strandline.destinations._arrow_casts import cast_back, cast_to, castable_in
 from strandline.destinations._duckdb_session import DuckDBSession
 from strandline.destinations._duckdb_types import Stored, stored_type
 from strandline.destinations._sql import STAGE_PREFIX, VERSION
-from strandline.destinations._sql_states import OWN_TABLES
+from strandline.destinations._sql_tables import OWN_TABLES
 from strandline.errors import TaskError
 from strandline.lazy import pa
 from strandline.table import Table

@@ -1,14 +1,18 @@
 """Makes a stored DuckDB table fit: how DuckDB tells what is there."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from strandline.destination import MigrateMode
 from strandline.destinations._duckdb_columns import Columns
 from strandline.destinations._duckdb_session import DuckDBSession
 from strandline.destinations._sql import Statement
-from strandline.destinations._sql_migration import Found, Migrator, Record
+from strandline.destinations._sql_migration import Found, Migrator
+from strandline.destinations._sql_record import Record
+from strandline.destinations._widening import Fit, grows
 from strandline.errors import TaskError
+from strandline.table import SYNC_TIME
 
 __all__ = ["DuckDBMigrator"]
 
@@ -21,32 +25,25 @@ class DuckDBMigrator(Migrator):
 
     def __init__(self, session: DuckDBSession, columns: Columns, mode: MigrateMode) -> None:
         super().__init__(session, columns.table, columns.stored, mode)
-        self._schema = session.schema
+        self._known = session
 
     def _find(self) -> Found | None:
         """See ``Migrator``; without a mark where the table is not one of ours."""
-        name, session = self._table.name, self._session
-        where = "database_name = current_database() AND schema_name = ? AND lower({0}) = lower(?)"
-        views = session.fetch(
-            Statement(f"SELECT view_name FROM duckdb_views() WHERE {where.format('view_name')}", (self._schema, name))
-        )
-        if views:
+        name, found = self._table.name, self._known.found(self._table.name)
+        if found is None:
+            return None
+        if found.is_view:
             raise TaskError(f"{name!r} is a view in the database", hint="rename the view, or the table")
-        found = session.fetch(
-            Statement(
-                f"SELECT table_name, comment FROM duckdb_tables() WHERE {where.format('table_name')}",
-                (self._schema, name),
+        if found.name != name:
+            raise TaskError(
+                f"table {name!r} and the stored {found.name!r} are one table to DuckDB, which does not tell cases apart",
+                hint="rename one of the two",
             )
-        )
-        for stored, text in found:
-            if stored != name:
-                raise TaskError(
-                    f"table {name!r} and the stored {stored!r} are one table to DuckDB, which does not tell cases apart",
-                    hint="rename one of the two",
-                )
-            record = Record.parse(text or "")
-            return Found(record, record.mark)
-        return None
+        # the mark is with a column, too; versions before 0.2 kept it with the table only
+        record, also = Record.parse(found.comment), Record.parse(found.comments.get(SYNC_TIME, "")).mark
+        if not record.ours and also:  # its comment is somebody's now
+            record = replace(record, mark=also)
+        return Found(record, record.mark, also)
 
     def _twin(self, column: str, actual: Mapping[str, str]) -> str:
         """See ``Migrator``."""
@@ -54,23 +51,32 @@ class DuckDBMigrator(Migrator):
 
     def _folding(self) -> Mapping[str, str]:
         """See ``Migrator``. DuckDB tells a collation nowhere but in the text that would create the table."""
-        found = self._session.fetch(
-            Statement(
-                "SELECT sql FROM duckdb_tables() "
-                "WHERE database_name = current_database() AND schema_name = ? AND table_name = ?",
-                (self._schema, self._table.name),
-            )
-        )
+        found = self._known.found(self._table.name)
         folding = {}
         for key in self._table.primary_key:
             name = f"(?:{re.escape(key)}|{re.escape(self._quote(key))})"
-            collation = re.search(rf"[(,]\s*{name} VARCHAR COLLATE (\S+?)[ ,)]", found[0][0], re.IGNORECASE)
+            collation = re.search(
+                rf"[(,]\s*{name} VARCHAR COLLATE (\S+?)[ ,)]", found.sql if found else "", re.IGNORECASE
+            )
             if collation is not None and collation[1].lower() not in _EXACT:
                 folding[key] = collation[1]
         return folding
+
+    def _dropped_with(self) -> Sequence[str]:
+        """See ``Migrator``. Views stay: they know the table by its name."""
+        found = self._known.found(self._table.name)
+        return [f"index {name}" for name in found.indexes] if found else []
 
     def _wanted(self) -> Mapping[str, str]:
         """See ``Migrator``."""
         kinds = ", ".join(f"typeof(NULL::{stored.sql})" for stored in self._stored.values())
         (row,) = self._session.fetch(Statement(f"SELECT {kinds}"))
         return dict(zip(self._stored, map(str, row), strict=True))
+
+    def _fit(self, column: str, before: tuple[str, str], after: tuple[str, str]) -> Fit:
+        """See ``Migrator``. What is in a struct DuckDB says itself, as Arrow."""
+        verdict = super()._fit(column, before, after)
+        if verdict is not Fit.NOT or before[1] or after[1] or "STRUCT" not in before[0]:
+            return verdict
+        stored, wanted = (self._known.arrow_type(kind) for kind, _ in (before, after))
+        return Fit.WIDEN if grows(stored, wanted) else Fit.NOT

@@ -4,7 +4,8 @@ import secrets
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from strandline.destinations._duckdb_session import Database, DuckDBDialect
+from strandline.destinations._duckdb_dialect import DuckDBDialect
+from strandline.destinations._duckdb_session import Database
 from strandline.destinations._file_probes import beside, probe_file
 from strandline.probe import Probe, Verdict
 

@@ -6,15 +6,19 @@ import re
 import secrets
 import threading
 import weakref
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from strandline.destinations._attached import Attached
+from strandline.destinations._duckdb_attached import attached_to
+from strandline.destinations._duckdb_catalog import Catalogs, Relation, Sight
+from strandline.destinations._duckdb_dialect import DuckDBDialect
 from strandline.destinations._duckdb_name import FileName
 from strandline.destinations._file_probes import check_writable
 from strandline.destinations._sql import SEQUENCE, Dialect, Statement
-from strandline.destinations._sql_states import create_own_tables, has_own_tables
+from strandline.destinations._sql_tables import create_own_tables, create_register, has_own_tables, has_register
 from strandline.destinations._staging import Step
 from strandline.errors import (
     LockedError,
@@ -27,7 +31,7 @@ from strandline.errors import (
 )
 from strandline.lazy import duckdb, pa
 
-__all__ = ["Database", "DuckDBDialect", "DuckDBSession"]
+__all__ = ["Database", "DuckDBSession"]
 
 _log = logging.getLogger(__name__)
 _MEMORY = ":memory:"
@@ -37,41 +41,34 @@ _ROW_GROUP_ROWS = 122_880
 _PATH_HINT = "path must be a DuckDB file, or a new name in a directory that exists"
 
 
+_REFERRED_HINT = (
+    "remove what refers to it, or drop the foreign key; to update a row to which one refers, drop the indexes of other columns: "
+    "where there is one, DuckDB deletes the row and inserts it again"
+)
+
+
 class _Gate:
     """Lets one transaction at a time into a file; DuckDB's own lock keeps other processes out altogether."""
 
     def __init__(self) -> None:
         self.lock = threading.RLock()
+        self.catalogs = Catalogs()
 
 
 _gates: "weakref.WeakValueDictionary[str, _Gate]" = weakref.WeakValueDictionary()
 _gates_lock = threading.Lock()
 
 
-class DuckDBDialect(Dialect):
-    """DuckDB's spelling."""
-
-    name = "DuckDB"
-    text_type = "VARCHAR"
-    blob_type = "BLOB"
-
-    def time_us(self, parameter: str) -> str:
-        """See ``Dialect``."""
-        return f"make_timestamptz({parameter})"
-
-    def numbered_id(self, version: str, number: str, column_type: str) -> str:
-        """See ``Dialect``."""
-        return f"CAST({version}[1:12] || unhex(printf('%08X', {number})) AS {column_type})"
-
-
 class DuckDBSession:
-    """See ``strandline.destinations._merge.Session``. One cursor; its temporary tables go with it."""
+    """See ``strandline.destinations._sql_session.Session``. One cursor; its temporary tables go with it."""
 
     dialect: Dialect = DuckDBDialect()
 
     def __init__(self, cursor: Any, schema: str, database: "Database") -> None:
         self.cursor = cursor
         self.schema = schema
+        self.sight = Sight(cursor, self.fetch, schema, database.catalogs)
+        """What it sees of the catalog."""
         self.deleted = 0
         """How many rows it has deleted."""
         self._database = database
@@ -81,11 +78,16 @@ class DuckDBSession:
 
     def run(self, statement: Statement) -> int:
         """How many rows it changed; 0 for DDL."""
+        self.sight.about_to_run(statement.text)
         row = self.cursor.execute(statement.text, list(statement.values)).fetchone()
         count = int(row[0]) if row and isinstance(row[0], int) else 0
         if statement.text.startswith("DELETE"):
             self.deleted += count
         return count
+
+    def attempt(self, action: Callable[[], bool]) -> bool:
+        """Do ``action``: DuckDB has no savepoints."""
+        return action()
 
     def fetch(self, statement: Statement) -> Sequence[Sequence[Any]]:
         """Its rows."""
@@ -102,14 +104,20 @@ class DuckDBSession:
 
     def columns(self, table: str) -> Mapping[str, str]:
         """The types of a stored table's columns, in order."""
-        rows = self.fetch(
-            Statement(
-                "SELECT column_name, data_type FROM duckdb_columns() "
-                "WHERE database_name = current_database() AND schema_name = ? AND table_name = ? ORDER BY column_index",
-                (self.schema, table),
-            )
-        )
-        return {str(name): str(kind) for name, kind in rows}
+        found = self.found(table)
+        return found.columns if found is not None and found.name == table else {}
+
+    def arrow_type(self, kind: str) -> "pa.DataType":
+        """What a type of the catalog is as Arrow."""
+        return self.cursor.sql(f"SELECT NULL::{kind} AS v").to_arrow_table().schema.field("v").type
+
+    def found(self, table: str) -> Relation | None:
+        """What has this name, in any case, as of now."""
+        return self.sight.of(table)
+
+    def attached(self, table: str) -> Attached:
+        """What people have attached to a stored table."""
+        return attached_to(self, table)
 
     def stage(self, step: Step, *, sequence: bool = False) -> str:
         """The rows of a step: as they lie in memory, or in its temporary table."""
@@ -181,6 +189,7 @@ class Database:
         with _gates_lock:
             key = f"{_MEMORY}{id(self)}" if path == _MEMORY else self._name.real
             self._gate = _gates.setdefault(key, _Gate())
+        self.catalogs = self._gate.catalogs
 
     @property
     def exists(self) -> bool:
@@ -191,13 +200,15 @@ class Database:
     def session(self) -> Iterator[DuckDBSession]:
         """A cursor of its own, outside a transaction."""
         with self.meaning("open it"):
-            cursor = self._open().cursor()
+            cursor = self.catalogs.opened(self._open().cursor)
             cursor.execute("SET TimeZone = 'UTC'")
+        session = DuckDBSession(cursor, self._schema, self)
         try:
-            yield DuckDBSession(cursor, self._schema, self)
+            yield session
         finally:
+            session.sight.close()
             with suppress(duckdb.Error):
-                cursor.close()
+                self.catalogs.close(cursor)
 
     @contextmanager
     def reading(self) -> Iterator[DuckDBSession | None]:
@@ -207,9 +218,7 @@ class Database:
             return
         with self.session() as session, self.meaning("read it"):
             session.cursor.execute("BEGIN TRANSACTION")
-            # whoever drops them meanwhile does so in this process: a query that needs them fails then
-            self._prepared = self._prepared or has_own_tables(session, self._place)
-            yield session if self._prepared else None
+            yield session if self._prepared or has_own_tables(session, self._place) else None
 
     @contextmanager
     def writing(self) -> Iterator[DuckDBSession]:
@@ -228,24 +237,36 @@ class Database:
         with self._gate.lock:
             with self.meaning("write to it"):
                 cursor.execute("BEGIN TRANSACTION")
+                session.sight.begin()
                 try:
-                    if not self._prepared and not has_own_tables(session, self._place):
-                        session.run(Statement(f"CREATE SCHEMA IF NOT EXISTS {session.dialect.quote(self._schema)}"))
-                        create_own_tables(session)
+                    if not self._prepared:
+                        self._prepare(session)
                     yield
+                    session.sight.settle()
                 except BaseException:
                     with suppress(duckdb.Error):
                         cursor.execute("ROLLBACK")
+                    session.sight.end(committed=False)
                     raise
             self._commit(cursor)
+            session.sight.end(committed=True)
             self._prepared = True
+
+    def _prepare(self, session: DuckDBSession) -> None:
+        """Our own tables, in a file of this version or of an older one."""
+        if not has_own_tables(session, self._place):
+            session.run(Statement(f"CREATE SCHEMA IF NOT EXISTS {session.dialect.quote(self._schema)}"))
+            create_own_tables(session)
+        elif not has_register(session):
+            create_register(session)
 
     def close(self) -> None:
         """Release the file. A second call does nothing."""
         with self._opening:
             connection, self._connection, self._prepared = self._connection, None, False
         if connection is not None:
-            connection.close()
+            self.catalogs.forget()
+            self.catalogs.close(connection)
             self._name.release()
 
     @contextmanager
@@ -274,11 +295,12 @@ class Database:
 
     def _connect(self) -> Any:
         try:
+            self.catalogs.forget()
             if self.path == _MEMORY:
-                return duckdb.connect(_MEMORY)
+                return self.catalogs.opened(lambda: duckdb.connect(_MEMORY))
             self._create()
             self._name.claim()  # before it is opened: closing it again would give up the lock of the other name
-            connection = duckdb.connect(self._name.real)
+            connection = self.catalogs.opened(lambda: duckdb.connect(self._name.real))
         except (duckdb.IOException, duckdb.ConnectionException):
             raise
         except duckdb.Error as error:
@@ -332,7 +354,7 @@ class Database:
             return RetryableError(place, hint="raise memory_limit, or make batch_size_bytes smaller")
         if isinstance(error, duckdb.ConnectionException):
             return LockedError(place, hint="close the other connection of this process")
-        return TaskError(place)
+        return TaskError(place, hint=_REFERRED_HINT if "foreign key constraint" in text else "")
 
     def _io_error(self, text: str, place: str) -> StrandlineError:
         if "set lock on file" in text or "used by another process" in text:

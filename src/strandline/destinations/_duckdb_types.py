@@ -14,6 +14,7 @@ from strandline.lazy import pa
 
 __all__ = ["TYPES_REFUSED", "Stored", "stored_type"]
 
+_AS_TEXT = "send the whole column as text; for files: `types: {COLUMN: string}`"
 TYPES_REFUSED = {
     "sparse_union": "DuckDB's unions have no type codes; send a struct with one column for each member",
     "dense_union": "DuckDB's unions have no type codes; send a struct with one column for each member",
@@ -141,9 +142,9 @@ def _nested(kind: "pa.DataType", where: str, quote: Callable[[str], str]) -> Sto
         fields = [kind.field(at) for at in range(kind.num_fields)]
         names = [one.name.lower() for one in fields]
         if not names:
-            raise TaskError(f"{where}: DuckDB has no struct without fields")
+            raise TaskError(f"{where}: DuckDB has no struct without fields", hint=_AS_TEXT)
         if len(set(names)) < len(names):
-            raise TaskError(f"{where}: DuckDB does not tell fields apart that differ by case only")
+            raise TaskError(f"{where}: DuckDB does not tell fields apart that differ by case only", hint=_AS_TEXT)
         parts = [stored_type(one, where=f"{where}.{one.name}", quote=quote) for one in fields]
         arrow = pa.struct([pa.field(one.name, part.arrow) for one, part in zip(fields, parts, strict=True)])
         quoted = [quote(one.name) for one in fields]

@@ -131,7 +131,7 @@ class _Parquet(Form):
 
     def writer(self, file: IO[bytes], schema: "pa.Schema", compression: Compression, opened: ExitStack) -> Any:
         options = {"compression": compression.value, "dictionary_pagesize_limit": _DICTIONARY_BYTES_MAX}
-        return opened.enter_context(pq.ParquetWriter(file, schema, version="2.6", **options))
+        return opened.enter_context(pq.ParquetWriter(file, schema, version="2.6", write_page_checksum=True, **options))
 
     def read(self, path: Path, schema: "pa.Schema") -> Iterator[Columns]:
         with pq.ParquetFile(path) as file:

@@ -12,11 +12,14 @@ from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 from strandline.errors import StateError
-from strandline.state import StateKey, Token, history_with
+from strandline.ownership import Owner
+from strandline.state import StateKey, Token
+from strandline.state_format import history_with
 
 __all__ = ["Commit", "Delivered", "Entry", "Log", "Record", "decode_entry", "encode_entry", "next_of"]
 
-_FORMAT = 1
+_FORMAT = 2
+"""1: without owners."""
 _REPAIR = "restore the directory from a backup; or move all of it away, reset the states, and sync again"
 
 
@@ -30,6 +33,8 @@ class Record:
     partition_by: tuple[str, ...]
     format: str
     mark: str
+    owners: tuple[Owner, ...] = ()
+    """Who writes it, sorted. None: a version that knew no owners has made it, and the states tell."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +145,7 @@ def decode_entry(content: bytes, *, number: int, where: str) -> tuple[Entry, str
         raise StateError(f"{where}: not an entry of a commit log ({error})", hint=_REPAIR) from error
     if isinstance(form, int) and form > _FORMAT:
         raise StateError(f"{where}: written by a newer Strandline (log format {form})", hint="upgrade Strandline")
-    if form != _FORMAT or found != number or checksum != _checksum(head):
+    if form not in range(1, _FORMAT + 1) or found != number or checksum != _checksum(head):
         raise StateError(f"{where}: damaged, its checksum does not match", hint=_REPAIR)
     texts += [""] * len(head["states"])  # a state that was cut off is a state that is damaged
     entry = Entry(
@@ -184,11 +189,15 @@ def _plain(record: Record) -> dict[str, Any]:
         "partition_by": list(record.partition_by),
         "format": record.format,
         "mark": record.mark,
+        "owners": [[owner.source, owner.destination, owner.shared] for owner in record.owners],
     }
 
 
-def _record(*, primary_key: Sequence[str], partition_by: Sequence[str], **rest: str) -> Record:
-    return Record(primary_key=tuple(primary_key), partition_by=tuple(partition_by), **rest)
+def _record(
+    *, primary_key: Sequence[str], partition_by: Sequence[str], owners: Sequence[Sequence[Any]] = (), **rest: str
+) -> Record:
+    named = tuple(Owner(*owner) for owner in owners)
+    return Record(primary_key=tuple(primary_key), partition_by=tuple(partition_by), owners=named, **rest)
 
 
 def _checksum(head: Mapping[str, Any]) -> str:

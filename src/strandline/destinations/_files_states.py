@@ -2,16 +2,20 @@
 
 import json
 import secrets
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 
 from strandline.destination import Fence
-from strandline.destinations._files_log import Commit, Entry, Log
+from strandline.destinations._files_log import Commit, Entry, Log, Record
 from strandline.destinations._files_store import Store
+from strandline.destinations._files_tables import owners_of
 from strandline.errors import StateConflictError, StateError
-from strandline.state import RUN_TASK, Anew, State, StateKey, Token, decode_state, encode_state, load_state
+from strandline.ownership import Owner, followed
+from strandline.state import RUN_TASK, State, StateKey, Token
+from strandline.state_format import decode_state, encode_state, load_state
 
-__all__ = ["LogStates", "check_fence", "check_token", "commit_of"]
+__all__ = ["LogStates", "adopted", "check_fence", "check_token", "commit_of"]
 
 
 def check_fence(log: Log, fence: Fence) -> None:
@@ -24,7 +28,7 @@ def check_fence(log: Log, fence: Fence) -> None:
     if not commits:
         return
     # a fence that cannot be read is given up by command only, and that raises the epoch
-    stored = load_state(fence.key, _parsed(commits[0].text), where="@run", token=commits[0].token, anew=lambda _: True)
+    stored = load_state(fence.key, _parsed(commits[0].text), where="@run", token=commits[0].token)
     if stored.epoch > fence.epoch:
         raise StateConflictError(
             f"{fence.source} → {fence.destination}: another run has taken over (epoch {stored.epoch}; this run has "
@@ -54,18 +58,38 @@ def commit_of(key: StateKey, state: State) -> Commit:
     return Commit(secrets.token_hex(16), text)
 
 
+def adopted(log: Log, former: Iterable[tuple[StateKey, str]], key: StateKey) -> Entry:
+    """What changes where ``key`` follows other lineages: who is registered, and that their states are given up.
+
+    Args:
+        log: as it is before.
+        former: by lineage and table.
+        key: whose the tables are from now on.
+    """
+    tables, states = dict[str, Record | None](), dict[StateKey, Commit]()
+    new = Owner(key.source, key.destination)
+    for lineage, table in former:
+        owners = followed(owners_of(log, table), Owner(lineage.source, lineage.destination), new)
+        tables[table] = replace(log.tables[table], owners=owners)
+        for commit in log.states.get(lineage, ())[:1]:
+            state = load_state(lineage, _parsed(commit.text), where="log", token=commit.token)
+            if not state.is_blank:
+                states[lineage] = commit_of(lineage, state.followed(key))
+    return Entry(tables=tables, states=list(states.items()))
+
+
 class LogStates:
     """See ``strandline.state.StateBackend``. Closed with the destination."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
 
-    def load(self, source: str, *, anew: Anew | None = None) -> Mapping[StateKey, State]:
+    def load(self, source: str) -> Mapping[StateKey, State]:
         """Every state of ``source``."""
         with self._explained("the states cannot be read"):
             log = self._store.look()
         return {
-            key: load_state(key, _parsed(commits[0].text), where=self._store.where, token=commits[0].token, anew=anew)
+            key: load_state(key, _parsed(commits[0].text), where=self._store.where, token=commits[0].token)
             for key, commits in log.states.items()
             if key.source == source
         }

@@ -23,14 +23,22 @@ import errno
 import os
 import secrets
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
 
 from strandline.destinations._files_log import Entry, Log, decode_entry, encode_entry, next_of
 from strandline.destinations._files_moves import Moves
 from strandline.destinations._files_workshop import Workshop
 from strandline.disk import NETWORK, file_system
-from strandline.errors import RetryableError, StateConflictError, StateError, StrandlineError, TaskError, UsageError
+from strandline.errors import (
+    MACHINE,
+    RetryableError,
+    StateConflictError,
+    StateError,
+    StrandlineError,
+    TaskError,
+    UsageError,
+)
 from strandline.paths import FOLDER, PLAIN, locked, make_directory, opened
 
 __all__ = ["OWN", "Store", "Transaction", "explained"]
@@ -38,8 +46,9 @@ __all__ = ["OWN", "Store", "Transaction", "explained"]
 OWN = ".strandline"
 LOCK_WAIT_S = 60.0
 SNAPSHOT_ENTRIES_MIN = 64
-"""There are at least so many entries between two snapshots, and as many bytes as the snapshot has: their cost is a
-constant for each commit, however long the log."""
+SNAPSHOT_BYTES_MIN = 4 << 20
+"""There are at least so many entries between two snapshots, or bytes, and as many bytes as the snapshot has: their cost is a
+constant for each commit, however long the log, or large its entries."""
 
 _DAY_S = 86_400
 """Where locks may not hold, what was written less long ago may be a live run's."""
@@ -51,13 +60,11 @@ _FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.ELOOP
 def meaning_of(error: OSError, what: str) -> StrandlineError:
     """An error of the operating system, when nothing was committed."""
     text = f"{what}: {error.strerror or error}"
-    if error.errno in {errno.ENOSPC, errno.EDQUOT}:
-        return RetryableError(text, hint="free some space, or raise the quota, and sync again")
     if error.errno in _FORBIDDEN:
         return TaskError(text, hint="`path` must be a directory that this user may write to, or a new one")
     if error.errno in {errno.EMFILE, errno.ENFILE}:
         return TaskError(text, hint="raise `ulimit -n`, or lower `partitions_max` and `concurrency`")
-    return RetryableError(text, hint="look after the disk: dmesg")
+    return RetryableError(text, hint=MACHINE.get(error.errno or 0, MACHINE[errno.EIO]))
 
 
 @contextmanager
@@ -87,9 +94,17 @@ class Transaction:
 
 
 class Store:
-    """One root. Safe to share between threads; any number of processes of one machine may use it."""
+    """One root. Safe to share between threads; any number of processes of one machine may use it.
 
-    def __init__(self, root: Path, *, allow_network: bool) -> None:
+    Args:
+        root: may not be there yet.
+        allow_network: whether it may be on a network file system.
+        claim: lasts while a root is made that has no log yet.
+    """
+
+    def __init__(
+        self, root: Path, *, allow_network: bool, claim: Callable[[], AbstractContextManager[None]] = nullcontext
+    ) -> None:
         self.root = root
         self.verified: set[str] = set()
         """Files whose content this process has compared with the digests in their names."""
@@ -99,9 +114,11 @@ class Store:
         self._snapshot = 0
         self._done = 0
         """Up to which entry the files are known to be in place."""
+        self._seen: tuple[int, int, int] | None = None
+        """The log's directory when nothing was in it that is not known."""
         self._workshop = Workshop(root / _STAGED, age_min_s=_DAY_S if allow_network else 0)
         self._moves = Moves(root, OWN)
-        self._trusted = allow_network
+        self._trusted, self._claim = allow_network, claim
 
     @property
     def where(self) -> str:
@@ -116,8 +133,8 @@ class Store:
         """
         if not self._exists():
             return Log()
-        with self._alone():
-            return self._current()
+        with self.alone() as log:
+            return log
 
     @contextmanager
     def transaction(self) -> Iterator[Transaction]:
@@ -127,17 +144,24 @@ class Store:
             StateError: the log is damaged; or whether an entry was committed is not known.
         """
         self._refuse_network()
-        make_directory(self.root, mode=0o777)
         folders = [self.root / folder for folder in (_LOG, _DELIVERED, _STAGED)]
-        for folder in folders:
-            make_directory(folder)
+        with nullcontext() if self._exists() else self._claim():
+            make_directory(self.root, mode=0o777)
+            for folder in folders:
+                make_directory(folder)
         self._moves.name(folders)
-        with self._alone():
-            log = self._current()
+        with self.alone() as log:
             if not self._workshop.is_open:
                 self._sweep()
                 self._workshop.open()
             yield Transaction(log, self._commit)
+
+    @contextmanager
+    def alone(self) -> Iterator[Log]:
+        """What is committed, while nobody else can commit; the root's private directory is there."""
+        own = self.root / OWN
+        with opened(own, FOLDER | os.O_NOFOLLOW) as directory, locked(directory, own, wait_s=LOCK_WAIT_S):
+            yield self._current() if self._exists() else Log()
 
     def stage(self) -> str:
         """The name of a new file of this run, relative to the root; nobody looks at it until it is committed."""
@@ -175,12 +199,6 @@ class Store:
             return False
         return True
 
-    @contextmanager
-    def _alone(self) -> Iterator[None]:
-        own = self.root / OWN
-        with opened(own, FOLDER | os.O_NOFOLLOW) as directory, locked(directory, own, wait_s=LOCK_WAIT_S):
-            yield
-
     def _refuse_network(self) -> None:
         if self._trusted:
             return
@@ -208,6 +226,22 @@ class Store:
 
     def _current(self) -> Log:
         """The log as it is now, with its files in sight."""
+        if not self._is_known():
+            self._read()
+        self._publish()
+        self._seen = self._looks()
+        return self._log
+
+    def _looks(self) -> tuple[int, int, int]:
+        found = (self.root / _LOG).stat()
+        return found.st_ino, found.st_mtime_ns, found.st_ctime_ns
+
+    def _is_known(self) -> bool:
+        """Whether nobody has committed since: a list of a long log takes longer than all else that is done for a table."""
+        # what comes within a tick of the clock changes no time, but it has the next number
+        return self._seen == self._looks() and not os.path.lexists(self._path(self._log.number + 1))
+
+    def _read(self) -> None:
         newest, snapshot = self._numbers()
         newest = max(newest, snapshot)
         if not snapshot <= self._log.number <= newest or self._snapshot > snapshot:
@@ -221,8 +255,6 @@ class Store:
             content = _content(path)
             self._log = next_of(self._log, content, number=self._log.number + 1, where=str(path))
             self._bytes[1] += len(content)
-        self._publish()
-        return self._log
 
     def _load_snapshot(self, number: int) -> None:
         path = self._path(number, "snapshot")
@@ -262,6 +294,7 @@ class Store:
         self._publish(committed=path.with_name(temporary))
         with suppress(OSError):  # the next commit tries again
             self._shorten()
+            self._seen = self._looks()
         return self._log
 
     def _publish(self, *, committed: Path | None = None) -> None:
@@ -297,7 +330,8 @@ class Store:
     def _shorten(self) -> None:
         """Write a snapshot where one is due, and remove the entries before the last one."""
         log = self._log
-        if log.number - self._snapshot < SNAPSHOT_ENTRIES_MIN or self._bytes[1] < self._bytes[0]:
+        few = log.number - self._snapshot < SNAPSHOT_ENTRIES_MIN and self._bytes[1] < SNAPSHOT_BYTES_MIN
+        if few or self._bytes[1] < self._bytes[0]:
             return
         content, _ = encode_entry(log.snapshot(), number=log.number, previous=log.checksum)
         path, before = self._path(log.number, "snapshot"), self._snapshot

@@ -7,18 +7,20 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePath
 
-from strandline.destination import RECREATE, Change, KeyRange, MigrateMode
+from strandline.destination import RECREATE, Change, KeyRange, MigrateMode, Scope
 from strandline.destinations._files_formats import FORMATS, FileFormat, Form
-from strandline.destinations._files_log import Record
+from strandline.destinations._files_log import Log, Record
 from strandline.destinations._files_partition import check_partitions, is_text, parts_of, value_in
 from strandline.destinations._files_store import OWN
 from strandline.destinations._memory_rows import changes_to, merged
 from strandline.errors import RetryableError, TaskError
 from strandline.lazy import pa, pc
+from strandline.ownership import Owner
 from strandline.paths import encode_part
-from strandline.table import Table
+from strandline.state_format import tables_in
+from strandline.table import CLIENT_ID, SOURCE_NAME, Table
 
-__all__ = ["Layout", "folder_of", "record_of", "table_of"]
+__all__ = ["Layout", "folder_of", "owners_of", "record_of", "table_of"]
 
 
 def folder_of(table: str) -> str:
@@ -39,6 +41,16 @@ def record_of(table: Table, layout: "Layout", mark: str = "") -> Record:
     return Record(text, table.primary_key, layout.partition_by, layout.form.name, mark or secrets.token_hex(8))
 
 
+def owners_of(log: Log, table: str) -> tuple[Owner, ...]:
+    """Who writes a table; where the log does not say, the states tell. Two owners that they name share it."""
+    record = log.tables.get(table)
+    if record is None or record.owners:
+        return record.owners if record is not None else ()
+    newest = ((key, commits[0].text) for key, commits in log.states.items() if commits)
+    owners = {Owner(key.source, key.destination) for key, text in newest if table in tables_in(key.task, text)}
+    return tuple(sorted(replace(owner, shared=len(owners) > 1) for owner in owners))
+
+
 @dataclass(frozen=True, slots=True)
 class Layout:
     """How the tables of a destination are laid out."""
@@ -53,6 +65,12 @@ class Layout:
         Raises:
             TaskError: it cannot.
         """
+        folder = self.root / folder_of(table.name)
+        if (folder / OWN).is_dir():
+            raise TaskError(
+                f"table {table.name!r}: {folder} is the root of another destination, whose files would be among its own",
+                hint="give one of the two another `path` or `schema`",
+            )
         for field in table.schema:
             where = f"{table.name}.{field.name}"
             try:
@@ -96,7 +114,7 @@ class Layout:
     def changed(self, record: Record, table: Table) -> Record:
         """The stored table with what was added."""
         schema = merged(table_of(table.name, record).schema, table.schema)
-        return record_of(replace(table, schema=schema), self, record.mark)
+        return replace(record_of(replace(table, schema=schema), self, record.mark), owners=record.owners)
 
     # files -----------------------------------------------------------------------------------------------------------
 
@@ -115,6 +133,23 @@ class Layout:
         """Whether no data file of a stored table is there; its format may be another than this layout's."""
         stored = replace(self, form=FORMATS[FileFormat(record.format)])
         return next(stored.files(table), None) is None
+
+    def holds(self, table: str, record: Record, scope: Scope) -> bool:
+        """Whether a stored table has rows of a scope."""
+        stored = table_of(table, record)
+        names = [name for name in (SOURCE_NAME, CLIENT_ID) if name in stored.schema.names]
+        if SOURCE_NAME not in names:
+            return False
+        layout = replace(self, form=FORMATS[FileFormat(record.format)], partition_by=record.partition_by)
+        for batch in layout.read(stored, record, names, None):
+            mine = pc.equal(batch.column(SOURCE_NAME), scope.source_name)
+            if CLIENT_ID in names:
+                client = batch.column(CLIENT_ID)
+                same = pc.is_null(client) if scope.partition is None else pc.equal(client, scope.partition)
+                mine = pc.and_(mine, same)
+            if pc.any(mine).as_py():
+                return True
+        return False
 
     def read(
         self, table: Table, record: Record, columns: Sequence[str], key_range: KeyRange | None

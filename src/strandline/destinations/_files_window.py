@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from strandline.destination import Window
-from strandline.destinations._arrow_casts import cast_to
+from strandline.destinations._arrow_casts import MEND_VALUE, cast_to
 from strandline.destinations._files_delivered import DeliveredSet, write_set
 from strandline.destinations._files_formats import Compression, DataFile, Form
 from strandline.destinations._files_log import Log
@@ -16,7 +16,8 @@ from strandline.destinations._files_store import Store
 from strandline.destinations._files_tables import Layout, folder_of, table_of
 from strandline.errors import StateConflictError, TaskError, UsageError
 from strandline.lazy import pa, pc
-from strandline.message import Complete, Forget, Insert, Message, Swap
+from strandline.message import Adopt, Complete, Forget, Insert, Message, Stale, Swap
+from strandline.ownership import Owner, check_writer
 from strandline.paths import encode_part
 from strandline.state import State, StateKey
 from strandline.table import CQ_ID, Table
@@ -49,6 +50,8 @@ class StagedWindow:
         self._store, self._log, self._window, self._settings = store, log, window, settings
         self._outputs: dict[str, _Output] = {}
         self._delivered: dict[str, DeliveredSet] = {}
+        self.followed: dict[tuple[StateKey, str], tuple[str, ...]] = {}
+        """Delivered sets of other lineages that are this one's from now on. Their rows keep the old source's name."""
         self._sets: list[tuple[str, str]] = []
         """Staged files of delivered sets, and where they go."""
 
@@ -69,6 +72,11 @@ class StagedWindow:
                 self._of(name).forget()
                 if drop:
                     self.dropped.add(name)
+            case Adopt(table=name):
+                former = StateKey(message.source, message.task, message.destination), self._table(name).name
+                self.followed[former] = self._log.delivered.get(former, ())
+            case Stale(table=name):
+                raise UsageError(f"table {name!r}: no row is deleted from files", hint="write_mode must be append")
             case Swap(table=name):
                 raise UsageError(
                     f"table {name!r}: files are only added to, so a full refresh cannot replace its rows",
@@ -98,17 +106,17 @@ class StagedWindow:
 
         Raises:
             TaskError: a table was created again.
-            StateConflictError: another run has changed what was delivered.
+            StateConflictError: another run has changed what was delivered, or taken the table over.
         """
         for name in self._outputs:
             before, now = self._log.tables[name], log.tables.get(name)
             if now is None or now.mark != before.mark:
                 raise TaskError(f"table {name!r} was dropped or created again while it was written")
-        for name in self._delivered:
-            place = self._window.key, name
+            check_writer(name, Owner(self._window.key.source, self._window.key.destination), now.owners)
+        for place in [*((self._window.key, name) for name in self._delivered), *self.followed]:
             if log.delivered.get(place) != self._log.delivered.get(place):
                 raise StateConflictError(
-                    f"{self._window.key}: another run has changed what was delivered into {name!r}; nothing was written",
+                    f"{self._window.key}: another run has changed what was delivered into {place[1]!r}; nothing was written",
                     hint="let one run at a time sync this source",
                 )
 
@@ -122,7 +130,11 @@ class StagedWindow:
 
     def delivered(self) -> dict[tuple[StateKey, str], tuple[str, ...]]:
         """The delivered sets that have changed."""
-        return {(self._window.key, table): tuple(one.files) for table, one in self._delivered.items() if one.changed}
+        followed: dict[tuple[StateKey, str], tuple[str, ...]] = dict.fromkeys(self.followed, ())
+        followed |= {(self._window.key, table): files for (_, table), files in self.followed.items()}
+        return followed | {
+            (self._window.key, table): tuple(one.files) for table, one in self._delivered.items() if one.changed
+        }
 
     def _table(self, name: str) -> Table:
         if name not in self._window.tables:
@@ -264,9 +276,7 @@ class _Output:
         try:
             self._open[below][1].write(pa.concat_tables(waiting))
         except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
-            raise TaskError(
-                f"{self._table.name}: a row cannot be stored ({error})", hint="nothing of this window was written"
-            ) from error
+            raise TaskError(f"{self._table.name}: a row cannot be stored ({error})", hint=MEND_VALUE) from error
 
 
 def _check_keys(table: Table, batch: "pa.RecordBatch") -> None:

@@ -2,11 +2,13 @@
 
 import math
 import secrets
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, TypeAlias
 
 from strandline.destination import RECREATE, Change, MigrateMode, Scope
+from strandline.destinations._widening import EXACT_MAX, grows, is_plain
 from strandline.errors import MassDeleteError, TaskError
 from strandline.lazy import pa
 from strandline.table import CLIENT_ID, SOURCE_NAME, SYNC_TIME, Table
@@ -18,10 +20,13 @@ __all__ = [
     "Stored",
     "batch_of",
     "bound_key",
+    "changes_of",
     "changes_to",
+    "is_in",
     "is_stale",
     "keys_of",
     "merged",
+    "texts_of",
     "value_of",
 ]
 
@@ -31,18 +36,8 @@ Row: TypeAlias = dict[str, Cell]
 """By column; a column that is not there is null."""
 Key: TypeAlias = tuple[Any, ...]
 
-_WIDER: Mapping[str, tuple[str, ...]] = {
-    "int8": ("int16", "int32", "int64"),
-    "int16": ("int32", "int64"),
-    "int32": ("int64",),
-    "uint8": ("uint16", "uint32", "uint64", "int16", "int32", "int64"),
-    "uint16": ("uint32", "uint64", "int32", "int64"),
-    "uint32": ("uint64", "int64"),
-    "float": ("double",),
-    "string": ("large_string",),
-    "binary": ("large_binary",),
-}
-"""The types that hold every value of another, by ``str(type)``."""
+_EXACT_BITS = 32
+"""Whole numbers of so many bits are doubles."""
 
 
 @dataclass(slots=True)
@@ -53,14 +48,19 @@ class Stored:
     mark: str = field(default_factory=lambda: secrets.token_hex(8))
     rows: dict[Key, tuple[Row, ...]] = field(default_factory=dict)
 
+    def are_doubles(self, column: str) -> bool:
+        """Whether all whole numbers of a column are doubles, too."""
+        values = (value_of(row, column) for rows in self.rows.values() for row in rows)
+        return all(value is None or abs(value) <= EXACT_MAX for value in values)
+
     def in_scope(self, scope: Scope, *, of: Callable[[Key, Row], bool] = lambda _key, _row: True) -> int:
         """How many rows of a scope satisfy ``of``."""
-        return sum(_is_in(row, scope) and of(key, row) for key, rows in self.rows.items() for row in rows)
+        return sum(is_in(row, scope) and of(key, row) for key, rows in self.rows.items() for row in rows)
 
     def remove(self, scope: Scope, *, of: Callable[[Key, Row], bool] = lambda _key, _row: True) -> None:
         """Remove the rows of a scope that satisfy ``of``."""
         left = {
-            key: tuple(row for row in rows if not (_is_in(row, scope) and of(key, row)))
+            key: tuple(row for row in rows if not (is_in(row, scope) and of(key, row)))
             for key, rows in self.rows.items()
         }
         self.rows = {key: rows for key, rows in left.items() if rows}
@@ -69,7 +69,7 @@ class Stored:
         """Remove the rows of a scope that have one of these keys."""
         for key in keys:
             rows = self.rows.pop(key, ())
-            left = tuple(row for row in rows if not _is_in(row, scope))
+            left = tuple(row for row in rows if not is_in(row, scope))
             if left:
                 self.rows[key] = left
 
@@ -91,7 +91,8 @@ class Stored:
             )
 
 
-def _is_in(row: Row, scope: Scope) -> bool:
+def is_in(row: Row, scope: Scope) -> bool:
+    """Whether the row is of the scope."""
     same: bool = value_of(row, SOURCE_NAME) == scope.source_name and value_of(row, CLIENT_ID) == scope.partition
     return same
 
@@ -172,11 +173,34 @@ def _column(rows: list[Row], name: str, kind: "pa.DataType") -> "pa.Array":
         pa.nulls(end - begin, kind) if array is None else array.slice(begin, end - begin)
         for array, begin, end in pieces
     ]
+    if not arrays:
+        return pa.nulls(0, kind)
     return pa.concat_arrays([array if array.type == kind else array.cast(kind) for array in arrays])
 
 
-def changes_to(stored: Table | None, table: Table, mode: MigrateMode) -> list[Change]:
-    """What makes the stored table fit ``table``.
+def texts_of(stored: Table | None, table: Table) -> tuple[str, ...]:
+    """See ``Migration.texts``."""
+    if stored is None:
+        return ()
+    texts = {field.name for field in stored.schema if pa.types.is_string(field.type)} - set(table.primary_key)
+    return tuple(field.name for field in table.schema if field.name in texts and is_plain(field.type))
+
+
+def changes_of(stored: Stored | None, table: Table, mode: MigrateMode) -> list[Change]:
+    """``changes_to`` what is stored with its rows."""
+    if stored is None:
+        return changes_to(None, table, mode)
+    return changes_to(stored.table, table, mode, are_doubles=stored.are_doubles)
+
+
+def changes_to(
+    stored: Table | None,
+    table: Table,
+    mode: MigrateMode,
+    *,
+    are_doubles: Callable[[str], bool] = lambda _column: True,
+) -> list[Change]:
+    """What makes the stored table fit ``table``; ``are_doubles`` looks whether all whole numbers of a column are doubles.
 
     Raises:
         TaskError: only creating it again would, and ``mode`` is safe.
@@ -191,7 +215,7 @@ def changes_to(stored: Table | None, table: Table, mode: MigrateMode) -> list[Ch
         before = None if index < 0 else stored.schema.field(index).type
         if before is None:
             changes.append(Change("add_column", table.name, column.name, str(column.type)))
-        elif str(column.type) in _WIDER.get(str(before), ()):
+        elif before != column.type and _holds(column.type, before, partial(are_doubles, column.name)):
             changes.append(Change("widen_column", table.name, column.name, f"{before} -> {column.type}"))
         elif before != column.type:
             problems.append(f"column {column.name!r} is {before}, and would be {column.type}")
@@ -203,6 +227,24 @@ def changes_to(stored: Table | None, table: Table, mode: MigrateMode) -> list[Ch
             hint="migrate_mode: forced creates it again, empty",
         )
     return [Change(RECREATE, table.name, detail="; ".join(problems))]
+
+
+def _holds(wide: "pa.DataType", narrow: "pa.DataType", are_doubles: Callable[[], bool]) -> bool:
+    """Whether ``wide`` has a place for every stored value of ``narrow``."""
+    is_ = pa.types
+    if is_.is_integer(narrow) and is_.is_integer(wide):
+        bits = wide.bit_width - is_.is_signed_integer(wide), narrow.bit_width - is_.is_signed_integer(narrow)
+        return bool(bits[0] >= bits[1]) and (is_.is_signed_integer(wide) or is_.is_unsigned_integer(narrow))
+    if is_.is_integer(narrow) and is_.is_float64(wide):
+        return bool(narrow.bit_width <= _EXACT_BITS) or are_doubles()
+    days, texts, bytes_ = is_.is_date(narrow), is_.is_string(narrow), is_.is_binary(narrow)
+    return bool(
+        (is_.is_float32(narrow) and is_.is_float64(wide))
+        or (days and is_.is_timestamp(wide) and wide.tz is None)
+        or (texts and is_.is_large_string(wide))
+        or (bytes_ and is_.is_large_binary(wide))
+        or (not wide.equals(narrow) and grows(narrow, wide))
+    )
 
 
 def merged(stored: "pa.Schema", wanted: "pa.Schema") -> "pa.Schema":

@@ -11,7 +11,7 @@ from strandline.destinations._arrow_json import decode_json, encode_json, text_o
 from strandline.destinations._postgresql_dialect import PostgreSQLDialect
 from strandline.destinations._postgresql_types import Stored, stored_type
 from strandline.destinations._sql import STAGE_PREFIX, VERSION
-from strandline.destinations._sql_states import OWN_TABLES
+from strandline.destinations._sql_tables import OWN_TABLES
 from strandline.errors import TaskError
 from strandline.lazy import pa, pc, pgpq, pgpq_encoders, pgpq_schema
 from strandline.table import Table
@@ -67,7 +67,7 @@ class Columns:
 
     def _to_stored(self, array: "pa.Array", name: str) -> "pa.Array":
         stored, where = self.stored[name], f"{self.table.name}.{name}"
-        if stored.is_json:
+        if stored.is_nested:
             return encode_json(array, where=where)
         if stored.sql == "interval":
             return _interval(array, where=where)
@@ -101,7 +101,7 @@ class Columns:
 
     def _from_stored(self, array: "pa.Array", name: str) -> "pa.Array":
         kind, where = self.table.schema.field(name).type, f"{self.table.name}.{name}"
-        if self.stored[name].is_json:
+        if self.stored[name].is_nested:
             return decode_json(array, kind, where=where)
         if isinstance(array, pa.ExtensionArray) and array.type != kind:
             array = array.storage

@@ -2,39 +2,38 @@
 
 import secrets
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import cached_property
 from typing import Any
 
-from strandline.destinations._postgresql_deadline import bound
+from strandline import libpq
+from strandline.connection_string import HINT, NOT_UNDERSTOOD, understood
+from strandline.destinations._postgresql_dialect import PostgreSQLDialect
 from strandline.destinations._postgresql_errors import drivers, first_line, refused_connection, translated
 from strandline.destinations._postgresql_session import PostgreSQLSession
 from strandline.destinations._sql import Statement
-from strandline.destinations._sql_states import (
+from strandline.destinations._sql_tables import (
     DELIVERED,
     HISTORY,
     STATES,
     create_own_tables,
+    create_register,
     has_own_tables,
+    has_register,
 )
 from strandline.errors import RetryableError, StateError, UsageError
-from strandline.lazy import psycopg
+from strandline.lazy import adbc, psycopg
 
 __all__ = ["Database", "Limits"]
 
-_DEFAULTS = {
-    "application_name": "strandline",
-    "connect_timeout": "10",
-    "keepalives_idle": "30",
-    "keepalives_interval": "10",
-    "keepalives_count": "3",
-    "tcp_user_timeout": "60000",
-}
-"""So that a network that swallows everything is noticed; the connection string may say otherwise."""
 _MILLISECONDS_MAX = 2**31 - 1
 _ANSWER_S = 1.0
 _FORCED = {"client_encoding": "UTF8"}
+_STORAGE = dict.fromkeys(
+    ("synchronous_commit", "default_tablespace", "temp_tablespaces", "default_table_access_method"), "DEFAULT"
+)
+"""Where rows go, and when they are safe there, is for the role to say."""
 
 
 class Limits:
@@ -46,21 +45,28 @@ class Limits:
         self.answer_s = 1.1 * statement_timeout_s + _ANSWER_S
         """A server that has not even said by then that a statement took too long will say nothing more."""
 
-    def begin(self, name: str, *, read_only: bool) -> bytes:
+    def begin(self, name: str, *, application: str, read_only: bool) -> bytes:
         """The beginning of a transaction that holds the lock ``name``. All settings end with it, as a pooler may want.
 
         What is acknowledged must be durable, so a ``synchronous_commit = off`` of the role is not accepted; and a
         connection whose client has vanished must not hold locks for ever.
         """
-        access = "READ ONLY" if read_only else ""
-        text = (
-            f"BEGIN ISOLATION LEVEL READ COMMITTED {access}; SET LOCAL statement_timeout = {self.statement_ms}; "
-            f"SET LOCAL lock_timeout = {self.lock_ms}; SET LOCAL standard_conforming_strings = on; "
-            f"SET LOCAL idle_in_transaction_session_timeout = {self.statement_ms}; SET LOCAL timezone = 'UTC'; "
-            "SELECT set_config('synchronous_commit', 'on', true) WHERE current_setting('synchronous_commit') = 'off'; "
-            f"SELECT pg_advisory_xact_lock(hashtextextended('{name}', 0))"
+        statements = (
+            self.only_begin(application=application, read_only=read_only),
+            "SELECT set_config('synchronous_commit', 'on', true) WHERE current_setting('synchronous_commit') = 'off'",
+            f"SELECT pg_advisory_xact_lock(hashtextextended('{name}', 0))",
         )
-        return text.encode()
+        return "; ".join(statements).encode()
+
+    def only_begin(self, *, application: str, read_only: bool) -> str:
+        """The beginning of a transaction that holds no lock of ours."""
+        settings = {
+            "application_name": PostgreSQLDialect().literal(application),
+            "statement_timeout": str(self.statement_ms),
+            "lock_timeout": str(self.lock_ms),
+            "idle_in_transaction_session_timeout": str(self.statement_ms),
+        }
+        return libpq.begin({**_STORAGE, **settings}, read_only=read_only)
 
 
 class Database:
@@ -80,13 +86,17 @@ class Database:
         with drivers():
             parse, wrong = psycopg.conninfo.conninfo_to_dict, psycopg.Error
         try:
-            return {**_DEFAULTS, **parse(self._connection_string), **_FORCED}
+            return {**libpq.PARAMETERS, **parse(self._connection_string), **_FORCED}
         except wrong:
             # the error quotes what it cannot read, which may be a password
             raise UsageError(
-                "connection_string is neither a URL of PostgreSQL nor a list of settings",
-                hint="for example postgresql://user:password@host:5432/database?sslmode=verify-full",
+                "`connection_string` is neither a URL of PostgreSQL nor a list of settings",
+                hint=HINT,
             ) from None
+
+    @property
+    def _application(self) -> str:
+        return str(self._parameters.get("application_name") or "strandline")
 
     @property
     def conninfo(self) -> str:
@@ -96,14 +106,16 @@ class Database:
     @property
     def place(self) -> str:
         """The database, as it may be said."""
+        if understood(self._connection_string) is None:
+            return "PostgreSQL"  # its host may be a part of a password
         found = self._parameters
         host, port = found.get("host") or found.get("hostaddr") or "local", found.get("port") or "5432"
         return f"PostgreSQL {host}:{port}/{found.get('dbname') or found.get('user') or ''}"
 
     @property
-    def reading_settings(self) -> Sequence[str]:
-        """What a connection that reads is to be told."""
-        return (f"SET statement_timeout = {self._limits.statement_ms}", f"SET lock_timeout = {self._limits.lock_ms}")
+    def reading_begins(self) -> str:
+        """What a connection is to be told before it reads rows in one transaction."""
+        return self._limits.only_begin(application=self._application, read_only=True)
 
     # connections -----------------------------------------------------------------------------------------------------
 
@@ -122,13 +134,20 @@ class Database:
                 return connection
 
     def _connect(self) -> "psycopg.Connection[Any]":
-        place, conninfo = self.place, self.conninfo
-        try:
-            connection = psycopg.connect(conninfo, autocommit=True, prepare_threshold=None)
-        except psycopg.Error as error:
-            raise refused_connection(place, error) from error
-        bound(connection, self._limits.answer_s)
+        with self.reached():
+            connection = psycopg.connect(self.conninfo, autocommit=True, prepare_threshold=None)
+        libpq.bound(connection, self._limits.answer_s)
         return connection
+
+    @contextmanager
+    def reached(self) -> Iterator[None]:
+        """Says why there is no connection; of a string that is not understood, without a word of what a driver says."""
+        try:
+            yield
+        except (psycopg.Error, adbc.Error) as error:
+            if understood(self._connection_string) is None:
+                raise UsageError(f"PostgreSQL cannot be reached: {NOT_UNDERSTOOD}", hint=HINT) from None
+            raise refused_connection(self.place, error) from error
 
     def _give_back(self, session: PostgreSQLSession) -> None:
         """Keep the connection if nothing of this session is left on it."""
@@ -197,7 +216,9 @@ class Database:
     @contextmanager
     def _begun(self, session: PostgreSQLSession, *, read_only: bool = False) -> Iterator[None]:
         session.transaction = f"strandline {secrets.token_hex(8)}"
-        session.connection.execute(self._limits.begin(session.transaction, read_only=read_only))
+        session.connection.execute(
+            self._limits.begin(session.transaction, application=self._application, read_only=read_only)
+        )
         try:
             self._settle(session)
             yield
@@ -211,6 +232,8 @@ class Database:
         sql, schema = session.dialect, self._schema
         session.lock(self._own_tables)
         if has_own_tables(session, self.place):
+            if not has_register(session):
+                create_register(session)
             return
         one = sql.parameter
         if not session.fetch(Statement(f"SELECT 1 FROM pg_namespace WHERE nspname = {one}", (schema,))):

@@ -14,6 +14,7 @@ class PostgreSQLDialect(Dialect):
     name = "PostgreSQL"
     parameter = "\0"
     blob_type = "bytea"
+    overriding = " OVERRIDING SYSTEM VALUE"
 
     def quote(self, name: str) -> str:
         """See ``Dialect``. A longer name would be cut by the server, and might then mean another table."""

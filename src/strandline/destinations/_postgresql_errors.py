@@ -33,8 +33,10 @@ _GONE = ("080", "57P", "25P03")
 _HINTS = {
     "22021": "PostgreSQL's texts hold no U+0000 and nothing but UTF-8; nothing of this window was written",
     "22P05": "PostgreSQL's texts hold no U+0000; nothing of this window was written",
+    "22003": "jsonb and numeric hold no such number: ALTER the stored column to json or text; nothing of this window was written",
     "54000": "nothing of this window was written; a primary key must fit into an index: name a shorter one",
     "42501": "grant the role what it needs, or choose another schema",
+    "23503": "a foreign key refers to rows that would be deleted, and forbids it: remove what refers to them, or say ON DELETE",
     "2BP01": "drop what depends on it, for example a view",
     "0A000": "drop what depends on it, for example a view",
     "42P01": "the table was dropped or renamed while it was written; the next sync looks again",

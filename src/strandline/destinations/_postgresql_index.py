@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+from strandline.destinations._postgresql_attached import INDEX_PREFIX
 from strandline.destinations._postgresql_session import PostgreSQLSession
 from strandline.destinations._sql import Statement
 from strandline.errors import TaskError
@@ -10,7 +11,6 @@ from strandline.table import Table
 __all__ = ["check_visible", "drop_index", "make_index"]
 
 _COLUMNS_MAX = 32
-_PREFIX = "cq_key_"
 
 
 def make_index(session: PostgreSQLSession, table: Table) -> bool:
@@ -34,11 +34,9 @@ def make_index(session: PostgreSQLSession, table: Table) -> bool:
         )
     )
     for (oid,) in tables:
-        what = (
-            f"{session.dialect.quote(_PREFIX + oid)} ON {session.relation(table.name)} ({session.dialect.quoted(keys)})"
-        )
+        what = f"{session.dialect.quote(INDEX_PREFIX + oid)} ON {session.relation(table.name)} ({session.dialect.quoted(keys)})"
         unique = Statement(f"CREATE UNIQUE INDEX {what}")
-        if len(keys) == len(table.primary_key) and session.attempt(lambda: session.run(unique)):  # noqa: B023 -- at once
+        if len(keys) == len(table.primary_key) and session.attempt(lambda: session.run(unique) == 0):  # noqa: B023 -- at once
             return True
         session.run(Statement(f"CREATE INDEX {what}"))
     return False
@@ -69,7 +67,7 @@ def check_visible(session: PostgreSQLSession, table: str) -> None:
 def drop_index(session: PostgreSQLSession, table: Table) -> None:
     """Before rows are added to a table that was overwritten once: a key may come again."""
     for name, unique in _indexes(session, table).items():
-        if unique and name.startswith(_PREFIX):
+        if unique and name.startswith(INDEX_PREFIX):
             session.run(Statement(f"DROP INDEX {session.relation(name)}"))
 
 

@@ -12,7 +12,7 @@ from strandline.destinations._merge import Merge, check_stored
 from strandline.destinations._postgresql_index import check_visible, drop_index, make_index
 from strandline.destinations._postgresql_session import PostgreSQLSession
 from strandline.destinations._sql import Statement
-from strandline.destinations._sql_states import DELIVERED
+from strandline.destinations._sql_tables import DELIVERED
 from strandline.destinations._staging import Step
 from strandline.table import SYNC_TIME, Table
 
@@ -40,7 +40,7 @@ class PostgreSQLMerge(Merge):
         self, session: PostgreSQLSession, window: Window, mode: WriteMode, learned: MutableMapping[str, Learned]
     ) -> None:
         super().__init__(session, window, mode, session.relation(DELIVERED))
-        self._learned, self._unique = learned, set[str]()
+        self._learned = learned
 
     def apply(self, steps: Sequence[Step]) -> None:
         """See ``Merge``; every table gets the index that its mode needs."""
@@ -50,7 +50,7 @@ class PostgreSQLMerge(Merge):
                 if self._appends:
                     drop_index(self._session, table)
                 elif make_index(self._session, table):
-                    self._unique.add(table.name)
+                    self.unique.add(table.name)
         super().apply(steps)
 
     def _insert(self, step: Step) -> None:
@@ -61,7 +61,7 @@ class PostgreSQLMerge(Merge):
 
     def _overwrite(self, step: Step) -> None:
         whole = set(step.columns) >= set(step.table.schema.names)
-        if step.table.name not in self._unique or step.keys is not None or not whole:
+        if step.table.name not in self.unique or step.keys is not None or not whole:
             super()._overwrite(step)
             return
         session, learned = self._session, self._learned_of(step.table)
@@ -70,15 +70,20 @@ class PostgreSQLMerge(Merge):
             if learned.new:
                 return
         if learned.distinct:
-            learned.distinct = session.attempt(
-                lambda: self._store(self._into(step), step, step.columns, session.stage(step), step.rows)
-            )
+            rows = self._rows(step, step.columns, session.stage(step), step.rows, whole=True)
+            learned.distinct = session.attempt(lambda: len(set(self._upsert(rows))) == 1)
             if learned.distinct:
                 return
         super()._overwrite(step)
 
-    def _load(self, step: Step) -> None:
+    def _exchange(self, step: Step, columns: Sequence[str], hidden: str, kept: int) -> None:
+        """See ``Merge``; nobody may have analyzed the hidden table yet."""
+        self._session.run(Statement(f"ANALYZE {hidden}"))
+        super()._exchange(step, columns, hidden, kept)
+
+    def _load(self, step: Step) -> bool:
         check_stored(step.table.name, self._session.load(step, self._into(step)), step.rows)
+        return True
 
     def _learned_of(self, table: Table) -> Learned:
         sync_time_us = self._window.pass_.sync_time_us

@@ -1,15 +1,17 @@
 """Makes a stored PostgreSQL table fit: how PostgreSQL tells what is there."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from strandline.destination import MigrateMode
+from strandline.destinations._postgresql_attached import dropped_with
 from strandline.destinations._postgresql_columns import Columns
 from strandline.destinations._postgresql_index import check_visible
 from strandline.destinations._postgresql_session import PostgreSQLSession
 from strandline.destinations._postgresql_types import fits
 from strandline.destinations._sql import Statement
-from strandline.destinations._sql_migration import Found, Migrator, Record
+from strandline.destinations._sql_migration import Found, Migrator
+from strandline.destinations._sql_record import Record
 from strandline.destinations._widening import Fit
 from strandline.errors import TaskError
 
@@ -19,7 +21,10 @@ _OTHER_KINDS = {"v": "a view", "m": "a materialized view", "f": "a foreign table
 
 
 class PostgreSQLMigrator(Migrator):
-    """A table's identity is its oid; the comment keeps what the catalog does not tell."""
+    """The comment keeps what the catalog does not tell, and the mark, which travels with a dump.
+
+    The oid, which versions before 0.2 took for the mark, stays where somebody overwrites the comment.
+    """
 
     def __init__(self, session: PostgreSQLSession, columns: Columns, mode: MigrateMode) -> None:
         super().__init__(session, columns.table, columns.stored, mode)
@@ -40,7 +45,8 @@ class PostgreSQLMigrator(Migrator):
                 other = _OTHER_KINDS.get(kind, "no table")
                 raise TaskError(f"{name!r} is {other} in the database", hint="rename it there, or rename the table")
             check_visible(self._pg, name)
-            return Found(self._known(Record.parse(comment or "")), oid)
+            record = self._known(Record.parse(comment or ""))
+            return Found(record, record.mark or oid, oid)
         return None
 
     def _known(self, record: Record) -> Record:
@@ -63,14 +69,14 @@ class PostgreSQLMigrator(Migrator):
         )
         return {str(column): str(collation) for column, collation in found}
 
+    def _dropped_with(self) -> Sequence[str]:
+        """See ``Migrator``."""
+        return dropped_with(self._pg, self._table.name)
+
     def _wanted(self) -> Mapping[str, str]:
         """See ``Migrator``."""
         return {name: stored.sql for name, stored in self._stored.items()}
 
-    def _fit(self, before: tuple[str, str], after: tuple[str, str]) -> Fit:
+    def _fit(self, column: str, before: tuple[str, str], after: tuple[str, str]) -> Fit:  # noqa: ARG002 -- others ask it
         """See ``Migrator``."""
         return fits(before, after)
-
-    def _new_mark(self) -> str:
-        """See ``Migrator``."""
-        return ""

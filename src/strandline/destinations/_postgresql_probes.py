@@ -6,10 +6,11 @@ from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any
 
-from strandline.destinations._postgresql_deadline import bound
+from strandline import libpq
+from strandline.destinations._postgresql_database import Database
 from strandline.destinations._postgresql_dialect import PostgreSQLDialect
-from strandline.destinations._postgresql_errors import POOLED_HINT, drivers, refused_connection, translated
-from strandline.destinations._sql_states import DELIVERED, HISTORY, STATES
+from strandline.destinations._postgresql_errors import POOLED_HINT, drivers, translated
+from strandline.destinations._sql_tables import DELIVERED, HISTORY, STATES
 from strandline.lazy import psycopg
 from strandline.probe import Probe, Verdict, clock_probe
 
@@ -41,21 +42,19 @@ WHERE n.nspname = %(schema)s AND c.relname = ANY (%(names)s) AND c.relkind IN ('
 """
 
 
-def probe_server(conninfo: str, place: str, schema: str) -> Iterator[Probe]:
+def probe_server(database: Database, schema: str) -> Iterator[Probe]:
     """Probes of one database as a destination.
 
     Raises:
         UsageError: a setting is wrong.
         UnreachableError: the server refuses the connection, or does not answer.
     """
-    with drivers():
-        try:
-            connection = psycopg.connect(conninfo, autocommit=True, prepare_threshold=None)
-        except psycopg.Error as error:
-            raise refused_connection(place, error) from error
+    conninfo, place = database.conninfo, database.place
+    with drivers(), database.reached():
+        connection = psycopg.connect(conninfo, autocommit=True, prepare_threshold=None)
     with connection, translated(place, "probe it"):
-        bound(connection, _ANSWER_S)
-        yield from _Server(connection, place, schema).probes()
+        libpq.bound(connection, _ANSWER_S)
+        yield from _Server(connection, place, schema).probes(libpq.pooler(conninfo))
 
 
 class _Server:
@@ -63,13 +62,13 @@ class _Server:
         self._connection, self._place, self._schema = connection, place, schema
         self._sql = PostgreSQLDialect()
 
-    def probes(self) -> Iterator[Probe]:
+    def probes(self, pooled: str) -> Iterator[Probe]:
         began_s = time.time()
         server = self._row(_SERVER)
         middle_s = (began_s + time.time()) / 2
         role, database = self._sql.quote(server["role"]), self._sql.quote(server["database"])
         yield Probe("connection", Verdict.OK, f"{self._place}, version {server['version']}, role {server['role']}")
-        yield from self._way(server)
+        yield from self._way(pooled)
         yield clock_probe(server["now_s"] - middle_s, whose="the server's clock")
         yield from _durable(server)
         if server["standby"]:
@@ -89,7 +88,7 @@ class _Server:
         found = cursor.execute(sql.encode(), {"schema": self._schema, **values}).fetchone()
         return found if found is not None else {}
 
-    def _way(self, server: dict[str, Any]) -> Iterator[Probe]:
+    def _way(self, pooled: str) -> Iterator[Probe]:
         """What lies between here and the server."""
         info = self._connection.info
         host = info.host
@@ -97,8 +96,13 @@ class _Server:
         if not local and not self._connection.pgconn.ssl_in_use:
             found = f"the connection to {host} is not encrypted"
             yield Probe("encryption", Verdict.WARNING, found, "add sslmode=verify-full to connection_string")
-        if info.backend_pid != server["pid"]:
-            found = "a pooler (PgBouncer, say) stands in front of the server; staged rows need one session for a window"
+        if pooled == "session":
+            yield Probe("pooler", Verdict.OK, "one (PgBouncer, say) stands in front of the server, and keeps sessions")
+        elif pooled:
+            found = (
+                "a pooler (PgBouncer, say) hands out the server's sessions by the transaction; a window whose rows do not "
+                "fit into memory needs one session, and fails"
+            )
             yield Probe("pooler", Verdict.WARNING, found, POOLED_HINT)
 
     def _rights(self, server: dict[str, Any], role: str, database: str) -> Iterator[Probe]:
@@ -123,9 +127,7 @@ class _Server:
     def _written(self, server: dict[str, Any]) -> Probe:
         table = self._sql.relation(self._schema, f"_cq_probe_{secrets.token_hex(4)}")
         statements = [
-            "BEGIN",
-            f"SET LOCAL statement_timeout = '{_STATEMENT_S}s'",
-            f"SET LOCAL lock_timeout = '{_STATEMENT_S}s'",
+            libpq.begin(dict.fromkeys(("statement_timeout", "lock_timeout"), f"'{_STATEMENT_S}s'"), read_only=False),
             *([] if server["has_schema"] else [f"CREATE SCHEMA {self._sql.quote(self._schema)}"]),
             f"CREATE TABLE {table} (id bigint)",
             "CREATE TEMP TABLE _cq_probe ON COMMIT DROP AS SELECT 1::bigint AS id",

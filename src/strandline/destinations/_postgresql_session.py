@@ -3,10 +3,13 @@
 import re
 import secrets
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cached_property
 from typing import Any, cast
 
+from strandline.destinations._arrow_casts import MEND_VALUE
+from strandline.destinations._attached import Attached
+from strandline.destinations._postgresql_attached import attached_to
 from strandline.destinations._postgresql_columns import Columns
 from strandline.destinations._postgresql_dialect import PostgreSQLDialect, numbered
 from strandline.destinations._postgresql_errors import POOLED_HINT, translated
@@ -23,7 +26,7 @@ _ROWS_TO_ANALYZE = 1000
 
 
 class PostgreSQLSession:
-    """See ``strandline.destinations._merge.Session``. Used by one thread."""
+    """See ``strandline.destinations._sql_session.Session``. Used by one thread."""
 
     dialect: Dialect = PostgreSQLDialect()
 
@@ -62,16 +65,20 @@ class PostgreSQLSession:
         """How many rows it changed; 0 for DDL."""
         return max(self._execute(statement).rowcount, 0)
 
-    def attempt(self, action: "Callable[[], object]") -> bool:
-        """Do ``action``, or nothing of it if a key would be there twice; whether it was done."""
+    def attempt(self, action: "Callable[[], bool]") -> bool:
+        """See ``Session``."""
         self.run(Statement("SAVEPOINT cq_attempt"))
-        try:
-            action()
-        except (psycopg.errors.UniqueViolation, psycopg.errors.FeatureNotSupported):  # also of a partitioned table
+        done = False
+        with suppress(
+            psycopg.errors.UniqueViolation,
+            psycopg.errors.ExclusionViolation,
+            psycopg.errors.FeatureNotSupported,  # a partitioned table has no such index
+        ):
+            done = action()
+        if not done:
             self.run(Statement("ROLLBACK TO SAVEPOINT cq_attempt"))
-            return False
         self.run(Statement("RELEASE SAVEPOINT cq_attempt"))
-        return True
+        return done
 
     def fetch(self, statement: Statement) -> Sequence[Sequence[Any]]:
         """Its rows."""
@@ -105,6 +112,10 @@ class PostgreSQLSession:
             )
         )
         return {str(name): str(kind) for name, kind in rows}
+
+    def attached(self, table: str) -> Attached:
+        """What people have attached to a stored table."""
+        return attached_to(self, table)
 
     def lock(self, name: str, *, shared: bool = False) -> None:
         """Wait for other transactions that hold ``name``, and hold it until this one ends."""
@@ -243,7 +254,7 @@ def _encoded(columns: Columns, encoder: Any, batch: "pa.RecordBatch") -> bytes:
         reason = re.sub(r'.*reason: "(.*)".*', r"\1", str(error), flags=re.DOTALL)
         raise TaskError(
             f"{columns.table.name}.{name}: a value cannot be stored ({reason})",
-            hint="nothing of this window was written",
+            hint=MEND_VALUE,
         ) from error
 
 

@@ -39,13 +39,10 @@ class Stored:
     """The SQL type to copy into, where the server has to cast to ``sql``."""
     read: str = ""
     """The SQL type to read it as, where that differs."""
+    is_nested: bool = False
+    """Whether the values are made to JSON here, since the database has no type for them."""
     note: str = ""
     """What the SQL type alone does not tell; kept in the table's comment, so that a change is noticed."""
-
-    @property
-    def is_json(self) -> bool:
-        """Whether the values are made to JSON here, since the database has no type for them."""
-        return self.sql == "json"
 
     @property
     def has_equality(self) -> bool:
@@ -65,7 +62,9 @@ def stored_type(field: "pa.Field", *, where: str) -> Stored:
     if extension == "uuid" and kind == pa.binary(16):
         return _uuid()
     if extension in {"json", "inet"} and (pa.types.is_binary(kind) or pa.types.is_string(kind)):
-        return _jsonb() if extension == "json" else Stored("text", pa.string())  # text, in bytes
+        return _json() if extension == "json" else Stored("text", pa.string())  # text, in bytes
+    if (field.metadata or {}).get(b"postgresql.type") == b"jsonb":
+        return Stored("jsonb", pa.string(), read="text")
     return _stored(kind, where)
 
 
@@ -75,7 +74,7 @@ def _stored(kind: "pa.DataType", where: str) -> Stored:
         if kind.extension_name == "arrow.uuid":
             return _uuid()
         if kind.extension_name == "arrow.json":
-            return _jsonb()
+            return _json()
         return _stored(kind.storage_type, where)
     simple = _simple().get(kind.id)
     if simple is not None:
@@ -108,8 +107,9 @@ def _uuid() -> Stored:
     return Stored("uuid", pa.binary(16))
 
 
-def _jsonb() -> Stored:
-    return Stored("jsonb", pa.string(), read="text")
+def _json() -> Stored:
+    """Not jsonb, which drops what has one name, and forgets an order; and has no U+0000 and no large numbers."""
+    return Stored("json", pa.string(), read="text")
 
 
 @cache
@@ -150,7 +150,7 @@ def _nested(kind: "pa.DataType", where: str) -> Stored:
     Arrays are rectangular and lists are not, so there are none of lists; composite types would have to be created.
     """
     types = pa.types
-    as_json = Stored("json", pa.string(), read="text")
+    as_json = replace(_json(), is_nested=True)
     inside = [kind.field(at) for at in range(kind.num_fields)]
     parts = [stored_type(one, where=f"{where}.{one.name}") for one in inside]
     if types.is_map(kind) or types.is_struct(kind):
@@ -171,6 +171,8 @@ _SPELLED = {
     "bigint": "BIGINT",
     "real": "FLOAT",
     "double precision": "DOUBLE",
+    "date": "DATE",
+    "timestamp without time zone": "TIMESTAMP",
 }
 
 
@@ -178,6 +180,8 @@ def fits(before: tuple[str, str], after: tuple[str, str]) -> Fit:
     """How a stored type with its note stands to the wanted one; types as the catalog spells them."""
     if after[0] == "text" and before[0].startswith("character") and not after[1]:
         return Fit.SAME if before[0] == "character varying" else Fit.WIDEN
+    if {before[0], after[0]} == {"json", "jsonb"} and before[1] == after[1]:
+        return Fit.SAME  # one is made of the other as it is stored; what somebody has built on it stays
     if before[0] == "numeric" and not after[1] and re.match(r"numeric|smallint|integer|bigint", after[0]):
         return Fit.SAME
     return fit((_spelled(before[0]), before[1]), (_spelled(after[0]), after[1]))

@@ -36,6 +36,10 @@ class Dialect:
     text_type = "TEXT"
     integer_type = "BIGINT"
     blob_type: str
+    updates = True
+    """Whether stored rows are updated where they are; otherwise they are deleted and inserted again."""
+    overriding = ""
+    """Lets a value be inserted into a column whose values the database makes."""
 
     def quote(self, name: str) -> str:
         """``name`` as an identifier that means exactly this name.
@@ -86,14 +90,54 @@ class Dialect:
         names, values = self.quoted((*columns, *nulls)), [self.quoted(columns, "s."), *["NULL" for _ in nulls]]
         return Statement(f"INSERT INTO {into} ({names}) SELECT {', '.join(values)} FROM {rows}")
 
+    def one_of_each(self, into: str, keys: Sequence[str], columns: Sequence[str], stage: str) -> Statement:
+        """A query: these columns of the stored rows that have a key of the stage; of several with one key, any one."""
+        names, number = self.quoted((*keys, *columns)), self.quote("_cq_stage_number")
+        ranked = f"row_number() OVER (PARTITION BY {self.quoted(keys)} ORDER BY {self.quoted(keys)}) AS {number}"
+        rows = f"SELECT {names}, {ranked} FROM {into} AS t WHERE {self.among(keys, 't', keys, stage)}"
+        return Statement(f"SELECT {names} FROM ({rows}) AS r WHERE {number} = 1")
+
+    def insert_carrying(
+        self,
+        into: str,
+        columns: Sequence[str],
+        keys: Sequence[str],
+        stage: str,
+        carried: str,
+        theirs: Sequence[str],
+        *,
+        nulls: Sequence[str] = (),
+    ) -> Statement:
+        """The rows of a stage that have a key of another one, with columns of that one."""
+        names = self.quoted((*columns, *theirs, *nulls))
+        values = [self.quoted(columns, "s."), self.quoted(theirs, "c."), *["NULL" for _ in nulls]]
+        joined = f"{stage} AS s JOIN {carried} AS c ON {self.same(keys, 'c', 's')}"
+        return Statement(f"INSERT INTO {into} ({names}){self.overriding} SELECT {', '.join(values)} FROM {joined}")
+
+    def unmatched(self, keys: Sequence[str], stage: str, carried: str) -> str:
+        """What follows FROM: the rows of a stage whose key is not in another one."""
+        joined = f"{stage} AS s LEFT JOIN {carried} AS c ON {self.same(keys, 'c', 's')}"
+        return f"{joined} WHERE c.{self.quote(keys[0])} IS NULL"
+
     def missing(self, into: str, keys: Sequence[str], stage: str) -> str:
         """What follows FROM: the rows of a stage whose key is not stored."""
-        return f"{stage} AS s WHERE NOT EXISTS (SELECT 1 FROM {into} AS t WHERE {self.same(keys, 't', 's')})"
+        return f"{stage} AS s WHERE NOT {self.has(into, 't', keys, [f's.{self.quote(key)}' for key in keys])}"
 
-    def update_matching(self, into: str, columns: Sequence[str], keys: Sequence[str], stage: str) -> Statement:
-        """The columns of a stage into the stored rows of the same keys."""
-        values = ", ".join(f"{self.quote(name)} = s.{self.quote(name)}" for name in columns if name not in keys)
-        return Statement(f"UPDATE {into} AS t SET {values} FROM {stage} AS s WHERE {self.same(keys, 't', 's')}")
+    def lacking(self, into: str, keys: Sequence[str], stage: str, rows_max: int) -> Statement:
+        """A query: the places in a stage with ``SEQUENCE`` of keys that are not stored, ascending."""
+        place = f"s.{self.quote(SEQUENCE)}"
+        missing = self.missing(into, keys, stage)
+        return Statement(f"SELECT {place} FROM {missing} ORDER BY {place} LIMIT {rows_max}")
+
+    def update_matching(
+        self, into: str, columns: Sequence[str], keys: Sequence[str], stage: str, *, nulls: Sequence[str] = ()
+    ) -> Statement:
+        """The columns of a stage into the stored rows of the same keys, and nulls into columns that it lacks."""
+        values = [f"{self.quote(name)} = s.{self.quote(name)}" for name in columns]
+        values += [f"{self.quote(name)} = NULL" for name in nulls]
+        return Statement(
+            f"UPDATE {into} AS t SET {', '.join(values)} FROM {stage} AS s WHERE {self.same(keys, 't', 's')}"
+        )
 
     def delete_matching(self, table: str, keys: Sequence[str], stage: str) -> Statement:
         """Stored rows with a key of the stage."""
@@ -101,9 +145,18 @@ class Dialect:
 
     def among(self, keys: Sequence[str], alias: str, stage_keys: Sequence[str], stage: str) -> str:
         """The condition that a stage has the key of a row."""
-        pairs = zip(stage_keys, keys, strict=True)
-        same = " AND ".join(f"s.{self.quote(one)} = {alias}.{self.quote(other)}" for one, other in pairs)
-        return f"EXISTS (SELECT 1 FROM {stage} AS s WHERE {same})"
+        return self.has(stage, "s", stage_keys, [f"{alias}.{self.quote(key)}" for key in keys])
+
+    def has(self, relation: str, alias: str, columns: Sequence[str], values: Sequence[str]) -> str:
+        """The condition that a relation has a row with these values, which are of the query around it.
+
+        Inside, its columns have names of ours: DuckDB takes ``t.id`` for a field of a column ``t`` there, before it looks for
+        a table ``t`` around it.
+        """
+        names = [self.quote(f"_cq_has_{at}") for at in range(len(columns))]
+        renamed = ", ".join(f"{self.quote(column)} AS {name}" for column, name in zip(columns, names, strict=True))
+        same = " AND ".join(f"{alias}.{name} = {value}" for name, value in zip(names, values, strict=True))
+        return f"EXISTS (SELECT 1 FROM (SELECT {renamed} FROM {relation}) AS {alias} WHERE {same})"
 
     def same(self, keys: Sequence[str], one: str, other: str) -> str:
         """Whether two rows have the same key; keys are never null."""

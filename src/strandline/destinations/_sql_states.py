@@ -8,75 +8,16 @@ from dataclasses import replace
 from typing import Protocol
 
 from strandline.destination import Fence
-from strandline.destinations._delivered import DELIVERED_COLUMNS
-from strandline.destinations._merge import Session
 from strandline.destinations._sql import Statement
+from strandline.destinations._sql_session import Session
+from strandline.destinations._sql_tables import HISTORY, STATES
 from strandline.errors import StateConflictError, StateError
-from strandline.state import (
-    HISTORY_MAX,
-    RUN_TASK,
-    Anew,
-    State,
-    StateKey,
-    Token,
-    decode_state,
-    encode_state,
-    is_sign_of_life,
-    load_state,
-)
+from strandline.state import HISTORY_MAX, RUN_TASK, State, StateKey, Token
+from strandline.state_format import LARGE_BYTES, decode_state, encode_state, kept_of, load_state, renews
 
-__all__ = [
-    "DELIVERED",
-    "HISTORY",
-    "OWN_TABLES",
-    "STATES",
-    "Sessions",
-    "SqlStates",
-    "check_fence",
-    "create_own_tables",
-    "has_own_tables",
-    "save_state",
-]
-
-STATES = "cq_state"
-HISTORY = "cq_state_history"
-DELIVERED = "cq_delivered"
-OWN_TABLES = (STATES, HISTORY, DELIVERED)
-"""Names that no user's table can have."""
+__all__ = ["Sessions", "SqlStates", "check_fence", "give_up", "save_state"]
 
 _KEY = ("source", "task", "destination")
-
-
-def has_own_tables(session: Session, where: str) -> bool:
-    """Whether they are there.
-
-    Raises:
-        StateError: some are, some are not: what is missing was dropped, and with it what is known of the rows.
-    """
-    missing = [name for name in OWN_TABLES if not session.columns(name)]
-    if missing and len(missing) < len(OWN_TABLES):
-        raise StateError(
-            f"{where}: the table {missing[0]} is gone, so it is not known what was delivered",
-            hint=f"restore it from a backup; or drop {', '.join(OWN_TABLES)} and read everything again",
-        )
-    return not missing
-
-
-def create_own_tables(session: Session) -> None:
-    """All of them, empty."""
-    sql = session.dialect
-    text, number, blob = sql.text_type, sql.integer_type, sql.blob_type
-    key = [(name, text) for name in _KEY]
-    state = [*key, ("epoch", number), ("sequence", number), ("token", text), ("state", text)]
-    types = dict.fromkeys(DELIVERED_COLUMNS, number) | dict.fromkeys((*_KEY, "table"), text) | {"version": blob}
-    wanted = {
-        STATES: state,
-        HISTORY: [*key, ("number", number), ("token", text), ("state", text)],
-        DELIVERED: [(name, types[name]) for name in DELIVERED_COLUMNS],
-    }
-    for table, columns in wanted.items():
-        definition = ", ".join(f"{sql.quote(name)} {kind} NOT NULL" for name, kind in columns)
-        session.run(Statement(f"CREATE TABLE {session.relation(table)} ({definition})"))
 
 
 def _where(session: Session, key: StateKey) -> Statement:
@@ -143,20 +84,20 @@ def _check_token(key: StateKey, found: Mapping[StateKey, tuple[int, Token]], exp
         )
 
 
-def _is_sign_of_life(session: Session, key: StateKey, state: State) -> bool:
+def _renews(session: Session, key: StateKey, text: str) -> bool:
+    """Whether a state takes the place of the newest commit in its history; ``text`` is the state, encoded."""
     where = _where(session, key)
     rows = session.fetch(Statement(f"SELECT state FROM {session.relation(STATES)} WHERE {where.text}", where.values))
-    return bool(rows) and is_sign_of_life(key, rows[0][0], json.dumps(encode_state(key, state)))
+    return bool(rows) and renews(key, rows[0][0], text)
 
 
-def save_state(session: Session, key: StateKey, state: State, *, expected: Token | None, renews: bool = False) -> State:
-    """Save ``state`` with its history; ``expected`` was compared before. Returns it with its new token.
-
-    ``renews``: in the place of the newest commit.
-    """
+def save_state(session: Session, key: StateKey, state: State, *, expected: Token | None) -> State:
+    """Save ``state`` with its history; ``expected`` was compared before. Returns it with its new token."""
     body = encode_state(key, state)
     text = json.dumps(body)
     decode_state(key, json.loads(text), where=STATES)  # what could not be read back is never kept
+    large = len(text) > LARGE_BYTES
+    again = (large or key.task == RUN_TASK) and _renews(session, key, text)
     token, where = secrets.token_hex(16), _where(session, key)
     one, states, history = session.dialect.parameter, session.relation(STATES), session.relation(HISTORY)
     values: tuple[object, ...] = (state.epoch, state.sequence, token, text, *where.values)
@@ -168,17 +109,36 @@ def save_state(session: Session, key: StateKey, state: State, *, expected: Token
     if session.run(Statement(save, values)) != 1:
         raise StateConflictError(f"{key}: another run has saved a state meanwhile; nothing was written")
     newest = f"UPDATE {history} SET token = {one}, state = {one} WHERE {where.text} AND token = {one}"
-    if not (renews and session.run(Statement(newest, (token, text, *where.values, expected)))):
+    if not (again and session.run(Statement(newest, (token, text, *where.values, expected)))):
         _add_to_history(session, token, text, where)
-    if state.sequence % HISTORY_MAX == 0:  # not at every commit: it is the dearest statement of a small one
-        session.run(
-            Statement(
-                f"DELETE FROM {history} WHERE {where.text} "
-                f"AND number <= (SELECT max(number) - {HISTORY_MAX} FROM {history} WHERE {where.text})",
-                where.values * 2,
-            )
-        )
+    if large or state.sequence % HISTORY_MAX == 0:  # not at every commit: it is the dearest statement of a small one
+        _shorten(session, where)
     return replace(state, token=token)
+
+
+def _shorten(session: Session, where: Statement) -> None:
+    """Remove the commits that no history needs."""
+    history = session.relation(HISTORY)
+    sizes = f"SELECT number, length(state) FROM {history} WHERE {where.text} ORDER BY number DESC"
+    commits = session.fetch(Statement(sizes, where.values))
+    kept = kept_of(size for _, size in commits)
+    if kept < len(commits):
+        one = session.dialect.parameter
+        delete = f"DELETE FROM {history} WHERE {where.text} AND number <= {one}"
+        session.run(Statement(delete, (*where.values, commits[kept][0])))
+
+
+def give_up(session: Session, former: StateKey, *, follower: StateKey) -> None:
+    """Save that a lineage goes on under another name; see ``strandline.message.Adopt``."""
+    _lock(session, former)
+    where = _where(session, former)
+    rows = session.fetch(
+        Statement(f"SELECT epoch, token, state FROM {session.relation(STATES)} WHERE {where.text}", where.values)
+    )
+    for epoch, token, text in rows:
+        state = load_state(former, _parsed(text), where=STATES, token=token, epoch=epoch)
+        if not state.is_blank:
+            save_state(session, former, state.followed(follower), expected=token)
 
 
 def _add_to_history(session: Session, token: Token, text: str, where: Statement) -> None:
@@ -203,12 +163,12 @@ class Sessions(Protocol):
 
 
 class SqlStates:
-    """The states that a transactional destination keeps. Closed with the destination."""
+    """The states that an atomic destination keeps. Closed with the destination."""
 
     def __init__(self, sessions: Sessions, where: str) -> None:
         self._sessions, self._place = sessions, where
 
-    def load(self, source: str, *, anew: Anew | None = None) -> Mapping[StateKey, State]:
+    def load(self, source: str) -> Mapping[StateKey, State]:
         """Every state of ``source``."""
         with self._sessions.reading() as session:
             if session is None:
@@ -225,13 +185,13 @@ class SqlStates:
             key = StateKey(source, task, destination)
             if key in states:
                 raise StateError(f"{key}: {self._place} has two states of it", hint="restore the database")
-            states[key] = load_state(key, _parsed(text), where=self._place, token=token, epoch=epoch, anew=anew)
+            states[key] = load_state(key, _parsed(text), where=self._place, token=token, epoch=epoch)
         return states
 
     def save(self, key: StateKey, state: State, *, expected: Token | None) -> Token:
         """Save ``state`` as its lineage's newest."""
         with self._sessions.writing() as session:
-            alive = key.task == RUN_TASK and _is_sign_of_life(session, key, state)
+            alive = key.task == RUN_TASK and _renews(session, key, json.dumps(encode_state(key, state)))
             if key.task == RUN_TASK:
                 # a sign of life leaves the epoch alone: the windows that compare it need not wait for it, nor it for them
                 _lock(session, key, shared=alive)
@@ -239,7 +199,7 @@ class SqlStates:
             else:
                 fence = Fence(key.source, key.destination, state.epoch, state.run_id)
                 check_fence(session, fence, key=key, expected=expected)
-            saved = save_state(session, key, state, expected=expected, renews=alive)
+            saved = save_state(session, key, state, expected=expected)
         if saved.token is None:
             raise AssertionError("a saved state has a token")
         return saved.token
@@ -257,7 +217,8 @@ class SqlStates:
                     where.values,
                 )
             )
-        return [decode_state(key, _parsed(text), where=self._place, token=token) for token, text in rows]
+        kept = rows[: kept_of(len(text) for _, text in rows)]
+        return [decode_state(key, _parsed(text), where=self._place, token=token) for token, text in kept]
 
     def close(self) -> None:
         """Do nothing: the destination closes what it opened."""

@@ -5,9 +5,9 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from strandline.destination import KeyRange
-from strandline.destinations._arrow_casts import cast_back, cast_to
+from strandline.destinations._arrow_casts import MEND_VALUE, cast_back, cast_to
 from strandline.destinations._sql import STAGE_PREFIX, VERSION
-from strandline.destinations._sql_states import OWN_TABLES
+from strandline.destinations._sql_tables import OWN_TABLES
 from strandline.destinations._sqlite_dialect import SQLiteDialect
 from strandline.destinations._sqlite_types import Stored, stored_type
 from strandline.errors import TaskError
@@ -92,9 +92,7 @@ class Columns:
         try:
             return self.stored[name].encode(array) if name != VERSION else array.to_pylist()
         except (ValueError, OverflowError) as error:  # Arrow's own errors are among them, and text that is not UTF-8
-            raise TaskError(
-                f"{where}: a value cannot be stored ({error})", hint="nothing of this window was written"
-            ) from error
+            raise TaskError(f"{where}: a value cannot be stored ({error})", hint=MEND_VALUE) from error
 
     def batch(self, names: Sequence[str], rows: Sequence[Sequence[Any]]) -> "pa.RecordBatch":
         """Stored rows of these columns, at least one, in the types of the table.

@@ -11,7 +11,15 @@ from typing import TYPE_CHECKING, Any
 
 from strandline.destinations._file_probes import check_writable
 from strandline.destinations._sql import Statement
-from strandline.destinations._sql_states import DELIVERED, HISTORY, STATES, create_own_tables, has_own_tables
+from strandline.destinations._sql_tables import (
+    DELIVERED,
+    HISTORY,
+    STATES,
+    create_own_tables,
+    create_register,
+    has_own_tables,
+    has_register,
+)
 from strandline.destinations._sqlite_dialect import MAIN
 from strandline.destinations._sqlite_session import SQLiteSession
 from strandline.errors import (
@@ -46,8 +54,8 @@ _PRAGMAS = (
     "temp_store = FILE",
     "temp.cache_size = -16384",
     "journal_size_limit = 67108864",
-    "foreign_keys = OFF",
 )
+_Identity = tuple[int, int]
 _PATH_HINT = "path must be an SQLite file, or a new name in a directory that exists"
 
 
@@ -70,6 +78,9 @@ class Database:
         self._place = f"SQLite {path}"
         self._holder: Connection | None = None
         """Does nothing but stay open: whenever the last connection closes, SQLite removes the log, which is slow."""
+        self._spare: list[tuple[_Identity, Connection]] = []
+        """To be used again, each with the file that it has open: a new one parses the whole schema first,
+        which takes longer the more tables there are."""
         self._opening = threading.Lock()
         self._prepared = False
         with _gates_lock:
@@ -81,17 +92,59 @@ class Database:
         return Path(self.path).exists()
 
     @contextmanager
-    def session(self, *, create: bool = False) -> Iterator[SQLiteSession]:
-        """A connection of its own, outside a transaction; with ``create``, also to a file that is not there."""
+    def session(self, *, create: bool = False, cascades: bool = False) -> Iterator[SQLiteSession]:
+        """A connection of its own, outside a transaction.
+
+        Args:
+            create: also to a file that is not there.
+            cascades: whether foreign keys decide what becomes of rows that refer to a deleted one. Otherwise they are
+                not looked at, and nobody may delete such a row.
+        """
         with self.meaning("open it"):
             with self._opening:
                 if self._holder is None:
                     self._holder = self._connect(create=create)
-            connection = self._connect(create=create)
+            identity, connection = self._taken() or (self._identity(), self._connect(create=create))
         try:
+            connection.execute(f"PRAGMA foreign_keys = {'ON' if cascades else 'OFF'}")
             yield SQLiteSession(connection, self.meaning)
         finally:
+            self._give_back(identity, connection)
+
+    def _identity(self) -> _Identity | None:
+        """Of the file that has the name now."""
+        try:
+            found = Path(self.path).stat()
+        except OSError:
+            return None
+        return found.st_dev, found.st_ino
+
+    def _taken(self) -> "tuple[_Identity, Connection] | None":
+        """A connection that is spare, to the file that has the name now."""
+        now = self._identity()
+        while True:
+            with self._opening:
+                if not self._spare:
+                    return None
+                identity, connection = self._spare.pop()
+            if identity == now:
+                return identity, connection
             connection.close()
+
+    def _give_back(self, identity: _Identity | None, connection: "Connection") -> None:
+        """Keep a connection, if nothing of its session stays in it."""
+        try:
+            connection.rollback()
+            for (table,) in connection.execute("SELECT name FROM temp.sqlite_master WHERE type = 'table'").fetchall():
+                connection.execute(f'DROP TABLE temp."{table}"')
+            connection.execute("PRAGMA shrink_memory")
+        except sqlite3.Error:  # something is still being read
+            identity = None
+        with self._opening:
+            if identity is not None and self._holder is not None:
+                self._spare.append((identity, connection))
+                return
+        connection.close()
 
     @contextmanager
     def reading(self) -> Iterator[SQLiteSession | None]:
@@ -104,9 +157,9 @@ class Database:
             yield session if has_own_tables(session, self._place) else None
 
     @contextmanager
-    def writing(self) -> Iterator[SQLiteSession]:
+    def writing(self, *, cascades: bool = False) -> Iterator[SQLiteSession]:
         """A transaction that commits unless something is raised."""
-        with self.session(create=True) as session, self.transaction(session):
+        with self.session(create=True, cascades=cascades) as session, self.transaction(session):
             yield session
 
     @contextmanager
@@ -124,8 +177,8 @@ class Database:
                 connection.execute("PRAGMA journal_mode = WAL")
                 connection.execute("BEGIN IMMEDIATE")
                 try:
-                    if not self._prepared and not has_own_tables(session, self._place):
-                        _create_own_tables(session)
+                    if not self._prepared:
+                        self._prepare(session)
                     yield
                 except BaseException:
                     with suppress(sqlite3.Error):
@@ -134,10 +187,22 @@ class Database:
             self._commit(connection)
             self._prepared = True
 
+    def _prepare(self, session: SQLiteSession) -> None:
+        """Our own tables, in a file of this version or of an older one."""
+        if not has_own_tables(session, self._place):
+            create_own_tables(session)
+            for index in _INDEXES:
+                session.run(Statement(f"CREATE INDEX {MAIN}.{index}"))
+        elif not has_register(session):
+            create_register(session)
+
     def close(self) -> None:
         """Release the file. A second call does nothing."""
         with self._opening:
             holder, self._holder, self._prepared = self._holder, None, False
+            spare, self._spare = self._spare, []
+        for _, connection in spare:
+            connection.close()
         if holder is not None:
             holder.close()
 
@@ -216,12 +281,6 @@ class Database:
             case sqlite3.SQLITE_NOMEM | sqlite3.SQLITE_PROTOCOL | sqlite3.SQLITE_SCHEMA:
                 return RetryableError(place)
         return TaskError(place)
-
-
-def _create_own_tables(session: SQLiteSession) -> None:
-    create_own_tables(session)
-    for index in _INDEXES:
-        session.run(Statement(f"CREATE INDEX {MAIN}.{index}"))
 
 
 def _code(error: Exception) -> Any:

@@ -1,16 +1,18 @@
 """Makes a stored SQLite table fit: how SQLite tells what is there."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 
 from strandline.destination import Change, MigrateMode
 from strandline.destinations._sql import Statement
-from strandline.destinations._sql_migration import Found, Migrator, Record
+from strandline.destinations._sql_migration import Found, Migrator
+from strandline.destinations._sql_record import Record
+from strandline.destinations._sqlite_attached import kept_text
 from strandline.destinations._sqlite_columns import Columns, folded
-from strandline.destinations._sqlite_dialect import MARK_PREFIX
+from strandline.destinations._sqlite_dialect import KEY_PREFIX, MARK_PREFIX
 from strandline.destinations._sqlite_session import SQLiteSession
 from strandline.destinations._sqlite_types import fit
-from strandline.destinations._widening import Fit
+from strandline.destinations._widening import Fit, grown_from
 from strandline.errors import TaskError
 from strandline.lazy import sqlite3
 from strandline.table import SYNC_TIME
@@ -44,7 +46,7 @@ class SQLiteMigrator(Migrator):
                     hint="rename one of the two",
                 )
             if kind == "index":
-                records.append(Record.parse(ddl.rsplit("'", 2)[-2:][0]))
+                records.append(Record.parse(kept_text(ddl)))
         if not found:
             return None
         record = next((one for one in records if one.ours), Record(notes=self._believed(), ours=False))
@@ -80,19 +82,57 @@ class SQLiteMigrator(Migrator):
             found = copy.execute("SELECT name, coll FROM pragma_index_xinfo('cq_keys') WHERE key").fetchall()
         return {column: collation for column, collation in found if collation.upper() != "BINARY"}
 
+    def _dropped_with(self) -> Sequence[str]:
+        """See ``Migrator``. Views stay: they know the table by its name."""
+        found = self._session.fetch(
+            Statement(
+                "SELECT type, name FROM main.sqlite_master WHERE lower(tbl_name) = lower(?) AND type IN ('index', 'trigger') "
+                f"AND name NOT GLOB '{MARK_PREFIX}*' AND name NOT GLOB '{KEY_PREFIX}*' AND sql IS NOT NULL ORDER BY 1, 2",
+                (self._table.name,),
+            )
+        )
+        return [f"{kind} {name}" for kind, name in found]
+
     def _wanted(self) -> Mapping[str, str]:
         """See ``Migrator``."""
         return {name: stored.sql for name, stored in self._stored.items()}
 
-    def _fit(self, before: tuple[str, str], after: tuple[str, str]) -> Fit:
-        """See ``Migrator``."""
+    def _fit(self, column: str, before: tuple[str, str], after: tuple[str, str]) -> Fit:
+        """See ``Migrator``. JSON of a struct has room for more fields."""
+        kind = self._table.schema.field(column).type
+        if before[0] == after[0] == "JSON" and before[1] != after[1] and grown_from(before[1], kind):
+            return Fit.SAME
         return fit(before, after)
 
-    def _widen(self, column: str, before: str, after: str, verdict: Fit) -> Change:  # noqa: ARG002 -- it holds nulls
-        """SQLite changes no types, so a column of nothing but nulls makes room for another."""
+    def _widen(self, column: str, before: str, after: str, verdict: Fit) -> Change:  # noqa: ARG002 -- they are known
+        """SQLite changes no types, so another column takes the values over; from one of nothing but nulls there are none."""
         name, kind = self._quote(column), self._stored[column].sql
-        ddl = (
+        spare = self._quote(self._spare(column))
+        ddl = [f"DROP INDEX {self._quote(index)}" for index in self._own_indexes()]  # writing makes one again
+        ddl += [f"ALTER TABLE {self._into} ADD COLUMN {spare} {kind}".rstrip()]
+        if verdict is Fit.WIDEN:
+            ddl.append(f"UPDATE {self._into} SET {spare} = CAST({name} AS REAL)")
+        ddl += [
             f"ALTER TABLE {self._into} DROP COLUMN {name}",
-            f"ALTER TABLE {self._into} ADD COLUMN {name} {kind}".rstrip(),
+            f"ALTER TABLE {self._into} RENAME COLUMN {spare} TO {name}",
+        ]
+        what = "nulls" if verdict is Fit.EMPTY else before
+        return Change("widen_column", self._table.name, column, f"{what} to {kind or 'any'}", tuple(ddl))
+
+    def _spare(self, column: str) -> str:
+        """The name of a column that is not there."""
+        taken, name = set(map(folded, self._session.columns(self._table.name))), f"{column} of another type"
+        while folded(name) in taken:
+            name += "_"
+        return name
+
+    def _own_indexes(self) -> Sequence[str]:
+        """Those that find rows by their key."""
+        found = self._session.fetch(
+            Statement(
+                "SELECT name FROM main.sqlite_master WHERE type = 'index' AND tbl_name = ? "
+                f"AND name GLOB '{KEY_PREFIX}*' ORDER BY name",
+                (self._table.name,),
+            )
         )
-        return Change("widen_column", self._table.name, column, f"nulls to {kind or 'any'}", ddl)
+        return [name for (name,) in found]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from strandline.destinations._file_probes import beside, probe_file
 from strandline.destinations._sqlite_database import Database
-from strandline.destinations._sqlite_dialect import MAIN
+from strandline.destinations._sqlite_dialect import SQLiteDialect
 from strandline.disk import holders
 from strandline.errors import LockedError
 from strandline.probe import Probe, Verdict
@@ -16,21 +16,21 @@ __all__ = ["probe_database"]
 _BUSY_TIMEOUT_S = 2.0
 
 
-def probe_database(path: str) -> Iterator[Probe]:
-    """Probes of the file at ``path``, or where it will be."""
+def probe_database(path: str, prefix: str = "") -> Iterator[Probe]:
+    """Probes of the file at ``path``, or where it will be; ``prefix`` begins the names of the tables."""
     yield from probe_file(Path(path), "SQLite")
     with beside(Path(path)) as tried:
         database = Database(str(tried), busy_timeout_s=_BUSY_TIMEOUT_S)
         try:
-            yield _written(database)
+            yield _written(database, prefix)
         except LockedError:
             yield _held(Path(path))
         finally:
             database.close()
 
 
-def _written(database: Database) -> Probe:
-    table = f'{MAIN}."_cq_probe_{secrets.token_hex(4)}"'
+def _written(database: Database, prefix: str) -> Probe:
+    table = SQLiteDialect().relation("main", f"{prefix}_cq_probe_{secrets.token_hex(4)}")
     with database.session(create=True) as session, database.meaning("write to it"):
         run = session.connection.execute
         run("BEGIN IMMEDIATE")
@@ -41,7 +41,8 @@ def _written(database: Database) -> Probe:
             run(f"DELETE FROM {table}")
         finally:
             run("ROLLBACK")
-    return Probe("rights", Verdict.OK, "tables can be made, changed, written and emptied")
+    named = f", under names that begin with {prefix}" if prefix else ""
+    return Probe("rights", Verdict.OK, f"tables can be made, changed, written and emptied{named}")
 
 
 def _held(path: Path) -> Probe:

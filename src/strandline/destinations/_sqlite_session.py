@@ -6,10 +6,13 @@ from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
 from strandline.destination import KeyRange
+from strandline.destinations._attached import Attached
 from strandline.destinations._sql import SEQUENCE, Dialect, Statement
+from strandline.destinations._sqlite_attached import attached_to
 from strandline.destinations._sqlite_columns import Columns, folded
-from strandline.destinations._sqlite_dialect import SQLiteDialect
+from strandline.destinations._sqlite_dialect import KEY_PREFIX, SQLiteDialect
 from strandline.destinations._staging import Step
+from strandline.lazy import sqlite3
 from strandline.table import Table
 
 if TYPE_CHECKING:
@@ -22,7 +25,7 @@ _ROWS = 10_000
 
 
 class SQLiteSession:
-    """See ``strandline.destinations._merge.Session``. Its temporary tables go with its connection.
+    """See ``strandline.destinations._sql_session.Session``. Its temporary tables go with its connection.
 
     Args:
         connection: in autocommit.
@@ -42,6 +45,15 @@ class SQLiteSession:
     def run(self, statement: Statement) -> int:
         """How many rows it changed; 0 for DDL."""
         return max(0, self.connection.execute(statement.text, statement.values).rowcount)
+
+    def attempt(self, action: Callable[[], bool]) -> bool:
+        """Do ``action``, one statement; SQLite undoes one that fails."""
+        try:
+            return action()
+        except sqlite3.IntegrityError as error:
+            if error.sqlite_errorcode not in {sqlite3.SQLITE_CONSTRAINT_UNIQUE, sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY}:
+                raise
+            return False
 
     def fetch(self, statement: Statement) -> Sequence[Sequence[Any]]:
         """Its rows."""
@@ -67,6 +79,10 @@ class SQLiteSession:
         if id(table) not in self._known:
             self._known[id(table)] = Columns(table)
         return self._known[id(table)]
+
+    def attached(self, table: str) -> Attached:
+        """What people have attached to a stored table."""
+        return attached_to(self, table)
 
     def stage(self, step: Step, *, sequence: bool = False) -> str:  # noqa: ARG002 -- it is always there
         """The temporary table of a step."""
@@ -119,7 +135,7 @@ class SQLiteSession:
         for table in tables:
             with self.about(table.name):
                 if table.primary_key and frozenset(map(folded, table.primary_key)) not in self._indexed(table):
-                    index = self.relation(f"cq_key_{secrets.token_hex(8)}")
+                    index = self.relation(f"{KEY_PREFIX}{secrets.token_hex(8)}")
                     columns = self.dialect.quoted(table.primary_key)
                     self.run(Statement(f"CREATE INDEX {index} ON {self.dialect.quote(table.name)} ({columns})"))
 

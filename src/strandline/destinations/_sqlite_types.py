@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any, TypeAlias
 
+from strandline.destinations._arrow_casts import digits
 from strandline.destinations._arrow_json import bytes_of_hex, decode_json, encode_json, text_of
 from strandline.destinations._widening import Fit
 from strandline.errors import TaskError
@@ -28,6 +29,7 @@ TYPES_REFUSED = {
 """Families of Arrow types that cannot be stored, with the reason."""
 
 _NAN = "NaN"
+_FLOAT = "float"
 _INT64_MAX = 2**63 - 1
 _UINT64_DIGITS = 20
 _YEAR_0_S, _YEAR_10000_S = -62_167_219_200, 253_402_300_800
@@ -77,6 +79,8 @@ def fit(stored: tuple[str, str], wanted: tuple[str, str]) -> Fit:
         return Fit.SAME
     if stored[1] == "null":
         return Fit.EMPTY
+    if stored == ("INTEGER", "") and wanted == ("", _FLOAT):
+        return Fit.BY_VALUE
     if stored[1] != wanted[1]:
         return Fit.NOT
     return Fit.SAME if _affinity(stored[0]) == _affinity(wanted[0]) else Fit.NOT
@@ -125,7 +129,7 @@ def _simple() -> "dict[int, Stored]":
         "BLOB": [pa.binary(), pa.large_binary(), pa.binary_view()],
     }
     date = Stored("DATE", pa.date32(), _date_texts, lambda texts: pa.array(texts, pa.string()).cast(pa.date32()))
-    real = Stored("", pa.float64(), _floats, _floats_back, "float")
+    real = Stored("", pa.float64(), _floats, _floats_back, _FLOAT)
     return (
         {kind.id: _plain(sql, kind) for sql, kinds in as_they_are.items() for kind in kinds}
         | {kind.id: _plain("INTEGER", pa.int64()) for kind in integers}
@@ -145,7 +149,7 @@ def _plain(sql: str, arrow: "pa.DataType", *, note: str = "") -> Stored:
 
 
 def _out_of_range(what: str) -> Exception:
-    error: Exception = pa.ArrowInvalid(f"{what} lies outside of the years 0 to 9999")
+    error: Exception = pa.ArrowInvalid(f"{what} lies outside of the years 0 to 9999, which are all that SQLite knows")
     return error
 
 
@@ -180,10 +184,7 @@ def _decimal(kind: "pa.DataType") -> Stored:
     """Text with all digits of its scale: SQLite's own numbers would keep 15."""
 
     def encode(array: "pa.Array") -> Sequence[Any]:
-        texts = array.cast(pa.string())
-        if pc.any(pc.match_substring(texts, "E")).as_py():
-            return [None if value is None else format(value, "f") for value in array.to_pylist()]
-        return texts.to_pylist()  # type: ignore[no-any-return]
+        return digits(array).to_pylist()  # type: ignore[no-any-return]
 
     def decode(texts: Sequence[Any]) -> "pa.Array":
         array = pa.array(texts, pa.string())

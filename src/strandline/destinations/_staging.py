@@ -11,7 +11,20 @@ from enum import StrEnum
 from strandline.destination import Window, WriteMode
 from strandline.errors import TaskError, UsageError
 from strandline.lazy import pa, pc
-from strandline.message import Checkpoint, Complete, Delete, Forget, Insert, Message, Present, Swap, Truncate
+from strandline.message import (
+    Adopt,
+    Checkpoint,
+    Complete,
+    Delete,
+    Forget,
+    Insert,
+    Message,
+    Present,
+    Stale,
+    Swap,
+    Truncate,
+)
+from strandline.state import StateKey
 from strandline.table import CQ_ID, Table
 
 __all__ = ["STAGED_BYTES_MAX", "Op", "Staging", "Step"]
@@ -29,8 +42,10 @@ class Op(StrEnum):
     TRUNCATE = "truncate"
     PRESENT = "present"
     COMPLETE = "complete"
+    STALE = "stale"
     SWAP = "swap"
     FORGET = "forget"
+    ADOPT = "adopt"
 
 
 @dataclass(slots=True, eq=False)
@@ -59,6 +74,8 @@ class Step:
     the rows, by position, so that a stream of changes does not fall into a step for each of them."""
     hidden: str = ""
     """For ``SWAP``: the stored name of the hidden table. For ``FORGET``: of the one to drop, if it is there."""
+    former: StateKey | None = None
+    """For ``ADOPT``: the lineage whose rows are this one's from now on."""
 
     @property
     def size(self) -> int:
@@ -122,14 +139,6 @@ class Staging:
         match message:
             case Insert():
                 self._insert(message, self._table(message.table, window))
-            case Swap():
-                hidden = window.tables.get(message.hidden)
-                step = self._begin(Step(Op.SWAP, message.table, self._table(message.table, window)))
-                step.hidden = hidden.name if hidden else message.hidden
-                self._open.clear()
-            case Forget(table=name, drop=drop):
-                step = self._begin(Step(Op.FORGET, name, Table(name, pa.schema([(CQ_ID, pa.binary(16))]))))
-                step.hidden = name if drop else ""
             case Complete():
                 table = self._table(message.table, window)
                 step = self._begin(Step(Op.COMPLETE, message.table, table))
@@ -143,9 +152,29 @@ class Staging:
             case Present():
                 table = self._table(message.table, window)
                 fresh = Step(Op.PRESENT, message.table, table, table.primary_key)
-                self._keys(self._present.setdefault(message.table, fresh), message.keys)
+                step = self._present.setdefault(message.table, fresh)
+                self._keys(step, message.keys, start=step.rows)
             case Truncate():
                 self._begin(Step(Op.TRUNCATE, message.table, self._table(message.table, window)))
+            case _:
+                self._settle(message, window)
+
+    def _settle(self, message: Message, window: Window) -> None:
+        """What only the engine sends."""
+        match message:
+            case Stale():
+                self._begin(Step(Op.STALE, message.table, self._table(message.table, window)))
+            case Swap():
+                hidden = window.tables.get(message.hidden)
+                step = self._begin(Step(Op.SWAP, message.table, self._table(message.table, window)))
+                step.hidden = hidden.name if hidden else message.hidden
+                self._open.clear()
+            case Forget(table=name, drop=drop):
+                step = self._begin(Step(Op.FORGET, name, Table(name, pa.schema([(CQ_ID, pa.binary(16))]))))
+                step.hidden = name if drop else ""
+            case Adopt():
+                step = self._begin(Step(Op.ADOPT, message.table, self._table(message.table, window)))
+                step.former = StateKey(message.source, message.task, message.destination)
             case _:
                 raise TypeError(f"a window holds no {type(message).__name__}")
 

@@ -1,9 +1,14 @@
-"""Which stored types hold every value of another. Pure; types as DuckDB spells them."""
+"""Which stored types hold every value of another. Pure; types as DuckDB spells them, or as Arrow knows them."""
 
 import re
 from enum import Enum
 
-__all__ = ["Fit", "fit"]
+from strandline.lazy import pa
+
+__all__ = ["EXACT_MAX", "Fit", "fit", "grown_from", "grows", "is_plain"]
+
+EXACT_MAX = 2**53
+"""Up to so much every whole number is a double."""
 
 
 class Fit(Enum):
@@ -11,6 +16,7 @@ class Fit(Enum):
 
     SAME = "it holds every wanted value as it is"
     WIDEN = "it can become the wanted type without loss"
+    BY_VALUE = "it can, unless it holds a whole number that no double is"
     EMPTY = "it holds nothing but nulls, so it can become anything"
     NOT = "values would be lost, or would mean something else"
 
@@ -29,7 +35,7 @@ _INTEGERS = {
 _FLOATS = {"FLOAT": 24, "DOUBLE": 53}
 """Bits of the largest integer up to which all are exact."""
 _TIMES = (
-    ("TIMESTAMP_S", "TIMESTAMP_MS", "TIMESTAMP", "TIMESTAMP_NS"),
+    ("DATE", "TIMESTAMP_S", "TIMESTAMP_MS", "TIMESTAMP", "TIMESTAMP_NS"),
     ("TIMESTAMP WITH TIME ZONE", "TIMESTAMPTZ_NS"),
     ("TIME", "TIME_NS"),
 )
@@ -48,7 +54,59 @@ def fit(stored: tuple[str, str], wanted: tuple[str, str]) -> Fit:
         return Fit.NOT
     if _holds(stored[0], wanted[0]):
         return Fit.SAME
-    return Fit.WIDEN if _holds(wanted[0], stored[0]) else Fit.NOT
+    if _holds(wanted[0], stored[0]):
+        return Fit.WIDEN
+    return Fit.BY_VALUE if stored[0] in _INTEGERS and wanted[0] == "DOUBLE" else Fit.NOT
+
+
+def grows(stored: "pa.DataType", wanted: "pa.DataType") -> bool:
+    """Whether ``wanted`` is ``stored`` with more fields of structs, at any depth; those that are new are null."""
+    if pa.types.is_struct(stored) and pa.types.is_struct(wanted):
+        fields = {field.name: field.type for field in wanted}
+        return all(field.name in fields and grows(field.type, fields[field.name]) for field in stored)
+    if pa.types.is_list(stored) and pa.types.is_list(wanted):
+        return grows(stored.value_type, wanted.value_type)
+    return bool(stored.equals(wanted))
+
+
+def is_plain(kind: "pa.DataType") -> bool:
+    """Whether every value of a type has a text that says all of it."""
+    is_ = pa.types
+    moment = is_.is_timestamp(kind) and kind.tz is None
+    return bool(
+        is_.is_boolean(kind)
+        or is_.is_integer(kind)
+        or is_.is_floating(kind)
+        or is_.is_decimal(kind)
+        or is_.is_date(kind)
+        or is_.is_time(kind)
+        or moment
+    )
+
+
+def grown_from(stored: str, wanted: "pa.DataType") -> bool:
+    """``grows``, where of the stored type only the text is known that Arrow writes of it."""
+    return _rest(stored, wanted) == ""
+
+
+def _rest(text: str, wanted: "pa.DataType") -> str | None:
+    """What stands in ``text`` behind a type that can grow to ``wanted``; ``None``: there is none."""
+    if pa.types.is_list(wanted):
+        field = wanted.value_field
+        opened = f"list<{field.name}: "
+        rest = _rest(text.removeprefix(opened), field.type) if text.startswith(opened) else None
+        return rest[1:] if rest is not None and rest.startswith(">") else None
+    if not pa.types.is_struct(wanted):
+        return text.removeprefix(str(wanted)) if text.startswith(str(wanted)) else None
+    if not text.startswith("struct<"):
+        return None
+    text = text.removeprefix("struct<")
+    for field in wanted:
+        begun = text.removeprefix(", ")
+        if begun.startswith(f"{field.name}: "):
+            after = _rest(begun.removeprefix(f"{field.name}: "), field.type)
+            text = text if after is None else after
+    return text[1:] if text.startswith(">") else None
 
 
 def _holds(wide: str, narrow: str) -> bool:

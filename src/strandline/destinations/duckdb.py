@@ -10,13 +10,14 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from strandline.destination import (
     Capabilities,
+    Delivery,
     Fence,
+    Held,
     KeyRange,
     MigrateMode,
     Migration,
     Receipt,
     Scope,
-    Transactional,
     Window,
     WriteMode,
 )
@@ -26,13 +27,16 @@ from strandline.destinations._duckdb_migration import DuckDBMigrator
 from strandline.destinations._duckdb_probes import probe_database
 from strandline.destinations._duckdb_session import Database, DuckDBSession
 from strandline.destinations._duckdb_types import TYPES_REFUSED
-from strandline.destinations._merge import Merge, guard
+from strandline.destinations._merge import Merge, holds
 from strandline.destinations._sql import Statement
 from strandline.destinations._sql_migration import creation
-from strandline.destinations._sql_states import DELIVERED, SqlStates, check_fence, save_state
+from strandline.destinations._sql_states import SqlStates, check_fence, save_state
+from strandline.destinations._sql_tables import DELIVERED
 from strandline.destinations._staging import STAGED_BYTES_MAX, Staging
 from strandline.errors import TaskError
 from strandline.lazy import pa
+from strandline.ownership import Ownership
+from strandline.place import file_places
 from strandline.probe import Probe
 from strandline.state import StateBackend
 from strandline.table import Table
@@ -77,28 +81,39 @@ class DuckDBDestination:
     @property
     def capabilities(self) -> Capabilities:
         """What DuckDB can do."""
-        return Capabilities(
-            write_modes=frozenset(WriteMode), transactional=Transactional.WINDOW, types_refused=TYPES_REFUSED
-        )
+        return Capabilities(write_modes=frozenset(WriteMode), delivery=Delivery.ATOMIC, types_refused=TYPES_REFUSED)
 
     @property
     def states(self) -> StateBackend:
         """The states beside the rows."""
         return self._states
 
-    def migrate(self, table: Table, *, mode: MigrateMode, fence: Fence, apply: bool = True) -> Migration:
+    def places(self) -> Sequence[str]:
+        """The schema of the file; see ``strandline.place``."""
+        names = file_places(self.spec.path) if self.spec.path != ":memory:" else []
+        return [f"{name} {self.spec.schema_name}" for name in names]
+
+    def migrate(
+        self,
+        table: Table,
+        *,
+        mode: MigrateMode,
+        fence: Fence,
+        apply: bool = True,
+        ownership: Ownership | None = None,
+    ) -> Migration:
         """Make the stored table fit ``table``."""
         columns = Columns(table)
         if not apply:
             if not self._database.exists:
                 sql = DuckDBSession.dialect
                 into = sql.relation(self.spec.schema_name, table.name)
-                return Migration((creation(table, columns.stored, into, sql),), None, empty=True)
+                return Migration((creation(table, columns.stored, into, sql),), None, empty=True, owners=())
             with self._database.session() as session, self._database.meaning(f"look at {table.name}"):
-                return DuckDBMigrator(session, columns, mode).plan()
+                return DuckDBMigrator(session, columns, mode).plan(ownership)
         with self._database.writing() as session:
             check_fence(session, fence)
-            return DuckDBMigrator(session, columns, mode).apply()
+            return DuckDBMigrator(session, columns, mode).apply(ownership)
 
     def write(self, window: Window, *, mode: WriteMode, fence: Fence) -> Receipt:
         """Take all messages of ``window``, in one transaction."""
@@ -116,23 +131,17 @@ class DuckDBDestination:
                 check_fence(session, fence, key=window.key, expected=window.expected)
                 merge = Merge(session, window, mode, session.relation(DELIVERED))
                 merge.apply(staging.steps)
+                window.emptied(merge.emptied())
                 state = save_state(session, window.key, window.state, expected=window.expected)
                 self._vacuum(session, fence)
-        return Receipt(state, dict(merge.rows), dict(merge.known), merge.removed)
+        return Receipt(state, dict(merge.rows), dict(merge.known), merge.removed, merge.lacking)
 
-    def delete_stale(self, table: Table, *, scope: Scope, fence: Fence) -> int:
-        """Delete the scope's rows that are older than its pass."""
-        with self._database.writing() as session, session.about(table.name):
-            check_fence(session, fence)
-            sql = session.dialect
-            mine = sql.in_scope(table.name, session.columns(table.name), scope)
-            stale = sql.is_stale(scope)
-            rows = f"FROM {session.relation(table.name)} AS t WHERE {mine.text}"
-            ((total,),) = session.fetch(Statement(f"SELECT count(*) {rows}", mine.values))
-            removed = session.run(Statement(f"DELETE {rows} AND {stale.text}", mine.values + stale.values))
-            guard(removed, total, scope, table.name)
-            self._vacuum(session, fence)
-            return removed
+    def holds(self, table: Table, *, scope: Scope) -> Held:
+        """Whether there are rows of a scope."""
+        if not self._database.exists:
+            return Held(rows=False)
+        with self._database.session() as session, self._database.meaning(f"look at {table.name}"):
+            return Held(holds(session, table, scope))
 
     def _vacuum(self, session: DuckDBSession, fence: Fence) -> None:
         """In a transaction: whether the checkpoints after it fill the places of deleted rows."""

@@ -3,7 +3,7 @@
 Every commit is one file in a numbered log, `<path>/.strandline/log`, which names its data files and holds the cursor. Data
 files are hidden until they are committed, and nothing but whole commits is ever in sight: read them with a glob, at any time,
 as `SELECT * FROM read_parquet('lake/orders/*.parquet', union_by_name = true)`. Without `partition_by` a commit is one file of
-a table, so that it comes into sight at once.
+a table, so that it comes into sight at once. With a `schema`, tables and log are in a directory of that name below `path`.
 
 Older files lack the columns that were added since: a reader must take columns by name. Files may be removed (retention), but
 not all of a table's: that stops the next sync, as a table that was emptied does. Append is the only write mode; to read a
@@ -23,25 +23,30 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from strandline.destination import (
     RECREATE,
     Capabilities,
+    Delivery,
     Fence,
+    Held,
     KeyRange,
     MigrateMode,
     Migration,
     Receipt,
     Scope,
-    Transactional,
     Window,
     WriteMode,
 )
 from strandline.destinations._files_formats import FORMATS, Compression, FileFormat
 from strandline.destinations._files_log import Commit, Entry, Log
 from strandline.destinations._files_probes import probe_root
-from strandline.destinations._files_states import LogStates, check_fence, check_token, commit_of
+from strandline.destinations._files_schema import Place
+from strandline.destinations._files_states import LogStates, adopted, check_fence, check_token, commit_of
 from strandline.destinations._files_store import Store, explained
-from strandline.destinations._files_tables import Layout, folder_of, record_of
+from strandline.destinations._files_tables import Layout, folder_of, owners_of, record_of, table_of
 from strandline.destinations._files_window import Settings, StagedWindow
+from strandline.destinations._memory_rows import texts_of
 from strandline.errors import TaskError, UsageError
 from strandline.lazy import pa
+from strandline.ownership import Owner, Ownership, claimed, refusal
+from strandline.place import file_places
 from strandline.probe import Probe
 from strandline.state import StateBackend
 from strandline.table import Table
@@ -61,6 +66,13 @@ class FilesDestination:
         model_config = ConfigDict(extra="forbid")
 
         path: str = Field(min_length=1, description="The directory; made if it is missing.")
+        schema_name: str | None = Field(
+            None,
+            alias="schema",
+            min_length=1,
+            description="A directory below `path` for the tables and their log, so that several destinations can share a "
+            "`path` and nothing else. Default: none, the tables are directly below `path`.",
+        )
         format: FileFormat = Field(FileFormat.PARQUET, description="parquet, csv or jsonl.")
         compression: Compression | None = Field(
             None,
@@ -97,7 +109,8 @@ class FilesDestination:
     def __init__(self, spec: Spec) -> None:
         self.spec = spec
         form = FORMATS[spec.format]
-        self._store = Store(Path(spec.path).absolute(), allow_network=spec.allow_network)
+        self._place = Place(Path(spec.path).absolute(), spec.schema_name)
+        self._store = Store(self._place.root, allow_network=spec.allow_network, claim=self._place.claim)
         self._layout = Layout(self._store.root, form, spec.partition_by)
         self._settings = Settings(self._layout, spec.compression or form.compressions[0], spec.partitions_max)
         self._states = LogStates(self._store)
@@ -107,7 +120,7 @@ class FilesDestination:
         """What files can do."""
         return Capabilities(
             write_modes=frozenset({WriteMode.APPEND}),
-            transactional=Transactional.WINDOW,
+            delivery=Delivery.ATOMIC,
             deletes=False,
             replace=False,
             writers_max=_WRITERS_MAX,
@@ -119,35 +132,67 @@ class FilesDestination:
         """The states beside the rows."""
         return self._states
 
-    def migrate(self, table: Table, *, mode: MigrateMode, fence: Fence, apply: bool = True) -> Migration:
+    def places(self) -> Sequence[str]:
+        """The directory with the log; see ``strandline.place``."""
+        return file_places(self._store.root)
+
+    def migrate(
+        self,
+        table: Table,
+        *,
+        mode: MigrateMode,
+        fence: Fence,
+        apply: bool = True,
+        ownership: Ownership | None = None,
+    ) -> Migration:
         """Make the stored table fit ``table``."""
         with explained(f"{self._store.where}: cannot migrate {table.name}"):
             self._layout.check(table)
             if not apply:
-                return self._found(table, self._store.look(), mode)
+                log = self._store.look()
+                if not log.number:
+                    self._place.check()
+                return self._found(table, log, mode, ownership)
             with self._store.transaction() as transaction:
                 check_fence(transaction.log, fence)
-                found = self._found(table, transaction.log, mode)
-                if found.changes:
-                    transaction.commit(self._migration(table, transaction.log, found))
+                found = self._found(table, transaction.log, mode, ownership)
+                before = transaction.log.tables.get(table.name)
+                owners = self._owners(table, found, ownership) or (before.owners if before is not None else ())
+                if found.changes or (before is not None and before.owners != owners):
+                    transaction.commit(self._migration(table, transaction.log, found, owners))
                     record = transaction.log.tables[table.name]
                     found = replace(found, mark=record.mark, empty=self._layout.is_empty(table.name, record))
                 return found
 
-    def _found(self, table: Table, log: Log, mode: MigrateMode) -> Migration:
-        """What there is of a table, and what it needs."""
-        record = log.tables.get(table.name)
-        changes = self._layout.changes(record, table, mode)
-        if record is None:
-            return Migration(tuple(changes), None, empty=True)
-        return Migration(tuple(changes), record.mark, empty=self._layout.is_empty(table.name, record))
+    def _found(self, table: Table, log: Log, mode: MigrateMode, ownership: Ownership | None) -> Migration:
+        """What there is of a table, and what it needs. Files that are in no log are somebody's."""
+        record, name, owners = log.tables.get(table.name), table.name, owners_of(log, table.name)
+        there = Migration((), None, empty=True, owners=owners)
+        if record is not None:
+            there = replace(there, mark=record.mark, empty=self._layout.is_empty(name, record))
+        elif next(self._layout.files(name, any_format=True), None) is not None:
+            there = replace(there, mark="", empty=False)
+        exists = there.mark is not None
+        if ownership and refusal(name, ownership, owners, exists=exists, empty=there.empty, recreates=False):
+            return there
+        texts = texts_of(None if record is None else table_of(name, record), table)
+        changes = self._layout.changes(record, table.with_texts(texts), mode)
+        return replace(there, changes=tuple(changes), texts=texts)
 
-    def _migration(self, table: Table, log: Log, found: Migration) -> Entry:
+    def _owners(self, table: Table, found: Migration, ownership: Ownership | None) -> tuple[Owner, ...]:
+        """Who is to be registered; nobody, where no ownership is given."""
+        if ownership is None:
+            return ()
+        exists, recreates = found.mark is not None, any(change.kind == RECREATE for change in found.changes)
+        return claimed(table.name, ownership, found.owners or (), exists=exists, empty=found.empty, recreates=recreates)
+
+    def _migration(self, table: Table, log: Log, found: Migration, owners: tuple[Owner, ...]) -> Entry:
         """What makes the stored table fit."""
         record, layout = log.tables.get(table.name), self._layout
         recreated = any(change.kind == RECREATE for change in found.changes)
         if record is not None and not recreated:
-            return Entry(tables={table.name: layout.changed(record, table)})
+            fitting = layout.changed(record, table.with_texts(found.texts)) if found.changes else record
+            return Entry(tables={table.name: replace(fitting, owners=owners)})
         files = list(layout.files(table.name, any_format=True))
         if files and not recreated:
             raise TaskError(
@@ -156,7 +201,8 @@ class FilesDestination:
             )
         forgotten = log.without_delivered(table.name)
         sets = [file for place in forgotten for file in log.delivered[place]]
-        return Entry(tables={table.name: record_of(table, layout)}, delivered=forgotten, removes=[*files, *sets])
+        record = replace(record_of(table, layout), owners=owners)
+        return Entry(tables={table.name: record}, delivered=forgotten, removes=[*files, *sets])
 
     def write(self, window: Window, *, mode: WriteMode, fence: Fence) -> Receipt:
         """Take all messages of ``window``: hidden files first, then one entry of the log."""
@@ -198,15 +244,18 @@ class FilesDestination:
             tables[name] = None
             delivered |= log.without_delivered(name)
             removes += self._layout.files(name, any_format=True)
-        for place, files in delivered.items():
-            removes += [file for file in log.delivered.get(place, ()) if file not in files]
+        kept = {file for files in delivered.values() for file in files}
+        for place in delivered:
+            removes += [file for file in log.delivered.get(place, ()) if file not in kept]
         moves = staged.moves(window.key, window.state)
-        return Entry(tables, delivered, moves, removes, [(window.key, commit)])
+        adoption = adopted(log, staged.followed, window.key)
+        return Entry({**tables, **adoption.tables}, delivered, moves, removes, [*adoption.states, (window.key, commit)])
 
-    def delete_stale(self, table: Table, *, scope: Scope, fence: Fence) -> int:
-        """Refused: files are only added to."""
-        del scope, fence
-        raise UsageError(f"table {table.name!r}: no row is deleted from files", hint="write_mode must be append")
+    def holds(self, table: Table, *, scope: Scope) -> Held:
+        """Whether there are rows of a scope: looks into the files until it finds one."""
+        with explained(f"{self._store.where}: cannot read {table.name}"):
+            record = self._store.look().tables.get(table.name)
+            return Held(record is not None and self._layout.holds(table.name, record, scope))
 
     def read(
         self, table: Table, *, columns: Sequence[str] | None = None, key_range: KeyRange | None = None

@@ -9,22 +9,24 @@ from contextlib import ExitStack, closing
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from strandline import libpq
 from strandline.destination import (
     Capabilities,
+    Delivery,
     Fence,
+    Held,
     KeyRange,
     MigrateMode,
     Migration,
     Receipt,
     Scope,
-    Transactional,
     Window,
     WriteMode,
 )
-from strandline.destinations._merge import guard
+from strandline.destinations._merge import holds
 from strandline.destinations._postgresql_columns import Columns
 from strandline.destinations._postgresql_database import Database, Limits
-from strandline.destinations._postgresql_errors import drivers, refused_connection, translated
+from strandline.destinations._postgresql_errors import drivers, translated
 from strandline.destinations._postgresql_merge import Learned, PostgreSQLMerge
 from strandline.destinations._postgresql_migration import PostgreSQLMigrator
 from strandline.destinations._postgresql_probes import probe_server
@@ -33,7 +35,9 @@ from strandline.destinations._postgresql_types import TYPES_REFUSED
 from strandline.destinations._sql import Statement
 from strandline.destinations._sql_states import SqlStates, check_fence, save_state
 from strandline.destinations._staging import STAGED_BYTES_MAX, Staging, Step
-from strandline.lazy import adbc, adbc_postgresql, pa
+from strandline.lazy import adbc, pa
+from strandline.ownership import Ownership
+from strandline.place import schema_place
 from strandline.probe import Probe
 from strandline.spec_models import Seconds
 from strandline.state import StateBackend
@@ -78,9 +82,8 @@ class PostgreSQLDestination:
         """What PostgreSQL can do."""
         return Capabilities(
             write_modes=frozenset(WriteMode),
-            transactional=Transactional.WINDOW,
+            delivery=Delivery.ATOMIC,
             types_refused=TYPES_REFUSED,
-            remote=True,
         )
 
     @property
@@ -88,16 +91,35 @@ class PostgreSQLDestination:
         """The states beside the rows."""
         return self._states
 
-    def migrate(self, table: Table, *, mode: MigrateMode, fence: Fence, apply: bool = True) -> Migration:
+    def places(self) -> Sequence[str]:
+        """The schema of this database of this server; see ``strandline.place``."""
+        with drivers(), self._database.looking() as session:
+            ((system, database),) = session.fetch(
+                Statement(
+                    "SELECT (SELECT system_identifier FROM pg_control_system())::text, "
+                    "(SELECT oid FROM pg_database WHERE datname = current_database())::text"
+                )
+            )
+        return [schema_place(system, database, self.spec.schema_name)]
+
+    def migrate(
+        self,
+        table: Table,
+        *,
+        mode: MigrateMode,
+        fence: Fence,
+        apply: bool = True,
+        ownership: Ownership | None = None,
+    ) -> Migration:
         """Make the stored table fit ``table``."""
         with drivers():
             columns = Columns(table)
         if not apply:
             with self._database.looking() as session, session.about(table.name):
-                return PostgreSQLMigrator(session, columns, mode).plan()
+                return PostgreSQLMigrator(session, columns, mode).plan(ownership)
         with self._database.writing(repeatable=True) as session, session.about(table.name):
             check_fence(session, fence)
-            return PostgreSQLMigrator(session, columns, mode).apply()
+            return PostgreSQLMigrator(session, columns, mode).apply(ownership)
 
     def write(self, window: Window, *, mode: WriteMode, fence: Fence) -> Receipt:
         """Take all messages of ``window``, in one transaction."""
@@ -119,21 +141,14 @@ class PostgreSQLDestination:
                 check_fence(session, fence, key=window.key, expected=window.expected)
                 merge = PostgreSQLMerge(session, window, mode, self._learned)
                 merge.apply(staging.steps)
+                window.emptied(merge.emptied())
                 state = save_state(session, window.key, window.state, expected=window.expected)
-        return Receipt(state, dict(merge.rows), dict(merge.known), merge.removed)
+        return Receipt(state, dict(merge.rows), dict(merge.known), merge.removed, merge.lacking)
 
-    def delete_stale(self, table: Table, *, scope: Scope, fence: Fence) -> int:
-        """Delete the scope's rows that are older than its pass."""
-        with self._database.writing(repeatable=True) as session, session.about(table.name):
-            check_fence(session, fence)
-            sql = session.dialect
-            mine = sql.in_scope(table.name, session.columns(table.name), scope)
-            stale = sql.is_stale(scope)
-            rows = f"FROM {session.relation(table.name)} AS t WHERE {mine.text}"
-            ((total,),) = session.fetch(Statement(f"SELECT count(*) {rows}", mine.values))
-            removed = session.run(Statement(f"DELETE {rows} AND {stale.text}", mine.values + stale.values))
-            guard(removed, total, scope, table.name)
-            return removed
+    def holds(self, table: Table, *, scope: Scope) -> Held:
+        """Whether there are rows of a scope."""
+        with self._database.looking() as session, session.about(table.name):
+            return Held(holds(session, table, scope))
 
     def read(
         self, table: Table, *, columns: Sequence[str] | None = None, key_range: KeyRange | None = None
@@ -152,23 +167,21 @@ class PostgreSQLDestination:
     def _fetched(self, query: str, what: str) -> "Iterator[pa.RecordBatch]":
         place = self._database.place
         with ExitStack() as stack, translated(place, what):
-            try:
-                database = stack.enter_context(closing(adbc_postgresql.connect(self._database.conninfo)))
-                connection = stack.enter_context(closing(adbc.AdbcConnection(database)))
-            except adbc.Error as error:
-                raise refused_connection(place, error) from error
+            with self._database.reached():
+                database, connection = libpq.connect(self._database.conninfo)
+            stack.enter_context(closing(database))
+            stack.enter_context(closing(connection))
+            libpq.execute(connection, self._database.reading_begins)
             statement = stack.enter_context(closing(adbc.AdbcStatement(connection)))
-            for setting in self._database.reading_settings:
-                statement.set_sql_query(setting)
-                statement.execute_update()
             statement.set_sql_query(query)
             handle, _ = statement.execute_query()
             with pa.RecordBatchReader._import_from_c(handle.address) as reader:  # noqa: SLF001 -- how ADBC hands it over
                 yield from reader
+            libpq.execute(connection, "COMMIT")
 
     def probes(self) -> Iterator[Probe]:
         """Whether rows can be written and kept; see ``strandline.probe``."""
-        yield from probe_server(self._database.conninfo, self._database.place, self.spec.schema_name)
+        yield from probe_server(self._database, self.spec.schema_name)
 
     def close(self) -> None:
         """Close the connections. A second call does nothing."""

@@ -1,1 +1,1 @@
-"""The engine: plan (pure), run (control), pipeline (data), window and lineage (pure)."""
+"""The engine: plan (pure), job (what a run needs), run (control), pipeline (data), window and lineage (pure)."""

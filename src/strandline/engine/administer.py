@@ -4,18 +4,22 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime
-from functools import partial
 
 from strandline.destination import Change, Fence
+from strandline.engine.answer import answered
 from strandline.engine.clock import Clock
+from strandline.engine.into import Into
+from strandline.engine.job import Job, Offer, ledger_of, offer_of, opened
 from strandline.engine.lease import Heartbeat, await_lease, take_over
 from strandline.engine.ledger import Ledger
-from strandline.engine.pipeline import Into, Pipeline
+from strandline.engine.owners import check_refused
+from strandline.engine.pipeline import Pipeline
 from strandline.engine.plan import doomed_tables, is_unfinished, refresh_task, refreshed_task
-from strandline.engine.run import Job, ledger_of, tasks_of
-from strandline.engine.task import announce, drops, survey
+from strandline.engine.project import agreed, places_of
+from strandline.engine.refresh import drops
+from strandline.engine.task import announce, survey
 from strandline.engine.window import Stop
-from strandline.errors import UsageError
+from strandline.errors import Problem, RetryableError, UsageError
 from strandline.message import Forget, Message
 from strandline.runs import TaskReport
 from strandline.source import RunContext, Task
@@ -28,18 +32,41 @@ def migrate(job: Job, *, run_id: str, clock: Clock | None = None) -> list[Change
     """Make every table of every destination fit. Holds the lease and takes over, as a sync does."""
     clock = clock or Clock()
     changes: list[Change] = []
-    tasks = tasks_of(job)
-    for into in job.into:
-        ledger = ledger_of(job, into)
-        tables = {table.name: into.stored(table, task) for task in tasks for table in task.tables}
+    offer = offer_of(job)
+    places = answered(lambda: places_of(job), of=f"source {job.name!r}")
+    ledgers = [ledger_of(job, into) for into in job.into]
+    refused: list[Problem] = []
+    for into, ledger in zip(job.into, ledgers, strict=True):  # all of them are looked at before the first is changed
         await_lease(ledger, job.claim, ledger.load, clock=clock, stop=Stop())
+        opened(job, into, ledger, offer, places)
+        refused += _refused(offer, into, ledger)
+    check_refused(refused)
+    for into, ledger in zip(job.into, ledgers, strict=True):
         with _leased(job, ledger, run_id, clock) as fence:
-            for task in tasks:
-                lineage = survey(task, into, ledger, fence)
-                if lineage.stored is not None and (doomed := doomed_tables(lineage, lineage.stored)):
-                    announce(doomed, lineage.stored, lineage.key, ledger, fence, clock)
-            for stored in tables.values():
-                changes += into.migrate(stored, fence).changes
+            for task in offer.tasks:
+                changes += _migrate(task, into, ledger, fence, clock)
+    return changes
+
+
+def _refused(offer: Offer, into: Into, ledger: Ledger) -> Iterator[Problem]:
+    nobody = Fence(ledger.source, ledger.destination, 0, "")
+    for task in offer.tasks:
+        lineage = survey(task, into, ledger, nobody)
+        if isinstance(lineage.refused, UsageError):
+            yield Problem(lineage.refused.message, hint=lineage.refused.hint)
+        elif lineage.refused is not None or lineage.untrusted is not None:
+            raise lineage.refused or lineage.untrusted or AssertionError
+
+
+def _migrate(task: Task, into: Into, ledger: Ledger, fence: Fence, clock: Clock) -> list[Change]:
+    lineage = survey(task, into, ledger, fence)
+    if lineage.stored is not None and (doomed := doomed_tables(lineage, lineage.stored)):
+        announce(doomed, lineage.stored, lineage.key, ledger, fence, clock)
+    changes: list[Change] = []
+    for table in task.tables:
+        # who follows another name registers when the rows go over to it
+        ownership = into.ownership(table, ledger.source) if lineage.former is None else None
+        changes += into.migrate(into.stored(table, task), fence, ownership).changes
     return changes
 
 
@@ -73,12 +100,17 @@ def reset_states(
     def meant(key: StateKey) -> bool:
         return not tasks or key.task in named
 
+    try:
+        places = answered(lambda: places_of(job), of=f"source {job.name!r}")
+    except RetryableError:
+        places = ()  # a cursor can be forgotten while the source is away
     found: list[tuple[Into, Ledger, list[StateKey]]] = []
     for into in job.into:  # all of them are looked at before the first is changed
         if destinations and into.name not in destinations:
             continue
         ledger = ledger_of(job, into)
-        await_lease(ledger, job.claim, partial(ledger.load, meant), clock=Clock(), stop=Stop())
+        await_lease(ledger, job.claim, ledger.load, clock=Clock(), stop=Stop())
+        ledger.about = agreed(ledger, places, adopts=False).facts
         keys = [key for key in ledger.lineages() if meant(key) and _is_there(ledger, key)]
         unknown = sorted(set(tasks) - {RUN_TASK} - {key.task for key in keys})
         if unknown:
@@ -105,11 +137,8 @@ def _reset(job: Job, into: Into, ledger: Ledger, fence: Fence, key: StateKey, no
     if before is None:
         raise AssertionError("a lineage has a state")
     last, refreshed = before.current or Pass(0, full=True), refreshed_task(key.task)
-    current = replace(last, phase=Phase.DONE)
     note = fence.run_id if before.run_id else f"{fence.run_id}; {before.note}"
-    state = before.following(
-        run_id=fence.run_id, epoch=fence.epoch, now=now, cursor=None, current=current, tables={}, note=note
-    )
+    state = before.given_up(run_id=fence.run_id, epoch=fence.epoch, note=note, now=now)
     messages: list[Message] = [Forget(table) for table in before.tables]
     if refreshed is not None:
         messages = drops(ledger.key(refreshed), before, last)
@@ -123,7 +152,7 @@ def _reset(job: Job, into: Into, ledger: Ledger, fence: Fence, key: StateKey, no
         context=RunContext(fence.run_id, job.name, now),
         report=TaskReport(job.name, key.task, into.name, ()),
         state=before,
-        current=current,
+        current=replace(last, phase=Phase.DONE),
         clock=Clock(),
         stop=Stop(),
     ).settle(messages, state)

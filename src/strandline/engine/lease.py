@@ -20,7 +20,7 @@ from typing import Self
 
 from strandline.destination import Fence
 from strandline.engine.clock import Clock
-from strandline.engine.ledger import Ledger
+from strandline.engine.ledger import LEASE, Ledger
 from strandline.engine.window import Stop, StoppedError
 from strandline.errors import LockedError, StateConflictError, StrandlineError
 from strandline.message import Cursor
@@ -118,12 +118,12 @@ class Lease:
     @property
     def cursor(self) -> Cursor:
         """As it is kept in the state ``@run``."""
-        return {"lease": asdict(self)}
+        return {LEASE: asdict(self)}
 
     @classmethod
     def of(cls, state: State | None) -> "Lease | None":
         """The lease that a state ``@run`` tells of, if it is held."""
-        kept = (state.cursor or {}).get("lease") if state is not None else None
+        kept = (state.cursor or {}).get(LEASE) if state is not None else None
         if not isinstance(kept, Mapping):
             return None
         try:
@@ -230,7 +230,7 @@ def take_over(
                 if stop.wait(_POLL_S):
                     raise StoppedError(f"stopped while it was waiting: {error.message}") from error
                 continue
-        await_lease(ledger, replace(claim, wait_s=left_s), ledger.reload, clock=clock, stop=stop, say=say)
+        await_lease(ledger, replace(claim, wait_s=left_s), ledger.load, clock=clock, stop=stop, say=say)
         if tries >= _TRIES or (_epoch(ledger) > epoch and left_s <= 0):
             raise _overtaken(ledger)
 
@@ -251,7 +251,7 @@ def _give_up(ledger: Ledger, run_id: str, clock: Clock) -> None:
         with suppress(StrandlineError):
             ledger.save(
                 ledger.key(RUN_TASK),
-                holder.following(run_id=run_id, epoch=holder.epoch, now=clock.now(), cursor=None),
+                holder.following(run_id=run_id, epoch=holder.epoch, now=clock.now(), cursor=ledger.of_run(None)),
             )
 
 
@@ -339,7 +339,7 @@ class Heartbeat:
     def _save(self, ledger: Ledger, fence: Fence, lease: Lease | None) -> None:
         before = ledger.holder
         if before is not None:
-            cursor, now = lease.cursor if lease else None, self._clock.now()
+            cursor, now = ledger.of_run(lease.cursor if lease else None), self._clock.now()
             ledger.save(fence.key, before.following(run_id=fence.run_id, epoch=fence.epoch, now=now, cursor=cursor))
 
     def _holds(self, ledger: Ledger, fence: Fence) -> bool:

@@ -4,16 +4,18 @@ A destination that keeps states is authoritative, since it commits them with the
 mirror, saved after it. Elsewhere the backend is all there is.
 """
 
-from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime
 
 from strandline.destination import Fence
 from strandline.errors import RetryableError, StateConflictError, StateError
 from strandline.message import Cursor
-from strandline.state import RUN_TASK, Anew, State, StateBackend, StateKey, Token, is_newer
+from strandline.state import RUN_TASK, State, StateBackend, StateKey, Token, is_newer
 
-__all__ = ["Ledger"]
+__all__ = ["LEASE", "Ledger"]
+
+LEASE = "lease"
+"""Under which name the cursor of ``@run`` keeps who holds it."""
 
 
 class Ledger:
@@ -28,7 +30,7 @@ class Ledger:
 
     def __init__(self, source: str, destination: str, *, own: StateBackend | None, backend: StateBackend) -> None:
         self.source, self.destination = source, destination
-        self.transactional = own is not None
+        self.atomic = own is not None
         """Whether the destination commits the state with the rows."""
         self._authority = own if own is not None else backend
         self._mirror = backend if own is not None and backend is not own else None
@@ -36,38 +38,32 @@ class Ledger:
         self._mirrored: dict[StateKey, State] = {}
         self._tokens: dict[StateKey, Token] = {}
         self._mirror_tokens: dict[StateKey, Token] = {}
-        self._anew: Anew | None = None
+        self._heard = 0
+        self.about: Cursor = {}
+        """What this run says of itself, to be kept in ``@run`` as long as nobody says otherwise."""
 
     @property
     def mirrors(self) -> bool:
         """Whether there are two states to compare."""
         return self._mirror is not None
 
-    def load(self, anew: Anew | None = None) -> None:
-        """Read everything. Changes nothing. See ``StateBackend.load`` for ``anew``, which holds from now on.
+    def load(self) -> None:
+        """Read everything. Changes nothing.
 
         The mirror first: while another run goes on, it may then be behind the authority, which is harmless, but never
         know of something that the authority does not.
         """
-        self._anew = anew
         if self._mirror is not None:
             self._mirrored, self._mirror_tokens = self._read(self._mirror)
         self._stored, self._tokens = self._read(self._authority)
         for key, state in self._stored.items():
-            if state.current is None and key in self._mirrored:  # given up, but the mirror still knows the pass
+            if state.untrusted is not None and key in self._mirrored:  # the mirror still knows the pass
                 self._stored[key] = replace(state, current=self._mirrored[key].current)
 
-    def reload(self) -> None:
-        """As ``load`` did, again."""
-        self.load(self._anew)
-
     def _read(self, backend: StateBackend) -> tuple[dict[StateKey, State], dict[StateKey, Token]]:
-        loaded = self._all(backend).items()
+        loaded = backend.load(self.source).items()
         states = {key: state for key, state in loaded if key.destination == self.destination}
         return states, {key: state.token for key, state in states.items() if state.token is not None}
-
-    def _all(self, backend: StateBackend) -> Mapping[StateKey, State]:
-        return backend.load(self.source, anew=self._anew)
 
     def key(self, task: str) -> StateKey:
         """The lineage of a task."""
@@ -89,18 +85,56 @@ class Ledger:
         """What the authority must still hold when the next state is saved."""
         return self._tokens.get(key)
 
+    def check_holder(self) -> None:
+        """Whether the epoch is known, without which nobody can be kept out.
+
+        Raises:
+            StateError: the state ``@run`` cannot be trusted, on either side.
+        """
+        key = self.key(RUN_TASK)
+        for found in (self._stored.get(key), self._mirrored.get(key)):
+            if found is not None and found.untrusted is not None:
+                raise found.untrusted
+
     @property
     def holder(self) -> State | None:
         """The state ``@run``: the epoch, and who holds the lease."""
         return self._stored.get(self.key(RUN_TASK))
 
+    @property
+    def facts(self) -> Cursor:
+        """What is kept in ``@run`` beside the lease."""
+        kept = dict((self.holder.cursor if self.holder is not None else None) or {})
+        kept.pop(LEASE, None)
+        return {**kept, **self.about}
+
+    def of_run(self, lease: Cursor | None) -> Cursor | None:
+        """What to keep in ``@run``: the facts, and a lease that is held."""
+        return {**self.facts, **(lease or {})} or None
+
+    def named(self, source: str, destination: str) -> "Ledger":
+        """Where the states of another source or destination would be kept, loaded."""
+        own = self._authority if self.atomic else None
+        other = Ledger(source, destination, own=own, backend=self._mirror or self._authority)
+        other.load()
+        return other
+
     def still_held(self, fence: Fence) -> bool:
         """Whether ``@run`` is this run's own, as it is stored now; the next save then goes on from there."""
-        found = self._all(self._authority).get(fence.key)
+        found = self._authority.load(self.source).get(fence.key)
         if found is None or found.token is None or (found.epoch, found.run_id) != (fence.epoch, fence.run_id):
             return False
         self._stored[fence.key], self._tokens[fence.key] = found, found.token
         return True
+
+    def is_overtaken(self, fence: Fence) -> bool:
+        """Whether another run is kept in ``@run``, as it is stored now. Where nothing is kept, nobody knows."""
+        found = self._authority.load(self.source).get(fence.key)
+        return found is not None and (found.epoch, found.run_id) != (fence.epoch, fence.run_id)
+
+    def heard(self, epoch: int) -> None:
+        """Of an epoch that the destination remembers, though the states may not."""
+        self._heard = max(self._heard, epoch)
 
     def take_over(self, run_id: str, now: datetime, lease: Cursor | None = None) -> Fence:
         """Raise the epoch above all that was ever used here: whoever held it before is fenced.
@@ -113,11 +147,11 @@ class Ledger:
         """
         key = self.key(RUN_TASK)
         known = [*self._stored.values(), *self._mirrored.values()]
-        epoch = 1 + max((state.epoch for state in known), default=0)
+        epoch = 1 + max([self._heard, *(state.epoch for state in known)])
         before = self._stored.get(key) or self._mirrored.get(key) or State(None, epoch, 0, run_id)
-        mine = self.save(key, before.following(run_id=run_id, epoch=epoch, now=now, cursor=lease))
-        self.reload()
-        holder = self._all(self._authority).get(key)
+        mine = self.save(key, before.following(run_id=run_id, epoch=epoch, now=now, cursor=self.of_run(lease)))
+        self.load()
+        holder = self._authority.load(self.source).get(key)
         if holder is not None and holder.nonce != mine.nonce:
             raise StateConflictError(
                 f"run {holder.run_id} has taken over {self.source} into {self.destination}",
@@ -138,6 +172,11 @@ class Ledger:
         self._mend(key)
         return state
 
+    def settle(self, key: StateKey) -> None:
+        """What was loaded of a lineage counts: bring the mirror up to it."""
+        if key in self._stored:
+            self._mend(key)
+
     def _mend(self, key: StateKey) -> None:
         """Make the mirror equal to the authority.
 
@@ -149,7 +188,7 @@ class Ledger:
         try:
             token = self._save(mirror, key, state, self._mirror_tokens.get(key))
         except StateConflictError:
-            late = self._all(mirror).get(key)
+            late = mirror.load(self.source).get(key)
             if late is None or is_newer(late, state):
                 raise
             token = self._save(mirror, key, state, late.token)
@@ -179,7 +218,7 @@ class Ledger:
         expected: Token | None,
         unknown: StateError,
     ) -> Token:
-        found = self._all(backend).get(key)
+        found = backend.load(self.source).get(key)
         if found is not None and found.nonce == state.nonce and found.token is not None:
             return found.token
         if (found.token if found is not None else None) == expected:

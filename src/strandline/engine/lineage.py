@@ -2,18 +2,42 @@
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from strandline.destination import WriteMode
 from strandline.errors import TaskError
 from strandline.lazy import pa, pc
 from strandline.message import Insert
-from strandline.table import CLIENT_ID, CQ_ID, SOURCE_NAME, SYNC_TIME, Table, sync_time_type
+from strandline.table import CLIENT_ID, CQ_ID, PARENT_ID, SOURCE_NAME, SYNC_TIME, Table, sync_time_type
 
-__all__ = ["Decorator", "content_versions", "stored_table"]
+__all__ = ["Decorator", "content_versions", "renamed", "stored_table"]
 
 _NOT_CONTENT = frozenset({SYNC_TIME, SOURCE_NAME, CLIENT_ID, CQ_ID})
 """Columns that differ between deliveries of one row. A parent's id is content: it tells equal children apart."""
+
+
+_RENAMED = "source"
+"""In front of the name of a source's own column that is called like one of ours: ``_cq_sync_time`` becomes
+``source_cq_sync_time``, as where the source is itself a destination of a sync."""
+
+
+def renamed(table: Table) -> dict[str, str]:
+    """The columns of a source's table that are stored under another name, with that name. Usually there are none.
+
+    ``_cq_id`` is the source's to say where it is the primary key of the table, and ``_cq_parent_id`` in a child table.
+    """
+    ours = {SYNC_TIME, SOURCE_NAME, CLIENT_ID}
+    ours |= set() if table.primary_key == (CQ_ID,) else {CQ_ID}
+    ours |= set() if table.parent is not None else {PARENT_ID}
+    taken, names = set(table.schema.names), dict[str, str]()
+    for column in table.schema.names:
+        if column in ours:
+            name = _RENAMED + column
+            while name in taken:
+                name = f"{_RENAMED}_{name}"
+            taken.add(name)
+            names[column] = name
+    return names
 
 
 def stored_table(table: Table, *, mode: WriteMode, partitioned: bool, cq_id_only: bool = False) -> Table:
@@ -21,16 +45,16 @@ def stored_table(table: Table, *, mode: WriteMode, partitioned: bool, cq_id_only
 
     A table without a primary key gets ``_cq_id``; with ``cq_id_only`` every table does.
     """
+    names = renamed(table)
     front = [pa.field(SYNC_TIME, sync_time_type()), pa.field(SOURCE_NAME, pa.string())]
     if partitioned:
         front.append(pa.field(CLIENT_ID, pa.string()))
-    key = table.primary_key
+    key = tuple(names.get(column, column) for column in table.primary_key)
+    given = [field.with_name(names.get(field.name, field.name)) for field in table.schema]
     if not key or cq_id_only:
         key = (CQ_ID,)
-        if CQ_ID not in table.schema.names:
+        if CQ_ID not in {field.name for field in given}:
             front.append(pa.field(CQ_ID, pa.uuid()))
-    # a source's own columns of these names would say what this sync did not do, and move rows out of its scope
-    given = [field for field in table.schema if field.name not in {SYNC_TIME, SOURCE_NAME, CLIENT_ID}]
     if mode is WriteMode.APPEND and not table.primary_key:
         key = (CQ_ID,)
     return replace(table, schema=pa.schema([*front, *given]), primary_key=key)
@@ -47,6 +71,19 @@ class Decorator:
     tables: dict[str, Table]
     """As the source offers them, by name."""
     stored: dict[str, Table]
+    versions_of: str = ""
+    """See ``State.versions_of``."""
+    _renamed: dict[str, dict[str, str]] = field(default_factory=dict)
+
+    def change(self, table: Table, stored: Table) -> None:
+        """From here on the table is another one."""
+        self.tables[table.name], self.stored[table.name] = table, stored
+        self._renamed.pop(table.name, None)
+
+    def _names(self, table: Table) -> dict[str, str]:
+        if table.name not in self._renamed:
+            self._renamed[table.name] = renamed(table)
+        return self._renamed[table.name]
 
     def insert(self, message: Insert) -> Insert:
         """The message with lineage columns, and with versions where the destination needs them.
@@ -58,22 +95,32 @@ class Decorator:
         if table is None or stored is None:
             raise TaskError(f"the source sent rows of {message.table!r}, which is not a table of this task")
         self._check(table, batch)
+        names = self._names(table)
+        if names:
+            batch = batch.rename_columns([names.get(name, name) for name in batch.schema.names])
         version = message.version
         needs_id = stored.primary_key == (CQ_ID,) and CQ_ID not in batch.schema.names
         identity: pa.Array | None = None
         if needs_id and table.primary_key:
-            identity = content_versions(batch, table.primary_key)
+            identity = content_versions(batch, [names.get(name, name) for name in table.primary_key])
         elif version is None and (needs_id or (message.reread and self.mode is WriteMode.APPEND)):
-            version = content_versions(batch, batch.schema.names, scope=(self.source_name, self.partition or ""))
+            version = content_versions(
+                batch, batch.schema.names, scope=(self.versions_of or self.source_name, self.partition or "")
+            )
         return Insert(message.table, self._with_lineage(batch, stored, identity), message.reread, version)
 
     def keys(self, table: str, keys: "pa.RecordBatch") -> "pa.RecordBatch":
         """Keys of the source, as those of the stored table."""
         stored = self.stored.get(table)
-        if stored is None or stored.primary_key != (CQ_ID,) or CQ_ID in keys.schema.names:
+        if stored is None:
+            return keys
+        names = self._names(self.tables[table])
+        if names:
+            keys = keys.rename_columns([names.get(name, name) for name in keys.schema.names])
+        if stored.primary_key != (CQ_ID,) or CQ_ID in keys.schema.names:
             return keys
         field = stored.schema.field(CQ_ID)
-        identity = content_versions(keys, self.tables[table].primary_key)
+        identity = content_versions(keys, keys.schema.names)
         return pa.record_batch([pa.ExtensionArray.from_storage(field.type, identity)], schema=pa.schema([field]))
 
     def _with_lineage(self, batch: "pa.RecordBatch", stored: Table, identity: "pa.Array | None") -> "pa.RecordBatch":
@@ -90,16 +137,22 @@ class Decorator:
         for name in batch.schema.names:
             columns.setdefault(name, batch.column(name))
         order = [field for field in stored.schema if field.name in columns]
-        return pa.record_batch([columns[field.name] for field in order], schema=pa.schema(order))
+        arrays = [_as_stored(columns[field.name], field.type) for field in order]
+        return pa.record_batch(arrays, schema=pa.schema(order))
 
     def _check(self, table: Table, batch: "pa.RecordBatch") -> None:
-        for field in batch.schema:
-            index = table.schema.get_field_index(field.name)
+        for sent in batch.schema:
+            index = table.schema.get_field_index(sent.name)
             if index < 0:
-                raise TaskError(f"{table.name}: the source sent a column {field.name!r} that its table does not have")
+                raise TaskError(f"{table.name}: the source sent a column {sent.name!r} that its table does not have")
             wanted = table.schema.field(index).type
-            if field.type != wanted:
-                raise TaskError(f"{table.name}.{field.name}: the source sent {field.type}, its table says {wanted}")
+            if sent.type != wanted:
+                raise TaskError(f"{table.name}.{sent.name}: the source sent {sent.type}, its table says {wanted}")
+
+
+def _as_stored(array: "pa.Array", kind: "pa.DataType") -> "pa.Array":
+    """The values as text where the column is stored as text, and otherwise as they are."""
+    return pc.cast(array, kind) if pa.types.is_string(kind) and not pa.types.is_string(array.type) else array
 
 
 def content_versions(batch: "pa.RecordBatch", columns: Sequence[str], scope: tuple[str, ...] = ()) -> "pa.Array":

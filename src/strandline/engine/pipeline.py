@@ -6,63 +6,27 @@ One ``Pipeline`` is one task into one destination, in one pass, in one thread (a
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
-from strandline.destination import Destination, Fence, MigrateMode, Migration, Receipt, Scope, WriteMode
+from strandline.destination import LACKING_MAX, Fence, Migration, Receipt
 from strandline.engine.clock import Clock
 from strandline.engine.feed import Ended, Feed, NothingYet
+from strandline.engine.into import Into
 from strandline.engine.ledger import Ledger
-from strandline.engine.lineage import Decorator, stored_table
-from strandline.engine.plan import fingerprint, has_other_rows, recreates
+from strandline.engine.lineage import Decorator
+from strandline.engine.plan import basis, fingerprint, has_other_rows, is_same, recreates
+from strandline.engine.spool import KeySpool
 from strandline.engine.window import Bounds, Stop, StoppedError, StreamWindow
 from strandline.errors import StateError, TaskError
 from strandline.message import Checkpoint, Cursor, Delete, Insert, Message, Notice, Present, Schema
 from strandline.runs import TaskReport
-from strandline.source import RunContext, Source, Task
+from strandline.source import ReadsKeys, RunContext, Source, Task
 from strandline.state import Pass, Phase, State, StateKey, TableState
 from strandline.table import Table
 
-__all__ = ["Into", "Pipeline"]
+__all__ = ["Pipeline"]
 
 _FEED_BYTES_MAX = Bounds().bytes_max * 3 // 2
 """As much as a window, which closes some way beyond its bound, so that the next one is read while one is committed."""
 _POLL_S = 0.2
-
-
-@dataclass(frozen=True, slots=True)
-class Into:
-    """A destination with how it is to be written."""
-
-    name: str
-    destination: Destination
-    mode: WriteMode
-    migrate_mode: MigrateMode = MigrateMode.SAFE
-    cq_id_only: bool = False
-    bounds: Bounds = field(default_factory=Bounds)
-    may_migrate: bool = True
-    share_max: float | None = 0.5
-    """See ``Scope.share_max``."""
-
-    def stored(self, table: Table, task: Task) -> Table:
-        """The table as it is stored here."""
-        return stored_table(table, mode=self.mode, partitioned=task.partition is not None, cq_id_only=self.cq_id_only)
-
-    def scope(self, key: StateKey, task: Task, current: Pass) -> Scope:
-        """Which rows here are the task's, and which of them are stale after a pass."""
-        return Scope(key.source, task.partition, current.sync_time_us, self.share_max)
-
-    def find(self, table: Table, task: Task, fence: Fence) -> Migration:
-        """What is there of a table, and what it needs. Changes nothing."""
-        return self.destination.migrate(self.stored(table, task), mode=self.migrate_mode, fence=fence, apply=False)
-
-    def migrate(self, stored: Table, fence: Fence) -> Migration:
-        """Apply what a table needs, if the user lets us."""
-        found = self.destination.migrate(stored, mode=self.migrate_mode, fence=fence, apply=self.may_migrate)
-        if found.changes and not self.may_migrate:
-            wanted = "; ".join(f"{change.kind} {change.column}".strip() for change in found.changes)
-            raise TaskError(
-                f"table {stored.name!r} needs a migration ({wanted}), which --no-migrate forbids",
-                hint="run strandline migrate",
-            )
-        return found
 
 
 @dataclass(slots=True)
@@ -88,27 +52,46 @@ class Pipeline:
     """Whether stale rows are to be deleted when the pass has delivered everything."""
     hidden: Callable[[str], str] | None = None
     """For a full refresh: the name of the stored table, by the table's own."""
+    acknowledge: Callable[[Cursor | None], None] = lambda _: None
+    """Told of every cursor that was saved."""
     on_commit: Callable[[], None] = lambda: None
     on_notice: Callable[[str], None] = lambda _: None
     """Called in the reader's thread."""
-    deletes: bool = False
-    """Whether anything was deleted, so that a table may be empty now for a good reason."""
     position: Cursor | None = None
     """The last committed checkpoint, also where no cursor is kept."""
-    marks: dict[str, str] = field(default_factory=dict)
-    """Identities of the stored tables, by the source's names of them."""
+    _found: dict[str, Migration] = field(default_factory=dict)
+    """The stored tables, by the source's names of them."""
     _offered: dict[str, Table] = field(default_factory=dict)
     _stored: dict[str, Table] = field(default_factory=dict)
+    _swept: dict[str, KeySpool] = field(default_factory=dict)
+    """By table, the keys of a sweep as the source sent them."""
 
     def prepare(self, tables: Sequence[Table]) -> None:
         """Make the destination's tables fit. Before the first message, and when a table changes."""
         for table in tables:
-            stored = self.into.stored(table, self.task)
-            if self.hidden is not None:
-                stored = stored.named(self.hidden(table.name))
-            found = self.into.migrate(stored, self.fence)
-            self._offered[table.name], self._stored[table.name] = table, stored
-            self.marks[table.name] = found.mark or ""
+            # what replaces the rows of a table comes in the form in which they are
+            texts = self.into.find(table, self.task, self.fence).texts if self.hidden is not None else ()
+            stored = self._as_stored(table).with_texts(texts)
+            ownership = self.into.ownership(table, self.key.source) if self.hidden is None else None
+            found = self.into.migrate(stored, self.fence, ownership)
+            self._offered[table.name], self._stored[table.name] = table, stored.with_texts(found.texts)
+            self._found[table.name] = found
+
+    def look(self, tables: Sequence[Table]) -> None:
+        """Know the destination's tables as they are."""
+        for table in tables:
+            found = self.into.find(table, self.task, self.fence)
+            self._offered[table.name], self._stored[table.name] = table, self._as_stored(table).with_texts(found.texts)
+            self._found[table.name] = found
+
+    def known_as(self, name: str, noted: TableState) -> TableState:
+        """With the identity of the stored table."""
+        found = self._found[name]
+        return replace(noted, mark=found.mark or "", also=found.also)
+
+    def _as_stored(self, table: Table) -> Table:
+        stored = self.into.stored(table, self.task)
+        return stored if self.hidden is None else stored.named(self.hidden(table.name))
 
     def run(self, cursor: Cursor | None) -> None:
         """One attempt: from ``cursor`` until the source has no more.
@@ -119,9 +102,15 @@ class Pipeline:
         """
         self.prepare(self.task.tables)
         name = f"{self.key}"
-        with Feed(lambda: self._messages(cursor), bytes_max=_FEED_BYTES_MAX, name=name) as feed:
-            while self._more(feed):
-                self.deliver(feed)
+        try:
+            with Feed(lambda: self._messages(cursor), bytes_max=_FEED_BYTES_MAX, name=name) as feed:
+                while self._more(feed):
+                    receipt = self.deliver(feed)
+                    for table, places in receipt.lacking.items():
+                        self._fetch(table, places)
+        finally:
+            for swept in self._swept.values():
+                swept.close()
         missing = [table.name for table in self.task.tables if table.name not in self.current.completed]
         if missing and self.stop.requested:
             # what is saved may be the last pass's state, so that nobody else can tell that this one is not complete
@@ -132,31 +121,84 @@ class Pipeline:
             )
 
     def _messages(self, cursor: Cursor | None) -> Iterator[Message]:
-        """In the reader's thread: the source's messages, as the destination takes them."""
-        decorator = Decorator(
-            self.key.source,
-            self.task.partition,
-            self.current.sync_time_us,
-            self.into.mode,
-            self._offered,
-            self._stored,
-        )
+        """In the reader's thread: the source's messages, as the destination takes them.
+
+        A changed table is known here at once, since the rows that follow are of it already; the writer's thread changes
+        the stored table later, between the windows before and after it.
+        """
+        decorator = self._decorator()
         for message in self.source.read(self.task, cursor, self.context):
             match message:
+                case Schema(table=table):
+                    decorator.change(table, self._as_stored(table))
+                    yield message
                 case Insert():
                     if message.batch.num_rows:
                         yield decorator.insert(message)
                 case Notice():
                     self.on_notice(message.text)
+                case Present() if self.current.spares:
+                    pass  # what is not to be seen now may come back: the next sync sweeps
                 case Present() if self._has_other_rows(message.table):
                     self.on_notice(
                         f"{self.key}: rows of {message.table!r} were read with another filter, so none is removed by the "
                         f"sweep of keys; --full-refresh {message.table!r} replaces them"
                     )
                 case Delete() | Present():
+                    if isinstance(message, Present) and isinstance(self.source, ReadsKeys):
+                        self._spool(message)
                     yield replace(message, keys=decorator.keys(message.table, message.keys))
                 case _:
                     yield message
+
+    def _spool(self, message: Present) -> None:
+        if message.table not in self._swept:
+            self._swept[message.table] = KeySpool()
+        self._swept[message.table].add(message.keys)
+
+    def _decorator(self) -> Decorator:
+        """With tables of its own, since the reader's thread is ahead of the writer's."""
+        tables, stored = dict(self._offered), dict(self._stored)
+        partition, sync_time_us = self.task.partition, self.current.sync_time_us
+        origin = self.state.versions_of if self.state is not None else ""
+        return Decorator(self.key.source, partition, sync_time_us, self.into.mode, tables, stored, origin)
+
+    def _fetch(self, table: str, places: Sequence[int]) -> None:
+        """Read rows by their keys that a sweep has found at the source, and not in the destination.
+
+        Whoever lost them: a key that was set back, a hand at the destination. They are written under the cursor that is
+        saved already; killed before that, the next sweep finds them again.
+
+        Raises:
+            TaskError: the source cannot look rows up, or they were too many to be read at once.
+        """
+        count, source, swept = len(places), self.source, self._swept.get(table)
+        again = f"strandline sync --full-refresh {table!r} reads all of it again"
+        if not isinstance(source, ReadsKeys) or swept is None:
+            raise TaskError(
+                f"{self.key}: {count} rows of {table!r} that the source has are missing in the destination", hint=again
+            )
+        decorator, cursor = self._decorator(), self.position
+
+        def messages() -> Iterator[Message]:
+            for keys in swept.take(places[:LACKING_MAX]):
+                found = source.read_keys(self.task, table, keys, self.context)
+                yield from (decorator.insert(one) for one in found if one.batch.num_rows)
+                yield Checkpoint(cursor)
+
+        self.on_notice(
+            f"{self.key}: {min(count, LACKING_MAX)} rows of {table!r} that the source has were missing in the destination, "
+            "and are read by their keys"
+        )
+        with Feed(messages, bytes_max=_FEED_BYTES_MAX, name=f"{self.key}") as feed:
+            while self._more(feed):
+                self.deliver(feed)
+        if self.stop.requested:
+            raise StoppedError("")
+        if count > LACKING_MAX:
+            raise TaskError(
+                f"{self.key}: more rows of {table!r} are missing; the next sync goes on", hint=f"or {again}"
+            )
 
     def _has_other_rows(self, name: str) -> bool:
         known = None if self.state is None or self.hidden is not None else self.state.tables.get(name)
@@ -191,7 +233,7 @@ class Pipeline:
             )
         self.prepare([table])
 
-    def deliver(self, feed: Feed, following: Callable[[StreamWindow], State] | None = None) -> None:
+    def deliver(self, feed: Feed, following: Callable[[StreamWindow], State] | None = None) -> Receipt:
         """Write one window, then move the cursor, then tell the source."""
         into = self.into
         window = StreamWindow(
@@ -203,7 +245,7 @@ class Pipeline:
             pass_=self.current,
             mode=into.mode,
             bounds=into.bounds,
-            following=following or self._following,
+            following=lambda one: _noted(one, following(one) if following else self._following(one)),
             clock=self.clock,
             stop=self.stop,
         )
@@ -212,26 +254,29 @@ class Pipeline:
         except StateError as unknown:
             receipt = self._in_doubt(window, unknown)
         self._account(window, receipt)
+        if not self.ledger.atomic and window.counts.removes:
+            window.emptied([name for name in window.counts.removes if not self._holds(name)])
         if receipt.state is not None:
             self.state = self.ledger.committed(self.key, receipt.state)
         else:
             self.state = self.ledger.save(self.key, window.state)
         self.current = window.state.current or self.current
-        self.position = window.checkpoint
-        self.deletes = self.deletes or window.counts.deletes
-        self.report.cursor_to = self.position
+        if following is None:
+            self.position = self.report.cursor_to = window.checkpoint
         self.on_commit()
-        if self.state.cursor is not None:
-            self.source.acknowledge(self.task, self.state.cursor)
+        self.acknowledge(self.state.cursor)
+        return receipt
 
     def settle(self, messages: Sequence[Message], state: State) -> None:
-        """One window of the engine's own messages, and then ``state``."""
+        """One window of the engine's own messages, and then ``state``; in the pass of this pipeline it counts as one."""
+        if state.current is not None and state.current.sync_time_us == self.current.sync_time_us:
+            state = replace(state, current=replace(state.current, windows=self.current.windows + 1))
         with Feed(lambda: iter([*messages, Checkpoint(state.cursor)]), bytes_max=1, name=f"{self.key}") as feed:
             self.deliver(feed, lambda _: state)
 
     def _in_doubt(self, window: StreamWindow, unknown: StateError) -> Receipt:
         """The reply to the commit was lost. What is stored says what happened; nothing is assumed."""
-        if not self.ledger.transactional or not window.exhausted:
+        if not self.ledger.atomic or not window.exhausted:
             raise unknown
         state = self.ledger.resolve(self.key, window.state, unknown)
         return Receipt(state, dict(window.counts.rows))
@@ -254,26 +299,32 @@ class Pipeline:
         report.rows_written += read - known
         report.rows_deleted += receipt.removed
 
+    def _holds(self, name: str) -> bool:
+        scope = self.into.scope(self.key, self.task, self.current)
+        return self.into.destination.holds(self._stored[name], scope=scope).rows
+
     def _following(self, window: StreamWindow) -> State:
         """The state to commit with a window's rows."""
         completed = tuple(dict.fromkeys([*self.current.completed, *window.counts.completed]))
         everything = {table.name for table in self.task.tables} <= set(completed)
         read = Phase.READ if self.sweeps else Phase.DONE
         phase = read if everything else Phase.READING
-        current = replace(self.current, phase=phase, completed=completed)
+        current = replace(self.current, phase=phase, completed=completed, windows=self.current.windows + 1)
         before = self.state or State(None, self.fence.epoch, 0, self.fence.run_id)
         tables = dict(before.tables)
         for name, table in self._offered.items():
             known, selections = tables.get(name), {table.selection_fingerprint}
-            rows = known.rows if known is not None and known.mark == self.marks[name] else 0
+            rows = known.rows if known is not None and is_same(known, self._found[name]) else 0
             if known is not None and rows:
                 selections |= set(known.selections)
-            tables[name] = TableState(
+            noted = TableState(
                 fingerprint(table, self.into.mode),
-                self.marks[name],
-                rows + window.counts.rows[name],
-                tuple(sorted(selections)),
+                rows=rows + window.counts.rows[name],
+                selections=tuple(sorted(selections)),
+                basis=basis(table, self.into.mode),
+                unfilled=known.unfilled if known is not None else (),
             )
+            tables[name] = self.known_as(name, noted)
         return before.following(
             run_id=self.fence.run_id,
             epoch=self.fence.epoch,
@@ -282,3 +333,9 @@ class Pipeline:
             current=current,
             tables=tables,
         )
+
+
+def _noted(window: StreamWindow, state: State) -> State:
+    """Tables that are empty because their rows were deleted at the source are no contradiction next time."""
+    tables = {name: replace(one, rows=0) if name in window.empty else one for name, one in state.tables.items()}
+    return replace(state, tables=tables)

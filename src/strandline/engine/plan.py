@@ -3,29 +3,36 @@
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
-from strandline.destination import RECREATE, Change, Migration, WriteMode
-from strandline.errors import StateError
+from strandline.destination import ADD_COLUMN, RECREATE, Change, Held, Migration, WriteMode
+from strandline.engine.attached import losses
+from strandline.errors import StateError, StrandlineError
 from strandline.message import Cursor
 from strandline.state import Pass, Phase, State, StateKey, TableState, is_newer
 from strandline.table import Guarantee, Table
+
+if TYPE_CHECKING:
+    from strandline.engine.owners import Former
 
 __all__ = [
     "Lineage",
     "Opening",
     "TaskPlan",
+    "basis",
     "doomed_tables",
     "fingerprint",
     "guarantees",
     "has_other_rows",
     "hidden_name",
+    "is_same",
     "is_unfinished",
     "next_pass",
     "open_lineage",
-    "promise",
     "recreates",
     "refresh_task",
     "refreshed_task",
+    "unfilled_columns",
 ]
 
 _APPENDED = "/append"
@@ -48,6 +55,16 @@ class Lineage:
     """Whether the destination keeps its own states and a backend mirrors them."""
     found: Mapping[str, Migration]
     """What the destination has of each table, by the source's name of it."""
+    untrusted: StateError | None = None
+    """Why a state of the task, or of a full refresh of it, cannot be trusted."""
+    held: Mapping[str, Held] = field(default_factory=dict)
+    """Where there is no state: what the destination has of each table all the same, by the source's name of it."""
+    refused: StrandlineError | None = None
+    """Why the task may not write its tables."""
+    former: "Former | None" = None
+    """Under which names it was known; then ``stored`` is of these."""
+    warnings: tuple[str, ...] = ()
+    """What is said of whose the tables are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +81,8 @@ class Opening:
     """A pass that has delivered everything, but was interrupted before its stale rows were deleted."""
     mend: bool = False
     """The mirror is behind, or lost."""
+    unfilled: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """See ``unfilled_columns``; of a task that goes on from where it was."""
     doomed: tuple[str, ...] = ()
     """See ``doomed_tables``; because of them the task is read from nothing. The state still has its cursor."""
     warnings: tuple[str, ...] = ()
@@ -89,8 +108,11 @@ class TaskPlan:
     problem: str = ""
     """Why the task could not run."""
     hint: str = ""
+    exit_code: int = 0
+    """With which a sync would end because of the problem; 0: it would only leave the table out, and say so."""
     refresh: bool = False
-    marks: Mapping[str, str] = field(default_factory=dict)
+    backfill: bool = False
+    """Everything is read again to fill new columns."""
 
 
 def fingerprint(table: Table, mode: WriteMode) -> str:
@@ -98,19 +120,35 @@ def fingerprint(table: Table, mode: WriteMode) -> str:
     return table.fingerprint + (_APPENDED if mode is WriteMode.APPEND else "")
 
 
-def open_lineage(lineage: Lineage, *, now_us: int, stateless: bool = False, anew: bool = False) -> Opening:
+def basis(table: Table, mode: WriteMode) -> dict[str, str]:
+    """What ``fingerprint`` is of, by setting, in words."""
+    return table.basis | {"write_mode": mode.value if mode is WriteMode.APPEND else "overwrite"}
+
+
+def open_lineage(
+    lineage: Lineage, *, now_us: int, stateless: bool = False, anew: bool = False, asked: bool = False
+) -> Opening:
     """Decide where a task goes on: the table "who is right when two states differ".
 
     Args:
         lineage: what was found.
         now_us: the time, microseconds since 1970 UTC; a first guess for the sync time of a new pass.
         stateless: no cursor is kept (backend ``none``): always from nothing, in a new pass.
-        anew: the user has asked for a full refresh, so nothing that was found is a contradiction.
+        anew: a full refresh is to be made, or to be finished, so nothing that was found is a contradiction.
+        asked: the user has asked for it just now, so that a state which cannot be trusted is given up.
 
     Raises:
-        StateError: resuming could leave a gap.
+        StateError: a state cannot be trusted, or resuming could leave a gap.
+        UsageError: the tables are another one's.
     """
+    if lineage.refused is not None:
+        raise lineage.refused
+    if lineage.untrusted is not None and not asked:
+        raise lineage.untrusted
     stored, warnings, mend = _authoritative(lineage, anew=anew or stateless)
+    warnings = (*lineage.warnings, *warnings, *losses(lineage, anew=anew))
+    if stored is None and not (anew or stateless):
+        _check_lost(lineage)
     if stored is None:
         return Opening(None, None, next_pass(None, now_us, full=True), resumed=False, mend=mend, warnings=warnings)
     if not anew:
@@ -127,12 +165,38 @@ def open_lineage(lineage: Lineage, *, now_us: int, stateless: bool = False, anew
             return Opening(stored, None, fresh, resumed=False, mend=mend, doomed=doomed, warnings=warnings)
     started = _same_reading(lineage, stored)
     current = stored.current
-    if current is not None and current.phase is Phase.READING and started:
-        return Opening(stored, stored.cursor, current, resumed=True, mend=mend, warnings=warnings)
+    resumed = current is not None and current.phase is Phase.READING and started
     cursor = stored.cursor if started else None
+    unfilled = unfilled_columns(lineage, stored) if not anew and (resumed or cursor is not None) else {}
+    warnings += tuple(_without_values(lineage.key, *one, mode=lineage.mode) for one in unfilled.items())
+    if current is not None and resumed:
+        return Opening(stored, cursor, current, resumed=True, unfilled=unfilled, mend=mend, warnings=warnings)
     fresh = next_pass(current, now_us, full=cursor is None)
     sweep = current if current is not None and current.phase is Phase.READ else None
-    return Opening(stored, cursor, fresh, resumed=False, sweep=sweep, mend=mend, warnings=warnings)
+    return Opening(stored, cursor, fresh, resumed=False, sweep=sweep, unfilled=unfilled, mend=mend, warnings=warnings)
+
+
+def unfilled_columns(lineage: Lineage, stored: State) -> dict[str, tuple[str, ...]]:
+    """By table, the columns in which rows that are stored have no value, though their source may have one."""
+    found: dict[str, tuple[str, ...]] = {}
+    for table in lineage.tables:
+        known, there = stored.tables.get(table.name), lineage.found.get(table.name)
+        if known is None or not known.rows or not table.refills:
+            continue
+        added = [change.column for change in there.changes if change.kind == ADD_COLUMN] if there is not None else []
+        columns = tuple(name for name in table.schema.names if name in {*known.unfilled, *added})
+        found |= {table.name: columns} if columns else {}
+    return found
+
+
+def _without_values(key: StateKey, table: str, columns: Sequence[str], *, mode: WriteMode) -> str:
+    itself = "`backfill: true` in its table_settings does so by itself"
+    if mode is WriteMode.APPEND:
+        itself = "it keeps of each row the version that the source has then (so `backfill` does nothing in append mode)"
+    return (
+        f"{key}: rows of {table!r} that were stored before have no value in {', '.join(columns)}; --full-refresh {table!r} "
+        f"reads them again; {itself}"
+    )
 
 
 def recreates(found: Migration) -> bool:
@@ -152,7 +216,12 @@ def doomed_tables(lineage: Lineage, stored: State) -> tuple[str, ...]:
 
 
 def _was_dropped(known: TableState, found: Migration) -> bool:
-    return known.doomed and found.mark != known.mark
+    return known.doomed and not is_same(known, found)
+
+
+def is_same(known: TableState, found: Migration) -> bool:
+    """Whether a stored table is the one that the state knows; of a destination without marks nobody can tell."""
+    return bool({known.mark, known.also} & {found.mark, found.also} - {""}) or known.mark == (found.mark or "")
 
 
 def _check_others(lineage: Lineage, stored: State, doomed: Sequence[str]) -> str:
@@ -177,7 +246,15 @@ def has_other_rows(table: Table, known: TableState | None) -> bool:
 
 def next_pass(last: Pass | None, now_us: int, *, full: bool) -> Pass:
     """A new pass. Its sync time is later than the last one's, whatever the clock says."""
-    return Pass(max(now_us, last.sync_time_us + 1) if last else now_us, full)
+    if last is None:
+        return Pass(now_us, full)
+    spared_us = last.sync_time_us if last.spares and last.full and last.phase is Phase.DONE else 0
+    return Pass(
+        max(now_us, last.sync_time_us + 1),
+        full,
+        spares=full and last.expired,
+        stale_us=0 if full or last.expired else spared_us,
+    )
 
 
 def _authoritative(lineage: Lineage, *, anew: bool) -> tuple[State | None, tuple[str, ...], bool]:
@@ -202,6 +279,19 @@ def _authoritative(lineage: Lineage, *, anew: bool) -> tuple[State | None, tuple
     return stored, (), mirrored.nonce != stored.nonce
 
 
+def _check_lost(lineage: Lineage) -> None:
+    """A state is saved before the first row is written, so rows without one mean that it was lost."""
+    names = ", ".join(repr(name) for name, held in lineage.held.items() if held.rows)
+    if names:
+        key = lineage.key
+        raise StateError(
+            f"{key}: the destination has rows of this source in {names}, but nothing is known of how far it was read: the "
+            "state was lost, or is kept elsewhere",
+            hint=f"restore the state, or name the backend that keeps it; or read the table again from nothing: strandline sync "
+            f"--full-refresh '{key.task}'",
+        )
+
+
 def _done(current: Pass | None) -> Pass | None:
     return replace(current, phase=Phase.DONE) if current else None
 
@@ -217,21 +307,33 @@ def _check_tables(lineage: Lineage, stored: State) -> None:
             _check_stored(where, lineage.key, known, found)
         if table.incremental and stored.cursor is not None and not _compatible(known, table, lineage.mode):
             raise StateError(
-                f"{where}: its key, the key's type, its filter or the write mode is not the one that the cursor was "
-                "made for; going on could leave a gap",
-                hint=_again(lineage.key),
+                f"{where}: {_changed(known, table, lineage.mode)}; going on could leave a gap", hint=_again(lineage.key)
             )
+
+
+def _changed(known: TableState, table: Table, mode: WriteMode) -> str:
+    """Which setting is not the one that the cursor was made for."""
+    then, now = known.basis, basis(table, mode)
+    if not then:
+        return "its key, the key's type, its filter or the write mode is not the one that the cursor was made for"
+    return "; ".join(
+        f"{setting} was {then.get(setting) or 'none'} when the cursor was made, and is {now.get(setting) or 'none'}"
+        for setting in dict.fromkeys([*then, *now])
+        if then.get(setting) != now.get(setting)
+    )
 
 
 def _check_stored(where: str, key: StateKey, known: TableState, found: Migration) -> None:
     if found.mark is None:
         raise StateError(f"{where} had {known.rows} rows delivered, but is gone from the destination", hint=_again(key))
-    if known.mark and found.mark != known.mark:
+    if known.mark and not is_same(known, found):
         raise StateError(
             f"{where} is not the one that {known.rows} rows were delivered to: it was created again", hint=_again(key)
         )
     if found.empty:
-        raise StateError(f"{where} had {known.rows} rows delivered, but is empty in the destination", hint=_again(key))
+        raise StateError(
+            f"{where} had {known.rows} rows delivered, but the destination has none of them any more", hint=_again(key)
+        )
 
 
 def _compatible(known: TableState, table: Table, mode: WriteMode) -> bool:
@@ -284,19 +386,6 @@ def hidden_name(key: StateKey, table: str, current: Pass) -> str:
     """The table into which a full refresh writes. Its own for every refresh, so that leftovers cannot mix in."""
     parts = "\0".join([key.source, key.task, table, str(current.sync_time_us)])
     return f"_cq_refresh_{hashlib.sha256(parts.encode()).hexdigest()[:16]}"
-
-
-def promise(mode: WriteMode, *, transactional: bool, keeps_cursor: bool) -> str:
-    """What is promised about duplicates, in plain words."""
-    if not keeps_cursor:
-        return "no cursor is kept: every sync reads everything"
-    if mode is WriteMode.APPEND:
-        if transactional:
-            return "each row version once: rows, cursor and delivered set are committed together"
-        return "no gap; after an interruption the rows of one window may be there twice"
-    if transactional:
-        return "effectively once: rows and cursor are committed together"
-    return "no gap; rows delivered twice are absorbed by the primary key"
 
 
 def guarantees(tables: Sequence[Table]) -> tuple[Guarantee, ...]:

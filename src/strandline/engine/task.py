@@ -4,34 +4,35 @@ Crash, retry and next run are one code path: open, go on from the last saved cur
 """
 
 import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from strandline.destination import ADD_COLUMN, Fence, Migration, WriteMode
+from strandline.destination import Fence, Held, WriteMode
+from strandline.engine.acknowledgement import Acknowledgements
+from strandline.engine.adoption import adopt
 from strandline.engine.clock import Clock
+from strandline.engine.into import Into
 from strandline.engine.ledger import Ledger
-from strandline.engine.pipeline import Into, Pipeline
+from strandline.engine.owners import standing
+from strandline.engine.pipeline import Pipeline
 from strandline.engine.plan import (
     Lineage,
     Opening,
-    fingerprint,
     has_other_rows,
     hidden_name,
     is_unfinished,
-    next_pass,
     open_lineage,
-    recreates,
     refresh_task,
 )
+from strandline.engine.refresh import FullRefresh
 from strandline.engine.window import Stop
-from strandline.errors import CursorExpiredError, RetryableError
-from strandline.message import Forget, Message, Swap
+from strandline.errors import CursorExpiredError, RetryableError, StateConflictError
+from strandline.message import Cursor, Stale
 from strandline.runs import Event, EventKind, Observer, TaskReport
 from strandline.source import RunContext, Source, Task
-from strandline.state import Pass, Phase, State, StateKey, TableState
-from strandline.table import Table
+from strandline.state import Pass, Phase, State, StateKey
 
-__all__ = ["Retries", "TaskRun", "announce", "drops", "survey"]
+__all__ = ["Retries", "TaskRun", "announce", "backfills", "survey"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,16 +50,51 @@ class Retries:
 
 def survey(task: Task, into: Into, ledger: Ledger, fence: Fence) -> Lineage:
     """Look at what there is of a task in a destination. Changes nothing."""
-    key = ledger.key(task.id)
+    key, side = ledger.key(task.id), ledger.key(refresh_task(task.id))
+    kept = [find(one) for one in (key, side) for find in (ledger.stored, ledger.mirrored)]
+    found = {table.name: into.find(table, task, fence) for table in task.tables}
+    unknown, held = kept[0] is None and kept[1] is None, dict[str, Held]()
+    for table in task.tables:
+        there = found[table.name]
+        if not there.empty and (unknown or len(there.owners or ()) > 1):
+            held[table.name] = into.holds(table, task, key)
+            found[table.name] = replace(there, empty=not (unknown or held[table.name].rows))
+    if unknown and any(one.rows for one in held.values()):
+        # another run may have come in between; who has taken over must not see the states of a later one
+        if fence.run_id and ledger.is_overtaken(fence):
+            raise StateConflictError(
+                f"{key}: another run has taken over", hint="let one run at a time sync this source"
+            )
+        if not fence.run_id:
+            ledger.load()
+            if ledger.stored(key) is not None or ledger.mirrored(key) is not None:
+                return survey(task, into, ledger, fence)
+    ledger.heard(max((one.epoch or 0 for one in held.values()), default=0))
+    stands = standing(task, into, ledger, found, held if unknown else None)
+    former = stands.former
     return Lineage(
         key=key,
         tables=task.tables,
         mode=into.mode,
-        stored=ledger.stored(key),
-        mirrored=ledger.mirrored(key),
+        stored=former.state if former is not None else ledger.stored(key),
+        mirrored=ledger.mirrored(key) if former is None else None,
         mirrors=ledger.mirrors,
-        found={table.name: into.find(table, task, fence) for table in task.tables},
+        found=found,
+        held=held if unknown else {},
+        refused=stands.refused,
+        former=former,
+        warnings=stands.warnings,
+        untrusted=next((one.untrusted for one in kept if one is not None and one.untrusted is not None), None),
     )
+
+
+def backfills(task: Task, into: Into, opening: Opening) -> bool:
+    """Whether the tables are to be read again because of new columns.
+
+    Never in append mode, where rows are versions, and the older ones cannot be read again.
+    """
+    asked = any(into.rules(table).backfill for table in task.tables if table.name in opening.unfilled)
+    return asked and into.mode is not WriteMode.APPEND and not opening.current.full
 
 
 @dataclass(slots=True)
@@ -78,8 +114,12 @@ class TaskRun:
     refresh: bool = False
     stateless: bool = False
     retries: Retries = field(default_factory=Retries)
+    acknowledgements: Acknowledgements | None = None
     done: bool = False
     """Whether the pass is complete, stale rows deleted."""
+    gives_up: bool = False
+    """Whether a full refresh that was interrupted is begun again: its cursor has expired."""
+    _refreshes: bool = False
     _held: Pipeline | None = None
     """Where no cursor is kept: the pipeline whose position a retry goes on from."""
 
@@ -110,29 +150,58 @@ class TaskRun:
                 return
 
     def _forget_cursor(self, error: CursorExpiredError) -> None:
-        """Durably, so that the next attempt begins a pass over everything; where that stores no row twice."""
+        """Durably, so that the next attempt begins a pass over everything; where that stores no row twice.
+
+        A full refresh only begins again: its rows are beside the table's.
+        """
         key = self.ledger.key(self.task.id)
+        if self._refreshes:
+            self.gives_up = True
+            self.warn(f"{key}: {error.message}; beginning the full refresh again")
+            return
         for side in (key, self.ledger.key(refresh_task(self.task.id))):
             state = self.ledger.stored(side)
             if state is None or state.cursor is None:
                 continue
-            if side == key and self.into.mode is WriteMode.APPEND and any(one.rows for one in state.tables.values()):
+            if side == key and self._would_append_twice(state):
                 raise error
-            done = replace(state.current, phase=Phase.DONE) if state.current else None
-            self.ledger.save(side, self._next(state, cursor=None, current=done, note=error.message))
+            self._read_anew(side, state, error.message)
         self._held = None
-        self._warn(f"{key}: {error.message}; reading everything")
+        later = "; rows that are not found are deleted by the next sync"
+        self.warn(f"{key}: {error.message}; reading everything{later * self._mirrors}")
+
+    def _read_anew(self, key: StateKey, state: State, note: str) -> State:
+        """Give up a cursor, durably. The pass over everything that follows deletes nothing."""
+        done = replace(state.current, phase=Phase.DONE, expired=True) if state.current else None
+        saved = self.ledger.save(key, self.following(state, cursor=None, current=done, note=note))
+        if self.acknowledgements is not None and key == self.ledger.key(self.task.id):
+            self.acknowledgements.saved(self.task, key, None)
+        return saved
+
+    def _would_append_twice(self, state: State) -> bool:
+        """Whether a pass over everything would store rows a second time that are promised once."""
+        incremental = any(table.incremental for table in self.task.tables)
+        return self.into.mode is WriteMode.APPEND and incremental and any(one.rows for one in state.tables.values())
+
+    @property
+    def _mirrors(self) -> bool:
+        return self.into.mode is WriteMode.OVERWRITE_DELETE_STALE
 
     def _attempt(self) -> None:
-        lineage = survey(self.task, self.into, self.ledger, self.fence)
+        lineage = self._survey()
         now_us = int(self.clock.now().timestamp() * 1_000_000)
         side = self.ledger.key(refresh_task(self.task.id))
         pending, mirrored = self.ledger.stored(side), self.ledger.mirrored(side)
         unfinished = is_unfinished(pending)
         anew = self.refresh or unfinished
-        opening = open_lineage(lineage, now_us=now_us, stateless=self.stateless, anew=anew)
-        for warning in (*opening.warnings, *_without_values(lineage, opening)):
-            self._warn(warning)
+        opening = open_lineage(lineage, now_us=now_us, stateless=self.stateless, anew=anew, asked=self.refresh)
+        if opening.state is not None and backfills(self.task, self.into, opening):
+            text = "new columns have no values in rows that are stored; reading everything (`backfill`)"
+            self.warn(f"{lineage.key}: {text}")
+            lineage = replace(lineage, stored=self._read_anew(lineage.key, opening.state, text))
+            opening = open_lineage(lineage, now_us=now_us, stateless=self.stateless)
+        for warning in opening.warnings:
+            self.warn(warning)
         if opening.mend and opening.state is not None:
             opening = replace(opening, state=self._mend(lineage.key, opening.state))
         if pending is not None and (mirrored is None or mirrored.nonce != pending.nonce):
@@ -140,23 +209,45 @@ class TaskRun:
         # rows are replaced also where the state has forgotten them, as after a reset
         if anew and (opening.state is not None or any(not found.empty for found in lineage.found.values())):
             if unfinished and not self.refresh:
-                self._warn(f"{lineage.key}: going on with a full refresh that was interrupted")
-            self._full_refresh(lineage.key, opening, pending if unfinished else None, now_us)
+                self.warn(f"{lineage.key}: going on with a full refresh that was interrupted")
+            self._refreshes = True
+            self.done = FullRefresh(self, lineage.key).run(opening, pending if unfinished else None, now_us)
             return
+        self._refreshes = False
         if opening.doomed and opening.state is not None and self.into.may_migrate:
             state = announce(opening.doomed, opening.state, lineage.key, self.ledger, self.fence, self.clock)
             opening = replace(opening, state=state)
+        if opening.unfilled and opening.state is not None and self.into.may_migrate:
+            opening = replace(opening, state=self._note_unfilled(lineage.key, opening.state, opening.unfilled))
         if opening.sweep is not None and opening.state is not None and not opening.current.full:
             # a new full pass brings a delete of its own, and knows better
-            opening = replace(opening, state=self._sweep(lineage.key, opening.state, opening.sweep))
+            pipeline = self.pipeline(lineage.key, opening.state, opening.sweep)
+            pipeline.prepare(self.task.tables)
+            self._sweep(pipeline)
+            opening = replace(opening, state=pipeline.state)
         self._deliver(lineage.key, opening)
+
+    def _survey(self) -> Lineage:
+        """What there is of the task; of one that was called otherwise, once it goes by its new name."""
+        lineage = survey(self.task, self.into, self.ledger, self.fence)
+        if lineage.former is None or lineage.refused is not None:
+            return lineage
+        for warning in lineage.warnings:
+            self.warn(warning)
+        adopt(self, lineage.former)
+        return survey(self.task, self.into, self.ledger, self.fence)
 
     def _mend(self, key: StateKey, stored: State) -> State:
         """Save ``stored`` on both sides, under an epoch of ours: the mirror takes no older one any more.
 
         What was given up stays as it is until there is something better.
         """
-        return self.ledger.save(key, self._next(stored)) if stored.run_id else stored
+        return self.ledger.save(key, self.following(stored)) if stored.run_id else stored
+
+    def _note_unfilled(self, key: StateKey, state: State, unfilled: Mapping[str, tuple[str, ...]]) -> State:
+        """Before the columns are added: afterwards nothing would tell that they are new."""
+        tables = {name: replace(one, unfilled=unfilled.get(name, ())) for name, one in state.tables.items()}
+        return state if tables == state.tables else self.ledger.save(key, self.following(state, tables=tables))
 
     def _deliver(self, key: StateKey, opening: Opening) -> None:
         """The ordinary pass: into the table itself."""
@@ -164,13 +255,20 @@ class TaskRun:
         state, cursor, current = opening.state, opening.cursor, opening.current
         if held is not None:
             state, cursor, current = self.ledger.stored(key), held.position, held.current
-        elif not self.ledger.transactional and state is not None:
-            # the fence of a destination that keeps no states is the backend's: an older run must not save any more
-            state = self.ledger.save(key, self._next(state, current=state.current))
+        elif not self.ledger.atomic:
+            # before the first row: without a state, rows would look like those of a state that was lost; and without the
+            # pass, the next run would not know a window that was written. And the fence of a destination that keeps no
+            # states is the backend's: an older run must not save any more
+            found = state or State(None, self.fence.epoch, 0, self.fence.run_id)
+            # a cursor that a forced migration is about to give up is not one of this pass
+            begun = current if found.cursor == cursor else found.current
+            state = self.ledger.save(key, self.following(found, current=begun))
         if opening.doomed and state is not None:  # rows that will be gone are not counted with those that come
             state = replace(state, tables={n: one for n, one in state.tables.items() if n not in opening.doomed})
-        sweeps = self.into.mode is WriteMode.OVERWRITE_DELETE_STALE and current.full
-        pipeline = self._pipeline(key, state, current, sweeps=sweeps)
+        if state is not None and current.full and not opening.resumed:  # it fills every column
+            state = replace(state, tables={n: replace(one, unfilled=()) for n, one in state.tables.items()})
+        sweeps = self._mirrors and ((current.full and not current.spares) or bool(current.stale_us))
+        pipeline = self.pipeline(key, state, current, sweeps=sweeps)
         pipeline.position = cursor
         self.report.cursor_from = self.report.cursor_from or cursor
         self.report.cursor_to = cursor
@@ -178,129 +276,39 @@ class TaskRun:
         if self.stateless:
             self._held = pipeline
         pipeline.run(cursor)
-        self._finish(key, pipeline)
+        self._finish(pipeline)
 
-    def _finish(self, key: StateKey, pipeline: Pipeline) -> None:
+    def _finish(self, pipeline: Pipeline) -> None:
         state = pipeline.state
         if state is None or state.current is None or state.current.phase is Phase.READING:
             return
         if state.current.phase is Phase.READ:
             if self.stop.requested:
                 return
-            state = self._sweep(key, state, state.current)
+            self._sweep(pipeline)
         self.done = True
-        if pipeline.deletes or self.report.rows_deleted:
-            self._note_empty(key, state)
 
-    def _sweep(self, key: StateKey, state: State, current: Pass) -> State:
+    def _sweep(self, pipeline: Pipeline) -> None:
         """Delete what the pass did not deliver; then the pass is done. Its rows are durable, its tables complete."""
-        scope, mirrors = self.into.scope(key, self.task, current), self.into.mode is WriteMode.OVERWRITE_DELETE_STALE
-        if not mirrors:  # another mode was asked for since, and that promises that rows stay
-            self._warn(f"{key}: what the last pass did not find any more stays, as write_mode {self.into.mode} says")
-        for table in self.task.tables if mirrors else ():
-            if has_other_rows(table, state.tables.get(table.name)):
-                continue  # a warning has said so when the lineage was opened
-            stored = self.into.stored(table, self.task)
-            self.report.rows_deleted += self.into.destination.delete_stale(stored, scope=scope, fence=self.fence)
-        return self.ledger.save(key, self._next(state, current=replace(current, phase=Phase.DONE)))
-
-    def _note_empty(self, key: StateKey, state: State) -> None:
-        """Tables that are empty because their rows were deleted at the source are no contradiction next time."""
-        empty = {
-            table.name
-            for table in self.task.tables
-            if state.tables[table.name].rows and self.into.find(table, self.task, self.fence).empty
-        }
-        if empty:
-            tables = {n: replace(table, rows=0) if n in empty else table for n, table in state.tables.items()}
-            self.ledger.save(key, self._next(state, tables=tables))
-
-    def _full_refresh(self, key: StateKey, opening: Opening, pending: State | None, now_us: int) -> None:
-        """Into hidden tables, with a pass and a cursor of its own; a reader sees the old rows until all is there."""
-        main = opening.state or State(None, self.fence.epoch, 0, self.fence.run_id)
-        side = self.ledger.key(refresh_task(self.task.id))
-        if pending and pending.current and main.current and pending.current.sync_time_us == main.current.sync_time_us:
-            self._forget(side, pending)
-            self.done = True
-            return
-        if pending is None or pending.current is None or not self._goes_on(key, pending, pending.current):
-            pending, current = self._begin_refresh(key, main, pending, now_us)
+        state, current = pipeline.state, pipeline.current
+        if state is None:
+            raise AssertionError("a pass that was read has a state")
+        if not self._mirrors:  # another mode was asked for since, and that promises that rows stay
+            self.warn(
+                f"{pipeline.key}: what the last pass did not find any more stays, as write_mode {self.into.mode} says"
+            )
+        # where rows of another filter are stored, a warning has said so when the lineage was opened
+        kept = [table.name for table in self.task.tables if not has_other_rows(table, state.tables.get(table.name))]
+        done = self.following(state, current=replace(current, phase=Phase.DONE))
+        if self._mirrors and kept:
+            pipeline.settle([Stale(name) for name in kept], done)
         else:
-            current = pending.current
-        pipeline = self._pipeline(side, pending, current, hide=key)
-        if current.phase is Phase.READING:
-            pipeline.run(pending.cursor)
-        side_state = pipeline.state
-        if side_state is None or side_state.current is None or side_state.current.phase is Phase.READING:
-            return
-        self.report.full = True
-        self.report.cursor_from, self.report.cursor_to = main.cursor, side_state.cursor
-        self._swap(key, main, side_state)
-        self._forget(side, side_state)
-        self.done = True
+            pipeline.state = self.ledger.save(pipeline.key, done)
 
-    def _begin_refresh(self, key: StateKey, main: State, given_up: State | None, now_us: int) -> tuple[State, Pass]:
-        """Save the pass before its hidden tables are made, so that the next run finds them; later than any other."""
-        side = self.ledger.key(refresh_task(self.task.id))
-        last = self.ledger.stored(side) or State(None, self.fence.epoch, 0, self.fence.run_id)
-        current = next_pass(last.current, next_pass(main.current, now_us, full=True).sync_time_us, full=True)
-        tables = {table.name: TableState(fingerprint(table, self.into.mode)) for table in self.task.tables}
-        state = self._next(last, cursor=None, current=current, tables=tables)
-        if given_up is None or given_up.current is None:
-            return self.ledger.save(side, state), current
-        pipeline = self._pipeline(side, given_up, given_up.current)
-        pipeline.settle(drops(key, given_up, given_up.current), state)
-        return pipeline.state or state, current
-
-    def _goes_on(self, key: StateKey, pending: State, current: Pass) -> bool:
-        """Whether a refresh may be resumed: its cursor is made for these tables, and what it covers is still there."""
-        for table in self.task.tables:
-            known = pending.tables.get(table.name)
-            if known is None:
-                continue
-            found = self._find_hidden(key, table, current)
-            swapped = current.phase is Phase.READ and found.mark is None and not self.ledger.transactional
-            gone = found.empty or found.mark is None or known.mark not in {"", found.mark} or recreates(found)
-            lost = known.rows and gone
-            if known.fingerprint != fingerprint(table, self.into.mode) or (lost and not swapped):
-                self._warn(f"{key}: an interrupted full refresh cannot be resumed; beginning another one")
-                return False
-        return True
-
-    def _find_hidden(self, key: StateKey, table: Table, current: Pass) -> Migration:
-        hidden = self.into.stored(table, self.task).named(hidden_name(key, table.name, current))
-        return self.into.destination.migrate(hidden, mode=self.into.migrate_mode, fence=self.fence, apply=False)
-
-    def _swap(self, key: StateKey, main: State, side: State) -> None:
-        """One window of one transaction: the old rows of the scope go, the hidden ones come, the cursor moves.
-
-        A destination without transactions may have swapped, and have been interrupted before the cursor was saved.
-        """
-        current = side.current
-        if current is None:
-            raise AssertionError("a refresh has a pass")
-        done = replace(current, phase=Phase.DONE)
-        pipeline = self._pipeline(key, main, done)
-        tables: dict[str, TableState] = {}
-        for table in self.task.tables:
-            pipeline.prepare([table])
-            tables[table.name] = replace(side.tables[table.name], mark=pipeline.marks[table.name])
-
-        swaps = [
-            Swap(table.name, hidden_name(key, table.name, current))
-            for table in self.task.tables
-            if self.ledger.transactional or self._find_hidden(key, table, current).mark is not None
-        ]
-        cursor = None if self.stateless else side.cursor
-        pipeline.settle(swaps, self._next(main, cursor=cursor, current=done, tables=tables, note="full refresh"))
-
-    def _forget(self, side: StateKey, state: State) -> None:
-        done = replace(state.current, phase=Phase.DONE) if state.current else None
-        self.ledger.save(side, self._next(state, cursor=None, current=done, tables={}))
-
-    def _pipeline(
+    def pipeline(
         self, key: StateKey, state: State | None, current: Pass, *, sweeps: bool = False, hide: StateKey | None = None
     ) -> Pipeline:
+        """What delivers a pass; into hidden tables of the lineage ``hide``, where that is given."""
         hidden: Callable[[str], str] | None = None
         if hide is not None:
             lineage = hide
@@ -315,7 +323,11 @@ class TaskRun:
             into=self.into,
             fence=self.fence,
             ledger=self.ledger,
-            context=replace(self.context, mirror=self.into.mode is WriteMode.OVERWRITE_DELETE_STALE),
+            context=replace(
+                self.context,
+                mirror=self._mirrors,
+                absorbs=self.into.mode is not WriteMode.APPEND,
+            ),
             report=self.report,
             state=state,
             current=current,
@@ -324,14 +336,22 @@ class TaskRun:
             stateless=self.stateless and hide is None,
             sweeps=sweeps or hide is not None,
             hidden=hidden,
+            acknowledge=lambda cursor: self._acknowledge(key, cursor),
             on_commit=lambda: self._say(EventKind.COMMITTED, ""),
-            on_notice=self._warn,
+            on_notice=self.warn,
         )
 
-    def _next(self, state: State, **changes: object) -> State:
+    def _acknowledge(self, key: StateKey, cursor: Cursor | None) -> None:
+        """Of the table itself only: until a full refresh is swapped in, it may be given up, and the table goes on from its own."""
+        if self.acknowledgements is not None and key == self.ledger.key(self.task.id):
+            self.acknowledgements.saved(self.task, key, cursor)
+
+    def following(self, state: State, **changes: object) -> State:
+        """The next state of a lineage, as this run saves it."""
         return state.following(run_id=self.fence.run_id, epoch=self.fence.epoch, now=self.clock.now(), **changes)
 
-    def _warn(self, text: str) -> None:
+    def warn(self, text: str) -> None:
+        """Say something once, and keep it in the report."""
         if text not in self.report.warnings:
             self.report.warnings.append(text)
             self._say(EventKind.WARNING, text)
@@ -352,19 +372,3 @@ def announce(doomed: Sequence[str], before: State, key: StateKey, ledger: Ledger
     note = f"migrate_mode: forced creates {', '.join(doomed)} again"
     state = before.following(run_id=fence.run_id, epoch=fence.epoch, now=clock.now(), tables=tables, note=note)
     return ledger.save(key, state)
-
-
-def drops(key: StateKey, given_up: State, current: Pass) -> list[Message]:
-    """What is left of a full refresh of ``key`` that is not gone on with."""
-    return [Forget(hidden_name(key, name, current), drop=True) for name in given_up.tables]
-
-
-def _without_values(lineage: Lineage, opening: Opening) -> Iterator[str]:
-    """New columns of a table that goes on from a cursor: rows behind it are not read for them."""
-    for name, found in lineage.found.items():
-        added = [change.column for change in found.changes if change.kind == ADD_COLUMN]
-        if added and opening.cursor is not None:
-            yield (
-                f"{lineage.key}: rows delivered before have no value in the new column {', '.join(added)}; "
-                f"--full-refresh {name!r} fills it"
-            )

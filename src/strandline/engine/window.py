@@ -1,19 +1,35 @@
 """The messages between two commits."""
 
+import hashlib
+import json
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from strandline.destination import Scope, WriteMode
 from strandline.engine.clock import Clock
 from strandline.engine.feed import Ended, Feed, NothingYet
 from strandline.errors import RetryableError, StrandlineError, TaskError
-from strandline.message import Checkpoint, Complete, Cursor, Delete, Failure, Insert, Message, Present, Schema, Truncate
+from strandline.message import (
+    Checkpoint,
+    Complete,
+    Cursor,
+    Delete,
+    Failure,
+    Insert,
+    Message,
+    Present,
+    Schema,
+    Stale,
+    Swap,
+    Truncate,
+)
 from strandline.state import Pass, State, StateKey, Token
+from strandline.state_format import check_cursor
 from strandline.table import Table
 
-__all__ = ["Bounds", "Counts", "Stop", "StoppedError", "StreamWindow"]
+__all__ = ["Bounds", "Counts", "Stop", "StoppedError", "StreamWindow", "window_id"]
 
 _POLL_S = 0.2
 """How often a waiting window looks whether it should stop."""
@@ -28,6 +44,12 @@ class Bounds:
     seconds_max: float = 60.0
     stall_s: float = 1800.0
     """A source that sends nothing for so long is taken to hang."""
+
+
+def window_id(key: StateKey, current: Pass) -> str:
+    """See ``strandline.destination.Window``: the lineage, the pass, and how many windows of it were committed before."""
+    parts = [key.source, key.task, key.destination, current.sync_time_us, current.windows]
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
 
 
 class Stop:
@@ -78,7 +100,8 @@ class Counts:
 
     rows: Counter[str] = field(default_factory=Counter)
     reread: int = 0
-    deletes: bool = False
+    removes: set[str] = field(default_factory=set)
+    """Tables of which rows may have been removed."""
     messages: int = 0
     """Without checkpoints; 0 means that there was nothing to write."""
     completed: list[str] = field(default_factory=list)
@@ -109,7 +132,10 @@ class StreamWindow:
         stop: Stop,
     ) -> None:
         self.key, self.expected, self.tables, self.scope, self.pass_ = key, expected, tables, scope, pass_
+        self.id = window_id(key, pass_)
         self.counts = Counts()
+        self.empty: frozenset[str] = frozenset()
+        """Tables of which the scope has no rows any more."""
         self.ended = False
         """Whether this was the last window of the stream."""
         self._feed, self._mode, self._bounds, self._following = feed, mode, bounds, following
@@ -156,6 +182,9 @@ class StreamWindow:
             if self._take(message):
                 yield message
             stopping_since = self._check_grace(stopping_since)
+        if self._checkpoint is not None:
+            # a cursor that cannot be saved must be known before any row is durable
+            check_cursor(self.key, self._checkpoint.cursor)
         self.exhausted = True
 
     def _take(self, message: Message) -> bool:
@@ -174,7 +203,9 @@ class StreamWindow:
             case Delete() | Truncate() | Present():
                 if self._mode is WriteMode.APPEND:
                     return False
-                counts.deletes = True
+                counts.removes.add(message.table)
+            case Stale() | Swap():
+                counts.removes.add(message.table)
         counts.messages += 1
         return True
 
@@ -210,6 +241,10 @@ class StreamWindow:
         if since_s is not None and now_s - since_s > self._stop.grace_s:
             raise StoppedError(f"the source came to no checkpoint within {self._stop.grace_s:.0f} s of the signal")
         return now_s if since_s is None else since_s
+
+    def emptied(self, tables: Collection[str]) -> None:
+        """See ``strandline.destination.Window``."""
+        self.empty = frozenset(tables)
 
     @property
     def checkpoint(self) -> Cursor | None:

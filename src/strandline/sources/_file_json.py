@@ -7,11 +7,11 @@ and what it returns is checked after.
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from strandline.lazy import pa, pa_json, pc
 from strandline.sources._file_content import BOM
-from strandline.sources._file_types import EXACT_MAX
+from strandline.sources._file_types import comes_back
 
 __all__ = ["JSONLines"]
 
@@ -22,6 +22,8 @@ _NOT_BRACKETS = bytes(sorted(set(range(256)) - set(b"[]{}\n")))
 _TEXT = re.compile(rb'"(?:[^"\\]|\\.)*+"')
 _OBJECT = re.compile(rb"^[ \t\r]*+\{", re.MULTILINE)
 _OTHER = re.compile(rb"^[ \t\r]*+(?![{\s]|\Z)", re.MULTILINE)
+_LONG = re.compile(rb"[0-9][0-9.]{15}|[eE][+-]?[0-9]{3}")
+"""A number of so many digits, or so large, may not come back from a double."""
 _SPACE = re.compile(r"[ \t\r\n]*")
 _DECODER = json.JSONDecoder()
 
@@ -29,14 +31,20 @@ _DECODER = json.JSONDecoder()
 class JSONLines:
     """One file of JSON lines. See ``LineFormat``."""
 
-    hint = "mend the line: each is one JSON object, in UTF-8; `jq -c '.[]'` makes lines of an array"
+    hint = "mend the line: each is one JSON object, in UTF-8; `records` says where in a document the records lie"
 
-    def __init__(self, declared: "Mapping[str, pa.DataType]") -> None:
+    def __init__(self, declared: "Mapping[str, pa.DataType]", keys: Collection[str] = ()) -> None:
         self._declared = declared
+        self._keys = frozenset(keys)
+
+    begin_hint = hint
 
     def begin(self, head: bytes, *, final: bool) -> int | None:  # noqa: ARG002 as every format's
         """Where the first line begins."""
         return len(BOM) if head.startswith(BOM) else 0
+
+    def belongs(self, known: Sequence[str]) -> None:
+        """Whether the file goes with others: each object names its own columns."""
 
     def cut(self, data: bytes) -> int:
         """Where the last complete line ends; 0 if there is none."""
@@ -62,9 +70,11 @@ class JSONLines:
             if not self._declared:
                 raise
             found = self._read(with_texts(data, self._declared), None)
-        return pa.schema(
-            [(field.name, self._declared.get(field.name, _inferred(field.type))) for field in found.schema]
-        )
+        types = {field.name: self._declared.get(field.name, _inferred(field.type)) for field in found.schema}
+        texts = {name for name, type_ in types.items() if pa.types.is_floating(type_)} - self._declared.keys()
+        # as keys 1.1 and 1.10 are two
+        texts &= _inexact(data).keys() | self._keys
+        return pa.schema(list((types | dict.fromkeys(texts, pa.string())).items()))
 
     def parse(self, data: bytes, schema: "pa.Schema", *, strict: bool = True) -> "pa.Table":
         """The lines of ``data`` in the types of ``schema``; a missing key is null.
@@ -76,7 +86,7 @@ class JSONLines:
         try:
             table = self._read(data, physical, strict=strict)
         except ValueError:
-            names = [name for name in schema.names if name in self._declared]
+            names = [field.name for field in schema if self._may_be_text(field)]
             if not names:
                 raise
             texts = [field.with_type(pa.string()) if field.name in names else field for field in physical]
@@ -87,10 +97,19 @@ class JSONLines:
             column if column.type == field.type else pc.cast(column, field.type)
             for column, field in zip(table.columns, schema, strict=True)
         ]
-        rounded = [field for field in schema if field.name not in self._declared and _large(table.column(field.name))]
-        if rounded:
-            _check_exact(data, rounded)
+        if any(_has_doubles(field.type) for field in schema if field.name not in self._declared):
+            self._check_exact(data, schema)
         return pa.table(columns, schema=schema)
+
+    def _may_be_text(self, field: "pa.Field") -> bool:
+        """Whether a value of another kind may become text in this column; not as a key, of which 1 and "1" are two."""
+        return field.name in self._declared or bool(pa.types.is_string(field.type))
+
+    def _check_exact(self, data: bytes, schema: "pa.Schema") -> None:
+        for name, text in _inexact(data).items():
+            at = schema.get_field_index(name)
+            if at >= 0 and name not in self._declared and _has_doubles(schema.field(at).type):
+                raise ValueError(f"{text} would not stay the same as double")
 
     def _read(self, data: bytes, schema: "pa.Schema | None", *, strict: bool = True) -> "pa.Table":
         data = data if data.endswith(b"\n") else data + b"\n"
@@ -150,32 +169,37 @@ def _physical(type_: "pa.DataType") -> "pa.DataType":
     return pa.string() if pa.types.is_date(type_) or pa.types.is_time(type_) else type_
 
 
-def _large(column: "pa.ChunkedArray") -> bool:
-    """Whether there is a double in which a whole number may have been rounded."""
-    type_ = column.type
+def _has_doubles(type_: "pa.DataType") -> bool:
     if pa.types.is_floating(type_):
-        return bool((pc.max(pc.abs(column)).as_py() or 0) >= EXACT_MAX)
-    if pa.types.is_struct(type_):
-        return any(_large(child) for child in column.flatten())
-    return pa.types.is_list(type_) and _large(pc.list_flatten(column))
+        return True
+    return any(_has_doubles(type_.field(at).type) for at in range(type_.num_fields))
 
 
-def _check_exact(data: bytes, fields: "Iterable[pa.Field]") -> None:
-    for line in data.split(b"\n"):
-        values = json.loads(line) if line.strip() else {}
-        for field in fields:
-            _check_value(values.get(field.name), field.type)
+class _Inexact(str):
+    """A number whose digits do not come back from a double."""
+
+    __slots__ = ()
 
 
-def _check_value(value: object, type_: "pa.DataType") -> None:
-    if pa.types.is_floating(type_) and isinstance(value, int) and int(float(value)) != value:
-        raise ValueError(f"{value} would not stay the same as {type_}")
-    if isinstance(value, dict) and pa.types.is_struct(type_):
-        for field in type_:
-            _check_value(value.get(field.name), field.type)
-    if isinstance(value, list):
-        for one in value:
-            _check_value(one, type_.value_type)
+def _number(text: str) -> str:
+    return "" if comes_back(text) else _Inexact(text)
+
+
+def _inexact(data: bytes) -> dict[str, str]:
+    """The keys that have, however deep, a number that no double holds, with that number. Only long numbers are looked at."""
+    found: dict[str, str] = {}
+    for line in data.split(b"\n") if _LONG.search(data) else ():
+        if _LONG.search(line):
+            values = json.loads(line, parse_float=_number, parse_int=_number)
+            found |= {name: number for name, value in values.items() if (number := _inexact_in(value))}
+    return found
+
+
+def _inexact_in(value: object) -> str:
+    if isinstance(value, dict | list):
+        inside = value.values() if isinstance(value, dict) else value
+        return next(filter(None, map(_inexact_in, inside)), "")
+    return str(value) if isinstance(value, _Inexact) else ""
 
 
 def with_texts(data: bytes, names: Iterable[str]) -> bytes:

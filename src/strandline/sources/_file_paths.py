@@ -15,14 +15,26 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 from strandline.errors import UsageError
+from strandline.logs import printable
 
-__all__ = ["File", "Place", "find_files", "shown"]
+__all__ = ["File", "Place", "find_files", "hive_of", "holds", "shown"]
 
-_FORMATS = {".csv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "jsonl", ".parquet": "parquet"}
+_FORMATS = {
+    ".csv": "csv",
+    ".tsv": "csv",
+    ".psv": "csv",
+    ".tab": "csv",
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
+    ".json": "jsonl",
+    ".parquet": "parquet",
+}
 _COMPRESSIONS = {".gz": "gzip", ".zst": "zstd"}
 _GONE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP})
 """Removed meanwhile, or a link to nowhere."""
 _WILD = re.compile(r"[*?\[]")
+_DIGITS = re.compile(r"([0-9]+)")
+_HIVE = re.compile(r"[^=]+=.+")
 _Parts = tuple[str, ...]
 
 
@@ -35,7 +47,10 @@ class File:
     path: str
     """What opens it."""
     table: str
-    """By default: the first directory below the place, or the file's name without its endings."""
+    """By default: the first directory below the place, or the file's name without its endings; the name of the place where
+    the first directory is a part of a table, ``year=2024``."""
+    hive: _Parts
+    """The directories above it that are parts of a table."""
     format: str | None
     """By its name: ``csv``, ``jsonl``, ``parquet``; ``None`` where the name does not say."""
     compression: str | None
@@ -65,7 +80,8 @@ class Place:
         try:
             found = Path(path).stat().st_mode
         except OSError as error:
-            if error.errno not in _GONE:
+            long = error.errno == errno.ENAMETOOLONG and _WILD.search(path)  # what it matches may be shorter
+            if error.errno not in _GONE and not long:
                 raise _unseen(error) from error
             found = 0
         if stat.S_ISDIR(found):
@@ -80,22 +96,28 @@ class Place:
         if wild is None:
             raise UsageError(f"there is no file or directory {path!r}", hint="mend `path`; it may hold * ? [] and **")
         base = str(Path(*parts[:wild]))
-        if not Path(base).is_dir():
+        if not os.path.isdir(base):  # noqa: PTH112 a Path would raise where the name is too long
             raise UsageError(f"there is no directory {base!r}, where {path!r} begins", hint="mend `path`")
         pattern = parts[wild:]
         return cls(base, (*pattern, "*") if pattern[-1] == "**" else pattern)
 
 
 def find_files(place: Place, wanted: Callable[[str], bool] = lambda _table: True) -> list[File]:
-    """The files at ``place`` that belong to a wanted table, sorted by key.
+    """The files at ``place`` that belong to a wanted table, sorted by key; numbers in it by value.
 
     Raises:
         UsageError: a directory cannot be listed. What cannot be seen is never taken for gone.
     """
     try:
-        return sorted(_find(place, wanted), key=lambda file: file.key)
+        return sorted(_find(place, wanted), key=lambda file: _natural(file.key))
     except OSError as error:
         raise _unseen(error) from error
+
+
+def _natural(key: str) -> tuple[list[str | int], str]:
+    """Sorts ``2024-9`` before ``2024-10``."""
+    parts = _DIGITS.split(key)
+    return [int(part) if at % 2 else part for at, part in enumerate(parts)], key
 
 
 def _unseen(error: OSError) -> UsageError:
@@ -144,34 +166,65 @@ def _listed(place: Place, parts: _Parts, path: str, wanted: Callable[[str], bool
             if entry.name.startswith((".", "_")):
                 continue
             below = (*parts, entry.name)
+            names = tuple(map(_utf_8, below))
             folder = Path(entry.path).is_dir() if entry.is_symlink() else entry.is_dir()
-            matched = _begins(below, place.pattern) if folder else _matches(below, place.pattern)
-            if matched and (parts or wanted(_table(entry.name, folder=folder))):
+            matched = _begins(names, place.pattern) if folder else _matches(names, place.pattern)
+            if matched and (parts or wanted(_table(place, names, folder=folder))):
                 (links if entry.is_symlink() else real).append(below)
     return real, links
 
 
 def _matches(parts: _Parts, pattern: _Parts) -> bool:
-    if not pattern:
-        return not parts
-    if pattern[0] == "**":
-        return any(_matches(parts[at:], pattern[1:]) for at in range(len(parts) + 1))
-    return bool(parts) and fnmatchcase(parts[0], pattern[0]) and _matches(parts[1:], pattern[1:])
+    """Whether a path fits. Only the last ``**`` that was met is tried again, so that steps are at most a product of lengths."""
+    at = step = begun = 0
+    any_at = -1
+    while at < len(parts):
+        if step < len(pattern) and pattern[step] == "**":
+            any_at, begun, step = step, at, step + 1
+        elif step < len(pattern) and fnmatchcase(parts[at], pattern[step]):
+            at, step = at + 1, step + 1
+        elif any_at >= 0:
+            begun += 1
+            at, step = begun, any_at + 1
+        else:
+            return False
+    return all(part == "**" for part in pattern[step:])
 
 
 def _begins(parts: _Parts, pattern: _Parts) -> bool:
     """Whether something below the directory ``parts`` may match."""
-    if not parts or not pattern:
-        return bool(pattern)
-    return pattern[0] == "**" or (fnmatchcase(parts[0], pattern[0]) and _begins(parts[1:], pattern[1:]))
+    for at, part in enumerate(parts):
+        if pattern[at : at + 1] == ("**",):
+            return True
+        if at >= len(pattern) or not fnmatchcase(part, pattern[at]):
+            return False
+    return len(pattern) > len(parts)
+
+
+def holds(place: Place, path: Path) -> bool:
+    """Whether ``path``, or what is written into a directory of that name, is among the files of a place."""
+    base = Path(place.base).resolve()
+    pattern = place.pattern if place.name is None else (place.name,)
+    if not path.is_relative_to(base):
+        return False
+    parts = path.relative_to(base).parts
+    if any(part.startswith((".", "_")) for part in parts):
+        return False
+    if not path.is_dir() and (path.exists() or path.suffix):
+        return _matches(parts, pattern)
+    # tables are directories, whose files have an ending; a partition is one more directory
+    below = [(*parts, "t", *between, f"f{ending}") for between in ((), ("p",)) for ending in ("", *_FORMATS)]
+    return any(_matches(one, pattern) for one in below)
 
 
 def _file(place: Place, parts: _Parts, found: os.stat_result) -> File:
-    _, ending, compression = _split(parts[-1])
+    names = tuple(map(_utf_8, parts))
+    _, ending, compression = _split(names[-1])
     return File(
-        key=_key("/".join(parts)),
+        key=_key("/".join(names)),
         path=os.path.join(place.base, *parts),  # noqa: PTH118 a Path would be slow for 100 k files
-        table=_table(parts[0], folder=len(parts) > 1),
+        table=_table(place, names[:1], folder=len(parts) > 1),
+        hive=hive_of(_key("/".join(names))),
         format=_FORMATS.get(ending),
         compression=compression,
         size=found.st_size,
@@ -190,8 +243,16 @@ def _split(name: str) -> tuple[str, str, str | None]:
     return stem or ending, f"{dot}{ending.lower()}", compression
 
 
-def _table(name: str, *, folder: bool) -> str:
-    return _key(name if folder else _split(name)[0])
+def _table(place: Place, names: _Parts, *, folder: bool) -> str:
+    """The table of what begins with ``names`` below a place."""
+    if folder and _HIVE.fullmatch(names[0]):
+        return _key(_utf_8(Path(place.base).resolve().name)) or "files"
+    return _key(names[0] if folder else _split(names[0])[0])
+
+
+def _utf_8(name: str) -> str:
+    """The name as its bytes say, whatever the locale takes them for."""
+    return name if name.isascii() else os.fsencode(name).decode("utf-8", "surrogateescape")
 
 
 def _key(relative: str) -> str:
@@ -205,6 +266,11 @@ def _key(relative: str) -> str:
     return re.sub("[\udc80-\udcff]", lambda byte: f"%{ord(byte[0]) - 0xDC00:02X}", text)
 
 
+def hive_of(key: str) -> tuple[str, ...]:
+    """The directories above a file that are parts of its table, ``year=2024``."""
+    return tuple(part for part in key.split("/")[:-1] if _HIVE.fullmatch(part)) if "=" in key else ()
+
+
 def shown(key: str) -> str:
     """A key for a message: as it is, or escaped where it would break the line."""
-    return key if key.isprintable() else repr(key)
+    return printable(key)

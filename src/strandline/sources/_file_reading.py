@@ -3,29 +3,40 @@
 import hashlib
 import logging
 import re
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol, TypeAlias
+from typing import Protocol
 
 from strandline.errors import RetryableError, TaskError
-from strandline.lazy import pa, pq
-from strandline.sources._file_content import Content, digest, prefixes, trouble
+from strandline.lazy import pa
+from strandline.sources._file_content import BOM, Coding, Content, UnfinishedError, digest, prefixes, trouble
+from strandline.sources._file_parquet import Columnar
 from strandline.sources._file_paths import shown
-from strandline.sources._file_positions import AGAIN, PARTLY, SETTLED, Position, Work, young
-from strandline.sources._file_types import extended, finished, plain
+from strandline.sources._file_positions import AGAIN, PARTLY, SETTLED, Position, Step, Work, quiet, young
+from strandline.sources._file_types import extended, finished
+from strandline.sources._json_documents import RECORD_BYTES_MAX
 
-__all__ = ["HEAD_BYTES", "LineFormat", "Reader", "finished_schema", "first_bad", "parquet_schema"]
+__all__ = [
+    "HEAD_BYTES",
+    "NO_HEADER",
+    "OPEN_QUOTE",
+    "LineFormat",
+    "Reader",
+    "finished_schema",
+    "first_bad",
+    "header_is_open",
+    "reason",
+]
 
 log = logging.getLogger(__name__)
 
 HEAD_BYTES = 1 << 20
 """A header must end within so many bytes."""
 _BLOCK_BYTES_MIN, _BLOCK_BYTES_MAX = 64 << 10, 8 << 20
-_RECORD_BYTES_MAX = 64 << 20
-_QUIET_NS = 5_000_000_000
-"""A last line without a newline is taken for complete when its file has not changed for so long before the run."""
-
-Step: TypeAlias = "tuple[pa.RecordBatch | None, Position]"
+NO_HEADER = "no header in the first MiB"
+OPEN_QUOTE = "a quote is open from this record to the end of the file"
+_OPEN_HINT = "close the quote, or set `csv.quote` to what the file uses (null: nothing)"
+_CHANGED = re.compile(r"Column\(/([^/)]+).*\) changed from")
 
 
 class LineFormat(Protocol):
@@ -33,9 +44,18 @@ class LineFormat(Protocol):
 
     hint: str
     """What to do about a record that is none."""
+    begin_hint: str
+    """What to do about a file that cannot be begun."""
 
     def begin(self, head: bytes, *, final: bool) -> int | None:
         """Where the first record begins, by the first bytes of the file; ``None``: not to be seen yet."""
+
+    def belongs(self, known: Sequence[str]) -> None:
+        """Whether the file, which was begun, goes with others of its table, whose columns are ``known``.
+
+        Raises:
+            ValueError: it does not.
+        """
 
     def cut(self, data: bytes) -> int:
         """Where the last complete record ends; 0 if there is none."""
@@ -59,12 +79,14 @@ class Reader:
 
     schema: "pa.Schema"
     lines: Callable[[], LineFormat]
-    encoding: str
+    coding: Coding
     wait: bool
-    """What to do with a last line that is not complete: leave it for the next sync, or fail."""
+    """What to do with a last line that is not complete, while the file is young: leave it for the next sync, or fail."""
     started_ns: int
     rows_max: int
     bytes_max: int
+    moved: Callable[[Content], bool]
+    """Whether it is a file that was read already, under another name."""
 
     def read(self, work: Work) -> Generator[Step, None, None]:
         """The rows of a file that were not delivered, and at last where it ends, without rows.
@@ -75,14 +97,35 @@ class Reader:
         """
         if work.problem is not None:
             raise work.problem
-        with Content(work.file, self.encoding) as content:
-            if work.start and (content.stat.st_ino != work.file.inode or content.stat.st_size < work.file.size):
-                raise RetryableError(f"{shown(work.file.key)}: replaced since it was looked at")
+        with Content(work.file, self.coding) as content:
+            self._check_is_same(content, work)
             try:
-                one = _Columnar(self, content, work) if work.file.format == "parquet" else _Lines(self, content, work)
+                one = Columnar(self, content, work) if work.file.format == "parquet" else _Lines(self, content, work)
                 yield from one.steps()
             except (OSError, pa.ArrowException) as error:
                 raise trouble(work.file, error) from error
+
+    def _check_is_same(self, content: Content, work: Work) -> None:
+        """A name can belong to another file by now, when a log is rotated. Looks closer only if the file has changed."""
+        file, stat, start = work.file, content.stat, work.start
+        if (stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns) == (
+            file.inode,
+            file.size,
+            file.mtime_ns,
+            file.ctime_ns,
+        ):
+            return
+        if start is None:
+            replaced = self.moved(content)
+        elif stat.st_ino != file.inode or stat.st_size < file.size:
+            replaced = True
+        else:
+            covered = next(prefixes(content.blocks(), [start.covered]), None)
+            replaced = covered is None or digest(covered.hasher) != start.digest
+        if replaced:
+            raise RetryableError(
+                f"{shown(file.key)}: replaced since it was looked at", hint="the files are listed again"
+            )
 
     def pieces(self, table: "pa.Table") -> "Iterator[pa.RecordBatch]":
         """The rows in batches that are no larger than they may be."""
@@ -120,15 +163,20 @@ class _Lines:
         self._now = self._now.seen(content.stat, PARTLY)
 
     def steps(self) -> Iterator[Step]:
-        begun = self._begin()
-        rest = b""
-        if begun:
-            for data, complete in self._chunks():
-                if complete:
-                    yield from self._chunk(data)
-                else:
-                    rest = data
-        unfinished = not begun
+        unfinished, rest = True, b""
+        try:
+            if self._begin():
+                unfinished = False
+                for data, complete in self._chunks():
+                    if complete:
+                        yield from self._chunk(data)
+                    else:
+                        rest = data
+        except UnfinishedError as error:
+            if self._quiet() or not self._reader.wait:
+                raise
+            log.warning("%s, and is left for the next sync", error.message)
+            unfinished = True
         if rest:
             table = self._last(rest)
             unfinished = table is None
@@ -147,9 +195,13 @@ class _Lines:
                 final = not next(blocks, b"")
                 body = self._format.begin(head, final=final)
                 if body is None and not final:
-                    raise self._problem(0, "no header in the first MiB", "set `csv.header` to the names of the columns")
+                    raise self._problem(0, NO_HEADER, self._format.begin_hint)
+                if body is None and header_is_open(self._format, head) and self._quiet():
+                    raise self._problem(0, OPEN_QUOTE, self._format.begin_hint)
+            if body is not None:
+                self._format.belongs(self._reader.schema.names)
         except ValueError as error:
-            raise self._problem(0, str(error), "mend the header, or name the columns in `csv.header`") from error
+            raise self._problem(0, str(error), self._format.begin_hint) from error
         if body is not None and self._now.end < body:
             self._hasher.update(head[self._now.end : body])
             self._go_to(body)
@@ -168,9 +220,10 @@ class _Lines:
             if end:
                 data, rest = rest[:end], rest[end:]
                 yield data, True
-            elif len(rest) > _RECORD_BYTES_MAX:
-                hint = "close the quote, or set `csv.quote` to what the file uses (null: nothing)"
-                raise self._problem(0, f"a record of more than {_RECORD_BYTES_MAX >> 20} MiB, or an open quote", hint)
+            elif len(rest) > RECORD_BYTES_MAX:
+                raise self._problem(
+                    0, f"a record of more than {RECORD_BYTES_MAX >> 20} MiB, or an open quote", _OPEN_HINT
+                )
         if rest:
             yield rest, False
 
@@ -204,16 +257,18 @@ class _Lines:
 
     def _last(self, rest: bytes) -> "pa.Table | None":
         """What no newline ends, if it is a record; ``None``: it is left for the next sync."""
-        if self._content.stat.st_mtime_ns <= self._reader.started_ns - _QUIET_NS and self._format.whole(rest):
-            try:
-                return self._parsed(rest)
-            except TaskError:
-                pass
+        if self._quiet():
+            if not self._format.whole(rest):
+                raise self._problem(0, OPEN_QUOTE, _OPEN_HINT)
+            return self._parsed(rest)
         what = "its last line is not complete"
         if not self._reader.wait:
             raise self._problem(0, what, "complete the line, or set `on_unfinished: wait`")
         log.warning("%s: %s, and is left for the next sync", shown(self._content.file.key), what)
         return None
+
+    def _quiet(self) -> bool:
+        return quiet(self._content.stat, self._reader.started_ns)
 
     def _parsed(self, data: bytes) -> "pa.Table":
         try:
@@ -237,12 +292,7 @@ class _Lines:
         try:
             self._format.parse(data, schema, strict=strict)
         except (ValueError, pa.ArrowException) as error:
-            return (
-                re.sub(r" in row \d+$|^((CSV|JSON) parse error: |In CSV column #\d+: |Row #\d+: )*", "", str(error))[
-                    :300
-                ]
-                or "?"
-            )
+            return reason(error)
         return ""
 
     def _located(self, data: bytes) -> TaskError:
@@ -262,12 +312,52 @@ class _Lines:
             if why := self._fits(record, pa.schema([field]), strict=False):
                 hint = f"mend the value, or declare a type that holds all of them: `types: {{{field.name}: string}}`"
                 return self._problem(start, f"column {field.name!r} ({field.type}): {why}", hint)
-        why = self._fits(record, schema, strict=strict)
-        return self._problem(start, f"a new column has no type: {why}", "declare it with `types`")
+        return self._untyped(data, ends) or self._problem(
+            start, f"a new column has no type: {self._fits(record, schema, strict=strict)}", "declare it with `types`"
+        )
+
+    def _untyped(self, data: bytes, ends: Sequence[int]) -> TaskError | None:
+        """The error of the first record with which the values of a new column are of several kinds."""
+        if not self._mixed(data):
+            return None
+        bad = first_bad(len(ends) - 1, lambda count: bool(self._mixed(data[: ends[count]])))
+        why = self._mixed(data[: ends[bad]])
+        return self._problem(
+            ends[bad - 1], f"a new column has no type: {why}", declaring(why, "declare it with `types`")
+        )
+
+    def _mixed(self, data: bytes) -> str:
+        """Why the columns of ``data`` have no types; empty if they have."""
+        try:
+            self._format.infer(data)
+        except (ValueError, pa.ArrowException) as error:
+            return reason(error)
+        return ""
 
     def _problem(self, offset: int, what: str, hint: str) -> TaskError:
         line = self._content.line_at(self._now.end + offset)
         return TaskError(f"{shown(self._content.file.key)}:{line}: {what}", hint=hint)
+
+
+def reason(error: Exception) -> str:
+    """Why a record cannot be read; never empty."""
+    if "Invalid UTF8" in str(error):
+        return "its text is not UTF-8"
+    text = re.sub(r" in row \d+$|^((CSV|JSON) parse error: |In CSV column #\d+: |Row #\d+: )*", "", str(error))
+    return text[:300] or "?"
+
+
+def declaring(why: str, otherwise: str) -> str:
+    """What to do about values of several kinds, of which ``why`` names the column."""
+    column = _CHANGED.search(why)
+    if column is None:
+        return otherwise
+    return f"mend the value, or declare a type that holds all of them: `types: {{{column[1]}: string}}`"
+
+
+def header_is_open(lines: LineFormat, head: bytes) -> bool:
+    """Whether all of a file, in which no header ends, is behind an open quote."""
+    return not lines.whole(head.removeprefix(BOM).strip(b"\r\n"))
 
 
 def first_bad(count: int, fails: Callable[[int], bool]) -> int:
@@ -280,65 +370,3 @@ def first_bad(count: int, fails: Callable[[int], bool]) -> int:
         middle = (good + bad) // 2
         good, bad = (good, middle) if fails(middle) else (middle, bad)
     return bad
-
-
-def parquet_schema(file: "pq.ParquetFile") -> "pa.Schema":
-    """The columns of a Parquet file."""
-    return pa.schema([(field.name, plain(field.type)) for field in file.schema_arrow])
-
-
-class _Columnar:
-    """A Parquet file. What of it was delivered is a number of rows."""
-
-    def __init__(self, reader: Reader, content: Content, work: Work) -> None:
-        self._reader = reader
-        self._content = content
-        self._start = work.start
-
-    def steps(self) -> Iterator[Step]:
-        content, reader = self._content, self._reader
-        size = content.stat.st_size
-        done = self._start.skip if self._start else 0
-        reached = self._start.digest if self._start else _digest_of(content)
-        now = Position.first(content.stat, reached, covered=size, rows=done)
-        if size:
-            file = pq.ParquetFile(content.for_arrow(), buffer_size=1 << 20)
-            reader.extend(parquet_schema(file))
-            for batch in self._batches(file, done):
-                for piece in reader.pieces(self._cast(batch)):
-                    now = now._replace(skip=now.skip + piece.num_rows, rows=now.rows + piece.num_rows)
-                    yield piece, now
-        mark = AGAIN if young(content.stat, reader.started_ns) else SETTLED
-        yield None, now._replace(end=size, skip=0, mark=mark)
-
-    def _batches(self, file: "pq.ParquetFile", skip: int) -> "Iterator[pa.RecordBatch]":
-        for group in range(file.num_row_groups):
-            rows = file.metadata.row_group(group).num_rows
-            if skip >= rows:
-                skip -= rows
-                continue
-            for batch in file.iter_batches(batch_size=self._reader.rows_max, row_groups=[group]):
-                passed = min(skip, batch.num_rows)
-                skip -= passed
-                yield batch.slice(passed)
-
-    def _cast(self, batch: "pa.RecordBatch") -> "pa.Table":
-        columns, fields = [], []
-        for name, column in zip(batch.schema.names, batch.columns, strict=True):
-            field = self._reader.schema.field(name)
-            try:
-                columns.append(column.cast(field.type))
-            except (ValueError, pa.ArrowException) as error:
-                raise TaskError(
-                    f"{shown(self._content.file.key)}: column {name!r} is {column.type} there, and {field.type} in other"
-                    f" files of its table: {error}",
-                    hint="put the file into a table of its own",
-                ) from error
-            fields.append(field)
-        return pa.table(columns, schema=pa.schema(fields))
-
-
-def _digest_of(content: Content) -> str:
-    for whole in prefixes(content.blocks(), [content.stat.st_size]):
-        return digest(whole.hasher)
-    raise RetryableError(f"{shown(content.file.key)}: became shorter while it was read")

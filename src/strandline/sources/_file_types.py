@@ -1,12 +1,14 @@
 """The types of columns: by name, of several files together, and of values that stand in files as text."""
 
+import math
 import re
 from collections.abc import Mapping
+from decimal import Decimal, InvalidOperation
 
 from strandline.errors import UsageError
 from strandline.lazy import pa, pc
 
-__all__ = ["EXACT_MAX", "declared_types", "extended", "finished", "numbers", "plain", "widened"]
+__all__ = ["comes_back", "declared_types", "extended", "finished", "numbers", "plain", "widened"]
 
 _ZONED = re.compile(r"timestamp\[(s|ms|us|ns), *(?:tz=)?([\w+:/-]+)\]")
 _DECIMAL = re.compile(r"decimal(128|256)?\((\d+), *(\d+)\)")
@@ -14,7 +16,8 @@ _EXACT_BITS = {"halffloat": 11, "float": 24, "double": 53}
 """Up to how many bits an integer is exact in a floating-point type, by the name of the type."""
 _DIGITS_128_MAX, _DIGITS_MAX = 38, 76
 """Of decimal128 and decimal256."""
-EXACT_MAX = float(2**53)
+_SAFE_DIGITS = 15
+"""A number of so many digits comes back from a double."""
 
 
 def declared_types(names: Mapping[str, str]) -> "dict[str, pa.DataType]":
@@ -42,18 +45,37 @@ def _type(column: str, name: str) -> "pa.DataType":
 
 
 def plain(type_: "pa.DataType") -> "pa.DataType":
-    """The type without a dictionary at its top: files of one table need not agree on encodings."""
-    return plain(type_.value_type) if pa.types.is_dictionary(type_) else type_
+    """The type without a dictionary at its top, and with nulls at every depth.
+
+    Files of one table need not agree on encodings, nor on what is required.
+    """
+    if pa.types.is_dictionary(type_):
+        return plain(type_.value_type)
+    if pa.types.is_struct(type_):
+        return pa.struct([_nullable(field) for field in type_])
+    if pa.types.is_map(type_):
+        return pa.map_(plain(type_.key_type), _nullable(type_.item_field), keys_sorted=type_.keys_sorted)
+    if pa.types.is_fixed_size_list(type_):
+        return pa.list_(_nullable(type_.value_field), type_.list_size)
+    if pa.types.is_large_list(type_):
+        return pa.large_list(_nullable(type_.value_field))
+    return pa.list_(_nullable(type_.value_field)) if pa.types.is_list(type_) else type_
+
+
+def _nullable(field: "pa.Field") -> "pa.Field":
+    return pa.field(field.name, plain(field.type))
 
 
 def finished(type_: "pa.DataType") -> "pa.DataType":
-    """The type with text wherever only nulls were seen, and without empty structs, which few stores know."""
+    """The type with text wherever only nulls were seen."""
     if pa.types.is_null(type_):
         return pa.string()
     if pa.types.is_list(type_):
         return pa.list_(finished(type_.value_type))
     if pa.types.is_struct(type_):
         return pa.struct([field.with_type(finished(field.type)) for field in type_])
+    if pa.types.is_map(type_):
+        return pa.map_(finished(type_.key_type), finished(type_.item_type), keys_sorted=type_.keys_sorted)
     return type_
 
 
@@ -134,37 +156,55 @@ def _with_fields(type_: "pa.DataType", found: "pa.DataType") -> "pa.DataType":
     return type_
 
 
-def numbers(text: "pa.Array", type_: "pa.DataType") -> "pa.Array":
-    """The text of a CSV column as int64 or double, if that is all there is to it.
+def numbers(text: "pa.Array", type_: "pa.DataType", *, comma: bool = False, trim: bool = True) -> "pa.Array":
+    """The text of a CSV column as int64 or double, if that is all there is to it; with ``comma`` 1,5 is a number too.
+
+    With ``trim``, blanks around a number mean nothing.
 
     Raises:
-        ValueError: a value is no number, or would not be the same as a number: 007, +49, 0x1F, 1e999, or one in a
-            column of fractions that has more digits than a double.
+        ValueError: a value is no number, or would not be the same as a number: 007, +49, -0, 0x1F, 1e999, or one in a
+            column of fractions whose digits do not come back from a double.
     """
+    if comma and pa.types.is_floating(type_):
+        text = _with_points(text)
     try:
         values = pc.cast(text, type_)
     except pa.ArrowInvalid:
+        if not trim:
+            raise
         text = pc.utf8_trim_whitespace(text)
         values = pc.cast(text, type_)
     zeros = pc.or_(pc.starts_with(text, "0"), pc.starts_with(text, "-0"))
+    floating = pa.types.is_floating(type_)
     # Looking for a pattern takes as long as all the rest.
-    odd = pc.match_substring_regex(text, "^-?0[^.]") if pc.any(zeros).as_py() else zeros
-    if pa.types.is_floating(type_):
+    odd = pc.match_substring_regex(text, "^-?0[^.]" if floating else "^-0|^0.") if pc.any(zeros).as_py() else zeros
+    if floating:
         odd = pc.or_(odd, pc.starts_with(text, "+"))
     if pc.any(odd).as_py():
         raise ValueError(f"{pc.filter(text, odd)[0].as_py()!r} would not stay the same as {type_}")
-    if pa.types.is_floating(type_) and (pc.max(pc.abs(values)).as_py() or 0) >= EXACT_MAX:
-        _check_large(text, values)
+    if floating:
+        doubtful = pc.or_(pc.greater(pc.utf8_length(text), _SAFE_DIGITS), pc.is_inf(values))
+        for value in pc.filter(text, doubtful).to_pylist():
+            if not comes_back(value):
+                raise ValueError(f"{value!r} would not stay the same as double")
     return values
 
 
-def _check_large(text: "pa.Array", values: "pa.Array") -> None:
-    """That no double of 2^53 or more is another number than its text says."""
-    large = pc.greater_equal(pc.abs(values), EXACT_MAX)
-    for value in pc.filter(text, large).to_pylist():
-        digits = value.removeprefix("-")
-        exact = (
-            int(float(value)) == int(value) if digits.isdecimal() else "inf" in digits or float(value) != float("inf")
-        )
-        if not exact:
-            raise ValueError(f"{value!r} would not stay the same as double")
+def _with_points(text: "pa.Array") -> "pa.Array":
+    commas = pc.match_substring(text, ",")
+    if not pc.any(commas).as_py():
+        return text
+    if pc.any(pc.match_substring(text, ".")).as_py():
+        raise ValueError("some fractions have a comma, and others a point")
+    return pc.replace_substring(text, ",", ".")
+
+
+def comes_back(number: str) -> bool:
+    """Whether a double of this number is written as the same number again."""
+    value = float(number)
+    if math.isinf(value) or math.isnan(value):
+        return "n" in number.lower()
+    try:
+        return Decimal(number.strip()) == Decimal(repr(value))
+    except InvalidOperation:  # an exponent beyond all bounds
+        return False

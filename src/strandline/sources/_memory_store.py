@@ -68,8 +68,8 @@ class MemoryStore:
         """Called before each message with the task's id and the message's number in its read; may change or raise."""
         self.failures: dict[str, StrandlineError] = {}
         """Tables that cannot be read, with what the source then reports."""
-        self.acknowledged: dict[str, Cursor] = {}
-        """By task, the cursor that was acknowledged last."""
+        self.acknowledged: dict[str, Mapping[str, Cursor]] = {}
+        """By task, the cursors that were acknowledged last, by destination."""
         self.stored: dict[str, Stored] = {}
         self.lock = threading.RLock()
         self._open: list[MemoryTransaction] = []

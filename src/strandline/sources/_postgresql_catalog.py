@@ -6,14 +6,14 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from strandline.lazy import pa
-from strandline.sources._postgresql_types import expression, field
+from strandline.sources._postgresql_types import TEXTS, expression, field
 
 __all__ = ["Column", "Leaf", "Relation", "leaves", "literal", "quote", "relations"]
 
 _CHOSEN = (
-    "SELECT c.oid, n.nspname, c.relname, c.relkind FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace "
-    "WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f') AND NOT c.relispartition AND n.nspname IN ({schemas}) "
-    "AND has_schema_privilege(n.oid, 'USAGE') AND has_table_privilege(c.oid, 'SELECT')"
+    # also what the role may not read: nothing is left out silently
+    "SELECT c.oid, n.oid AS schema_oid, n.nspname, c.relname, c.relkind FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace "
+    "WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f') AND NOT c.relispartition AND n.nspname IN ({schemas})"
 )
 _RELATIONS = (
     "WITH RECURSIVE chosen AS ({chosen}), tree AS (SELECT oid AS root, oid FROM chosen UNION ALL "
@@ -26,6 +26,8 @@ _RELATIONS = (
     "FROM tree JOIN pg_class AS c ON c.oid = tree.oid GROUP BY root) "
     "SELECT c.oid::int8 AS oid, nspname::text AS schema, relname::text AS name, relkind::text AS kind, "
     "coalesce(obj_description(c.oid, 'pg_class'), '') AS description, row_security_active(c.oid) AS row_security, "
+    "current_user::text AS role, "
+    "has_schema_privilege(schema_oid, 'USAGE') AS reachable, has_table_privilege(c.oid, 'SELECT') AS whole, "
     "CASE WHEN is_unknown THEN -1 ELSE tuples END AS tuples, bytes, is_loose, is_foreign FROM chosen AS c JOIN size ON size.root = c.oid ORDER BY 2, 3"
 )
 _COLUMNS = (
@@ -38,7 +40,7 @@ _COLUMNS = (
     "base.not_null FROM base JOIN pg_type AS t ON t.oid = base.oid WHERE t.typtype = 'd') "
     "SELECT b.attrelid::int8 AS relation, a.attname::text AS name, format_type(a.atttypid, a.atttypmod) AS type_name, "
     "t.oid::int8 AS type_oid, b.typmod AS typmod, t.typcategory::text AS category, t.typtype::text AS type_kind, "
-    "b.not_null AS not_null, coalesce(col_description(b.attrelid, b.attnum), '') AS description "
+    "b.not_null AS not_null, has_column_privilege(b.attrelid, b.attnum, 'SELECT') AS readable, coalesce(col_description(b.attrelid, b.attnum), '') AS description "
     "FROM base AS b JOIN pg_type AS t ON t.oid = b.oid AND t.typtype <> 'd' "
     "JOIN pg_attribute AS a ON a.attrelid = b.attrelid AND a.attnum = b.attnum ORDER BY b.attrelid, b.attnum"
 )
@@ -90,6 +92,13 @@ class Column:
     """As Strandline offers it."""
     expression: str
     """What to select of ``t``."""
+    readable: bool = True
+    """The role may."""
+
+    @property
+    def is_text(self) -> bool:
+        """Whether it holds text, whose order is its collation's."""
+        return self.type_oid in TEXTS
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +121,17 @@ class Relation:
     rows_estimated: int
     """As of the last ANALYZE; -1 where there was none."""
     bytes_estimated: int
+    role: str = ""
+    """Who reads."""
+    reachable: bool = True
+    """The role may use its schema."""
+    whole: bool = True
+    """The role may read all of it: each column, also those that tell a row's transaction and address."""
+
+    @property
+    def has_heap(self) -> bool:
+        """Whether it stores rows, in heaps of its own or of its partitions."""
+        return self.kind in ("r", "p")
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +161,7 @@ def literal(value: str) -> str:
 
 
 def relations(session: Rows, schemas: Sequence[str]) -> list[Relation]:
-    """Everything in ``schemas`` that the role may read, by schema and name; partitions only as their table."""
+    """Everything in ``schemas``, also what the role may not read, by schema and name; partitions only as their table."""
     chosen = _CHOSEN.format(schemas=", ".join(literal(name) for name in schemas))
     found = session.rows(_RELATIONS.format(chosen=chosen))
     # a foreign table, and tables that inherit, may hold what the constraints of this one forbid: nulls, a key twice
@@ -169,6 +189,9 @@ def relations(session: Rows, schemas: Sequence[str]) -> list[Relation]:
             row["row_security"],
             row["tuples"],
             row["bytes"],
+            row["role"],
+            row["reachable"],
+            row["reachable"] and row["whole"],
         )
         for row in found
         if columns[row["oid"]]
@@ -191,4 +214,5 @@ def _column(row: dict[str, Any], *, nullable: bool) -> Column:
         row["description"],
         offered,
         expression(f"t.{quote(row['name'])}", row["type_oid"], is_nested=is_own),
+        row["readable"],
     )

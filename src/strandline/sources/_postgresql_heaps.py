@@ -3,16 +3,18 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from strandline.errors import TaskError
+from strandline.errors import CursorExpiredError, TaskError
 from strandline.sources._postgresql_catalog import Leaf, literal, quote
-from strandline.sources._postgresql_log import POSITION
+from strandline.sources._postgresql_log import FLUSHED, POSITION
 from strandline.sources._postgresql_plan import Plan
 from strandline.sources._postgresql_session import Session
 from strandline.sources._postgresql_state import Heap, Identity
 
 __all__ = [
     "Now",
+    "check_clear",
     "check_name",
+    "clear_until",
     "heaps",
     "identity",
     "unknown",
@@ -27,6 +29,8 @@ _HASHES_SINCE = 140000
 _LISTED_MAX = 10_000
 _PAGES_MIN = 1_024
 """PostgreSQL reads larger heaps in several processes, if it may: a list it may, and ``age`` it may not."""
+_CLEAR_MAX = (1 << 31) - (1 << 24)
+_CLEAR_MIN = 1 << 30
 _TIMELINE = (
     "CASE WHEN pg_is_in_recovery() THEN greatest((SELECT timeline_id FROM pg_control_checkpoint()), "
     "(SELECT min_recovery_end_timeline FROM pg_control_recovery())) "
@@ -47,6 +51,8 @@ class Now:
     standby: bool
     position: int
     """Of the log; see ``_postgresql_log``."""
+    flushed: int
+    """Up to which position the log is on the disk."""
     version: int
     """Of the program, as in 150018."""
 
@@ -57,10 +63,12 @@ def identity(session: Session) -> Now:
         f"SELECT (SELECT system_identifier FROM pg_control_system())::text AS system, {_TIMELINE} AS timeline, "
         "(SELECT oid FROM pg_database WHERE datname = current_database())::text AS database, "
         "pg_snapshot_xmin(s)::text AS xmin, pg_snapshot_xmax(s)::text AS xmax, pg_is_in_recovery() AS standby, "
-        f"current_setting('server_version_num')::int8 AS version, {POSITION} AS position FROM (SELECT pg_current_snapshot() AS s) AS now"
+        f"current_setting('server_version_num')::int8 AS version, {POSITION} AS position, {FLUSHED} AS flushed FROM (SELECT pg_current_snapshot() AS s) AS now"
     )
     named = Identity(system=row["system"], timeline=row["timeline"], database=row["database"])
-    return Now(named, int(row["xmin"]), int(row["xmax"]), row["standby"], row["position"], row["version"])
+    return Now(
+        named, int(row["xmin"]), int(row["xmax"]), row["standby"], row["position"], row["flushed"], row["version"]
+    )
 
 
 def heaps(plan: Plan, found: Sequence[Leaf], version: int) -> list[Heap]:
@@ -101,3 +109,31 @@ def young_until(xid: str, now: Now, heap: Heap) -> str:
 def unknown(oids: Sequence[int]) -> str:
     """The condition that a row lies in none of these heaps."""
     return f"t.tableoid <> ALL (ARRAY[{', '.join(map(str, oids))}]::oid[])"
+
+
+def clear_until(session: Session, plan: Plan, now: Now, saved: str | None) -> str | None:
+    """Up to where ids of transactions tell what is new, where rows are older than 2^31 transactions.
+
+    A row that was frozen keeps its id, of 32 bits, for ever. After 2^32 transactions the id is handed out again, and the row
+    looks like a new one; until then it looks like one of the future.
+    """
+    if now.xmax < 1 << 31 or (saved is not None and now.xmax + _CLEAR_MIN < int(saved)):
+        return saved
+    ahead = session.row(
+        f"SELECT min(-age(t.xmin))::int8 AS ids FROM {plan.source} WHERE age(t.xmin) < 0", where=plan.table.name
+    )["ids"]
+    return str(now.xmax + min(_CLEAR_MAX, ahead if ahead is not None else _CLEAR_MAX))
+
+
+def check_clear(plan: Plan, now: Now, clear: str | None) -> None:
+    """Whether every row that looks new is new.
+
+    Raises:
+        CursorExpiredError: it cannot be told.
+    """
+    if clear is not None and now.xmax > int(clear):
+        raise CursorExpiredError(
+            f"table {plan.table.name!r}: the server hands out transaction ids again that rows of long ago have, so which rows are "
+            "new cannot be told",
+            hint="name an `incremental_key`; or read the table again from nothing: --full-refresh",
+        )

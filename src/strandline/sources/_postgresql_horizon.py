@@ -25,7 +25,7 @@ _VIRTUAL = "SELECT pid, virtualxid FROM pg_locks WHERE locktype = 'virtualxid' A
 _ACTIVE = (
     "SELECT pid, application_name, usename::text AS role, "
     "least(xact_start, CASE WHEN state <> 'idle' THEN query_start END) AS since FROM pg_stat_activity "
-    "WHERE datname = current_database() AND NOT (pid = ANY ({pids}) AND application_name = {name}) AND backend_type IS DISTINCT FROM 'autovacuum worker'"
+    "WHERE datname = current_database() AND application_name IS DISTINCT FROM {name} AND backend_type IS DISTINCT FROM 'autovacuum worker'"
 )
 _WHO = "format('pid %s (%s, role %s)', pid, coalesce(nullif(application_name, ''), 'no name'), role)"
 _PREPARED = "SELECT gid FROM pg_prepared_xacts WHERE database = current_database()"
@@ -42,8 +42,7 @@ class Horizon:
 
 
 def _active(server: Server) -> str:
-    pids = f"ARRAY[{', '.join(map(str, sorted(server.pids)))}]::int[]"
-    return _ACTIVE.format(pids=pids, name=literal(server.name))
+    return _ACTIVE.format(name=literal(server.name))
 
 
 def look(session: Session, server: Server) -> Horizon:

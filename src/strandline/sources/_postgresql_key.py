@@ -12,9 +12,11 @@ from typing import Any
 from strandline.lazy import pa, pc
 from strandline.sources._postgresql_catalog import Column, literal, quote
 from strandline.sources._postgresql_horizon import in_flight
-from strandline.sources._postgresql_plan import TIMES, Plan, typed
+from strandline.sources._postgresql_order import check_values, past
+from strandline.sources._postgresql_plan import Plan, typed
 from strandline.sources._postgresql_session import Server, Session
 from strandline.sources._postgresql_state import Flight, Saved
+from strandline.sources._postgresql_types import TIMES
 from strandline.sources._tables import duration_s, smallest_offset_s
 
 __all__ = ["Key", "Settled"]
@@ -54,7 +56,7 @@ class Key:
             return self._waited(session, saved)
         old, holder = (saved.height if saved else None), str(self._payload.get("holder", ""))
         below = self._below()
-        return Settled(old if below is None else self._greatest(session, below, old), holder=holder)
+        return Settled(old if below is None else self._top(session, below, old), holder=holder)
 
     def _below(self) -> str | None:
         """The condition that a key is below the server's clock.
@@ -88,6 +90,23 @@ class Key:
         )
         return str(rows[0]["top"]) if rows else old
 
+    def _top(self, session: Session, condition: str, old: str | None) -> str | None:
+        """The greatest key that is not in the future, where keys are times; by their type or by their values."""
+        top = self._greatest(session, condition, old)
+        if top is None or self.column.type_oid in TIMES:
+            return top
+        until = past(session, self._plan, top)
+        return top if until is None else self._greatest(session, f"{self.sql} <= {until}", old)
+
+    def check(self, session: Session, saved: Saved | None) -> None:
+        """Whether the values have an order of change, as far as a pass over what is new can see.
+
+        Raises:
+            TaskError: they have none.
+        """
+        if saved is None or saved.current is None:
+            check_values(session, self._plan, None if saved is None else self.lowest(saved))
+
     def _waited(self, session: Session, saved: Saved | None) -> Settled:
         old, flight = (saved.height, saved.flight) if saved else (None, None)
         if flight is not None:
@@ -95,7 +114,7 @@ class Key:
                 return Settled(old, flight, holder)
             old = flight.height
         is_time = self.column.type_oid in TIMES
-        top = self._greatest(session, f"{self.sql} <= now()" if is_time else "TRUE", old)
+        top = self._top(session, f"{self.sql} <= now()" if is_time else "TRUE", old)
         if top is None:
             return Settled(None)
         started, open_, _ = self._look(session)

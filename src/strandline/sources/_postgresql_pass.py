@@ -10,8 +10,7 @@ heap in one statement, and the next one starts at the bound. What no transaction
 A heap counts as read only if it was part of the table from the first statement to the last; the next pass reads any other
 one whole.
 
-A table with an incremental key is read so once, and from then on by its key. Views have no addresses: they are read in one
-statement.
+A table with an incremental key is read so once, and from then on by its key. A view is read in one statement.
 """
 
 from collections.abc import Generator, Iterator, Mapping
@@ -21,10 +20,14 @@ from strandline.errors import CursorExpiredError, RetryableError, TaskError
 from strandline.lazy import pa
 from strandline.message import Checkpoint, Complete, Cursor, Message, Notice
 from strandline.source import RunContext
+from strandline.sources._postgresql_back import Ended, ended, look_back, sequence_at, written_since
 from strandline.sources._postgresql_catalog import Leaf, leaves
+from strandline.sources._postgresql_depends import depended
 from strandline.sources._postgresql_heaps import (
     Now,
+    check_clear,
     check_name,
+    clear_until,
     heaps,
     identity,
     unknown,
@@ -33,12 +36,13 @@ from strandline.sources._postgresql_heaps import (
 )
 from strandline.sources._postgresql_horizon import xid_holder
 from strandline.sources._postgresql_key import Key, Settled
-from strandline.sources._postgresql_log import push, wait_for_disk
+from strandline.sources._postgresql_log import Log
 from strandline.sources._postgresql_plan import Plan
 from strandline.sources._postgresql_rows import Rows
 from strandline.sources._postgresql_session import Server, Session
 from strandline.sources._postgresql_slices import Border, Budget, Place, Slices
 from strandline.sources._postgresql_state import Pass, Saved, after
+from strandline.sources._postgresql_unique import repeated_keys
 
 __all__ = ["Reading"]
 
@@ -60,14 +64,15 @@ class Reading:
         payload: Mapping[str, Any],
         budget: Budget,
     ) -> None:
-        self._session, self._plan, self._budget = session, plan, budget
-        self._name = plan.table.name
+        self._session, self._plan, self._budget, self._name = session, plan, budget, plan.table.name
         self._key = Key(plan, server, payload) if plan.kind == "key" else None
         self._rows = Rows(session, plan, context, self._key)
+        self._absorbs = context.absorbs
         self._leaves: list[Leaf] = []
         """The heaps of the table when this reading began."""
-        self._unsafe: int | None = None
-        """Up to which position of the log the server's disk must have it before a cursor is saved."""
+        self._ended_before: Ended | None = None
+        """By key: which transactions had ended before its rows were read."""
+        self._depends, self._log = dict[str, str](), Log(session)
         self._sweeps = (
             bool(plan.table.primary_key)
             and (plan.settings.deletes or ("sweep" if plan.kind == "xid" and context.mirror else "ignore")) == "sweep"
@@ -78,7 +83,19 @@ class Reading:
         saved = None if cursor is None else Saved.parsed(cursor, self._name)
         if saved is not None:
             saved = self._checked(saved)
+            self._rows.versioned &= not saved.plain
+            if self._plan.has_heap and not (self._plan.tells or saved.plain or self._absorbs):
+                raise CursorExpiredError(
+                    f"table {self._name!r}: the role may not read any more which transaction wrote a row, as it did before"
+                )
+        # before any row: what is changed while they are read, the next reading finds
+        self._depends = depended(self._session, self._plan, saved.depends if saved is not None else None)
+        if cursor is None and self._absorbs:
+            yield from repeated_keys(self._session, self._plan)
+        if self._key is not None:
+            self._key.check(self._session, saved)
         yield from self._without_key()
+        self._note(saved, first=True)
         self._leaves = self._found()
         check_name(self._session, self._plan)
         begun = saved.current if saved is not None and saved.kind == "full" else None
@@ -86,7 +103,7 @@ class Reading:
             raise CursorExpiredError(f"table {self._name!r}: parts of it are others than when the pass began")
         if saved is not None and saved.current is None and self._key is not None:
             yield from self._by_key(saved)
-        elif not self._plan.has_heap:
+        elif not self._plan.tells:
             yield from self._whole_view(saved)
         else:
             if saved is None or saved.current is None:
@@ -143,6 +160,8 @@ class Reading:
     def _begun(self, saved: Saved | None) -> Generator[Message, None, Saved]:
         """The bounds of a new pass."""
         now, found = identity(self._session), self._leaves
+        if saved is not None and not self._absorbs:
+            check_clear(self._plan, now, saved.clear)
         known = set(saved.heaps) if saved else set()
         settled = self._key.settled(self._session, None) if self._key else None
         if settled is not None:
@@ -179,7 +198,7 @@ class Reading:
 
     def _by_heap(self, saved: Saved) -> Iterator[Message]:
         current, now = _pass(saved), identity(self._session)
-        seen, slices = current.seen, Slices(self._session, self._plan, self._rows, now, self._budget)
+        seen, slices = current.seen, Slices(self._session, self._plan, self._rows, now, self._budget, self._log)
         while place := slices.at(_pass(saved)):
             for one in slices.read(place, *self._older(saved, place, now), whole=current.whole):
                 if isinstance(one, Border):
@@ -199,8 +218,10 @@ class Reading:
             xmin = str(now.xmin)
             if xmin != current.before:
                 self._take(now)
+            self._note(saved)
+            also = f"{unknown(current.leaves)}{self._or_unseen()}"
             if not _is_idle(now, current.before):
-                mark = self._mark(saved, xmin, also=unknown(current.leaves))
+                mark = self._mark(saved, xmin, also=also)
                 for message, batch in self._rows.messages(self._plan.source, young(current.before), mark):
                     seen = self._greatest(batch, seen)
                     yield message
@@ -229,6 +250,15 @@ class Reading:
         again = self._key.known(None, _pass(saved).height) if self._key else "FALSE" if xmin is None else young(xmin)
         return again if also == "FALSE" else f"{again} OR {also}"
 
+    def _note(self, saved: Saved | None, *, first: bool = False) -> None:
+        """By key: which transactions have ended; ``first`` of all, so that the next pass finds the rows of later ones."""
+        if saved is not None and self._key is not None and self._plan.tells and not (first and saved.current):
+            self._ended_before = ended(self._session, saved)
+
+    def _or_unseen(self) -> str:
+        """What ends after that, and is read all the same, is marked; the next pass may read it again."""
+        return "" if self._ended_before is None or self._absorbs else f" OR {self._ended_before.unseen}"
+
     def _promoted(self, saved: Saved) -> Saved:
         """What was in flight when the pass began may have ended: the last statement of the pass will see its rows."""
         current = _pass(saved)
@@ -243,7 +273,9 @@ class Reading:
         if self._plan.kind == "full":
             return None
         if self._key is not None:
-            return self._settled(saved, Settled(current.height, current.flight), seen, None, **read)
+            return self._settled(
+                saved, Settled(current.height, current.flight), seen, None, since=current.before, **read
+            )
         return saved.model_copy(update={"xmin": xmin, "shown": f"xid {xmin}", **read})
 
     def _settled(self, saved: Saved, settled: Settled, seen: str | None, lowest: str | None, **more: Any) -> Saved:
@@ -263,32 +295,44 @@ class Reading:
     def _by_key(self, saved: Saved, *, is_first: bool = False) -> Iterator[Message]:
         key = self._key
         assert key is not None
+        now = identity(self._session)
+        back = look_back(self._session, self._plan, saved, self._leaves, absorbs=self._absorbs)
         settled = key.settled(self._session, saved)
         yield from self._held(settled.holder)
         seen, lowest = saved.seen, key.lowest(saved)
-        known = key.known(None if is_first else saved, settled.height)
+        known = f"{key.known(None if is_first else saved, settled.height)}{self._or_unseen()}"
         found = [leaf.oid for leaf in self._leaves]
-        if found:
+        if found and self._plan.tells:
             known = f"{known} OR {unknown(found)}"  # one that is attached just now is read whole by the next pass
         if self._plan.settle == "wait" and (settled.height, settled.flight) != (saved.height, saved.flight):
             self._take(identity(self._session))  # a sequence, too, hands out again what a crash took back
         # rows without a key come first: one that gets a key meanwhile comes twice, one that loses it comes next time
         conditions = ["TRUE"] if lowest is None else [*key.without(), key.from_(lowest)]
         statements = [(condition, known) for condition in conditions]
-        if set(found) - set(saved.heaps):
+        if set(found) - set(saved.heaps) and not is_first:
+            if not self._plan.tells:
+                raise CursorExpiredError(
+                    f"table {self._name!r}: a partition was attached, or it is another table, and the role may not read "
+                    "which rows are new"
+                )
             # a partition that was attached, or another table of this name: whatever its keys are, no row was read
             new = unknown(saved.heaps)
             statements = [(new, "TRUE"), *((f"{condition} AND NOT ({new})", known) for condition, _ in statements)]
+        if back.suspects and lowest is not None:
+            self._check_distance(now, int(saved.since or 0))
+            new = written_since(self._session, self._plan, saved, lowest, absorbs=self._absorbs)
+            statements.append((f"{new} AND NOT ({unknown(saved.heaps)})", "TRUE"))
         for condition, mark in statements:
             for message, batch in self._rows.messages(self._plan.source, condition, mark):
                 seen = self._greatest(batch, seen)
                 yield message
-        yield from self._ends(self._settled(saved, settled, seen, lowest, heaps=found))
+        more = {"heaps": found, "since": str(now.xmin), "sequence": back.sequence}
+        yield from self._ends(self._settled(saved, settled, seen, lowest, **more))
 
     def _whole_view(self, saved: Saved | None) -> Iterator[Message]:
         if self._key is not None:
-            begun = saved or Saved(kind="key", identity=identity(self._session).identity)
-            yield from self._by_key(begun, is_first=saved is None)
+            begun = saved or Saved(kind="key", identity=identity(self._session).identity, plain=self._plan.has_heap)
+            yield from self._by_key(begun.model_copy(update={"current": None}), is_first=saved is None)
             return
         for message, _ in self._rows.messages(self._plan.source, "TRUE", "FALSE"):
             yield message
@@ -310,14 +354,22 @@ class Reading:
         check_name(self._session, self._plan)
         yield Complete(self._name)
         if ended is None:
-            yield Checkpoint(None)
+            self._take(identity(self._session))
+            yield self._checkpoint(None)
             return
         throughout = {(leaf.oid, leaf.attached) for leaf in self._found()}
         read = {leaf.oid for leaf in self._leaves if (leaf.oid, leaf.attached) in throughout}
         now = identity(self._session)
         update: dict[str, Any] = {"heaps": [oid for oid in ended.heaps if oid in read], "position": now.position}
-        if ended.kind == "xid":
-            update["xmax"] = str(now.xmax)
+        noted = self._ended_before or Ended(str(now.xmax), None)
+        update |= {"xmax": noted.xmax, "flying": noted.flying}
+        if ended.kind == "xid" and not self._absorbs:
+            update["clear"] = clear_until(self._session, self._plan, now, ended.clear)
+        if ended.kind == "key":
+            update["files"] = [leaf.relfilenode for leaf in self._leaves]
+            if ended.sequence is None:
+                update["sequence"] = sequence_at(self._session, self._plan)
+        self._take(now)
         yield self._checkpoint(ended.model_copy(update=update))
 
     # what is common ---------------------------------------------------------------------------------------------------
@@ -326,16 +378,14 @@ class Reading:
         return leaves(self._session, self._plan.relation.oid) if self._plan.has_heap else []
 
     def _take(self, now: Now) -> None:
-        """Bounds that ``now`` has shown go into the next cursor."""
-        if not now.standby:
-            push(self._session, now.position)
-            self._unsafe = now.position
+        """What a snapshot before ``now`` has shown, rows or bounds, is stored with the next checkpoint."""
+        self._log.saw(now.position, now.flushed)
 
-    def _checkpoint(self, saved: Saved) -> Checkpoint:
-        if self._unsafe is not None:
-            wait_for_disk(self._session, self._unsafe)
-            self._unsafe = None
-        return Checkpoint(saved.json_value())
+    def _checkpoint(self, saved: Saved | None) -> Checkpoint:
+        self._log.wait()
+        if saved is None:
+            return Checkpoint(None)
+        return Checkpoint(saved.model_copy(update={"depends": self._depends}).json_value())
 
 
 def _pass(saved: Saved) -> Pass:

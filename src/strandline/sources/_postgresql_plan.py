@@ -6,19 +6,16 @@ from typing import Literal
 
 from pydantic import Field
 
-from strandline.errors import UsageError
+from strandline.errors import TaskError, UsageError
 from strandline.lazy import pa
 from strandline.sources._postgresql_catalog import Column, Relation, literal, quote
-from strandline.sources._postgresql_types import NUMERIC, OutOfRange
+from strandline.sources._postgresql_types import FLOATS, NUMERIC, ORDERED, TIMES, OutOfRange
 from strandline.sources._tables import Duration, TableSettings, duration_s, known, selection, smallest_offset_s
 from strandline.table import FULL_READ, Guarantee, Table
 
-__all__ = ["TIMES", "Plan", "PostgreSQLTable", "Settle", "plan", "typed"]
+__all__ = ["Plan", "PostgreSQLTable", "Settle", "plan", "typed"]
 
 Settle = Literal["xid", "cap", "wait", "off"]
-TIMES = {1184: "timestamptz", 1114: "timestamp", 1082: "date"}
-"""Types, by oid, that the server's clock can bound."""
-_SLICED = ("r", "p")
 _KILO = 1_000
 _LARGE_BYTES = 5 * _KILO**3
 """Of a table of this size, a scan at every sync is worth a word."""
@@ -80,6 +77,13 @@ class Plan:
     settings: PostgreSQLTable
     settle: Settle | None
     """None: the table is read in full."""
+    unfit: UsageError | None = None
+    """Why the settings, which only globs give, do not fit: an error if the table is chosen."""
+
+    @property
+    def unreadable(self) -> TaskError | None:
+        """Why the role cannot read it."""
+        return self.table.unreadable
 
     @property
     def kind(self) -> Literal["full", "xid", "key"]:
@@ -90,13 +94,18 @@ class Plan:
 
     @property
     def has_heap(self) -> bool:
-        """Whether rows tell which transaction wrote them."""
-        return self.relation.kind in _SLICED
+        """Whether it stores rows."""
+        return self.relation.has_heap
+
+    @property
+    def tells(self) -> bool:
+        """Whether rows tell this role which transaction wrote them, and where they lie."""
+        return _tells(self.relation)
 
     @property
     def by_heaps(self) -> bool:
         """Whether rows have addresses that can be read slice by slice. Policies are a view, and heaps bypass them."""
-        return self.has_heap and not self.relation.row_security
+        return self.tells and not self.relation.row_security
 
     @property
     def key(self) -> Column | None:
@@ -114,6 +123,10 @@ class Plan:
         return f"{quote(self.relation.schema)}.{quote(self.relation.name)} AS t"
 
 
+def _tells(relation: Relation) -> bool:
+    return relation.has_heap and relation.whole
+
+
 def plan(relation: Relation, name: str, settings: PostgreSQLTable) -> Plan:
     """How ``relation`` is read; ``name`` is the table's in the destination.
 
@@ -123,7 +136,7 @@ def plan(relation: Relation, name: str, settings: PostgreSQLTable) -> Plan:
     where = f"table {name!r}"
     names = [column.name for column in relation.columns]
     key = None if settings.mode == "full" else settings.incremental_key
-    primary_key = tuple(settings.primary_key or relation.primary_key)
+    primary_key = tuple(settings.primary_key or _own_key(relation))
     for column in [*(settings.columns or ()), *primary_key, *([key] if key else ())]:
         known("column", column, names, where=where)
     chosen = {*settings.columns, *primary_key, key} if settings.columns else set(names)
@@ -147,10 +160,17 @@ def plan(relation: Relation, name: str, settings: PostgreSQLTable) -> Plan:
         selection=selection(settings, incremental=settle is not None, mask=settings.mask, settle=unsafe),
         guarantee=_guarantee(relation, settings, settle),
         access=_access(relation, settle, key),
+        spec_name=f"{relation.schema}.{relation.name}",
     )
     planned = Plan(table, relation, columns, settings, settle)
     _check(planned, where)
     return planned
+
+
+def _own_key(relation: Relation) -> tuple[str, ...]:
+    """The primary key that the database says; none where it holds floats, whose values are rounded on the way."""
+    rounded = any(one.type_oid in FLOATS for one in relation.columns if one.name in relation.primary_key)
+    return () if rounded else relation.primary_key
 
 
 def _keyed(column: Column) -> Column:
@@ -181,7 +201,12 @@ def _settle(
             raise UsageError(
                 f"{where}: `settle: {settings.settle}` needs an `incremental_key`", hint="name one, or remove `settle`"
             )
-        by_xid = relation.kind in _SLICED
+        by_xid = _tells(relation)
+        if settings.settle == "xid" and relation.has_heap and not by_xid:
+            raise UsageError(
+                f"{where}: `settle: xid` reads which transaction wrote a row, and the role may read some columns only",
+                hint=f"GRANT SELECT ON {quote(relation.schema)}.{quote(relation.name)} TO {quote(relation.role)}",
+            )
         if settings.settle == "xid" and not by_xid:
             raise UsageError(
                 f"{where}: `settle: xid` reads tables only, and this is a {_kind_name(relation)}",
@@ -204,6 +229,12 @@ def _settle(
 def _check(planned: Plan, where: str) -> None:
     settings, key = planned.settings, planned.key
     _check_mask(planned, where)
+    for column in planned.columns:
+        if column.name in (settings.primary_key or ()) and column.type_oid in FLOATS:
+            raise UsageError(
+                f"{where}: the primary key {column.name!r} is {column.type_name}, and rounded numbers tell no rows apart",
+                hint="name columns of other types in `primary_key`",
+            )
     if settings.deletes == "sweep" and not planned.table.primary_key:
         raise UsageError(f"{where}: `deletes: sweep` needs a primary key", hint="name its `primary_key`")
     if key is None:
@@ -213,6 +244,7 @@ def _check(planned: Plan, where: str) -> None:
                     f"{where}: `{name}` means nothing without an `incremental_key`", hint=f"remove `{name}`"
                 )
         return
+    _check_order(key, where)
     kind = TIMES.get(key.type_oid)
     if settings.timezone is not None:
         smallest_offset_s(settings.timezone, 0)
@@ -226,15 +258,25 @@ def _check(planned: Plan, where: str) -> None:
             hint="say which zone they are in, as in `timezone: Europe/Berlin` or `timezone: UTC`; a `settle` other than "
             "`cap` needs none",
         )
-    if pa.types.is_boolean(key.field.type) or key.type_name in {"json", "jsonb", "xml", "bytea"}:
+
+
+def _check_order(key: Column, where: str) -> None:
+    """Whether the type of the incremental key can have an order of change. Of texts and UUIDs, the values tell."""
+    if key.type_oid in FLOATS:
+        raise UsageError(
+            f"{where}: the incremental key {key.name!r} is {key.type_name}, whose values are rounded: a row may get the key of an "
+            "older one, or a smaller one",
+            hint="choose a column of times or of growing ids, or leave `incremental_key` out to read by xid",
+        )
+    if key.type_oid not in ORDERED:
         raise UsageError(
             f"{where}: the incremental key {key.name!r} is {key.type_name}, which has no order of change",
-            hint="choose a column of times or of growing ids, or leave `incremental_key` out",
+            hint="choose a column of times or of growing ids, or leave `incremental_key` out to read by xid",
         )
 
 
 def _access(relation: Relation, settle: Settle | None, key: str | None) -> str:
-    if relation.kind not in _SLICED:
+    if not _tells(relation):
         return f"a query of the whole {_kind_name(relation)}"
     size = f"about {_size(relation.bytes_estimated)}" if relation.bytes_estimated > 0 else "of a size not known yet"
     scan = f"a scan of the table, {size}"
@@ -277,10 +319,10 @@ def _guarantee(relation: Relation, settings: PostgreSQLTable, settle: Settle | N
         "off": ("lag only", look_back) if lag_s else ("off", [_OFF]),
     }
     name, limits = names[settle]
-    if settle and relation.kind not in _SLICED:
+    if settle and not relation.has_heap:
         limits = [*limits, "a change in one of its tables is seen only if it changes the key of the row"]
-    if settle and relation.row_security:
-        limits = [*limits, "rows that a changed policy reveals are not seen"]
+    if relation.primary_key and not (settings.primary_key or _own_key(relation)):
+        limits = [*limits, "its primary key holds floats, which tell no rows apart, so it has none here"]
     if settle in {"cap", "wait"} and relation.kind == "p":
         limits = [*limits, _ATTACHED]
     if settle == "xid" and settings.where:

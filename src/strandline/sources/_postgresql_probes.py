@@ -6,8 +6,9 @@ from typing import Any
 
 from strandline.probe import Probe, Verdict, clock_probe
 from strandline.sources._postgresql_catalog import literal, quote
-from strandline.sources._postgresql_plan import TIMES, Plan
+from strandline.sources._postgresql_plan import Plan
 from strandline.sources._postgresql_session import Server, Session
+from strandline.sources._postgresql_types import TIMES
 
 __all__ = ["probe_database", "probe_tables"]
 
@@ -18,6 +19,12 @@ _ROWS_MANY = 100_000
 _BYTES_LARGE = 5 * 10**9
 _COARSE = ("(0)", "(1)", "(2)")
 """Precisions of times with which many rows share one value."""
+_DIRECT = "name the server itself in `connection_string`, for reading"
+_POOLED = {
+    "session": "a pooler (PgBouncer, say) stands in front of the server: its timeouts may end long reads",
+    "transaction": "a pooler (PgBouncer, say) hands out the server's sessions by the transaction: values are right, but each "
+    "table that is read keeps one from the application, and the pooler's timeouts may end long reads",
+}
 
 _SERVER = """
 SELECT current_setting('server_version') AS version, current_database()::text AS database, current_user::text AS role,
@@ -62,6 +69,8 @@ def probe_database(server: Server, plans: Iterable[Plan], *, connections: int, h
         if found["remote"] and not found["encrypted"]:
             mend = "add sslmode=verify-full to connection_string"
             yield Probe("encryption", Verdict.WARNING, "the connection is not encrypted", mend)
+        if pooled := server.pooler():
+            yield Probe("pooler", Verdict.WARNING, _POOLED[pooled], _DIRECT)
         yield clock_probe(found["now_s"] - middle_s, whose="the server's clock")
         # our own session is among those that are taken
         if found["free"] + 1 < connections:

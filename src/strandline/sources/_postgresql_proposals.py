@@ -4,8 +4,9 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from strandline.proposal import Proposal
 from strandline.sources._key_names import says_changed
-from strandline.sources._postgresql_plan import TIMES, Plan
+from strandline.sources._postgresql_plan import Plan
 from strandline.sources._postgresql_session import Session
+from strandline.sources._postgresql_types import TIMES
 
 __all__ = ["other_schemas", "propose"]
 

@@ -23,6 +23,8 @@ class Rows:
     def __init__(self, session: Session, plan: Plan, context: RunContext, key: Key | None) -> None:
         self._session, self._plan, self._context, self._key = session, plan, context, key
         self._name = plan.table.name
+        self.versioned = plan.tells
+        """Whether marked rows carry a version of the source's."""
 
     def messages(self, source: str, condition: str, mark: str) -> Iterator[tuple[Message, "pa.RecordBatch"]]:
         """The rows of a query as messages, apart by whether another pass may have read them or may read them again."""
@@ -33,7 +35,7 @@ class Rows:
         """As SQL; after the columns that ``told`` needs come ``more``."""
         columns = [f"{column.expression} AS {quote(column.name)}" for column in self._plan.columns]
         if mark != "FALSE":
-            columns.append(self._version(mark) if self._plan.has_heap else f"({mark}) AS {_MARK}")
+            columns.append(self._version(mark) if self.versioned else f"({mark}) AS {_MARK}")
         if self._key is not None:
             condition = f"({condition}) AND {self._key.all()}"
         return f"SELECT {', '.join([*columns, *more])} FROM {source} WHERE ({condition}) AND {self._plan.where}"
@@ -50,7 +52,7 @@ class Rows:
                 yield Insert(self._name, part), part
             return
         last = raw.column(len(self._plan.columns))
-        version = pc.cast(last, pa.binary(16)) if self._plan.has_heap else None
+        version = pc.cast(last, pa.binary(16)) if self.versioned else None
         known = pc.fill_null(last, fill_value=True) if version is None else pc.is_valid(version)
         for reread, chosen in ((False, pc.invert(known)), (True, known)):
             versions = _filtered(version, chosen) if reread and version is not None else None
@@ -77,7 +79,9 @@ class Rows:
         return pa.record_batch(arrays, schema=pa.schema(fields))
 
     def _convert(self, array: "pa.Array", field: "pa.Field") -> "pa.Array":
-        return convert(array, field, f"{self._name}.{field.name}", self._plan.settings.out_of_range)
+        # a key that is null is none
+        policy = "key" if field.name in self._plan.table.primary_key else self._plan.settings.out_of_range
+        return convert(array, field, f"{self._name}.{field.name}", policy)
 
     def _bounded(self, batch: "pa.RecordBatch") -> Iterator["pa.RecordBatch"]:
         bytes_each = max(1, batch.nbytes // max(1, batch.num_rows))

@@ -1,8 +1,9 @@
 """Connections to PostgreSQL: ADBC for everything that is read, since it makes Arrow without a detour.
 
-Every statement is a transaction of its own, but for the one that ``Session.transaction`` opens, and none is ever left
-open: a slow destination holds at most the statement that is being read. Values stand in the text as literals, quoted by
-``_postgresql_catalog.literal``: ADBC reads a statement with parameters without COPY, row by row.
+Every statement is a transaction of its own, which begins with all settings that its answer depends on (see ``libpq``),
+but for those inside of ``Session.transaction``; and none is ever left open: a slow destination holds at most the statement
+that is being read. Values stand in the text as literals, quoted by ``_postgresql_catalog.literal``: ADBC reads a statement
+with parameters without COPY, row by row.
 """
 
 import json
@@ -10,34 +11,29 @@ import re
 import secrets
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from typing import Any, NoReturn
+from typing import Any, Literal, NoReturn
 
-from strandline.errors import RetryableError, StrandlineError, TaskError, UnreachableError
-from strandline.lazy import adbc, adbc_postgresql, pa
+from strandline import libpq
+from strandline.connection_string import HINT, NOT_UNDERSTOOD, understood
+from strandline.errors import RetryableError, StrandlineError, TaskError, UnreachableError, UsageError
+from strandline.lazy import adbc, pa, psycopg
 from strandline.sources._postgresql_catalog import literal
 
 __all__ = ["Server", "Session"]
 
-_SETTINGS = {
-    "client_encoding": "UTF8",
-    # texts of values, in cursors and versions, must not depend on who asks
-    "datestyle": "ISO, YMD",
-    "intervalstyle": "iso_8601",
-    "timezone": "UTC",
-    "extra_float_digits": "1",
-    "bytea_output": "hex",
-    "default_transaction_read_only": "on",
-    # compiling a scan takes longer than it saves
-    "jit": "off",
-}
+_LOOK_S = 60.0
+"""How long a statement may take whose answer is small, as one that asks the catalogue."""
+_LONGEST_S = 2_000_000
 _UNREACHABLE = ("08", "57P", "53300")
 """Classes and codes of SQLSTATE: the connection is gone, or none is free."""
 _PASSING = ("40", "42P01", "53", "55P03", "57014", "58")
 """A conflict, a partition that was dropped meanwhile, a lack of resources, a lock or a statement that took too long,
 trouble of the server's machine."""
-_CANCELED = ("canceling statement", "conflict with recovery")
+_BYTES = {"22021", "22P05"}
+"""A text that is not of the encoding that it should be of."""
+_SAID = {"canceling statement": "57014", "conflict with recovery": "57014", "invalid byte sequence": "22021"}
 _IDLE_S = 10.0
 """Whatever lies between us and the server may forget a connection that is idle for longer, without telling us."""
 _STATE = re.compile(r"SQLSTATE: ([0-9A-Z]{5})")
@@ -49,21 +45,18 @@ class Server:
     A connection costs the driver some 60 ms, because it reads the catalogue of types, so the next session uses it again.
     """
 
-    def __init__(self, uri: str, *, connections_max: int, settings: dict[str, str] | None = None) -> None:
+    def __init__(self, uri: str, *, connections_max: int, statement_s: float = 0, lock_s: float = 0) -> None:
         self.name = f"strandline {secrets.token_hex(4)}"
-        """What our sessions call themselves: a number of a backend alone may be another's by now, or a pooler's."""
-        self._uri, self._settings = uri, {**_SETTINGS, **(settings or {}), "application_name": self.name}
+        """What our transactions call themselves: the number of a backend may be another's by now, or a pooler's. They
+        must not hold back our own horizon."""
+        self._uri = uri
+        # compiling a scan takes longer than it saves
+        self._settings = {"jit": "off", "application_name": literal(self.name), "lock_timeout": f"'{lock_s}s'"}
+        self._statement_s = statement_s
         self._free = threading.BoundedSemaphore(connections_max)
         self._lock = threading.Lock()
-        self._pids: set[int] = set()
         self._idle: list[tuple[float, Session]] = []
         """When each was last used, and the session; the newest last."""
-
-    @property
-    def pids(self) -> frozenset[int]:
-        """The backends of the sessions that are in use: they must not hold back our own horizon."""
-        with self._lock:
-            return frozenset(self._pids)
 
     @contextmanager
     def session(self) -> "Iterator[Session]":
@@ -71,22 +64,25 @@ class Server:
 
         Raises:
             UnreachableError: there is no connection to be had.
+            UsageError: nor could there be, with such a connection string.
         """
         with self._free:
-            session = self._taken() or Session(self._uri, self._settings)
+            session = self._taken() or Session(self._uri, self._settings, self._statement_s)
             try:
-                with self._lock:
-                    self._pids.add(session.pid)
                 yield session
             except BaseException:
                 session.close()
                 self.close()  # they may have ended for the same reason
                 raise
-            finally:
-                with self._lock:
-                    self._pids.discard(session.pid)
             with self._lock:
                 self._idle.append((time.monotonic(), session))
+
+    def pooler(self) -> str:
+        """See ``libpq.pooler``."""
+        try:
+            return libpq.pooler(self._uri)
+        except psycopg.Error as error:
+            raise _no_connection(str(error), self._uri) from None
 
     def close(self) -> None:
         """Release the connections that are not in use."""
@@ -108,27 +104,29 @@ class Server:
 class Session:
     """One connection; used by one thread."""
 
-    def __init__(self, uri: str, settings: dict[str, str]) -> None:
-        self._database, self._connection = None, None
+    def __init__(self, uri: str, settings: dict[str, str], statement_s: float) -> None:
+        self._settings = {**settings, "statement_timeout": f"'{min(statement_s, _LONGEST_S)}s'"}
+        self._look = {"statement_timeout": f"'{min(statement_s or _LOOK_S, _LOOK_S)}s'"}
+        self._inside = False
         try:
-            self._database = adbc_postgresql.connect(uri)
-            self._connection = adbc.AdbcConnection(self._database)
-            self._set(settings, is_local=False)
-            self.pid = int(self.row("SELECT pg_backend_pid() AS pid")["pid"])
-        except StrandlineError:
-            self.close()
-            raise
+            self._database, self._connection = libpq.connect(uri)
         except adbc_errors() as error:
-            self.close()
-            raise _no_connection(str(error)) from None
+            raise _no_connection(str(error), uri) from None
 
     def read(
-        self, sql: str, *, batch_bytes: int = 1 << 20, where: str = "", copy: bool = True
+        self, sql: str, *, batch_bytes: int = 1 << 20, where: str = "", copy: bool = True, look: bool = False
     ) -> "Iterator[pa.RecordBatch]":
         """The rows of a query, as they come; without ``copy`` by another protocol, which takes any statement.
 
-        The statement ends when the iterator is closed: the server is told to stop.
+        The statement ends when the iterator is closed: the server is told to stop. ``look``: it should not take long.
         """
+        if self._inside:
+            yield from self._read(sql, batch_bytes, where, copy=copy)
+        else:
+            with self.transaction(where=where, settings=self._look if look else {}):
+                yield from self._read(sql, batch_bytes, where, copy=copy)
+
+    def _read(self, sql: str, batch_bytes: int, where: str, *, copy: bool) -> "Iterator[pa.RecordBatch]":
         statement = adbc.AdbcStatement(self._connection)
         try:
             statement.set_sql_query(sql)
@@ -149,20 +147,41 @@ class Session:
                 statement.close()
 
     @contextmanager
-    def transaction(self, *, lock: str, **settings: str) -> Iterator[None]:
-        """Statements in one snapshot, with a lock that was taken before it, and settings that end with it.
+    def transaction(
+        self,
+        *,
+        isolation: Literal["READ COMMITTED", "REPEATABLE READ"] = "READ COMMITTED",
+        lock: str = "",
+        where: str = "",
+        settings: Mapping[str, str] | None = None,
+    ) -> Iterator[None]:
+        """Statements in one transaction, with a lock that is taken before any snapshot, and settings that end with it."""
+        first = [libpq.begin({**self._settings, **(settings or {})}, isolation=isolation, read_only=True)]
+        if lock:
+            first.append(f"LOCK TABLE {lock} MODE")
+        self._execute("; ".join(first), where)
+        self._inside = True
+        try:
+            yield
+        except BaseException:
+            with suppress(*adbc_errors()):
+                libpq.execute(self._connection, "ROLLBACK")
+            raise
+        finally:
+            self._inside = False
+        self._execute("COMMIT", where)
 
-        After an error in it the session must not be used again.
-        """
-        self.run("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
-        self.run(f"LOCK TABLE {lock} MODE")
-        self._set(settings, is_local=True)
-        yield
-        self.run("ROLLBACK")
+    def _execute(self, sql: str, where: str) -> None:
+        try:
+            libpq.execute(self._connection, sql)
+        except adbc_errors() as error:
+            with suppress(*adbc_errors()):
+                libpq.execute(self._connection, "ROLLBACK")
+            _raise(error, where)
 
     def rows(self, sql: str, *, where: str = "") -> list[dict[str, Any]]:
-        """All rows of a small query."""
-        return [row for batch in self.read(sql, where=where) for row in batch.to_pylist()]
+        """All rows of a query that has few. Only one that names a table may take long: it may read many for them."""
+        return [row for batch in self.read(sql, where=where, look=not where) for row in batch.to_pylist()]
 
     def row(self, sql: str, *, where: str = "") -> dict[str, Any]:
         """The one row of a query."""
@@ -172,7 +191,7 @@ class Session:
     def plan(self, sql: str) -> dict[str, Any]:
         """How the server would run a query: the first node of its plan, as in ``EXPLAIN (FORMAT JSON)``."""
         ((explained,),) = [
-            batch.column(0).to_pylist() for batch in self.read(f"EXPLAIN (FORMAT JSON) {sql}", copy=False)
+            batch.column(0).to_pylist() for batch in self.read(f"EXPLAIN (FORMAT JSON) {sql}", copy=False, look=True)
         ]
         return dict(json.loads(explained)[0]["Plan"])
 
@@ -180,17 +199,11 @@ class Session:
         """A statement whose rows do not matter."""
         self.rows(sql)
 
-    def _set(self, settings: dict[str, str], *, is_local: bool) -> None:
-        wanted = ", ".join(f"set_config({literal(n)}, {literal(v)}, {is_local})" for n, v in settings.items())
-        self.run(f"SELECT {wanted}")
-
     def close(self) -> None:
         """Release it. A second call does nothing."""
         for one in (self._connection, self._database):
-            if one is not None:
-                with suppress(*adbc_errors()):
-                    one.close()
-        self._connection = self._database = None
+            with suppress(*adbc_errors()):
+                one.close()
 
 
 def _stop(statement: Any, reader: "pa.RecordBatchReader") -> None:
@@ -206,7 +219,9 @@ def adbc_errors() -> tuple[type[Exception], ...]:
     return (adbc.Error,)
 
 
-def _no_connection(text: str) -> UnreachableError:
+def _no_connection(text: str, uri: str) -> StrandlineError:
+    if understood(uri) is None:
+        return UsageError(f"PostgreSQL cannot be reached: {NOT_UNDERSTOOD}", hint=HINT)
     # the driver's text may quote the connection string, and with it a password
     _, _, said = text.rpartition("Failed to connect:")
     lines = said.partition("Query was:")[0].replace("\\n", "\n").strip().splitlines()
@@ -232,11 +247,15 @@ def _raise(error: Exception, where: str) -> NoReturn:
     place = f"{where}: " if where else ""
     if state is None and "ERROR:" in text:
         # what fails while rows come, comes without its code
-        state = "57014" if any(words in text for words in _CANCELED) else "XX000"
+        state = next((code for words, code in _SAID.items() if words in text), "XX000")
     if state is None or state.startswith(_UNREACHABLE):
         raise UnreachableError(f"{place}the connection to PostgreSQL was lost: {said}") from None
     if state.startswith(_PASSING):
         raise RetryableError(f"{place}PostgreSQL: {said}") from None
+    if state in _BYTES:
+        hint = "the database's encoding checks nothing (SQL_ASCII): mend the value, as by convert_from(v::bytea, 'LATIN1') for "
+        hint += "what was Latin-1; or leave the column out by `columns`"
+        raise TaskError(f"{place}PostgreSQL: {said}, so the text cannot be read as UTF-8", hint=hint) from None
     if state == "42501":
         raise TaskError(f"{place}PostgreSQL: {said}", hint="grant the role SELECT on it, or leave it out") from None
     raise TaskError(f"{place}PostgreSQL: {said}") from None

@@ -19,7 +19,7 @@ from strandline.lazy import pa, pc
 from strandline.message import Message
 from strandline.sources._postgresql_catalog import leaves, literal, quote
 from strandline.sources._postgresql_heaps import Now
-from strandline.sources._postgresql_log import POSITION
+from strandline.sources._postgresql_log import FLUSHED, POSITION, Log
 from strandline.sources._postgresql_plan import Plan
 from strandline.sources._postgresql_rows import Rows
 from strandline.sources._postgresql_session import Session
@@ -82,8 +82,9 @@ class Place:
 class Slices:
     """Of one pass, read with one session."""
 
-    def __init__(self, session: Session, plan: Plan, rows: Rows, now: Now, budget: Budget) -> None:
+    def __init__(self, session: Session, plan: Plan, rows: Rows, now: Now, budget: Budget, log: Log) -> None:
         self._session, self._plan, self._rows, self._budget = session, plan, rows, budget
+        self._table, self._log = plan.table.name, log
         # a standby ends a statement that lasts, for what its primary cleans up; few rows may make no border for long
         few = bool(plan.settings.where) or plan.settings.start is not None
         self._scans = budget.scan_s > 0 and not now.standby and not few
@@ -126,12 +127,16 @@ class Slices:
             yield Border(place.next_heap, 0, self._position(place, whole=whole), gone=place.heap.oid)
             return
         if place.how == "scan":
-            longest = f"{min(_LONGEST_S, self._budget.statement_s or _LONGEST_S):.0f}s"
-            settings = {"statement_timeout": longest, "idle_in_transaction_session_timeout": longest}
-            with self._session.transaction(lock=f"ONLY {place.name} IN ACCESS SHARE", **_IN_ORDER, **settings):
+            longest = f"'{min(_LONGEST_S, self._budget.statement_s or _LONGEST_S):.0f}s'"
+            settings = {"statement_timeout": longest, "idle_in_transaction_session_timeout": longest, **_IN_ORDER}
+            lock = f"ONLY {place.name} IN ACCESS SHARE"
+            with self._session.transaction(
+                isolation="REPEATABLE READ", lock=lock, where=self._table, settings=settings
+            ):
                 position = self._position(place, whole=whole)
                 query = self._rows.query(place.source, f"{place.range} AND ({condition})", mark, more=["t.ctid"])
-                self._scans = self._session.plan(query)["Node Type"] == "Seq Scan"
+                # nothing can be asked while it goes on
+                self._scans = self._log.comes_soon(position) and self._session.plan(query)["Node Type"] == "Seq Scan"
                 is_whole = self._scans and (yield from self._scanned(place, query, mark, position))
             if not is_whole:
                 return
@@ -176,7 +181,7 @@ class Slices:
         heap, name = place.heap, f"to_regclass({literal(place.name)})" if place.name else "NULL"
         row = self._session.row(
             f"SELECT coalesce(pg_relation_filenode({heap.oid}), 0)::int8 AS file, "
-            f"coalesce({name}::oid, 0)::int8 AS named, {POSITION} AS position"
+            f"coalesce({name}::oid, 0)::int8 AS named, {POSITION} AS position, {FLUSHED} AS flushed"
         )
         table = self._plan.table.name
         if place.name and row["named"] != heap.oid:
@@ -185,6 +190,7 @@ class Slices:
             raise CursorExpiredError(
                 f"table {table!r}: it was rewritten (VACUUM FULL, CLUSTER, ALTER TABLE) while it was read"
             )
+        self._log.saw(row["position"], row["flushed"])
         return int(row["position"])
 
 

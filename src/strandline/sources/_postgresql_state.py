@@ -79,7 +79,13 @@ class Saved(_Strict):
     xmin: str | None = None
     """By xid: every row of a transaction before this one was delivered."""
     xmax: str | None = None
-    """No row of a transaction from this one on was delivered."""
+    """By xid: no row of a transaction from this one on was delivered. By key: nor of one in ``flying``, but for rows that
+    were marked."""
+    flying: list[str] | None = None
+    """By key: the transactions before ``xmax``, and parts of them, of which no row was delivered, since they had not ended.
+    None: not known, as of version 0.1, or too many."""
+    clear: str | None = None
+    """By xid, append: below this transaction, no id that is handed out is also that of a row that was frozen 2^32 ids ago."""
     height: str | None = None
     """By key: every row below it was delivered, within the limits of the guarantee. None: nothing is settled yet."""
     seen: str | None = None
@@ -88,6 +94,16 @@ class Saved(_Strict):
     """By key, with `lag`: from here on, rows were marked when they were delivered."""
     heaps: list[int] = []
     """The heaps that were read; one that is new may hold old rows."""
+    since: str | None = None
+    """By key: every transaction before this one had ended when the last pass began. None: not known, as of version 0.1."""
+    files: list[int] = []
+    """By key: the files of the heaps when the last pass began."""
+    sequence: int | None = None
+    """By key: how far the key's sequence was."""
+    plain: bool = False
+    """By key: the versions of rows do not tell which transaction wrote them, since the role could not read it at first."""
+    depends: dict[str, str] | None = None
+    """What the rows that were delivered depended on beside themselves. None: not known, as of a cursor of version 0.1."""
     position: int = 0
     """Of the server's log: what was delivered had ended before it. A standby that is not there yet would contradict it."""
     flight: Flight | None = None

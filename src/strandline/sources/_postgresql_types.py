@@ -18,11 +18,18 @@ from typing import Literal
 from strandline.errors import TaskError
 from strandline.lazy import pa, pc
 
-__all__ = ["NUMERIC", "OutOfRange", "convert", "expression", "field"]
+__all__ = ["FLOATS", "NUMBERS", "NUMERIC", "ORDERED", "TEXTS", "TIMES", "OutOfRange", "convert", "expression", "field"]
 
 OutOfRange = Literal["fail", "null"]
 
-_OID, _INTERVAL, NUMERIC = 26, 1186, 1700
+_OID, _INTERVAL, NUMERIC, _JSONB = 26, 1186, 1700, 3802
+TIMES = {1184: "timestamptz", 1114: "timestamp", 1082: "date"}
+"""Types, by oid, that the server's clock can bound."""
+TEXTS = {19: "name", 25: "text", 1042: "char", 1043: "varchar"}
+FLOATS = {700: "float4", 701: "float8"}
+NUMBERS = {20: "int8", 21: "int2", 23: "int4", NUMERIC: "numeric"}
+ORDERED = NUMBERS | TEXTS | TIMES | {2950: "uuid", 3220: "pg_lsn", 5069: "xid8"}
+"""Types whose values can have an order of change: what is greater can be younger."""
 _DIGITS_MAX = 76
 _DIGITS_128 = 38
 _LOWEST_US = -210_866_803_200_000_000
@@ -68,7 +75,9 @@ def _natives() -> dict[int, "pa.DataType"]:
 
 def field(name: str, type_oid: int, typmod: int, *, nullable: bool, is_nested: bool) -> "pa.Field":
     """A column as Strandline offers it. ``typmod`` is PostgreSQL's, which holds precision and scale."""
-    return pa.field(name, _arrow(type_oid, typmod, is_nested=is_nested), nullable)
+    # Arrow has one type for both; jsonb has no order of names, and each once, so that a copy may be jsonb, too
+    metadata = {"postgresql.type": "jsonb"} if type_oid == _JSONB else None
+    return pa.field(name, _arrow(type_oid, typmod, is_nested=is_nested), nullable, metadata)
 
 
 def _arrow(type_oid: int, typmod: int, *, is_nested: bool) -> "pa.DataType":
@@ -106,8 +115,10 @@ def expression(column: str, type_oid: int, *, is_nested: bool) -> str:
     return column if type_oid in _natives() else f"{column}::text"
 
 
-def convert(array: "pa.Array", wanted: "pa.Field", where: str, out_of_range: OutOfRange = "fail") -> "pa.Array":
-    """What ADBC has read, as exactly ``wanted.type``.
+def convert(
+    array: "pa.Array", wanted: "pa.Field", where: str, out_of_range: Literal[OutOfRange, "key"] = "fail"
+) -> "pa.Array":
+    """What ADBC has read, as exactly ``wanted.type``. A ``key`` fails, whatever the spec says of the rest.
 
     Raises:
         TaskError: a value cannot be held, and is not to become null.
@@ -157,15 +168,18 @@ def _shown(values: "pa.Array") -> str:
     return {-1: "infinity", 0: "-infinity"}.get(raw - first, "a time after the year 294246")
 
 
-def _kept(values: "pa.Array", beyond: "pa.Array", where: str, out_of_range: OutOfRange) -> "pa.Array":
+def _kept(values: "pa.Array", beyond: "pa.Array", where: str, out_of_range: Literal[OutOfRange, "key"]) -> "pa.Array":
     """Without the values that are beyond what the type can hold."""
     count = pc.sum(beyond).as_py()
     if not count:
         return values
-    if out_of_range == "fail":
+    if out_of_range != "null":
+        mend = "`out_of_range: null` reads them as NULL; or leave the column out by `columns`"
+        if out_of_range == "key":
+            mend = "a primary key cannot be NULL, so `out_of_range` does not help: mend the row at the source, or name another `primary_key`"
         raise TaskError(
             f"{where}: {count} value{'s' if count > 1 else ''} cannot be held by the column's type ("
             f"{_shown(values.filter(beyond))})",
-            hint="`out_of_range: null` reads them as NULL; or leave the column out by `columns`",
+            hint=mend,
         )
     return pc.if_else(beyond, pa.scalar(None, values.type), values)

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from strandline.errors import CursorExpiredError, TaskError
 from strandline.lazy import pa
+from strandline.sources._key_times import IDS_MIN, Form, form_of, unit_of
 from strandline.sources._sqlite_catalog import last_id, quoted
 from strandline.sources._sqlite_heights import (
     Condition,
@@ -12,7 +13,6 @@ from strandline.sources._sqlite_heights import (
     Key,
     NumberKey,
     SequenceTextKey,
-    unit_of,
 )
 from strandline.sources._sqlite_plan import Plan
 from strandline.sources._sqlite_state import Pass, Saved, decoded, encoded
@@ -27,6 +27,7 @@ __all__ = ["Bounder", "Clock", "filtered"]
 Clock = Callable[["Connection"], int]
 """The time at the source, in whole seconds since 1970."""
 _FULL = "full"
+_DAY_S = 86_400
 
 
 def filtered(plan: Plan, *, nulls: str | None = None) -> Condition:
@@ -80,6 +81,7 @@ class Bounder:
         }
         return Saved(
             kind=key.kind,
+            form=_form_name(key),
             height=encoded(old),
             seen=None if saved is None else saved.seen,
             tracked=None if saved is None else saved.tracked,
@@ -96,6 +98,7 @@ class Bounder:
         height = decoded(current.next)
         return Saved(
             kind=saved.kind,
+            form=saved.form,
             height=current.next,
             seen=current.seen,
             tracked=current.tracked,
@@ -115,26 +118,53 @@ class Bounder:
         plain = f"t.{quoted(name)}"
         type_ = self._plan.table.schema.field(name).type
         table, settings = self._plan.table.name, self._plan.settings
-        if pa.types.is_integer(type_) or pa.types.is_floating(type_) or pa.types.is_decimal(type_):
+        if pa.types.is_integer(type_) or pa.types.is_decimal(type_):
             kind: str = NumberKey.kind
-            key: Key = NumberKey(table, name, plain, is_time=self._plan.is_time, per_s=_unit(saved))
+            key: Key = self._number_key(saved, name, plain)
         else:
             sql = f"{plain} COLLATE BINARY"
-            own = SequenceTextKey.own.format(k=sql)
-            greatest = None if self._plan.is_time else self._one_of(own, sql, "DESC")
+            greatest = None if self._plan.is_time else self._one_of(SequenceTextKey.own.format(k=sql), sql, "DESC")
             kind = self._text_kind(saved, greatest)
             if kind == TimeTextKey.kind:
                 now = self._clock(self._connection)
                 shift_s = smallest_offset_s(settings.timezone, now) if settings.timezone else 0
                 key = TimeTextKey(table, name, sql, shift_s=shift_s)
             else:
-                key = SequenceTextKey(table, name, sql, length=None if greatest is None else len(greatest))
+                form = self._form(greatest, SequenceTextKey.own.format(k=sql), sql)
+                key = SequenceTextKey(table, name, sql, form, length=None if greatest is None else len(greatest))
         if saved is not None and saved.kind != kind and (saved.height is not None or saved.seen is not None):
             raise key.refuse(
                 f"the saved cursor is of another kind ({saved.kind}, now {kind})",
                 hint="read the table again from nothing: --full-refresh",
             )
         return key
+
+    def _number_key(self, saved: Saved | None, name: str, sql: str) -> NumberKey:
+        """Of ids, or of times: as the pass found when it began, or else as the values are now."""
+        form, named = None, saved.form if saved is not None else ""
+        if saved is None or saved.current is None:
+            own = NumberKey.own.format(k=sql)
+            form = self._form(self._one_of(own, sql, "DESC"), own, sql)
+            named = form.name if form is not None else named
+        is_time = named == "epoch" or (self._plan.is_time and (named != "packed" or bool(self._plan.settings.lag)))
+        per_s = _unit(saved)
+        return NumberKey(self._plan.table.name, name, sql, None if is_time else form, is_time=is_time, per_s=per_s)
+
+    def _form(self, greatest: Any, own: str, sql: str) -> Form | None:
+        """The form of the values, if they are times."""
+        form, now_s = form_of(greatest), self._clock(self._connection)
+        if form is None:
+            return None
+        if not form.is_certain(now_s) and not self._one(
+            f"SELECT EXISTS (SELECT 1 FROM {self._plan.relation} WHERE {own} AND {sql} BETWEEN ? AND ?)",
+            *form.past(now_s),
+        ):
+            return None
+        if form.floor is not None:
+            ids = f"SELECT DISTINCT {sql} FROM {self._plan.relation} WHERE {sql} > 0 AND {sql} < ? LIMIT {IDS_MIN}"
+            if self._one(f"SELECT count(*) FROM ({ids})", form.floor) >= IDS_MIN:
+                return None
+        return form
 
     def _text_kind(self, saved: Saved | None, greatest: str | None) -> Literal["time", "text"]:
         if self._plan.is_time:
@@ -150,9 +180,13 @@ class Bounder:
     def _height(self, key: Key, old: Height | None, now_s: int) -> Height | None:
         """The height from which later passes read; never past the clock, never back."""
         found = key.greatest(lambda condition, values, order: self._first(key, condition, values, order), now_s)
+        if old is not None:
+            self._refuse_future(key, old, now_s)
         if old is not None and found is not None:
             self._refuse_restart(key, old)
-            if isinstance(key, NumberKey) and key.is_time and unit_of(old) != unit_of(found):
+            assert isinstance(found, str) == isinstance(old, str), key.table
+            numbers = (one for one in (old, found) if not isinstance(one, str))
+            if isinstance(key, NumberKey) and key.is_time and len({unit_of(one) for one in numbers}) > 1:
                 raise key.refuse(
                     f"the saved cursor is {old}, but there are times in another unit ({found})",
                     hint="leave the rows with odd times out by `where`, or read the table again: --full-refresh",
@@ -164,6 +198,19 @@ class Bounder:
         height: Height | None = _greatest(old, found)
         return height
 
+    def _refuse_future(self, key: Key, old: Height, now_s: int) -> None:
+        """A cursor of a version that took times for ids may have followed one into the future."""
+        tomorrow_s = now_s + _DAY_S
+        if isinstance(old, int | float) and isinstance(key, NumberKey) and key.is_time:
+            ahead = old > tomorrow_s * unit_of(old)
+        else:
+            ahead = key.form is not None and old > key.form.ceiling(tomorrow_s)  # type: ignore[operator]
+        if ahead:
+            raise CursorExpiredError(
+                f"table {self._plan.table.name!r}: the saved cursor has followed a row into the future ({key.shown(old)}), past "
+                "rows that came since"
+            )
+
     def _refuse_restart(self, key: Key, old: Height) -> None:
         if not key.is_sequence:
             return
@@ -174,9 +221,9 @@ class Bounder:
             handed_out = last_id(self._connection, self._plan.entry.name)
             if handed_out is not None and isinstance(old, int | float) and handed_out >= old:
                 return
-        raise key.refuse(
-            f"its greatest value is {greatest!r}, but rows up to {old!r} were delivered before: the sequence went back or "
-            "started again, and new rows could be missed",
+        raise CursorExpiredError(
+            f"table {key.table!r}, incremental key {key.column!r}: its greatest value is {greatest!r}, but rows up to {old!r} "
+            "were delivered before: the sequence went back or started again, and new rows could be missed",
             hint="read the table again from nothing (--full-refresh), or choose a key that only grows",
         )
 
@@ -271,6 +318,10 @@ class Bounder:
     def _one(self, sql: str, *values: Any) -> Any:
         row = self._connection.execute(sql, values).fetchone()
         return row[0] if row else None
+
+
+def _form_name(key: Key) -> str:
+    return "epoch" if isinstance(key, NumberKey) and key.is_time else key.form.name if key.form is not None else ""
 
 
 def _unit(saved: Saved | None) -> int | None:

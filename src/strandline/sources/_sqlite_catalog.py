@@ -18,6 +18,7 @@ __all__ = [
     "Column",
     "catalogue",
     "connect",
+    "does_not_work",
     "last_id",
     "of_the_statement",
     "quoted",
@@ -127,27 +128,39 @@ def _translate(error: Exception, path: str, table: str | None) -> StrandlineErro
     return TaskError(f"{where}: {text}", hint="run the sync again if the table was being altered; else check `where`")
 
 
-def catalogue(connection: "Connection") -> tuple[dict[str, Catalogued], dict[str, str]]:
-    """Every table and view whose rows can be read, by name; and the views that do not work, each with the reason.
+def catalogue(connection: "Connection") -> tuple[dict[str, Catalogued], dict[str, TaskError]]:
+    """Every table and view whose rows can be read, by name; and those whose rows cannot, each with the reason.
 
-    SQLite's own tables, virtual tables and the shadow tables behind them are left out.
+    SQLite's own tables, and the shadow tables behind virtual ones, are left out.
     """
     found: dict[str, Catalogued] = {}
-    broken: dict[str, str] = {}
+    broken: dict[str, TaskError] = {}
     rows = connection.execute("SELECT name, type, wr FROM pragma_table_list WHERE schema = 'main'").fetchall()
     for name, kind, without_rowid in sorted(rows):
-        if kind not in {"table", "view"} or name.lower().startswith("sqlite_"):
+        if kind not in {"table", "view", "virtual"} or name.lower().startswith("sqlite_"):
+            continue
+        if kind == "virtual":
+            broken[name] = TaskError(f"table {name!r} is virtual, so another program makes its rows", hint=_AS_A_VIEW)
             continue
         try:
             entry = _entry(connection, name, is_view=kind == "view", without_rowid=bool(without_rowid))
         except sqlite3.OperationalError as error:
-            if kind != "view" or not of_the_statement(error):
+            if not of_the_statement(error):
                 raise
-            broken[name] = str(error)
+            broken[name] = does_not_work(name, kind, error)
         else:
-            if entry is not None:
-                found[name] = entry
+            found[name] = entry
     return found, broken
+
+
+_AS_A_VIEW = "leave it out (`skip_tables`), or make a table of what it shows"
+
+
+def does_not_work(name: str, kind: str, error: "OperationalError") -> TaskError:
+    """Why the rows of a table or view cannot be read."""
+    return TaskError(
+        f"{kind} {name!r} does not work: {error}", hint=f"mend the {kind}, drop it, or leave it out (`skip_tables`)"
+    )
 
 
 def of_the_statement(error: "OperationalError") -> bool:
@@ -155,12 +168,14 @@ def of_the_statement(error: "OperationalError") -> bool:
     return error.sqlite_errorcode == sqlite3.SQLITE_ERROR
 
 
-def _entry(connection: "Connection", name: str, *, is_view: bool, without_rowid: bool) -> Catalogued | None:
+def _entry(connection: "Connection", name: str, *, is_view: bool, without_rowid: bool) -> Catalogued:
     info = connection.execute(
         'SELECT name, upper(type), pk, "notnull" FROM pragma_table_xinfo(?) WHERE hidden <> 1 ORDER BY cid', [name]
     ).fetchall()
-    if not info:
-        return None
+    columns = ", ".join(f"t.{quoted(column)}" for column, *_ in info)
+    connection.execute(
+        f"SELECT {columns} FROM main.{quoted(name)} AS t LIMIT 0"
+    )  # a function of a column may be missing
     key = [column for _, column in sorted((pk, column) for column, _, pk, _ in info if pk)]
     alias = None if is_view or without_rowid else _rowid_alias(connection, name, info)
     indexed = _indexed(connection, name) | ({alias} if alias else set())

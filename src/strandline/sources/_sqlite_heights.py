@@ -16,8 +16,9 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, TypeAlias
 
 from strandline.errors import TaskError, UsageError
+from strandline.sources._key_times import OLDEST_S, UNITS, Form, unit_of
 
-__all__ = ["Condition", "Height", "Key", "NumberKey", "Query", "Range", "SequenceTextKey", "time_like", "unit_of"]
+__all__ = ["Condition", "Height", "Key", "NumberKey", "Query", "Range", "SequenceTextKey", "time_like"]
 
 Height: TypeAlias = int | float | str
 Condition: TypeAlias = tuple[str, list[Any]]
@@ -31,10 +32,6 @@ _TIME_NAME = re.compile(
 )
 _ID = re.compile(r"[0-9A-Za-z_-]*")
 _RANDOM = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[1-5][0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12}", re.IGNORECASE)
-_OLDEST_S = 315_532_800
-"""1980, in seconds since 1970."""
-_UNITS = (1, 10**3, 10**6, 10**9)
-"""How many of it are in a second."""
 
 
 def time_like(name: str, declared: str) -> bool:
@@ -76,6 +73,8 @@ class Key(ABC):
     column: str
     sql: str
     """The column, to be compared by its bytes."""
+    form: Form | None = None
+    """Of its values, if they are times; see ``_key_times``."""
 
     @property
     def is_sequence(self) -> bool:
@@ -152,11 +151,11 @@ class NumberKey(Key):
     @property
     def is_sequence(self) -> bool:
         """See ``Key``."""
-        return not self.is_time
+        return not self.is_time and self.form is None
 
     @property
     def _floor(self) -> int | None:
-        return _OLDEST_S * self.per_s if self.is_time and self.per_s else None
+        return OLDEST_S * self.per_s if self.is_time and self.per_s else None
 
     def heights(self, values: Sequence[Any]) -> list[Height | None]:
         """The height of each; none for values that are no numbers, or no times."""
@@ -176,10 +175,9 @@ class NumberKey(Key):
     def greatest(self, first: Query, now_s: int) -> Height | None:
         """The greatest height that is not in the future."""
         if not self.is_time:
-            found: Height | None = first(self.own_sql, [], "DESC")
-            return found
-        for per_s in _UNITS:
-            found = first(f"{self.sql} BETWEEN ? AND ?", [_OLDEST_S * per_s, now_s * per_s], "DESC")
+            return _up_to(self, first, now_s)
+        for per_s in UNITS:
+            found: Height | None = first(f"{self.sql} BETWEEN ? AND ?", [OLDEST_S * per_s, now_s * per_s], "DESC")
             if found is not None:
                 return found
         return None
@@ -202,17 +200,6 @@ class NumberKey(Key):
         )
 
 
-def unit_of(height: Height) -> int:
-    """The unit of a time as a number: units in a second.
-
-    Times since 1980 in two of the units are no two times of these centuries: 1980 in milliseconds is the year 11968 in
-    seconds. So the unit need not be declared, and a row dated into the year 9999 does not make seconds look like
-    milliseconds.
-    """
-    assert not isinstance(height, str)
-    return next((per_s for per_s in _UNITS[:-1] if height < _OLDEST_S * per_s * 1_000), _UNITS[-1])
-
-
 @dataclass(frozen=True, slots=True)
 class SequenceTextKey(Key):
     """Texts that sort in the order in which they are handed out: ULIDs, UUIDs of version 7."""
@@ -227,7 +214,7 @@ class SequenceTextKey(Key):
     @property
     def is_sequence(self) -> bool:
         """See ``Key``."""
-        return True
+        return self.form is None
 
     def heights(self, values: Sequence[Any]) -> list[Height | None]:
         """The height of each; none for values that are no texts.
@@ -252,10 +239,9 @@ class SequenceTextKey(Key):
         """See ``Key``. 1000 sorts below 999."""
         return f"{self.own_sql} AND {self.sql} < ? AND length({self.sql}) <> ?", [lower, self.length]
 
-    def greatest(self, first: Query, now_s: int) -> Height | None:  # noqa: ARG002 -- ids know no clock
-        """The greatest there is."""
-        found: Height | None = first(self.own_sql, [], "DESC")
-        return found
+    def greatest(self, first: Query, now_s: int) -> Height | None:
+        """The greatest there is; of times, that is not in the future."""
+        return _up_to(self, first, now_s)
 
     def back(self, height: Height, lag_s: int, now_s: int) -> Height:  # noqa: ARG002 -- likewise
         """The height itself."""
@@ -264,3 +250,12 @@ class SequenceTextKey(Key):
     def parsed_start(self, start: object) -> Height:
         """The setting `start`."""
         return str(start)
+
+
+def _up_to(key: Key, first: Query, now_s: int) -> Height | None:
+    """The greatest value; of times, up to the present."""
+    if key.form is None:
+        found: Height | None = first(key.own_sql, [], "DESC")
+    else:
+        found = first(f"{key.own_sql} AND {key.sql} <= ?", [key.form.ceiling(now_s)], "DESC")
+    return found

@@ -17,11 +17,15 @@ from strandline.message import Checkpoint, Complete, Cursor, Insert, Message, No
 from strandline.source import RunContext
 from strandline.sources._sqlite_bound import Bounder, Clock, filtered
 from strandline.sources._sqlite_catalog import transaction
+from strandline.sources._sqlite_copies import copied, copy
 from strandline.sources._sqlite_heights import Condition, Key, Range
+from strandline.sources._sqlite_origin import check, later, origin_of
 from strandline.sources._sqlite_plan import Plan
 from strandline.sources._sqlite_slices import Slice, Slicer, within_bounds
 from strandline.sources._sqlite_state import Pass, Saved, decoded, encoded
 from strandline.sources._sqlite_times import TimeTextKey
+from strandline.sources._sqlite_unique import unlike_keys
+from strandline.sources._sqlite_witness import noted
 
 if TYPE_CHECKING:
     from sqlite3 import Connection
@@ -56,29 +60,56 @@ class Reading:
                 f"table {name!r}: the saved cursor is of a table that was read {'in full' if saved.kind == 'full' else 'incrementally'}",
                 hint="read the table again from nothing: --full-refresh",
             )
-        copied, left_out = False, 0
+        aside, left_out = False, 0
         if saved is not None and saved.current is not None:
             self._bounder.check_address(saved.current)
+            with transaction(self._connection):
+                saved = self._compared(saved, saved)
         else:
             with transaction(self._connection):
-                saved = self._bounder.begun(saved)
-                copied = saved.current is not None and saved.current.address == "none"
-                if copied:
-                    self._copy(self._slicer, self._all(saved))
+                saved = self._compared(self._bounder.begun(saved), saved)
+                aside = saved.current is not None and saved.current.address == "none"
+                if aside:
+                    copy(self._connection, self._slicer, self._plan, self._all(saved))
                 if self._plan.table.incremental and self._plan.settings.nulls == "exclude":
                     left_out = self._bounder.nulls()
         if left_out:
             (key,) = self._plan.table.incremental_key
             yield Notice(name, f"{left_out} rows whose {key!r} is NULL are left out, as `nulls: exclude` says")
-        if copied:
+        if aside:
             saved = yield from self._copied(saved)
         else:
             saved = yield from self._slices(saved)
+        if saved.height is None and (saved.current is None or saved.current.lower is None):  # all rows were read
+            for text in unlike_keys(self._connection, self._plan):
+                yield Notice(name, text)
         if self._plan.settings.deletes == "sweep":
             yield from self._present(saved)
         yield Complete(name)
-        ended = self._bounder.ended(saved)
+        ended = self._ended(saved)
         yield Checkpoint(None if ended is None else ended.json_value())
+
+    def _compared(self, begun: Saved, saved: Saved | None) -> Saved:
+        """The cursor with what tells of its origin, once it was compared with what the saved one tells.
+
+        Raises:
+            CursorExpiredError: the saved one is of another file, or of other rows.
+        """
+        now = origin_of(self._connection, self._plan)
+        if saved is None:
+            return begun.model_copy(update={"origin": now})
+        key = self._bounder.key(begun) if self._plan.table.incremental else None
+        old = begun.model_copy(update={"origin": saved.origin, "witnesses": saved.witnesses})
+        witnesses = check(self._connection, self._plan, old, now, key, self._context)
+        return old.model_copy(update={"origin": now, "witnesses": witnesses})
+
+    def _ended(self, saved: Saved) -> Saved | None:
+        ended = self._bounder.ended(saved)
+        if ended is None:
+            return None
+        with transaction(self._connection):
+            now = origin_of(self._connection, self._plan)
+        return ended.model_copy(update={"origin": later(saved.origin, now), "witnesses": saved.witnesses})
 
     # slices ----------------------------------------------------------------------------------------------------------
 
@@ -93,7 +124,9 @@ class Reading:
                 piece = self._slicer.read(self._queries(stages[current.stage], current, key))
             heights = [] if key is None else key.heights(piece.keys)
             yield from self._inserts(piece, heights, saved, key)
-            saved = saved.model_copy(update={"current": _advanced(current, piece, heights)})
+            saved = self._noted(saved, piece, heights, key).model_copy(
+                update={"current": _advanced(current, piece, heights)}
+            )
             if piece.batch is not None:
                 yield Checkpoint(saved.json_value())
 
@@ -199,42 +232,29 @@ class Reading:
 
     # copies ----------------------------------------------------------------------------------------------------------
 
-    def _copy(self, slicer: Slicer, condition: Condition) -> None:
-        """Copy rows aside within the transaction, to be read after it: into a file of SQLite's own, soon deleted."""
-        where, values = condition
-        columns = ", ".join(f"c{place}" for place in range(len(slicer.select)))
-        self._connection.execute("DROP TABLE IF EXISTS temp.strandline_copy")
-        self._connection.execute(f"CREATE TEMP TABLE strandline_copy (place INTEGER PRIMARY KEY, {columns})")
-        self._connection.execute(
-            f"INSERT INTO temp.strandline_copy ({columns}) "
-            f"SELECT {', '.join(slicer.select)} FROM {self._plan.relation} WHERE {where}",
-            values,
-        )
-
-    def _copy_slices(self, slicer: Slicer) -> Iterator[Slice]:
-        columns = ", ".join(f"c{place}" for place in range(len(slicer.select)))
-        sql = f"SELECT {columns}, place FROM temp.strandline_copy WHERE place > ? ORDER BY place"
-        place = 0
-        while True:
-            piece = slicer.read([(sql, [place])])
-            if piece.batch is not None:
-                yield piece
-                place = piece.last[0]
-            if piece.is_last:
-                return
-
     def _copied(self, saved: Saved) -> Generator[Message, None, Saved]:
         """Rows without addresses, as views have none, nor tables whose rowids VACUUM may number anew.
 
         No position among them could be found again, so there is no checkpoint before the end.
         """
         key, _ = self._stages(saved)
-        for piece in self._copy_slices(self._slicer):
+        for piece in copied(self._slicer):
             assert saved.current is not None
             heights = [] if key is None else key.heights(piece.keys)
             yield from self._inserts(piece, heights, saved, key)
-            saved = saved.model_copy(update={"current": _advanced(saved.current, piece, heights)})
+            saved = self._noted(saved, piece, heights, key).model_copy(
+                update={"current": _advanced(saved.current, piece, heights)}
+            )
         return saved
+
+    def _noted(self, saved: Saved, piece: Slice, heights: list[Any], key: Key | None) -> Saved:
+        """With some rows of a slice as witnesses."""
+        if key is None or piece.batch is None or saved.current is None:
+            return saved
+        top = decoded(saved.current.next)
+        return saved.model_copy(
+            update={"witnesses": noted(saved.witnesses, self._plan, piece.batch, piece.keys, heights, top)}
+        )
 
     def _present(self, saved: Saved) -> Iterator[Message]:
         """All primary keys, as they are together after the rows were read."""
@@ -247,9 +267,9 @@ class Reading:
             if key is not None and start is not None:
                 either, more = _either(key, [*key.strange(start, start), key.new(start)])
                 where, values = f"{where} AND {either}", [*values, *more]
-            self._copy(slicer, (where, values))
+            copy(self._connection, slicer, self._plan, (where, values))
         empty = True
-        for piece in self._copy_slices(slicer):
+        for piece in copied(slicer):
             for part in within_bounds(piece.batch, self._context.batch_bytes):
                 empty = False
                 yield Present(table.name, part)

@@ -32,8 +32,14 @@ _TEXT_LIMITS = (
     "are; once their lengths differ, as of 999 and 1000, the table fails"
 )
 _ID_LIMITS = (
-    "an id must be greater than all before it; changes that leave the id as it is are not seen, nor are ids handed out "
+    "whether a key holds times or ids is seen by its values; an id must be greater than all before it; changes that leave the id as it is are not seen, nor are ids handed out "
     "again after the newest rows were deleted (no AUTOINCREMENT)"
+)
+
+
+_FILE_LIMITS = (
+    "a file that was put back or exchanged, and a table made anew, are noticed by 16 of their rows, not where all of these were "
+    "deleted"
 )
 
 
@@ -55,6 +61,8 @@ class Plan:
     settings: SQLiteTable
     is_time: bool = False
     """Whether the key holds times, by its declaration, its name or the settings."""
+    unfit: UsageError | None = None
+    """Why the settings, which only globs give, do not fit: an error if the table is chosen."""
 
     @property
     def relation(self) -> str:
@@ -96,6 +104,7 @@ def plan(connection: "Connection", entry: Catalogued, settings: SQLiteTable) -> 
     )
     declared = next((column.declared for column in entry.columns if column.name == key), "")
     is_time = key is not None and (bool(settings.lag) or settings.timezone is not None or time_like(key, declared))
+    _check_keys(table)
     _check(connection, table, entry, settings)
     guarantee = _guarantee(table, entry, settings, is_time=is_time)
     return Plan(replace(table, guarantee=guarantee, access=_access(entry, key)), entry, settings, is_time)
@@ -121,13 +130,6 @@ def _check(connection: "Connection", table: Table, entry: Catalogued, settings: 
                 )
     if settings.timezone is not None:
         smallest_offset_s(settings.timezone, 0)
-    for name in table.incremental_key:
-        type_ = table.schema.field(name).type
-        if pa.types.is_boolean(type_) or pa.types.is_binary(type_):
-            raise UsageError(
-                f"{where}: the incremental key {name!r} is of type {type_}, which has no order of change",
-                hint="choose a column of times or of growing ids, or `mode: full`",
-            )
     if settings.where is not None:
         try:
             # as an argument, so that it is one expression and closes no bracket of ours
@@ -140,20 +142,45 @@ def _check(connection: "Connection", table: Table, entry: Catalogued, settings: 
             ) from error
 
 
+def _check_keys(table: Table) -> None:
+    where = f"table {table.name!r}"
+    for name in table.primary_key:
+        if pa.types.is_floating(table.schema.field(name).type):
+            raise UsageError(
+                f"{where}: the primary key {name!r} is a float, and floats that differ may be one row elsewhere",
+                hint=f"say what it holds: `types: {{{name}: int64}}`, or `types: {{{name}: string}}`",
+            )
+    for name in table.incremental_key:
+        type_ = table.schema.field(name).type
+        if pa.types.is_floating(type_):
+            raise UsageError(
+                f"{where}: the incremental key {name!r} is a float, and of floats two that differ may be equal elsewhere",
+                hint=f"say what it holds: `types: {{{name}: int64}}`, or `types: {{{name}: 'decimal128(38, 9)'}}`; or choose "
+                "another key, or `mode: full`",
+            )
+        if pa.types.is_boolean(type_) or pa.types.is_binary(type_):
+            raise UsageError(
+                f"{where}: the incremental key {name!r} is of type {type_}, which has no order of change",
+                hint="choose a column of times or of growing ids, or `mode: full`",
+            )
+
+
 def _type(
     connection: "Connection", entry: Catalogued, name: str, declared: str, settings: SQLiteTable
 ) -> "pa.DataType":
     if name in settings.types:
         return arrow_type(settings.types[name])
     found = declared_type(declared)
-    if found is not None:
+    is_key = name in (settings.primary_key or entry.primary_key) or name == settings.incremental_key
+    if found is not None and not (is_key and pa.types.is_floating(found)):
         return found
+    # a NUMERIC key has whole numbers, mostly, and a float is no key
     column = f"t.{quoted(name)}"
     row = connection.execute(
         f"SELECT typeof(k) FROM (SELECT {column} AS k FROM main.{quoted(entry.name)} AS t LIMIT {_PEEK_ROWS}) "
         "WHERE k IS NOT NULL LIMIT 1"
     ).fetchone()
-    return stored_type(row[0] if row else None)
+    return found if row is None and found is not None else stored_type(row[0] if row else None)
 
 
 def _guarantee(table: Table, entry: Catalogued, settings: SQLiteTable, *, is_time: bool) -> Guarantee:
@@ -168,6 +195,7 @@ def _guarantee(table: Table, entry: Catalogued, settings: SQLiteTable, *, is_tim
             limits.append(f"with `lag`, rows that appear up to {lag_s} s late are read, whoever set the key")
         if settings.nulls == "exclude":
             limits.append("rows whose key is NULL are left out, as the spec says")
+        limits.append(_FILE_LIMITS)
         if settings.deletes != "sweep":
             limits.append("deleted rows stay (`deletes: sweep` removes them)")
     else:

@@ -112,6 +112,8 @@ class _Candidate:
         if self.column not in self.entry.indexed:
             return "it leads no index, so all rows would be looked at all the same"
         smallest, largest = self._ends()
+        if isinstance(smallest, float) or isinstance(largest, float):
+            return "it holds floats, which are no key unless `types` says what they hold"
         if smallest is None:
             return "it has no values yet that would show what it holds"
         if self._one(f"SELECT EXISTS (SELECT 1 {self._from} WHERE {self._key} IS NULL)"):

@@ -8,7 +8,58 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from strandline.errors import TaskError
 from strandline.message import Cursor
 
-__all__ = ["Pass", "Saved", "decoded", "encoded"]
+__all__ = ["Definition", "Origin", "Pass", "Saved", "Seen", "Witness", "decoded", "encoded"]
+
+
+class Definition(BaseModel):
+    """What the rows of a table depend on (``_sqlite_definition``)."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+    views: dict[str, str] = {}
+    """The view, and those below it, each with a hash of its text."""
+    tables: dict[str, list[str]] = {}
+    """The table, or those below the view, each with a mark for each column."""
+    roots: dict[str, int] = {}
+    """The root page of each table."""
+
+
+class Origin(BaseModel):
+    """The file as it was when the rows were read (``_sqlite_origin``)."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+    file: str
+    """Its device and inode."""
+    writes: int | None = None
+    """Its change counter, which grows with every transaction, in WAL mode with some."""
+    schema_version: int
+    """Grows with every change of the schema, and with ``VACUUM``."""
+    sequence: int | None = None
+    """The greatest id that AUTOINCREMENT has handed out."""
+    definition: Definition
+
+
+class Witness(BaseModel):
+    """A row that was delivered."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+    key: list[Any]
+    """Of its primary key; without one, its incremental key."""
+    height: Any
+    content: str = ""
+    """A hash of its values. Empty: of other columns than there are now."""
+
+
+class Seen(BaseModel):
+    """Some of the rows that were delivered: the newest, and some from everywhere (``_sqlite_witness``)."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+    columns: str = ""
+    """A hash of the columns of which the contents are hashes."""
+    rows: list[Witness] = []
 
 
 class Pass(BaseModel):
@@ -45,6 +96,8 @@ class Saved(BaseModel):
     version: Literal[1] = 1
     kind: str
     """Of the key, or `full`."""
+    form: str = ""
+    """How times are written in the key, by its values (``_key_times``); empty: ids, or a version that did not look."""
     height: Any = None
     """Every row below it was delivered, within the limits of the guarantee. None: no row had a usable key."""
     seen: Any = None
@@ -54,6 +107,9 @@ class Saved(BaseModel):
     shown: str = "–"
     """For people."""
     current: Pass | None = None
+    origin: Origin | None = None
+    """Where the rows came from. None: a version that did not ask."""
+    witnesses: Seen = Seen()
 
     def json_value(self) -> Cursor:
         """As a cursor."""

@@ -3,16 +3,25 @@
 import difflib
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, WithJsonSchema
 
 from strandline.errors import UsageError
 
-__all__ = ["Duration", "TableSettings", "duration_s", "known", "parse_duration", "selection", "smallest_offset_s"]
+__all__ = [
+    "Duration",
+    "TableSettings",
+    "duration_s",
+    "known",
+    "not_unique",
+    "parse_duration",
+    "selection",
+    "smallest_offset_s",
+]
 
 _UNITS_S = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
 _DURATION = re.compile(r"(\d{1,9})([smhd])")
@@ -52,6 +61,9 @@ class TableSettings(BaseModel):
     """How one table is read."""
 
     model_config = ConfigDict(extra="forbid")
+
+    NEEDS: ClassVar[Mapping[str, str]] = dict.fromkeys(("lag", "start", "timezone"), "incremental_key")
+    """Settings that mean nothing without another one; under a glob they are for the tables that have it."""
 
     incremental_key: str | None = Field(
         default=None, description="Column whose values grow with every change: a time of change, or an id."
@@ -135,3 +147,11 @@ def known(kind: str, name: str, names: Iterable[str], *, where: str) -> None:
     near = difflib.get_close_matches(name.casefold(), folded, n=1)
     hint = f"did you mean {folded[near[0]]!r}?" if near else f"there are {', '.join(sorted(choices)) or 'none'}"
     raise UsageError(f"{where} has no {kind} {name!r}", hint=hint)
+
+
+def not_unique(table: str, columns: Sequence[str], keys: int, rows: int) -> str:
+    """What is said of a primary key that is on several rows."""
+    return (
+        f"{table}: its `primary_key` ({', '.join(columns)}) is not unique: {rows} rows share {keys} "
+        f"key{'s' if keys > 1 else ''}, and only one row of each is stored; name columns that tell rows apart"
+    )

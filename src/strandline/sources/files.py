@@ -1,4 +1,4 @@
-"""The ``files`` source: CSV, JSON lines and Parquet files of a directory, a pattern or one file, read incrementally.
+"""The ``files`` source: CSV, JSON and Parquet files of a directory, a pattern or one file, read incrementally.
 
 A table is a set of files, and its cursor says of each what was delivered (see ``_file_positions``). A sync reads the
 files that are new and the tails of those that have grown, and does not open what looks unchanged.
@@ -11,99 +11,81 @@ What is promised:
   be too coarse to show a change.
 - Growth: the new lines (``on_grow: tail``), or the whole file again as new versions of its rows (``reread``). A file
   has grown when it begins with all that was read of it.
+- In the overwrite modes the last row of a key wins: the files that a sync reads are read in the order of their names, numbers
+  in them by value (``order: name``), or of their times (``modified``). A file that comes later wins over what came before.
 - Anything else, a shorter file too, is a replacement: the whole file is delivered again as new versions of its rows,
   which append mode adds to the old ones (``on_replace: reread``), or is an error (``fail``). Rows that are in it no
   more stay in the destination.
 - A file that vanishes is forgotten, and its rows stay (``on_vanish: ignore``), or is an error (``fail``); so is a table
-  all of whose files vanish. If it comes
-  back after a sync without it, it is a new file. If its content is found under a new name it was renamed, and is not
-  delivered again: the same to the last byte (compressed now, perhaps), or the same inode and rotated, which means that
-  the old name has another content now, or that the new name begins with the old one; then only the new lines are read.
-- A last line without a newline is delivered once its file has not been changed for 5 s before the run, if it is a
-  whole record. If the line then goes on, it was none, and is delivered again when it is complete. Before that, it is
-  left for the next sync, or is an error (``on_unfinished: wait | fail``).
+  all of whose files vanish. If it comes back after a sync without it, it is a new file.
+- Logs are rotated as one likes, and every line is delivered once: by renaming, by copying and truncating, compressed at
+  once or later, several times between two syncs, and while they are read. For a file is known by its inode and by what
+  was read of it. If it begins with that, and has another name now, then only what is new is read, provided that
+
+  - the old name has another content, or
+  - the new name begins with the old one (``app.log``, ``app.log-20240101``), or only their numbers differ
+    (``app.log.1``, ``app.log.2.gz``), or
+  - nothing was added: it has the same inode, size and time, or the same content to the last byte, compressed perhaps.
+
+  What has no rows yet, a header perhaps, is no sign of anything. Lines that are removed before a sync can see them are
+  missing, and so are those that a program writes between the copy and the truncation.
+- Any other file that begins the same is another one, and so is a copy. A copy of a log beside it, ``app.log.1`` or
+  ``app.log.gz``, is left for the next sync if it was changed within 5 s before the run: it is being rotated, perhaps.
+- A last line without a newline is delivered once its file has not been changed for 5 s before the run. What is no whole
+  record then, as behind a quote that is open, is an error. If the line goes on later, it was none, and is delivered
+  again when it is complete. Before the 5 s, it is left for the next sync, or is an error (``on_unfinished: wait | fail``).
+- A JSON document is an array of records, an object that is one, or has records at the path ``records``. It has grown when
+  it begins with the same records. While it does not end it is read as far as it goes; as with a last line.
+- A file with something in it is never passed over: if none of a table's files has a first record that can be read, the
+  table fails, and the other tables go on. gzip and zstd are known by their first bytes too.
 - Times are compared with the start of the run: the clocks of its machine and of the file system have to agree within
   those 2 s.
+- What stands between the values of a CSV file is what its header says, of ``, ; |`` and the tab; where that is not sure the
+  table fails, and ``csv.delimiter`` says it. A header that comes again within a file is no row; a file whose header has no
+  column of the others fails the table. A byte order mark says the encoding.
+- Numbers are numbers where their digits come back from a double, and whole or text as keys; otherwise they are text, as they
+  are written. What is text in one JSON file is text in all; a number beside a list fails the table.
+- Names of directories like ``year=2024`` are columns; what a file has in a column of that name comes before. A file that was
+  moved into another such directory is a new file, for its rows are others; with ``file_column`` it is not, and keeps the path
+  under which it was read.
+- A file of an unknown ending is named in a warning and passed over; files that do not go together fail their table only.
 - What cannot be read is an error that names file and line; what comes before it stays delivered, nothing is skipped.
 """
 
-import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import closing
-from dataclasses import dataclass, field, replace
+import logging
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import groupby
-from typing import Annotated, Any, Literal, get_args
+from pathlib import Path
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
-
-from strandline.errors import StrandlineError, TaskError, UsageError
+from strandline.errors import RetryableError, TaskError, UsageError
 from strandline.lazy import pa
-from strandline.message import Checkpoint, Complete, Cursor, Insert, Message, Schema
+from strandline.message import Checkpoint, Complete, Cursor, Message
+from strandline.place import file_places
 from strandline.source import RunContext, Task
-from strandline.sources._file_content import UTF_8
-from strandline.sources._file_csv import CSVLines, CSVSettings
+from strandline.sources._file_content import UTF_8, Coding
+from strandline.sources._file_csv import CSVLines
+from strandline.sources._file_delivery import Delivery
+from strandline.sources._file_dialect import in_words
+from strandline.sources._file_hive import hive_schema
 from strandline.sources._file_json import JSONLines
-from strandline.sources._file_paths import File, Place, find_files, shown
-from strandline.sources._file_positions import Policies, Position, Survey, Work, cursor_of, positions_of
+from strandline.sources._file_paths import File, Place, find_files, holds, shown
+from strandline.sources._file_positions import Position, cursor_of, positions_of
 from strandline.sources._file_reading import LineFormat, Reader
 from strandline.sources._file_schema import table_schema
+from strandline.sources._file_settings import FilesSettings, FilesTable
+from strandline.sources._file_survey import Policies, Survey
 from strandline.sources._file_types import declared_types
+from strandline.sources._json_path import json_path
 from strandline.table import Guarantee, Table
 
 __all__ = ["FilesSource"]
 
-_Format = Literal["csv", "jsonl", "parquet"]
+log = logging.getLogger(__name__)
 
-
-def _local(path: str) -> str:
-    if re.match(r"[A-Za-z][\w+.-]*://", path):
-        raise ValueError(f"{path.partition('://')[0]}:// is not supported yet: files reads local paths only")
-    if not path or "\0" in path:
-        raise ValueError("a path is needed")
-    return path
-
-
-class FilesSettings(BaseModel):
-    """What to read, and what to do about files that change."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    path: Annotated[str, AfterValidator(_local)] = Field(
-        description="A directory, a file, or a pattern with * ? [] and ** (any number of directories). "
-        "Names that begin with . or _ are passed over."
-    )
-    format: _Format | None = Field(default=None, description="Of all files. Default: by their names.")
-    table: str | None = Field(
-        default=None,
-        min_length=1,
-        description="One table from all files. Default: one for each directory at the top, or the name of a file there.",
-    )
-    primary_key: list[str] = Field(default=[], description="Columns that identify a row, in every table.")
-    incremental_key: str | None = Field(
-        default=None, description="Column that orders the rows. For information: files are read by file."
-    )
-    types: dict[str, str] = Field(
-        default={},
-        description="Arrow types of columns in CSV and JSON files, like string, int64, timestamp[us, UTC] or "
-        "decimal128(18, 4). string holds every value as it is written. Numbers with a fraction are doubles otherwise, "
-        "which keep 15 digits.",
-    )
-    csv: CSVSettings = Field(default=CSVSettings(), description="How CSV files are written.")
-    file_column: str | None = Field(
-        default=None, min_length=1, description="Adds a column of this name with the path of the file of each row."
-    )
-    on_grow: Literal["tail", "reread"] = Field(
-        default="tail", description="A file of lines has grown: deliver the new lines, or all of them again."
-    )
-    on_replace: Literal["reread", "fail"] = Field(
-        default="reread", description="A file has changed otherwise: deliver all of it again, or fail."
-    )
-    on_vanish: Literal["ignore", "fail"] = Field(
-        default="ignore", description="A file is gone: forget it and leave its rows, or fail."
-    )
-    on_unfinished: Literal["wait", "fail"] = Field(
-        default="wait", description="The last line of a file is not complete: leave it for the next sync, or fail."
-    )
+_NAMED_MAX = 5
+_LISTS_MAX = 3
+"""Of the files, while names change between two looks."""
 
 
 class FilesSource:
@@ -113,20 +95,44 @@ class FilesSource:
 
     def __init__(self, spec: FilesSettings) -> None:
         self._spec = spec
+        self._hive: dict[str, tuple[pa.Schema, pa.Schema]] = {}
+        """By table, see ``_hive_of``."""
+
+    def places(self) -> Sequence[str]:
+        """The directory, with the pattern of the files in it; see ``strandline.place``."""
+        place = Place.of(self._spec.path)
+        pattern = "/".join(place.pattern) if place.name is None else place.name
+        return [f"{name} {pattern}" for name in file_places(place.base)]
+
+    def reaches(self, places: Sequence[str]) -> bool:
+        """What is written below the directory may match the pattern; see ``strandline.place``."""
+        place = Place.of(self._spec.path)
+        paths = [Path(name.removeprefix("path ")) for name in places if name.startswith("path /")]
+        return any(holds(place, path) for path in paths)
 
     def tables(self) -> Sequence[Table]:
-        """Every table, with columns by what its files begin with.
+        """Every table, with columns by what its files begin with; it fails where they do not go together.
 
         Raises:
-            UsageError: there are no files, they are of several formats, or do not agree on a type.
+            UsageError: there are no files, or nothing is in them.
         """
         files = self._files()
+        if strays := [file.key for file in files if file.format is None]:
+            more = f" and {len(strays) - _NAMED_MAX} more" if len(strays) > _NAMED_MAX else ""
+            log.warning(
+                "%s%s: of no format that is known by the name, and passed over; set `format`, or a pattern in `path`",
+                ", ".join(map(shown, strays[:_NAMED_MAX])),
+                more,
+            )
+            files = [file for file in files if file.format is not None]
         if not files:
             raise UsageError(
-                f"there are no files at {self._spec.path!r}", hint="mend `path`; it may hold * ? [] and **"
+                f"there are no files {'of a known format ' if strays else ''}at {self._spec.path!r}",
+                hint="mend `path`; it may hold * ? [] and **; or set `format`",
             )
         by_table = sorted(files, key=lambda file: file.table)
-        tables = [self._table(name, list(of)) for name, of in groupby(by_table, key=lambda file: file.table)]
+        self._spec.tables.check({file.table: "" for file in by_table}, where=repr(self._spec.path))
+        tables = [self._offered(name, list(of)) for name, of in groupby(by_table, key=lambda file: file.table)]
         found = [table for table in tables if table is not None]
         if not found:
             raise UsageError(
@@ -142,33 +148,31 @@ class FilesSource:
     def read(self, task: Task, cursor: Cursor | None, context: RunContext) -> Iterator[Message]:
         """The rows of files that are new, and of what was added to others. See the module for what is promised."""
         table, spec = task.tables[0], self._spec
-        known = positions_of(cursor)
-        try:
-            files = self._files(lambda name: name == task.id)
-        except UsageError as error:
-            raise TaskError(error.message, hint=error.hint) from error
-        lines, encoding = self._lines(files)
         started_ns = int(context.started_at.timestamp() * 1_000_000) * 1_000
-        policies = Policies(spec.on_grow, spec.on_replace, spec.on_vanish)
-        survey = Survey(known, policies, encoding, started_ns)
-        survey.make(files)
+        files, survey = self._survey(task.id, positions_of(cursor), started_ns)
+        lines, coding = self._lines(files, self._settings(task.id))
+        positions = {key: list(at) for key, at in survey.positions.items()}
+        outside, hive = self._hive_of(task.id, files)
         reader = Reader(
-            schema=pa.schema([column for column in table.schema if column.name != spec.file_column]),
+            schema=pa.schema(
+                [column for column in table.schema if column.name not in (spec.file_column, *outside.names)]
+            ),
             lines=lines,
-            encoding=encoding,
+            coding=coding,
             wait=spec.on_unfinished == "wait",
             started_ns=started_ns,
             rows_max=context.batch_rows,
             bytes_max=context.batch_bytes,
+            moved=lambda content: survey.moved(content, positions),
         )
-        delivery = _Delivery(table, reader, spec.file_column, {key: list(at) for key, at in survey.positions.items()})
+        delivery = Delivery(table, reader, outside, hive, spec.file_column, positions)
         for work in survey.works:
             yield from delivery.deliver(work)
         yield from delivery.flush()
         yield Complete(table.name)
-        yield Checkpoint(cursor_of(delivery.positions))
+        yield Checkpoint(cursor_of(positions))
 
-    def acknowledge(self, task: Task, cursor: Cursor) -> None:
+    def acknowledge(self, task: Task, cursors: Mapping[str, Cursor]) -> None:
         """Files need not be told."""
 
     def missing(self, task: str) -> None:
@@ -182,70 +186,137 @@ class FilesSource:
     def close(self) -> None:
         """Nothing is held between calls."""
 
-    def _files(self, wanted: Callable[[str], bool] = lambda _table: True) -> list[File]:
-        """The files of the wanted tables, each with its table and format.
+    def _survey(self, table: str, known: Mapping[str, Position], started_ns: int) -> tuple[list[File], Survey]:
+        """The files of a table, and which of them hold what was read.
+
+        A log that is rotated after the files were listed is missing under its new name. So whatever was not found is
+        looked for in a second list.
 
         Raises:
-            UsageError: there is no such place, or a file is of no format, or of another than declared.
+            TaskError: they cannot be listed, or something happened that the policies forbid.
+        """
+        spec = self._spec
+        policies = Policies(spec.on_grow, spec.on_replace, spec.on_vanish)
+        files = self._listed(table)
+        for _ in range(_LISTS_MAX):
+            listed = files
+            survey = Survey(known, policies, self._lines(listed, self._settings(table))[1], started_ns)
+            survey.make(listed)
+            before = {(file.key, file.inode) for file in listed}
+            files = self._listed(table) if survey.replaced or survey.vanished else listed
+            if all((file.key, file.inode) in before for file in files):
+                break
+        survey.judge()
+        return listed, survey
+
+    def _listed(self, table: str) -> list[File]:
+        try:
+            return [file for file in self._files(lambda name: name == table) if file.format is not None]
+        except UsageError as error:
+            raise TaskError(error.message, hint=error.hint) from error
+
+    def _files(self, wanted: Callable[[str], bool] = lambda _table: True) -> list[File]:
+        """The files of the wanted tables, each with its table and format; those of no format too.
+
+        Raises:
+            UsageError: there is no such place.
         """
         name = self._spec.table
         place = Place.of(self._spec.path)
         files = find_files(place, wanted if name is None else lambda _table: True)
-        return [replace(file, format=self._format(file), table=name or file.table) for file in files]
+        if self._spec.order == "modified":
+            files = sorted(files, key=lambda file: file.mtime_ns)
+        return [replace(file, format=file.format or self._spec.format, table=name or file.table) for file in files]
 
-    def _format(self, file: File) -> _Format:
-        where, declared = shown(file.key), self._spec.format
-        if declared is not None and file.format not in (None, declared):
-            raise UsageError(
-                f"{where} is {file.format} by its name, but `format` is {declared}",
-                hint="choose files with a pattern in `path`, such as '**/*.csv'",
-            )
-        format_ = next((one for one in get_args(_Format) if one == (declared or file.format)), None)
-        if format_ is None:
-            raise UsageError(
-                f"the format of {where} is unknown",
-                hint="set `format`, or choose files with a pattern in `path`, such as '**/*.csv'",
-            )
-        if format_ == "parquet" and file.compression:
-            raise UsageError(f"{where} is compressed Parquet", hint="unpack it: Parquet is compressed inside")
-        return format_  # type: ignore[no-any-return]
+    def _settings(self, table: str) -> FilesTable:
+        """Of one table: its own, and those of all tables."""
+        every = {name: getattr(self._spec, name) for name in FilesTable.model_fields}
+        own = self._spec.tables.written(table)
+        return FilesTable.model_validate(every | own | {"types": {**every["types"], **own.get("types", {})}})
 
-    def _lines(self, files: Sequence[File]) -> tuple[Callable[[], LineFormat], str]:
-        """What reads files of lines, and the encoding of the files."""
-        declared = declared_types(self._spec.types)
+    def _lines(self, files: Sequence[File], settings: FilesTable) -> tuple[Callable[[], LineFormat], Coding]:
+        """What reads files of lines, and how their bytes become lines."""
+        declared = declared_types(settings.types)
         if any(file.format == "csv" for file in files):
-            return lambda: CSVLines(self._spec.csv, declared), self._spec.csv.encoding
-        return lambda: JSONLines(declared), UTF_8
+            return lambda: CSVLines(self._spec.csv, declared, settings.primary_key), Coding(self._spec.csv.encoding)
+        coding = Coding(UTF_8, json_path(settings.records) if settings.records else ())
+        return lambda: JSONLines(declared, settings.primary_key), coding
+
+    def _offered(self, name: str, files: Sequence[File], lists_left: int = _LISTS_MAX) -> Table | None:
+        try:
+            return self._table(name, files)
+        except RetryableError as error:
+            if lists_left:
+                again = self._listed(name)
+                return self._offered(name, again, lists_left - 1) if again else None
+            failed = TaskError(error.message, hint=error.hint)
+        except TaskError as error:
+            failed = error
+        return Table(name, pa.schema([("unreadable", pa.null())]), unreadable=failed, never_left_out=True)
 
     def _table(self, name: str, files: Sequence[File]) -> Table | None:
-        formats = sorted({str(file.format) for file in files})
-        if len(formats) > 1:
-            first = {file.format: file.key for file in reversed(files)}
-            raise UsageError(
-                f"table {name!r} has files of several formats: {', '.join(shown(first[one]) for one in formats)}",
+        first = {file.format: shown(file.key) for file in reversed(files)}
+        if self._spec.format and first.keys() - {self._spec.format}:
+            format_, where = next((format_, where) for format_, where in first.items() if format_ != self._spec.format)
+            raise TaskError(
+                f"{where} is {format_} by its name, but `format` is {self._spec.format}",
+                hint="choose files with a pattern in `path`, such as '**/*.csv'",
+            )
+        if len(first) > 1:
+            raise TaskError(
+                f"table {name!r} has files of several formats: {', '.join(sorted(first.values()))}",
                 hint="give each format a source of its own, with a pattern in `path`",
             )
+        if packed := [file for file in files if file.format == "parquet" and file.compression]:
+            raise TaskError(
+                f"{shown(packed[0].key)} is compressed Parquet", hint="unpack it: Parquet is compressed inside"
+            )
         if name.startswith("@"):
-            raise UsageError(f"{name!r} cannot be the name of a table", hint="set `table`, or rename the file")
-        schema = table_schema(files, *self._lines(files))
-        spec = self._spec
+            raise TaskError(f"{name!r} cannot be the name of a table", hint="set `table`, or rename the file")
+        spec, settings = self._spec, self._settings(name)
+        declared = declared_types(settings.types)
+        lines, coding = self._lines(files, settings)
+        made: list[LineFormat] = []
+
+        def noted() -> LineFormat:
+            made.append(lines())
+            return made[-1]
+
+        schema = table_schema(files, noted, coding, declared, settings.primary_key)
         if schema is None:
             return None
+        hive = hive_schema(files, declared, settings.primary_key)
+        outside = pa.schema([one for one in hive if one.name not in schema.names])
+        schema = pa.schema([*schema, *outside])
+        self._hive[name] = outside, pa.schema([schema.field(one) for one in hive.names])
         if spec.file_column is not None:
             if spec.file_column in schema.names:
-                raise UsageError(
+                raise TaskError(
                     f"table {name!r} has a column {spec.file_column!r} already", hint="choose another `file_column`"
                 )
             schema = schema.append(pa.field(spec.file_column, pa.string()))
         return Table(
             name,
             schema,
-            primary_key=tuple(spec.primary_key),
-            incremental_key=(spec.incremental_key,) if spec.incremental_key else (),
+            primary_key=tuple(settings.primary_key),
+            incremental_key=(settings.incremental_key,) if settings.incremental_key else (),
             incremental=True,
-            description=f"{len(files)} {formats[0]} file{'s' * (len(files) != 1)} at {spec.path}",
+            description=f"{len(files)} {files[0].format} file{'s' * (len(files) != 1)} at {spec.path}",
             guarantee=self._guarantee(),
+            access=_dialect(made),
+            refills=False,  # a file that was read has no more columns than it had
         )
+
+    def _hive_of(self, name: str, files: Sequence[File]) -> "tuple[pa.Schema, pa.Schema]":
+        """The columns that stand in names of directories only, and all that do, in the types of the table."""
+        if not any(file.hive for file in files):
+            return pa.schema([]), pa.schema([])
+        if name not in self._hive:
+            self._table(name, files)
+        outside, hive = self._hive[name]
+        if new := [one for one in hive_schema(files, {}).names if one not in hive.names]:
+            raise RetryableError(f"directories {new[0]}=… have appeared meanwhile", hint="the files are listed again")
+        return outside, hive
 
     def _guarantee(self) -> Guarantee:
         spec = self._spec
@@ -253,74 +324,12 @@ class FilesSource:
         limits = [
             "a file that was changed so that its size, times and inode stay the same is not noticed",
             f"a file that was replaced {again}; rows that are in no file any more stay",
-            "a last line without a newline waits until its file was quiet for 5 s",
+            "a last line without a newline waits until its file was quiet for 5 s; then it is read, or fails the table",
         ]
-        if not spec.primary_key:
-            limits.append("without a primary key, equal rows of different syncs are one row in the overwrite modes")
         return Guarantee("settled (file contents)", "; ".join(limits))
 
 
-@dataclass(slots=True)
-class _Delivery:
-    """Puts the rows of small files together, and sends a checkpoint after every batch."""
-
-    table: Table
-    reader: Reader
-    file_column: str | None
-    positions: dict[str, list[Any]]
-    """Of each file; covers ``batches`` too."""
-    batches: "list[pa.RecordBatch]" = field(default_factory=list)
-    rows: int = 0
-    size_bytes: int = 0
-    """Of ``batches``."""
-
-    def deliver(self, work: Work) -> Iterator[Message]:
-        """What is to be read of one file. When that fails, what was read before is sent first."""
-        schema = self.reader.schema
-        try:
-            with closing(self.reader.read(work)) as steps:
-                for batch, position in steps:
-                    if not schema.equals(self.reader.schema):
-                        yield from self.flush()
-                        schema = self.reader.schema
-                        yield self._changed(schema)
-                    yield from self._take(work.file, batch, position)
-        except StrandlineError:
-            yield from self.flush()
-            raise
-
-    def _take(self, file: File, batch: "pa.RecordBatch | None", position: Position) -> Iterator[Message]:
-        if batch is not None:
-            batch = self._with_file(batch, file)
-            if not self._has_room(batch):
-                yield from self.flush()
-            self.batches.append(batch)
-            self.rows += batch.num_rows
-            self.size_bytes += batch.nbytes
-        self.positions[file.key] = list(position)
-
-    def flush(self) -> Iterator[Message]:
-        """Send what is there, and where it ends."""
-        if self.batches:
-            batches, self.batches, self.rows, self.size_bytes = self.batches, [], 0, 0
-            together = batches[0] if len(batches) == 1 else pa.concat_batches(batches)
-            yield Insert(self.table.name, together)
-            yield Checkpoint(cursor_of(self.positions))
-
-    def _has_room(self, batch: "pa.RecordBatch") -> bool:
-        if not self.batches:
-            return True
-        rows, size = self.rows + batch.num_rows, self.size_bytes + batch.nbytes
-        fits = rows <= self.reader.rows_max and size <= self.reader.bytes_max
-        return fits and bool(batch.schema.equals(self.batches[0].schema))
-
-    def _with_file(self, batch: "pa.RecordBatch", file: File) -> "pa.RecordBatch":
-        if self.file_column is None:
-            return batch
-        return batch.append_column(self.file_column, pa.repeat(pa.scalar(file.key), batch.num_rows))
-
-    def _changed(self, schema: "pa.Schema") -> Schema:
-        if self.file_column is not None:
-            schema = schema.append(pa.field(self.file_column, pa.string()))
-        self.table = replace(self.table, schema=schema)
-        return Schema(self.table)
+def _dialect(made: Iterable[LineFormat]) -> str:
+    """How the CSV files are written that were looked at, for ``plan``."""
+    found = sorted({one.delimiter.encode() for one in made if isinstance(one, CSVLines) and one.names})
+    return f"CSV with {' or '.join(map(in_words, found))} between values" if found else ""

@@ -8,7 +8,7 @@ of its next row, and what a destination must hold after n syncs can be computed 
 import fnmatch
 import math
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -111,7 +111,7 @@ class GeneratedSource:
         yield Complete(table.name)
         yield Checkpoint({"sync": sync + 1, "row": 0} if self.spec.incremental else None)
 
-    def acknowledge(self, task: Task, cursor: Cursor) -> None:
+    def acknowledge(self, task: Task, cursors: Mapping[str, Cursor]) -> None:
         """Nothing is kept, so nothing is let go."""
 
     def close(self) -> None:

@@ -53,6 +53,10 @@ class MemorySource:
         """The store that is read."""
         return MemoryStore.named(self.spec.store)
 
+    def places(self) -> Sequence[str]:
+        """The store, which no destination writes; see ``strandline.place``."""
+        return [f"memory source {self.spec.store}"]
+
     def tables(self) -> Sequence[Table]:
         """The tables of the store, in the order of their creation."""
         tables = [stored.table for stored in self.store.stored.values()]
@@ -77,9 +81,27 @@ class MemorySource:
             self.store.on_message(task.id, number)
             yield message
 
-    def acknowledge(self, task: Task, cursor: Cursor) -> None:
+    def read_keys(
+        self,
+        task: Task,  # noqa: ARG002 -- names of tables are names of the store
+        table: str,
+        keys: "pa.RecordBatch",
+        context: RunContext,
+    ) -> Iterator[Insert]:
+        """The rows of these primary keys; see ``strandline.source.ReadsKeys``."""
+        with self.store.lock:
+            stored = self.store.stored[table]
+            found = [stored.rows.get(stored.key(key)) for key in keys.to_pylist()]
+        rows = [row for row in found if row is not None]
+        plan = _in_full(rows, None)
+        for events in _chunks(rows, min(context.batch_rows, self.spec.batch_rows or context.batch_rows)):
+            for message in _delivery(stored.table, events, plan, context):
+                if isinstance(message, Insert):
+                    yield message
+
+    def acknowledge(self, task: Task, cursors: Mapping[str, Cursor]) -> None:
         """Remember it for the test."""
-        self.store.acknowledged[task.id] = cursor
+        self.store.acknowledged[task.id] = cursors
 
     def close(self) -> None:
         """Nothing is held."""

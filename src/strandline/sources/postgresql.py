@@ -8,25 +8,35 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from strandline.errors import CursorExpiredError, RetryableError, TaskError, UsageError
-from strandline.message import Cursor, Message
+from strandline.lazy import pa
+from strandline.message import Cursor, Insert, Message
+from strandline.place import schema_place
 from strandline.probe import Probe
 from strandline.proposal import Proposals
 from strandline.source import RunContext, Task
 from strandline.sources._postgresql_catalog import Relation, relations
+from strandline.sources._postgresql_heaps import identity
 from strandline.sources._postgresql_horizon import look, refuse_standby, wait_for_replay
+from strandline.sources._postgresql_key import Key
+from strandline.sources._postgresql_log import Log
+from strandline.sources._postgresql_lookup import rows_of
 from strandline.sources._postgresql_pass import Reading
 from strandline.sources._postgresql_plan import Plan, PostgreSQLTable, plan
 from strandline.sources._postgresql_probes import probe_database, probe_tables
 from strandline.sources._postgresql_proposals import other_schemas, propose
+from strandline.sources._postgresql_rights import check_schemas, schemas_of, unreadable
+from strandline.sources._postgresql_rows import Rows
 from strandline.sources._postgresql_session import Server
 from strandline.sources._postgresql_slices import Budget
-from strandline.sources._tables import Duration, duration_s, known
+from strandline.sources._tables import Duration, duration_s
 from strandline.table import Table
+from strandline.table_settings import PerTable
 
 __all__ = ["PostgreSQLSource"]
 
@@ -54,9 +64,9 @@ class PostgreSQLSource:
         schemas: list[str] = Field(
             default_factory=lambda: [_DEFAULT_SCHEMA], min_length=1, description="Schemas whose tables are offered."
         )
-        tables: dict[str, PostgreSQLTable] = Field(
-            default_factory=dict,
-            description="How tables are read, by name: `name` in the schema public, `schema.name` in any other.",
+        tables: PerTable[PostgreSQLTable] = Field(
+            default_factory=partial(PerTable, PostgreSQLTable),
+            description="How tables are read, by name or glob: `schema.name`; in the schema public also `name`.",
         )
         primary_connection_string: str | None = Field(
             default=None,
@@ -77,20 +87,18 @@ class PostgreSQLSource:
 
     def __init__(self, spec: Spec) -> None:
         self._spec = spec
-        settings = {
-            "statement_timeout": f"{duration_s(spec.statement_timeout)}s",
-            "lock_timeout": f"{duration_s(spec.lock_timeout)}s",
-        }
-        self._server = Server(spec.connection_string, connections_max=spec.connections, settings=settings)
+        server = partial(Server, statement_s=duration_s(spec.statement_timeout), lock_s=duration_s(spec.lock_timeout))
+        self._server = server(spec.connection_string, connections_max=spec.connections)
         primary = spec.primary_connection_string
-        self._primary = Server(primary, connections_max=1, settings=settings) if primary else None
+        self._primary = server(primary, connections_max=1) if primary else None
         self._plans: dict[str, Plan] = {}
         self._ranges: set[str] = set()
         """Tables of which a reading has failed, and that are tried again without a scan."""
 
     def tables(self) -> Sequence[Table]:
-        """Every table and view that the role may read, by name."""
+        """Every table and view of the schemas, by name; what the role may not read, with the right that it lacks."""
         with self._server.session() as session:
+            check_schemas(session, self._spec.schemas)
             found: dict[str, Relation] = {}
             for relation in relations(session, self._spec.schemas):
                 name = _offered_name(relation)
@@ -101,16 +109,9 @@ class PostgreSQLSource:
                         hint="leave one of them out of `schemas`",
                     )
                 found[name] = relation
-            names = {_spec_name(relation): name for name, relation in found.items()}
-            for name in self._spec.tables:
-                known("table", name, names, where="the PostgreSQL database")
-            settings = {names[name]: one for name, one in self._spec.tables.items()}
-            plans = {
-                name: plan(relation, name, settings.get(name) or PostgreSQLTable()) for name, relation in found.items()
-            }
-            for one in plans.values():
-                if one.settings.where:
-                    _check_where(session, one)
+            names = {name: _qualified(relation) for name, relation in found.items()}
+            self._spec.tables.check(names, where="the PostgreSQL database")
+            plans = {name: self._plan(session, relation, name) for name, relation in found.items()}
         self._plans = plans
         return [one.table for one in plans.values()]
 
@@ -136,13 +137,29 @@ class PostgreSQLSource:
                 self._ranges.add(planned.table.name)  # what was too long for one statement, short ones may read
                 raise
 
-    def acknowledge(self, task: Task, cursor: Cursor) -> None:
+    def read_keys(self, task: Task, table: str, keys: "pa.RecordBatch", context: RunContext) -> Iterator[Insert]:
+        """The rows that have these primary keys now. It ends when a crash of the server cannot take them back any more."""
+        planned = self._planned(table)
+        with self._server.session() as session:
+            key = Key(planned, self._server, task.payload) if planned.kind == "key" else None
+            yield from rows_of(Rows(session, planned, context, key), planned, keys)
+            log, now = Log(session), identity(session)
+            log.saw(now.position, now.flushed)
+            log.wait()
+
+    def acknowledge(self, task: Task, cursors: Mapping[str, Cursor]) -> None:
         """Nothing to do: PostgreSQL does not know its readers."""
+
+    def places(self) -> Sequence[str]:
+        """Every schema that is read; see ``strandline.place``."""
+        with self._server.session() as session:
+            found = identity(session).identity
+        return [schema_place(found.system, found.database, schema) for schema in self._spec.schemas]
 
     def probes(self) -> Iterator[Probe]:
         """What holds cursors back, makes reading slow, or a promise weak; see ``strandline.probe``."""
         self.tables()
-        plans = list(self._plans.values())
+        plans = [one for one in self._plans.values() if one.unreadable is None]
         yield from probe_database(
             self._server, plans, connections=self._spec.connections, has_primary=self._primary is not None
         )
@@ -152,15 +169,20 @@ class PostgreSQLSource:
         """How each table is read best; see ``strandline.proposal``. Where `schemas` have no tables, others are looked at."""
         with self._server.session() as session:
             others = other_schemas(session, self._spec.schemas)
-        if not self.tables() and others:
+            there = set(self._spec.schemas) & set(schemas_of(session))
+        if there or not others:
+            self.tables()
+        plans = [one for one in self._plans.values() if one.unreadable is None]
+        if not plans and others:
             chosen = PostgreSQLSource(self._spec.model_copy(update={"schemas": list(others)}))
             return replace(chosen.proposals(), settings={"schemas": list(others)})
         notes = [
             f"schema {name} has {tables} {'tables that are' if tables > 1 else 'table that is'} not read"
             for name, tables in others.items()
         ]
+        notes += [one.unreadable.message for one in self._plans.values() if one.unreadable is not None]
         with self._server.session() as session:
-            found = tuple(propose(session, [(_spec_name(one.relation), one) for one in self._plans.values()]))
+            found = tuple(propose(session, [(_spec_name(one.relation), one) for one in plans]))
         return Proposals(found, notes=tuple(notes))
 
     def close(self) -> None:
@@ -188,11 +210,31 @@ class PostgreSQLSource:
         scan_s = min(self.scan_s, statement_s / 2) if statement_s else self.scan_s
         return Budget(self.slice_pages, 0 if planned.table.name in self._ranges else scan_s, statement_s)
 
+    def _plan(self, session: Any, relation: Relation, name: str) -> Plan:
+        settings, names = self._spec.tables, (name, _qualified(relation))
+        try:
+            chosen = settings.of(*names)
+            if (error := unreadable(relation, name, chosen)) is not None:
+                one = plan(replace(relation, whole=True), name, chosen)
+                return replace(one, table=replace(one.table, unreadable=error))
+            one = plan(relation, name, chosen)
+            if one.settings.where:
+                _check_where(session, one)
+        except UsageError as error:
+            if settings.names(*names):
+                raise
+            return replace(plan(relation, name, PostgreSQLTable()), unfit=settings.under_globs(error, *names))
+        return one
+
     def _planned(self, name: str) -> Plan:
         if name not in self._plans:
             self.tables()
         if name not in self._plans:
             raise TaskError(f"PostgreSQL has no table {name!r} any more", hint="sync again to read what it has")
+        if (unfit := self._plans[name].unfit) is not None:
+            raise unfit
+        if (error := self._plans[name].unreadable) is not None:
+            raise error
         return self._plans[name]
 
 
@@ -212,8 +254,13 @@ def _offered_name(relation: Relation) -> str:
     return relation.name if relation.schema == _DEFAULT_SCHEMA else f"{relation.schema}_{relation.name}"
 
 
+def _qualified(relation: Relation) -> str:
+    """How a spec may call the table, too."""
+    return f"{relation.schema}.{relation.name}"
+
+
 def _spec_name(relation: Relation) -> str:
-    """The name of the table in the spec."""
+    """How a spec that is written for a person calls it."""
     return relation.name if relation.schema == _DEFAULT_SCHEMA else f"{relation.schema}.{relation.name}"
 
 

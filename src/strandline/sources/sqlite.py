@@ -4,35 +4,48 @@ The file is opened read-only, with a connection for each read. How a pass over a
 what its cursor is made of in ``_sqlite_heights``.
 """
 
-import logging
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
+from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from strandline.errors import TaskError
-from strandline.lazy import sqlite3
-from strandline.message import Cursor, Message
+from strandline.errors import TaskError, UsageError
+from strandline.lazy import pa, sqlite3
+from strandline.message import Cursor, Insert, Message
+from strandline.place import file_places
 from strandline.probe import Probe
 from strandline.proposal import Proposals
 from strandline.source import RunContext, Task
 from strandline.sources._sqlite_bound import Clock
-from strandline.sources._sqlite_catalog import catalogue, connect, of_the_statement, translated
+from strandline.sources._sqlite_catalog import (
+    Catalogued,
+    catalogue,
+    connect,
+    does_not_work,
+    of_the_statement,
+    translated,
+)
+from strandline.sources._sqlite_copies import looked_up
 from strandline.sources._sqlite_pass import Reading
 from strandline.sources._sqlite_plan import Plan, SQLiteTable, plan
 from strandline.sources._sqlite_probes import probe_file
 from strandline.sources._sqlite_proposals import propose
-from strandline.sources._tables import Duration, duration_s, known
+from strandline.sources._tables import Duration, duration_s
 from strandline.table import Table
+from strandline.table_settings import PerTable
 
 if TYPE_CHECKING:
     from sqlite3 import Connection
 
 __all__ = ["SQLiteSource", "SQLiteTable"]
 
-log = logging.getLogger(__name__)
+
+def _no_columns() -> "pa.Schema":
+    return pa.schema([("unreadable", pa.null())])
 
 
 def _clock(connection: "Connection") -> int:
@@ -49,7 +62,9 @@ class SQLiteSource:
         model_config = ConfigDict(extra="forbid")
 
         path: str = Field(min_length=1, description="The database file.")
-        tables: dict[str, SQLiteTable] = Field(default_factory=dict, description="How tables are read, by name.")
+        tables: PerTable[SQLiteTable] = Field(
+            default_factory=partial(PerTable, SQLiteTable), description="How tables are read, by name or glob."
+        )
         busy_timeout: Duration = Field(
             default=timedelta(seconds=30), description="How long to wait for a writer that holds the file."
         )
@@ -58,16 +73,25 @@ class SQLiteSource:
         self._spec, self._clock = spec, clock
         self._plans: dict[str, Plan] = {}
 
+    def places(self) -> Sequence[str]:
+        """The file; see ``strandline.place``."""
+        return file_places(self._spec.path)
+
+    def reaches(self, places: Sequence[str]) -> bool:
+        """Every table of the file is read, whatever its name begins with; see ``strandline.place``."""
+        return any(name == own or name.startswith(f"{own} ") for name in places for own in self.places())
+
     def tables(self) -> Sequence[Table]:
-        """Every table and view that can be read, by name. A view that does not work has no columns to offer."""
-        plans, broken = self._look()
-        for name, reason in broken.items():
-            log.warning("SQLite file %r: view %r does not work, and is left out: %s", self._spec.path, name, reason)
-        self._plans = plans
-        return [one.table for one in plans.values()]
+        """Every table and view, by name; each that cannot be read with the reason."""
+        self._plans, unreadable = self._look()
+        readable = [one.table for one in self._plans.values()]
+        broken = [Table(name, _no_columns(), unreadable=error) for name, error in unreadable.items()]
+        return sorted([*readable, *broken], key=lambda table: table.name)
 
     def tasks(self, tables: Sequence[Table]) -> Iterable[Task]:
         """Each table is a task."""
+        for table in tables:
+            self._planned(table.name)  # settings of a glob have to fit those that are chosen
         return [Task(_task_id(table.name), (table,)) for table in tables]
 
     def read(self, task: Task, cursor: Cursor | None, context: RunContext) -> Iterator[Message]:
@@ -77,20 +101,19 @@ class SQLiteSource:
         with closing(self._connect()) as connection, translated(self._spec.path, name):
             yield from Reading(connection, planned, context, self._clock).messages(cursor)
 
-    def missing(self, task: str) -> None:
-        """A table that was dropped is let go; a view that does not work any more is a fault.
+    def read_keys(
+        self,
+        task: Task,  # noqa: ARG002 -- each table is a task
+        table: str,
+        keys: "pa.RecordBatch",
+        context: RunContext,
+    ) -> Iterator[Insert]:
+        """The rows of these primary keys; see ``strandline.source.ReadsKeys``."""
+        planned = self._planned(table)
+        with closing(self._connect()) as connection, translated(self._spec.path, table):
+            yield from looked_up(connection, planned, keys, context)
 
-        Raises:
-            TaskError: it is such a view.
-        """
-        for name, reason in self._look()[1].items():
-            if _task_id(name) == task:
-                raise TaskError(
-                    f"SQLite file {self._spec.path!r}: view {name!r} does not work any more: {reason}",
-                    hint="mend the view, or drop it",
-                )
-
-    def acknowledge(self, task: Task, cursor: Cursor) -> None:
+    def acknowledge(self, task: Task, cursors: Mapping[str, Cursor]) -> None:
         """Nothing to do: SQLite does not know its readers."""
 
     def probes(self) -> Iterator[Probe]:
@@ -108,21 +131,40 @@ class SQLiteSource:
     def close(self) -> None:
         """Nothing to do: every call closes its connection."""
 
-    def _look(self) -> tuple[dict[str, Plan], dict[str, str]]:
-        """How each table is read; and the views that do not work, each with the reason."""
+    def _look(self) -> tuple[dict[str, Plan], dict[str, TaskError]]:
+        """How each table is read; and why others cannot be read."""
         with closing(self._connect()) as connection, translated(self._spec.path):
             found, broken = catalogue(connection)
-            for name in self._spec.tables:
-                known("table", name, [*found, *broken], where=f"SQLite file {self._spec.path!r}")
+            self._spec.tables.check(dict.fromkeys([*found, *broken], ""), where=f"SQLite file {self._spec.path!r}")
             plans = {}
             for name, entry in found.items():
                 try:
-                    plans[name] = plan(connection, entry, self._spec.tables.get(name) or SQLiteTable())
+                    plans[name] = self._plan(connection, entry)
                 except sqlite3.OperationalError as error:
-                    if not (entry.is_view and of_the_statement(error)):
+                    if not of_the_statement(error):
                         raise
-                    broken[name] = str(error)
+                    broken[name] = does_not_work(name, "view" if entry.is_view else "table", error)
+                except TaskError as error:
+                    broken[name] = error
         return plans, broken
+
+    def _plan(self, connection: "Connection", entry: Catalogued) -> Plan:
+        """How a table is read.
+
+        Raises:
+            UsageError: the settings of its own do not fit.
+            TaskError: without settings, nobody can read it.
+        """
+        try:
+            return plan(connection, entry, self._spec.tables.of(entry.name))
+        except UsageError as error:
+            if self._spec.tables.names(entry.name):
+                raise
+            unfit = self._spec.tables.under_globs(error, entry.name)
+        try:
+            return replace(plan(connection, entry, SQLiteTable()), unfit=unfit)
+        except UsageError as error:
+            raise TaskError(error.message, hint=error.hint) from error
 
     def _planned(self, name: str) -> Plan:
         if name not in self._plans:
@@ -131,6 +173,8 @@ class SQLiteSource:
             raise TaskError(
                 f"SQLite file {self._spec.path!r} has no table {name!r} any more", hint="sync again to read what it has"
             )
+        if (unfit := self._plans[name].unfit) is not None:
+            raise unfit
         return self._plans[name]
 
     def _connect(self) -> "Connection":

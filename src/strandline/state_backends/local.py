@@ -29,21 +29,12 @@ from urllib.parse import unquote
 from pydantic import BaseModel, ConfigDict, Field
 
 from strandline.disk import NETWORK
-from strandline.errors import StateConflictError, StateError, UsageError
+from strandline.errors import MACHINE, StateConflictError, StateError, UsageError
 from strandline.paths import FOLDER, PLAIN, encode_part, locked, make_directory, opened
 from strandline.probe import Probe
-from strandline.state import (
-    RUN_TASK,
-    Anew,
-    State,
-    StateKey,
-    Token,
-    check_epoch,
-    decode_state,
-    encode_state,
-    history_with,
-)
+from strandline.state import RUN_TASK, State, StateKey, Token, check_epoch
 from strandline.state_backends._local_probes import probe_directory
+from strandline.state_format import decode_state, encode_state, history_with
 
 __all__ = ["LocalState"]
 
@@ -53,7 +44,6 @@ LOCK_WAIT_S = 30.0
 _MOUNTS = Path("/proc/self/mountinfo")
 
 _HINTS = {
-    (errno.ENOSPC, errno.EDQUOT): "free some space, or raise the quota, and sync again",
     (errno.EACCES, errno.EPERM, errno.EROFS): "make it writable, or choose another `path` in backend_spec",
     (errno.ENAMETOOLONG,): "choose a shorter `path` in backend_spec",
     (errno.ELOOP, errno.ENOTDIR, errno.ENXIO): "states are plain files in real directories; move away what is there",
@@ -87,7 +77,7 @@ class LocalState:
         self._trusted = self._allows_network = spec.allow_network
         self._swept: set[Path] = set()
 
-    def load(self, source: str, *, anew: Anew | None = None) -> Mapping[StateKey, State]:
+    def load(self, source: str) -> Mapping[StateKey, State]:
         """Every state of ``source``. Only a directory that does not exist is empty."""
         where = self._root / encode_part(source)
         found = {}
@@ -98,20 +88,22 @@ class LocalState:
             with opened(where, FOLDER | os.O_NOFOLLOW) as directory:
                 for name in sorted(os.listdir(directory)):  # noqa: PTH208 - of what is open
                     if name.endswith(".json") and not name.startswith("."):
-                        key, state = self._load(directory, where / name, source, anew)
+                        key, state = self._load(directory, where / name, source)
                         found[key] = state
         return found
 
-    def _load(self, directory: int, where: Path, source: str, anew: Anew | None) -> tuple[StateKey, State]:
+    def _load(self, directory: int, where: Path, source: str) -> tuple[StateKey, State]:
         try:
             kept = self._read(directory, where)
         except StateError as error:
             task, _, destination = where.stem.partition("@")
             key = StateKey(source, unquote(task), unquote(destination))
-            if anew is None or self._path(key) != where or not anew(key):
+            if self._path(key) != where:  # a long name is not in that of its file: nobody can tell whose state it is
                 raise
-            token = _given_up(_content(directory, where))
-            return key, State(None, 0, 0, run_id="", note=error.message, token=token)
+            token = None
+            with suppress(StateError):  # what is no plain file cannot be replaced either
+                token = _given_up(_content(directory, where))
+            return key, State(None, 0, 0, run_id="", note=error.message, token=token, untrusted=error)
         return kept.key, kept.newest
 
     def save(self, key: StateKey, state: State, *, expected: Token | None) -> Token:
@@ -209,7 +201,8 @@ def _explained(problem: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        hint = next((hint for numbers, hint in _HINTS.items() if error.errno in numbers), "look after the disk")
+        hint = next((hint for numbers, hint in _HINTS.items() if error.errno in numbers), None)
+        hint = hint or MACHINE.get(error.errno or 0, MACHINE[errno.EIO])
         raise StateError(f"{problem}: {error.strerror}", hint=hint) from error
 
 

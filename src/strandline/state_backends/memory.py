@@ -9,18 +9,8 @@ from dataclasses import replace
 from pydantic import BaseModel, ConfigDict
 
 from strandline.errors import StateConflictError
-from strandline.state import (
-    RUN_TASK,
-    Anew,
-    State,
-    StateKey,
-    Token,
-    check_epoch,
-    decode_state,
-    encode_state,
-    history_with,
-    load_state,
-)
+from strandline.state import RUN_TASK, State, StateKey, Token, check_epoch
+from strandline.state_format import decode_state, encode_state, history_with, load_state
 
 __all__ = ["MemoryState"]
 
@@ -41,13 +31,12 @@ class MemoryState:
         self._lock = threading.Lock()
         self._commits: dict[StateKey, tuple[tuple[Token, str], ...]] = {}
 
-    def load(self, source: str, *, anew: Anew | None = None) -> Mapping[StateKey, State]:
+    def load(self, source: str) -> Mapping[StateKey, State]:
         """Every state of ``source``."""
         with self._lock:
             newest = {key: commits[0] for key, commits in self._commits.items() if key.source == source}
         return {
-            key: load_state(key, json.loads(text), where="memory", token=token, anew=anew)
-            for key, (token, text) in newest.items()
+            key: load_state(key, json.loads(text), where="memory", token=token) for key, (token, text) in newest.items()
         }
 
     def save(self, key: StateKey, state: State, *, expected: Token | None) -> Token:

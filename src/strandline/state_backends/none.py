@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 
 from pydantic import BaseModel, ConfigDict
 
-from strandline.state import Anew, State, StateKey, Token
+from strandline.state import State, StateKey, Token
 
 __all__ = ["NoState"]
 
@@ -14,7 +14,7 @@ class NoState:
     """Keeps nothing: the engine finds no cursor, so every sync reads every table in full.
 
     The one backend that breaks the contract on purpose: it forgets what it saves, and so notices no conflict. Fence and
-    pass still live in a transactional destination.
+    pass still live in an atomic destination.
     """
 
     class Spec(BaseModel):
@@ -25,9 +25,9 @@ class NoState:
     def __init__(self, spec: Spec) -> None:
         del spec
 
-    def load(self, source: str, *, anew: Anew | None = None) -> Mapping[StateKey, State]:
+    def load(self, source: str) -> Mapping[StateKey, State]:
         """Nothing, always."""
-        del source, anew
+        del source
         return {}
 
     def save(self, key: StateKey, state: State, *, expected: Token | None) -> Token:

@@ -29,7 +29,6 @@ CHANGING = frozenset(
     {
         "destination.migrate",
         "destination.write",
-        "destination.delete_stale",
         "window.message",
         "states.save",
         "backend.save",

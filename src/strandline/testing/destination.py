@@ -18,9 +18,13 @@ The suite follows ``Destination.capabilities``: what a destination declares that
 """
 
 from strandline.testing.destination_append import DeliveredCases, NumberCases
-from strandline.testing.destination_deletes import DeleteCases, PresentCases, StaleCases
+from strandline.testing.destination_attached import ColumnCases
+from strandline.testing.destination_deletes import DeleteCases, PresentCases
 from strandline.testing.destination_migrate import ChangeCases, CreateCases
 from strandline.testing.destination_overwrite import OverwriteCases
+from strandline.testing.destination_ownership import AdoptCases, OwnershipCases
+from strandline.testing.destination_repeated import RepeatCases
+from strandline.testing.destination_stale import HeldCases, StaleCases
 from strandline.testing.destination_states import FenceCases, StateCases
 from strandline.testing.destination_swap import SwapCases
 from strandline.testing.destination_types import NameCases, TypeCases
@@ -36,14 +40,19 @@ class DestinationConformance(
     DeleteCases,
     PresentCases,
     StaleCases,
+    HeldCases,
     SwapCases,
     CreateCases,
     ChangeCases,
+    ColumnCases,
     TypeCases,
     NameCases,
     StateCases,
     FenceCases,
     DeliveredCases,
     NumberCases,
+    OwnershipCases,
+    AdoptCases,
+    RepeatCases,
 ):
     """Subclass it, and provide the fixtures ``destination`` and ``reopen``: see ``DestinationFixtures``."""

@@ -146,7 +146,7 @@ class DeliveredCases(DestinationFixtures):
     def test_a_table_that_is_created_again_has_been_delivered_nothing(self, lineage: Lineage, table: Table) -> None:
         lineage.migrate(table)
         _deliver(lineage, table, (1, "a"))
-        fields = [one.with_type(pa.int64()) if one.name == "name" else one for one in table.schema]
+        fields = [one.with_type(pa.binary()) if one.name == "name" else one for one in table.schema]
         changed = replace(table, schema=pa.schema(fields))
         lineage.migrate(changed, mode=MigrateMode.FORCED)
         lineage.migrate(table, mode=MigrateMode.FORCED)

@@ -9,30 +9,28 @@ from strandline.errors import MassDeleteError
 from strandline.lazy import pa
 from strandline.message import Complete, Delete, Present, Truncate
 from strandline.table import Table
-from strandline.testing.data import all_types_table, random_columns
 from strandline.testing.destination_fixtures import (
     DestinationFixtures,
-    all_types_rows,
     keys,
     needs,
     orders,
-    refuses,
     same,
 )
 from strandline.testing.windows import Lineage, batch_of
 
-__all__ = ["DeleteCases", "PresentCases", "StaleCases"]
+__all__ = ["DeleteCases", "PresentCases", "neighbours", "partitioned"]
 
 
 def _scoped() -> Table:
     return orders(name=pa.string())
 
 
-def _partitioned() -> Table:
+def partitioned() -> Table:
+    """A table of tasks in partitions."""
     return orders(partitioned=True, name=pa.string())
 
 
-def _neighbours(lineage: Lineage, table: Table) -> "tuple[Lineage, pa.RecordBatch, pa.RecordBatch]":
+def neighbours(lineage: Lineage, table: Table) -> "tuple[Lineage, pa.RecordBatch, pa.RecordBatch]":
     """A lineage with rows 1 to 4 in a partition, and the rows of another partition and of another source."""
     mine = replace(lineage, partition="north")
     south = replace(lineage, partition="south", task="orders/south", tables={}, state=None)
@@ -107,14 +105,14 @@ class DeleteCases(DestinationFixtures):
 
     @needs(WriteMode.OVERWRITE, deletes=True)
     def test_truncating_leaves_other_partitions_and_sources_alone(self, lineage: Lineage) -> None:
-        mine, south, strange = _neighbours(lineage, _partitioned())
+        mine, south, strange = neighbours(lineage, partitioned())
         mine.write(Truncate("orders"))
-        same(lineage, _partitioned(), south, strange)
+        same(lineage, partitioned(), south, strange)
 
     @needs(WriteMode.OVERWRITE, deletes=True)
     def test_deleting_leaves_other_partitions_and_sources_alone(self, lineage: Lineage) -> None:
-        table = _partitioned()
-        mine, south, strange = _neighbours(lineage, table)
+        table = partitioned()
+        mine, south, strange = neighbours(lineage, table)
         rows = mine.insert(table, id=[1, 2, 3, 4], name=["x"] * 4)
         gone = Delete("orders", keys(table, 1, 12, 22))
         mine.write(gone)
@@ -166,6 +164,31 @@ class PresentCases(DestinationFixtures):
         same(lineage, table, kept, new.batch)
 
     @needs(WriteMode.OVERWRITE, deletes=True)
+    def test_keys_that_the_destination_lacks_are_told(self, lineage: Lineage) -> None:
+        table = orders()
+        lineage.migrate(table)
+        lineage.write(lineage.insert(table, id=[1, 2, 3], name=["a", "b", "c"], note=["x"] * 3))
+        lineage.next_pass()
+        new = lineage.insert(table, id=[4], name=["d"], note=["x"])
+        receipt = lineage.write(
+            new,
+            Present(table.name, keys(table, 3, 7, 4)),
+            Present(table.name, keys(table, 9, 1, 2)),
+            Complete(table.name),
+        )
+        assert {name: list(places) for name, places in receipt.lacking.items()} == {table.name: [1, 3]}
+        receipt = lineage.write(Present(table.name, keys(table, 1, 2, 3, 4)), Complete(table.name))
+        assert dict(receipt.lacking) == {}
+
+    @needs(WriteMode.OVERWRITE, deletes=True)
+    def test_every_key_is_lacking_in_an_empty_table(self, lineage: Lineage) -> None:
+        table = Table("lines", orders(line=pa.string(), amount=pa.int64()).schema, ("id", "line"))
+        lineage.migrate(table)
+        there = batch_of(table, {"id": [1, 1, 2], "line": ["b", "a", "a"]})
+        receipt = lineage.write(Present(table.name, there), Complete(table.name))
+        assert list(receipt.lacking[table.name]) == [0, 1, 2]
+
+    @needs(WriteMode.OVERWRITE, deletes=True)
     def test_a_composite_key_is_swept_as_a_whole(self, lineage: Lineage) -> None:
         table = Table("lines", orders(line=pa.string(), amount=pa.int64()).schema, ("id", "line"))
         lineage.migrate(table)
@@ -200,118 +223,19 @@ class PresentCases(DestinationFixtures):
 
     @needs(WriteMode.OVERWRITE, deletes=True)
     def test_a_sweep_leaves_other_partitions_and_sources_alone(self, lineage: Lineage) -> None:
-        mine, south, strange = _neighbours(lineage, _partitioned())
-        mine.write(Present("orders", keys(_partitioned(), 2)), Complete("orders"))
-        same(lineage, _partitioned(), mine.batch(_partitioned(), id=[2], name=["x"]), south, strange)
+        mine, south, strange = neighbours(lineage, partitioned())
+        mine.write(Present("orders", keys(partitioned(), 2)), Complete("orders"))
+        same(lineage, partitioned(), mine.batch(partitioned(), id=[2], name=["x"]), south, strange)
 
     @needs(WriteMode.OVERWRITE, deletes=True)
     def test_a_sweep_of_too_large_a_share_fails_the_window(self, lineage: Lineage) -> None:
-        mine, south, strange = _neighbours(lineage, _partitioned())
+        mine, south, strange = neighbours(lineage, partitioned())
         mine.share_max = 0.5
-        rows, state = mine.batch(_partitioned(), id=[1, 2, 3, 4], name=["x"] * 4), mine.state
-        new = mine.insert(_partitioned(), id=[1], name=["new"])
+        rows, state = mine.batch(partitioned(), id=[1, 2, 3, 4], name=["x"] * 4), mine.state
+        new = mine.insert(partitioned(), id=[1], name=["new"])
         with pytest.raises(MassDeleteError):
-            mine.write(new, Present("orders", keys(_partitioned(), 1)), Complete("orders"))
+            mine.write(new, Present("orders", keys(partitioned(), 1)), Complete("orders"))
         assert mine.state is state
-        same(lineage, _partitioned(), rows, south, strange)
-        mine.write(new, Present("orders", keys(_partitioned(), 1, 2)), Complete("orders"))  # a half is not too large
-        same(lineage, _partitioned(), new.batch, rows.slice(1, 1), south, strange)
-
-
-class StaleCases(DestinationFixtures):
-    """``delete_stale``: what the pass did not deliver."""
-
-    @needs(WriteMode.OVERWRITE_DELETE_STALE, deletes=True)
-    def test_only_rows_of_an_older_pass_are_stale(self, lineage: Lineage) -> None:
-        table = orders()
-        lineage.migrate(table)
-        lineage.write(lineage.insert(table, id=[0], name=["a"], note=[None]))
-        old = lineage.batch(table, id=[0], name=["a"], note=[None])
-        assert lineage.delete_stale(table) == 0
-        same(lineage, table, old)
-        lineage.next_pass(later_us=1)
-        new = lineage.insert(table, id=[1], name=["b"], note=[None])
-        lineage.write(new)
-        same(lineage, table, old, new.batch)
-        assert lineage.delete_stale(table) == 1
-        same(lineage, table, new.batch)
-        assert lineage.delete_stale(table) == 0
-
-    @needs(WriteMode.OVERWRITE_DELETE_STALE, deletes=True)
-    def test_stale_rows_of_all_types(self, lineage: Lineage) -> None:
-        table = all_types_table("all_types", refused=lineage.destination.capabilities.types_refused)
-        lineage.migrate(table)
-        rows = all_types_rows(lineage, table)
-        lineage.write(lineage.insert(table, id=list(range(10)), **random_columns(table, 10)))
-        assert lineage.delete_stale(table) == 0
-        same(lineage, table, rows)
-        lineage.next_pass()
-        new = lineage.batch(table, id=list(range(5, 15)), **random_columns(table, 10, nulls=True))
-        lineage.write(lineage.insert(table, id=list(range(5, 15)), **random_columns(table, 10, nulls=True)))
-        assert lineage.delete_stale(table) == 5
-        same(lineage, table, new)
-
-    @needs(WriteMode.OVERWRITE_DELETE_STALE, deletes=True)
-    def test_an_updated_row_is_not_stale(self, lineage: Lineage) -> None:
-        table, incremental = orders(), orders("incremental")
-        lineage.migrate(table, incremental)
-        rows = [lineage.insert(one, id=[1, 2], name=["a", "b"], note=["x", "y"]) for one in (table, incremental)]
-        lineage.write(*rows)
-        lineage.next_pass()
-        updated = lineage.insert(table, id=[1], name=["new"])  # the note is absent, and stays
-        lineage.write(updated)
-        assert lineage.delete_stale(table) == 1
-        same(lineage, table, lineage.batch(table, id=[1], name=["new"], note=["x"]))
-        same(lineage, incremental, rows[1].batch)
-
-    @needs(WriteMode.OVERWRITE_DELETE_STALE, deletes=True)
-    def test_stale_rows_of_other_partitions_and_sources_stay(self, lineage: Lineage) -> None:
-        mine, south, strange = _neighbours(lineage, _partitioned())
-        mine.next_pass()
-        assert mine.delete_stale(_partitioned()) == 4
-        same(lineage, _partitioned(), south, strange)
-
-    @needs(WriteMode.OVERWRITE_DELETE_STALE, deletes=True)
-    def test_stale_rows_of_another_source_stay_in_a_table_without_partitions(self, lineage: Lineage) -> None:
-        strange = Lineage(lineage.destination, lineage.mode, source="other shop")
-        for one, key in ((lineage, 1), (strange, 2)):
-            one.migrate(_scoped())
-            one.write(one.insert(_scoped(), id=[key], name=["x"]))
-        lineage.next_pass()
-        assert lineage.delete_stale(_scoped()) == 1
-        same(lineage, _scoped(), strange.batch(_scoped(), id=[2], name=["x"]))
-
-    @needs(WriteMode.OVERWRITE_DELETE_STALE, deletes=True)
-    def test_too_large_a_share_of_stale_rows_stays(self, lineage: Lineage) -> None:
-        mine, south, strange = _neighbours(lineage, _partitioned())
-        mine.share_max = 0.5
-        old = mine.batch(_partitioned(), id=[1, 2, 3, 4], name=["x"] * 4)
-        mine.next_pass()
-        new = mine.insert(_partitioned(), id=[1], name=["new"])
-        mine.write(new)
-        with pytest.raises(MassDeleteError):
-            mine.delete_stale(_partitioned())  # 3 of 4
-        same(lineage, _partitioned(), new.batch, old.slice(1), south, strange)
-        more = mine.insert(_partitioned(), id=[2], name=["new"])
-        mine.write(more)
-        assert mine.delete_stale(_partitioned()) == 2  # a half is not too large
-        same(lineage, _partitioned(), new.batch, more.batch, south, strange)
-        mine.share_max = 0.99
-        mine.next_pass()
-        with pytest.raises(MassDeleteError):
-            mine.delete_stale(_partitioned())
-        mine.share_max = None
-        assert mine.delete_stale(_partitioned()) == 2
-
-    @pytest.mark.parametrize("mode", [WriteMode.OVERWRITE, WriteMode.OVERWRITE_DELETE_STALE])
-    def test_writing_deletes_no_stale_rows(self, lineage: Lineage, mode: WriteMode) -> None:
-        lineage.mode, table = mode, orders()
-        if refuses(lineage):
-            return
-        lineage.migrate(table)
-        old = lineage.insert(table, id=[1], name=["a"], note=["x"])
-        lineage.write(old)
-        lineage.next_pass()
-        new = lineage.insert(table, id=[2], name=["b"], note=["x"])
-        lineage.write(new, Complete(table.name))
-        same(lineage, table, old.batch, new.batch)
+        same(lineage, partitioned(), rows, south, strange)
+        mine.write(new, Present("orders", keys(partitioned(), 1, 2)), Complete("orders"))  # a half is not too large
+        same(lineage, partitioned(), new.batch, rows.slice(1, 1), south, strange)

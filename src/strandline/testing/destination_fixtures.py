@@ -6,10 +6,10 @@ from typing import Any, TypeVar
 
 import pytest
 
-from strandline.destination import Destination, Transactional, WriteMode
+from strandline.destination import Delivery, Destination, WriteMode
 from strandline.errors import TaskError, UsageError
 from strandline.lazy import pa
-from strandline.message import Delete, Present, Swap, Truncate
+from strandline.message import Delete, Present, Stale, Swap, Truncate
 from strandline.state import KeepsState
 from strandline.table import CLIENT_ID, CQ_ID, SOURCE_NAME, SYNC_TIME, Table, sync_time_type
 from strandline.testing.data import families, random_columns
@@ -20,6 +20,7 @@ __all__ = [
     "REFUSALS",
     "DestinationFixtures",
     "Reopen",
+    "Stranger",
     "all_types_rows",
     "keys",
     "needs",
@@ -30,6 +31,9 @@ __all__ = [
 ]
 
 Reopen = Callable[[], Destination]
+Stranger = Callable[[str, str], list[tuple[Any, ...]]]
+"""Somebody else at the same database: runs a statement of SQL, in which ``{table}`` is the stored table of the name that comes
+first, commits it, and returns its rows."""
 Case = TypeVar("Case", bound=Callable[..., None])
 
 REFUSALS = (UsageError, TaskError)
@@ -53,6 +57,14 @@ class DestinationFixtures:
         The suite has closed ``destination`` before it calls, and closes what it gets.
         """
         raise NotImplementedError
+
+    @pytest.fixture
+    def stranger(self) -> Stranger | None:
+        """Somebody else at the same database; ``None``: nobody can attach anything to a table of this destination.
+
+        The suite has closed ``destination`` before it calls, and goes on with it afterwards.
+        """
+        return None
 
     @pytest.fixture
     def lineage(self, destination: Destination) -> Lineage:
@@ -132,19 +144,18 @@ def refuses(lineage: Lineage, *, deletes: bool = False, replace: bool = False, s
         return True
     if deletes and not able.deletes:
         lineage.migrate(table)
-        gone = (Delete(table.name, keys(table, 1)), Truncate(table.name), Present(table.name, keys(table, 1)))
+        one = keys(table, 1)
+        gone = (Delete(table.name, one), Truncate(table.name), Present(table.name, one), Stale(table.name))
         for message in gone if lineage.mode is not WriteMode.APPEND else ():
             with pytest.raises(REFUSALS):
                 lineage.write(message)
-        with pytest.raises(REFUSALS):
-            lineage.delete_stale(table)
         return True
     if replace and not able.replace:
         lineage.migrate(table, table.named("hidden"))
         with pytest.raises(REFUSALS):
             lineage.write(Swap(table.name, "hidden"))
         return True
-    if states and able.transactional is not Transactional.WINDOW:
+    if states and able.delivery is not Delivery.ATOMIC:
         assert not isinstance(lineage.destination, KeepsState)
         lineage.migrate(table)
         assert lineage.write(lineage.insert(table, id=[1], name=["a"], note=["b"])).state is None

@@ -34,7 +34,7 @@ def _fenced(lineage: Lineage) -> "tuple[Lineage, pa.RecordBatch]":
 
 
 class StateCases(DestinationFixtures):
-    """What a transactional destination keeps beside the rows."""
+    """What an atomic destination keeps beside the rows."""
 
     @needs(states=True)
     def test_the_state_of_the_window_is_committed_with_the_rows(self, lineage: Lineage, reopen: Reopen) -> None:
@@ -239,7 +239,7 @@ class FenceCases(DestinationFixtures):
     def test_a_fenced_run_changes_no_table(self, lineage: Lineage) -> None:
         old, row = _fenced(lineage)
         wider = orders(name=pa.string(), note=pa.string(), more=pa.string())
-        other_type = orders(name=pa.int64(), note=pa.string())
+        other_type = orders(name=pa.binary(), note=pa.string())
         for table, mode in (
             (wider, MigrateMode.SAFE),
             (other_type, MigrateMode.FORCED),

@@ -12,17 +12,17 @@ from strandline.table import Table
 from strandline.testing.destination_fixtures import DestinationFixtures, needs, orders, refuses, same, unkeyed
 from strandline.testing.windows import Lineage
 
-__all__ = ["SwapCases"]
+__all__ = ["HIDDEN", "SwapCases", "refresh"]
 
-_HIDDEN = "_cq_refresh_0123456789abcdef"
+HIDDEN = "_cq_refresh_0123456789abcdef"
 
 
-def _refresh(lineage: Lineage, table: Table) -> Lineage:
+def refresh(lineage: Lineage, table: Table) -> Lineage:
     """The lineage that fills the hidden table, in a pass of its own: what the engine makes of a full refresh."""
     side = replace(lineage, task=f"@refresh/{lineage.task}", state=None)
     side.next_pass()
-    side.migrate(table.named(_HIDDEN))
-    side.tables = {table.name: table.named(_HIDDEN)}
+    side.migrate(table.named(HIDDEN))
+    side.tables = {table.name: table.named(HIDDEN)}
     lineage.pass_ = side.pass_
     return side
 
@@ -36,25 +36,25 @@ class SwapCases(DestinationFixtures):
         lineage.migrate(table)
         old = lineage.insert(table, id=[1, 2], name=["a", "b"], note=["x", "y"])
         lineage.write(old)
-        side = _refresh(lineage, table)
+        side = refresh(lineage, table)
         new = side.insert(table, id=[2, 3], name=["new", "c"], note=["x", None])
         side.write(new)
         side.write(Complete(table.name))
         same(lineage, table, old.batch)
-        lineage.write(Swap(table.name, _HIDDEN))
+        lineage.write(Swap(table.name, HIDDEN))
         same(lineage, table, new.batch)
 
     @needs(replace=True)
     def test_the_table_stays_the_same_and_the_hidden_one_is_dropped(self, lineage: Lineage) -> None:
         table = orders()
         mark = lineage.migrate(table).mark
-        side = _refresh(lineage, table)
-        hidden_mark = side.migrate(table.named(_HIDDEN), apply=False).mark
+        side = refresh(lineage, table)
+        hidden_mark = side.migrate(table.named(HIDDEN), apply=False).mark
         side.write(side.insert(table, id=[1], name=["a"], note=["x"]))
-        lineage.write(Swap(table.name, _HIDDEN))
+        lineage.write(Swap(table.name, HIDDEN))
         assert lineage.migrate(table).mark == mark
-        assert side.migrate(table.named(_HIDDEN), apply=False).mark is None
-        again = side.migrate(table.named(_HIDDEN))
+        assert side.migrate(table.named(HIDDEN), apply=False).mark is None
+        again = side.migrate(table.named(HIDDEN))
         assert again.empty
         assert again.mark not in {mark, hidden_mark}
 
@@ -69,10 +69,10 @@ class SwapCases(DestinationFixtures):
             one.migrate(table)
             one.write(one.insert(table, id=[key], name=["x"]))
         others = [one.batch(table, id=[key], name=["x"]) for one, key in ((south, 11), (strange, 21))]
-        side = _refresh(lineage, table)
+        side = refresh(lineage, table)
         new = side.insert(table, id=[2], name=["new"])
         side.write(new, Complete(table.name))
-        lineage.write(Swap(table.name, _HIDDEN))
+        lineage.write(Swap(table.name, HIDDEN))
         same(lineage, table, new.batch, *others)
 
     @needs(replace=True)
@@ -82,12 +82,12 @@ class SwapCases(DestinationFixtures):
         two = lineage.insert(table, id=[1, 2], name=["a", "b"], note=["x", "y"])
         lineage.write(two)
         lineage.share_max = 0.5
-        _refresh(lineage, table).write(Complete(table.name))
+        refresh(lineage, table).write(Complete(table.name))
         with pytest.raises(MassDeleteError):
-            lineage.write(Swap(table.name, _HIDDEN))
+            lineage.write(Swap(table.name, HIDDEN))
         same(lineage, table, two.batch)
         lineage.share_max = None
-        lineage.write(Swap(table.name, _HIDDEN))
+        lineage.write(Swap(table.name, HIDDEN))
         same(lineage, table)
 
     @needs(replace=True)
@@ -96,10 +96,10 @@ class SwapCases(DestinationFixtures):
         lineage.migrate(table)
         lineage.write(lineage.insert(table, id=[1], name=["a"], note=["x"]))
         lineage.migrate(narrow)
-        side = _refresh(lineage, narrow)
+        side = refresh(lineage, narrow)
         new = side.insert(narrow, id=[2], note=["y"])
         side.write(new)
-        lineage.write(Swap(narrow.name, _HIDDEN))
+        lineage.write(Swap(narrow.name, HIDDEN))
         same(lineage, narrow, new.batch)
         same(lineage, table, new.batch)
 
@@ -110,17 +110,17 @@ class SwapCases(DestinationFixtures):
         late = replace(lineage)
         old = lineage.insert(table, id=[1], name=["a"], note=["x"])
         lineage.write(old)
-        side = _refresh(lineage, table)
+        side = refresh(lineage, table)
         new = side.insert(table, id=[2], name=["b"], note=["x"])
         side.write(new)
         with pytest.raises(TaskError):
-            lineage.write(Swap(table.name, _HIDDEN), lineage.insert(other, id=[None], name=["a"], note=["x"]))
+            lineage.write(Swap(table.name, HIDDEN), lineage.insert(other, id=[None], name=["a"], note=["x"]))
         with pytest.raises(StateConflictError):
-            late.write(Swap(table.name, _HIDDEN))
+            late.write(Swap(table.name, HIDDEN))
         assert lineage.stored() == lineage.state
         same(lineage, table, old.batch)
-        same(lineage, table.named(_HIDDEN), new.batch)
-        lineage.write(Swap(table.name, _HIDDEN))
+        same(lineage, table.named(HIDDEN), new.batch)
+        lineage.write(Swap(table.name, HIDDEN))
         assert lineage.stored() == lineage.state
         same(lineage, table, new.batch)
 
@@ -146,10 +146,10 @@ class SwapCases(DestinationFixtures):
         table = orders(name=pa.string()) if unique else unkeyed()
         lineage.migrate(table)
         lineage.write(lineage.insert(table, reread=True, id=[1, 2], name=["a", "b"]), Complete(table.name))
-        side = _refresh(lineage, table)
+        side = refresh(lineage, table)
         new = side.insert(table, reread=True, id=[2, 3, 3], name=["b", "c", "d"])
         assert not any(side.write(new, Complete(table.name)).known.values())
-        lineage.write(Swap(table.name, _HIDDEN))
+        lineage.write(Swap(table.name, HIDDEN))
         same(lineage, table, new.batch)
         lineage.next_pass()
         again = lineage.insert(table, reread=True, id=[3, 2, 1], name=["d", "b", "a"])
@@ -163,12 +163,12 @@ class SwapCases(DestinationFixtures):
         lineage.migrate(table)
         old = lineage.insert(table, id=[1, 2], name=["a", "b"], note=["x", "y"])
         lineage.write(old)
-        side = _refresh(lineage, table)
+        side = refresh(lineage, table)
         side.write(side.insert(table, id=[2], name=["new"], note=["x"]))
         for _ in range(2):
             side.tables = {}
-            side.write(Forget(_HIDDEN, drop=True))
-            assert side.migrate(table.named(_HIDDEN), apply=False).mark is None
+            side.write(Forget(HIDDEN, drop=True))
+            assert side.migrate(table.named(HIDDEN), apply=False).mark is None
             same(lineage, table, old.batch)
 
     @pytest.mark.parametrize("drop", [False, True])

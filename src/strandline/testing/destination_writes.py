@@ -6,7 +6,7 @@ from contextlib import closing
 
 import pytest
 
-from strandline.destination import KeyRange, Transactional, WriteMode
+from strandline.destination import Delivery, KeyRange, WriteMode
 from strandline.errors import RetryableError, TaskError
 from strandline.lazy import pa
 from strandline.message import Checkpoint, Complete, Delete, Insert, Message, Truncate
@@ -86,7 +86,7 @@ class InsertCases(DestinationFixtures):
         good = lineage.insert(table, id=[1], name=["a"], note=[None])
         lineage.write(good)
         before = lineage.state
-        atomic = lineage.destination.capabilities.transactional is not Transactional.NONE
+        atomic = lineage.destination.capabilities.delivery is Delivery.ATOMIC
         for columns in ({"id": [2, 3], "name": ["b", None]}, {"id": [None], "name": ["c"]}, {"id": [4]}):
             with pytest.raises(TaskError):
                 lineage.write(

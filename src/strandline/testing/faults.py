@@ -12,9 +12,9 @@ source.tables, .tasks      the calls of that name
 source.read, .message      the call that begins a reading, and each message that is taken from it
 source.acknowledge
 destination.look           ``migrate(apply=False)``, which changes nothing
-destination.migrate, .write, .delete_stale, .read
+destination.migrate, .write, .holds, .read
 window.message             each message that the destination pulls inside ``write``, and the end of them
-states.load, .save         the states that a transactional destination keeps
+states.load, .save         the states that an atomic destination keeps
 backend.load, .save        the states of the configured backend
 ….close
 =========================  ============================================================================
@@ -22,7 +22,7 @@ backend.load, .save        the states of the configured backend
 
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar, cast
 
@@ -30,6 +30,7 @@ from strandline.destination import (
     Capabilities,
     Destination,
     Fence,
+    Held,
     KeyRange,
     MigrateMode,
     Migration,
@@ -41,8 +42,9 @@ from strandline.destination import (
 from strandline.errors import StrandlineError
 from strandline.lazy import pa
 from strandline.message import Cursor, Message
+from strandline.ownership import Ownership
 from strandline.source import RunContext, Source, Task
-from strandline.state import Anew, KeepsState, State, StateBackend, StateKey, Token
+from strandline.state import KeepsState, State, StateBackend, StateKey, Token
 from strandline.table import Table
 
 __all__ = [
@@ -196,9 +198,9 @@ class FaultySource:
         messages = self._outside.reach("source.read", lambda: iter(self._source.read(task, cursor, context)))
         return _struck(messages, self._outside, "source.message")
 
-    def acknowledge(self, task: Task, cursor: Cursor) -> None:
+    def acknowledge(self, task: Task, cursors: Mapping[str, Cursor]) -> None:
         """See ``strandline.source.Source``."""
-        self._outside.reach("source.acknowledge", lambda: self._source.acknowledge(task, cursor))
+        self._outside.reach("source.acknowledge", lambda: self._source.acknowledge(task, cursors))
 
     def close(self) -> None:
         """See ``strandline.source.Source``."""
@@ -211,9 +213,9 @@ class FaultyStates:
     def __init__(self, states: StateBackend, outside: Outside, name: str = "backend") -> None:
         self._states, self._outside, self._name = states, outside, name
 
-    def load(self, source: str, *, anew: Anew | None = None) -> Mapping[StateKey, State]:
+    def load(self, source: str) -> Mapping[StateKey, State]:
         """See ``strandline.state.StateBackend``."""
-        return self._outside.reach(f"{self._name}.load", lambda: self._states.load(source, anew=anew))
+        return self._outside.reach(f"{self._name}.load", lambda: self._states.load(source))
 
     def save(self, key: StateKey, state: State, *, expected: Token | None) -> Token:
         """See ``strandline.state.StateBackend``."""
@@ -232,12 +234,16 @@ class FaultyWindow:
     """A window of which each message is pulled through an ``Outside``."""
 
     def __init__(self, window: Window, outside: Outside) -> None:
-        self.key, self.expected, self.tables = window.key, window.expected, window.tables
+        self.id, self.key, self.expected, self.tables = window.id, window.key, window.expected, window.tables
         self.scope, self.pass_ = window.scope, window.pass_
         self._window, self._outside = window, outside
 
     def __iter__(self) -> Iterator[Message]:
         return _struck(iter(self._window), self._outside, "window.message")
+
+    def emptied(self, tables: Collection[str]) -> None:
+        """See ``strandline.destination.Window``."""
+        self._window.emptied(tables)
 
     @property
     def checkpoint(self) -> Cursor | None:
@@ -261,11 +267,19 @@ class FaultyDestination:
         """See ``strandline.destination.Destination``. Not a call: it touches nothing outside."""
         return self._destination.capabilities
 
-    def migrate(self, table: Table, *, mode: MigrateMode, fence: Fence, apply: bool = True) -> Migration:
+    def migrate(
+        self,
+        table: Table,
+        *,
+        mode: MigrateMode,
+        fence: Fence,
+        apply: bool = True,
+        ownership: Ownership | None = None,
+    ) -> Migration:
         """See ``strandline.destination.Destination``."""
         return self._outside.reach(
             "destination.migrate" if apply else "destination.look",
-            lambda: self._destination.migrate(table, mode=mode, fence=fence, apply=apply),
+            lambda: self._destination.migrate(table, mode=mode, fence=fence, apply=apply, ownership=ownership),
         )
 
     def write(self, window: Window, *, mode: WriteMode, fence: Fence) -> Receipt:
@@ -273,11 +287,9 @@ class FaultyDestination:
         struck = FaultyWindow(window, self._outside)
         return self._outside.reach("destination.write", lambda: self._destination.write(struck, mode=mode, fence=fence))
 
-    def delete_stale(self, table: Table, *, scope: Scope, fence: Fence) -> int:
+    def holds(self, table: Table, *, scope: Scope) -> Held:
         """See ``strandline.destination.Destination``."""
-        return self._outside.reach(
-            "destination.delete_stale", lambda: self._destination.delete_stale(table, scope=scope, fence=fence)
-        )
+        return self._outside.reach("destination.holds", lambda: self._destination.holds(table, scope=scope))
 
     def read(
         self, table: Table, *, columns: Sequence[str] | None = None, key_range: KeyRange | None = None
@@ -293,7 +305,7 @@ class FaultyDestination:
 
 
 class FaultyKeeper(FaultyDestination):
-    """The same of a transactional destination: the states it keeps are reached through the ``Outside`` too."""
+    """The same of one that keeps states: they are reached through the ``Outside`` too."""
 
     @property
     def states(self) -> FaultyStates:

@@ -18,14 +18,14 @@ import pickle
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from itertools import islice
 
 import pytest
 
-from strandline.errors import StrandlineError, TaskError
+from strandline.errors import StrandlineError
 from strandline.lazy import pa
 from strandline.message import (
     Checkpoint,
@@ -40,10 +40,11 @@ from strandline.message import (
     Schema,
     Swap,
 )
-from strandline.source import MissesTasks, RunContext, Source, Task
+from strandline.source import RunContext, Source, Task
 from strandline.table import Table
 from strandline.testing.exact import Row, exact_rows
 from strandline.testing.source_changes import ChangeCases
+from strandline.testing.source_optional import OptionalCases
 
 __all__ = ["SourceConformance"]
 
@@ -276,7 +277,7 @@ class ResumeCases(_Given):
                 assert caught.value.hint
 
 
-class SourceConformance(ReadCases, ResumeCases, ChangeCases):
+class SourceConformance(ReadCases, ResumeCases, ChangeCases, OptionalCases):
     """Subclass it, and give it a ``make_source`` fixture."""
 
     def test_an_acknowledged_cursor_may_be_acknowledged_again(
@@ -286,14 +287,8 @@ class SourceConformance(ReadCases, ResumeCases, ChangeCases):
             for task in tasks:
                 last = _last(list(source.read(task, None, context)))
                 if last is not None:
-                    source.acknowledge(task, last)
-                    source.acknowledge(task, last)
-
-    def test_a_task_that_is_offered_no_longer_fails_or_is_let_go(self, make_source: MakeSource) -> None:
-        with closing(make_source()) as source:
-            if isinstance(source, MissesTasks):
-                with suppress(TaskError):
-                    assert source.missing("a task that nobody offers") is None  # type: ignore[func-returns-value]
+                    source.acknowledge(task, {"warehouse": last, "lake": last})
+                    source.acknowledge(task, {"warehouse": last, "lake": last})
 
     def test_closing_twice_is_closing_once(self, make_source: MakeSource) -> None:
         source = make_source()

@@ -36,7 +36,18 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
 from strandline.errors import StateConflictError, StrandlineError
-from strandline.state import HISTORY_MAX, RUN_TASK, Pass, Phase, State, StateBackend, StateKey, TableState, Token
+from strandline.state import (
+    HISTORY_BYTES_MAX,
+    HISTORY_MAX,
+    RUN_TASK,
+    Pass,
+    Phase,
+    State,
+    StateBackend,
+    StateKey,
+    TableState,
+    Token,
+)
 from strandline.testing.state_given_up import KEY, GivenUpCases, Reopen, example_state
 from strandline.testing.state_runs import RunCases
 
@@ -137,7 +148,7 @@ class StateBackendConformance(GivenUpCases, RunCases):
             sequence=41,
             run_id="run-\u4e2d",
             current=Pass(1_709_251_199_000_001, full=True, phase=Phase.READ, completed=("orders", "or\u00fcders")),
-            tables={"orders": TableState("0123456789abcdef", "mark", 5), "": TableState("")},
+            tables={"orders": TableState("0123456789abcdef", "mark", 5, basis={"filter": "x > 0"}), "": TableState("")},
             note="rewound by m\u00fcller: \u201cwhy not\u201d",
             saved_at="2024-02-29T23:59:59.000001+00:00",
             nonce="feedfacecafebeef",
@@ -253,6 +264,23 @@ class StateBackendConformance(GivenUpCases, RunCases):
         with closing(reopen()) as other:
             assert list(other.history(KEY)) == saved[:HISTORY_MAX]
         assert list(backend.history(replace(KEY, destination="lake"))) == []
+
+    def test_large_states_have_a_short_history(self, backend: StateBackend, reopen: Reopen) -> None:
+        """Of a hundred thousand files a cursor has megabytes."""
+        saved: list[State] = []
+        token = None
+        for sequence in range(1, 5):
+            cursor = {"n": sequence, "files": "x" * (HISTORY_BYTES_MAX // 2)}
+            saved.insert(0, example_state(sequence, cursor=cursor))
+            token = backend.save(KEY, saved[0], expected=token)
+            assert list(backend.history(KEY)) == saved[:2]
+        idle = example_state(5, cursor=saved[0].cursor)
+        token = backend.save(KEY, idle, expected=token)
+        assert list(backend.history(KEY)) == [idle, saved[1]]
+        small = example_state(6)
+        backend.save(KEY, small, expected=token)
+        with closing(reopen()) as other:
+            assert list(other.history(KEY)) == [small, idle]
 
     def test_a_save_fences_out_the_other_handle(self, backend: StateBackend, reopen: Reopen) -> None:
         token = backend.save(KEY, example_state(1), expected=None)

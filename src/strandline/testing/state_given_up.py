@@ -31,7 +31,27 @@ class GivenUpCases:
         """Damages the stored state of a key behind the backend's back, as a torn write or a careless hand would."""
         raise NotImplementedError
 
-    def test_a_state_that_cannot_be_trusted_is_refused_until_it_is_given_up(
+    def test_a_state_that_cannot_be_trusted_says_so_beside_those_that_can(
+        self, backend: StateBackend, reopen: Reopen, damage: Callable[[StateKey], None]
+    ) -> None:
+        """Unknown is not empty: it never looks like a lineage that nobody has begun."""
+        good = example_state(7)
+        backend.save(KEY, example_state(3), expected=None)
+        beside = replace(KEY, task="items")
+        backend.save(beside, good, expected=None)
+        damage(KEY)
+        with closing(reopen()) as other:
+            found = other.load(KEY.source)
+            assert dict(found).keys() == {KEY, beside}
+            assert found[beside] == good
+            assert found[beside].untrusted is None
+            damaged = found[KEY]
+            assert isinstance(damaged.untrusted, StateError)
+            assert "state reset 'shop' 'orders'" in damaged.untrusted.hint
+            assert (damaged.cursor, damaged.current, damaged.tables, damaged.run_id) == (None, None, {}, "")
+            assert damaged.note
+
+    def test_a_state_that_cannot_be_trusted_is_saved_over_only_by_who_has_its_token(
         self, backend: StateBackend, reopen: Reopen, damage: Callable[[StateKey], None]
     ) -> None:
         good, token = example_state(7), backend.save(KEY, example_state(3), expected=None)
@@ -39,28 +59,13 @@ class GivenUpCases:
         backend.save(beside, good, expected=None)
         damage(KEY)
         with closing(reopen()) as other:
-            for anew in (None, lambda key: key != KEY):
-                with pytest.raises(StateError) as refused:
-                    other.load(KEY.source, anew=anew)
-                assert "state reset 'shop' 'orders'" in refused.value.hint
-            found = other.load(KEY.source, anew=lambda key: key == KEY)
-            given_up = found[KEY]
-            assert (given_up.cursor, given_up.current, given_up.tables, given_up.run_id) == (None, None, {}, "")
-            assert given_up.note
-            assert dict(found) == {KEY: given_up, beside: good}
-            with pytest.raises(StateError):
-                other.load(KEY.source)
-            for wrong in {None, "0", token} - {given_up.token}:
+            damaged = other.load(KEY.source)[KEY]
+            for wrong in {None, "0", token} - {damaged.token}:
                 with pytest.raises((StateConflictError, StateError)):
                     other.save(KEY, example_state(8), expected=wrong)
-            fresh = example_state(9)
-            token = other.save(KEY, fresh, expected=given_up.token)
-            assert dict(other.load(KEY.source)) == {KEY: fresh, beside: good}
-            assert other.load(KEY.source)[KEY].token == token
-
-    def test_beginning_anew_gives_up_nothing_that_can_be_trusted(self, backend: StateBackend) -> None:
-        state = example_state()
-        token = backend.save(KEY, state, expected=None)
-        found = backend.load(KEY.source, anew=lambda _: True)
-        assert dict(found) == {KEY: state}
-        assert found[KEY].token == token
+            fresh = damaged.following(run_id="run", epoch=1, cursor={"n": 9})
+            token = other.save(KEY, fresh, expected=damaged.token)
+            found = other.load(KEY.source)
+            assert dict(found) == {KEY: fresh, beside: good}
+            assert found[KEY].token == token
+            assert found[KEY].untrusted is None

@@ -1,7 +1,7 @@
 """Windows from lists, and lineages that are written by hand: a destination without an engine."""
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
@@ -15,8 +15,10 @@ from strandline.destination import (
     Scope,
     WriteMode,
 )
+from strandline.engine.window import window_id
 from strandline.lazy import pa
-from strandline.message import Checkpoint, Cursor, Insert, Message
+from strandline.message import Checkpoint, Cursor, Insert, Message, Stale
+from strandline.ownership import Ownership
 from strandline.state import KeepsState, Pass, State, StateBackend, StateKey, Token
 from strandline.table import CLIENT_ID, SOURCE_NAME, SYNC_TIME, Table, sync_time_type
 from strandline.testing.exact import exact_rows
@@ -44,11 +46,14 @@ class ListWindow:
         fence: Fence,
     ) -> None:
         self.key, self.tables, self.scope, self.pass_ = key, tables, scope, pass_
+        self.id = window_id(key, pass_)
         self.expected: Token | None = before.token if before else None
         self._messages = messages
         self._before = before or State(cursor=None, epoch=fence.epoch, sequence=0, run_id=fence.run_id)
         self._fence = fence
         self._state: State | None = None
+        self.empty: frozenset[str] = frozenset()
+        """What the destination has called ``emptied`` with."""
 
     def __iter__(self) -> Iterator[Message]:
         last: Message | None = None
@@ -59,6 +64,10 @@ class ListWindow:
         self._state = self._before.following(
             run_id=self._fence.run_id, epoch=self._fence.epoch, cursor=last.cursor, current=self.pass_
         )
+
+    def emptied(self, tables: Collection[str]) -> None:
+        """Keep it for the test."""
+        self.empty = frozenset(tables)
 
     @property
     def checkpoint(self) -> Cursor | None:
@@ -114,7 +123,7 @@ class Lineage:
     def states(self) -> StateBackend:
         """The states beside the rows."""
         if not isinstance(self.destination, KeepsState):
-            raise TypeError("a transactional destination has states")
+            raise TypeError("an atomic destination has states")
         return self.destination.states
 
     def stored(self) -> State | None:
@@ -130,10 +139,16 @@ class Lineage:
         following = first.following(run_id=self.fence.run_id, epoch=self.epoch)
         self.states.save(key, following, expected=before.token if before else None)
 
-    def migrate(self, *tables: Table, mode: MigrateMode = MigrateMode.SAFE, apply: bool = True) -> Migration:
+    def migrate(
+        self,
+        *tables: Table,
+        mode: MigrateMode = MigrateMode.SAFE,
+        apply: bool = True,
+        ownership: Ownership | None = None,
+    ) -> Migration:
         """Make the stored tables fit, and write them under their names from here on; the last one's report."""
         for table in tables:
-            found = self.destination.migrate(table, mode=mode, fence=self.fence, apply=apply)
+            found = self.destination.migrate(table, mode=mode, fence=self.fence, apply=apply, ownership=ownership)
             if apply:
                 self.tables[table.name] = table
         return found
@@ -163,11 +178,16 @@ class Lineage:
         """Write a window and go on from the state that it left."""
         receipt = self.destination.write(window, mode=self.mode, fence=self.fence)
         self.state = receipt.state or window.state
+        self.pass_ = replace(self.pass_, windows=self.pass_.windows + 1)
         return receipt
 
     def delete_stale(self, table: Table) -> int:
-        """Delete what is older than the pass."""
-        return self.destination.delete_stale(table, scope=self.scope, fence=self.fence)
+        """Delete what is older than the pass; how many rows."""
+        return self.write(Stale(table.name)).removed
+
+    def holds(self, table: Table) -> bool:
+        """Whether the destination has rows of this lineage's scope."""
+        return self.destination.holds(table, scope=self.scope).rows
 
     def batch(self, table: Table, given: Mapping[str, Any] | None = None, /, **columns: Any) -> "pa.RecordBatch":
         """Rows of this lineage's pass: the columns that are given, and the lineage columns that the table has."""

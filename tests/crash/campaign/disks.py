@@ -18,10 +18,16 @@ FAULTS = {"ENOSPC": ("write", "pwrite64"), "EIO": ("fsync", "fdatasync")}
 ROUNDS = 3
 ENDINGS = {0, 1, 3, 5}
 """Not an error of the program, nor a crash. The engine may try again, and get over a single fault."""
-_FILES = {"duckdb": ["/warehouse."], "sqlite": ["/warehouse."], "files": ["/lake"]}
+_FILES = {
+    "duckdb": ["/warehouse."],
+    "sqlite": ["/warehouse."],
+    "files": ["/lake"],
+    "plain": ["/plain"],
+    "idempotent": ["/plain"],
+}
 """Where a destination has files of its own."""
 _SMALL_MB = 32
-_CHANGING = {"destination.migrate", "destination.write", "destination.delete_stale", "states.save", "backend.save"}
+_CHANGING = {"destination.migrate", "destination.write", "states.save", "backend.save"}
 
 
 def strike(bench, cell):

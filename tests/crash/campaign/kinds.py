@@ -50,6 +50,12 @@ def _committed(cell):
     return "" if cell.destination == "postgresql" else "–"
 
 
+def _fenced(cell):
+    if cell.destination == "idempotent":
+        return "a run that is suspended keeps the lock of its directory, for which the next one waits"
+    return "a run that was overtaken is kept out by nobody" if cell.destination == "plain" else ""
+
+
 def _spoiled(cell):
     return "–" if cell.source == "test" else ""
 
@@ -62,6 +68,6 @@ KINDS = {
     "server": Kind(outages.stop_server, "PostgreSQL stopped immediately in the middle of a sync, and started", _served),
     "network": Kind(outages.cut_connection, "a COMMIT to PostgreSQL lost, or the reply to it", _committed),
     "reject": Kind(rejects.strike, "a row that cannot be read, or is not taken: exit 1; then it is mended", _spoiled),
-    "pause": Kind(pauses.strike, "a run suspended and overtaken by another one (`--takeover`), then going on"),
+    "pause": Kind(pauses.strike, "a run suspended and overtaken by another one (`--takeover`), then going on", _fenced),
     "power": Power(power.strike, "the power cut while states are saved: an image of the disk, copied", power.refused),
 }

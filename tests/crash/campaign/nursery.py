@@ -28,10 +28,13 @@ import pyarrow.parquet
 
 import strandline.cli.sync
 from strandline.cli import _jobs, main
+from strandline.destinations import _files_store
 from strandline.plugins import KINDS, load_plugin, plugin_names
 from strandline.spec_models import DestinationSpec, SourceSpec
+from strandline.state_backends import local
 from strandline.testing.faults import FaultySource, FaultyStates, Killer, Outside, Point, faulty_destination
 
+sys.path.append(str(Path(__file__).parents[1] / "doubles"))
 DRIVERS = (adbc_driver_postgresql.dbapi, duckdb, pgpq, psycopg, pyarrow.parquet, strandline.cli.sync)
 """Imported only so that a child need not."""
 _LIBC = ctypes.CDLL(None)
@@ -79,6 +82,9 @@ def wrap_plugins(outside: Outside) -> None:
 def end_with_parent() -> None:
     """Nobody is left over, not even who is suspended, when the campaign ends in the middle of it."""
     _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+LOCK_WAIT_S = 5.0
 
 
 def sync(request) -> int:
@@ -136,6 +142,8 @@ def serve() -> None:
     for kind in KINDS:
         for name in plugin_names(kind):
             load_plugin(kind, name)
+    # a suspended run may hold these locks, and several saves in a row would wait for it
+    local.LOCK_WAIT_S = _files_store.LOCK_WAIT_S = LOCK_WAIT_S
     gc.collect()
     gc.freeze()
     requests, replies = os.fdopen(os.dup(0)), os.fdopen(os.dup(1), "w")

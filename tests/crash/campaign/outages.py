@@ -9,7 +9,7 @@ from services.proxy import CommitProxy, Loss
 CHAINS = 3
 ENDINGS = {0, 1, 5}
 """The engine may get over it, or not."""
-_COMMITS = ("destination.migrate", "destination.write", "destination.delete_stale", "states.save")
+_COMMITS = ("destination.migrate", "destination.write", "states.save")
 """Calls in or after which a COMMIT is sent."""
 
 

@@ -5,12 +5,13 @@ from contextlib import closing, contextmanager
 
 import duckdb
 import psycopg
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from campaign.series import WINDOW_ROWS
 from strandline.plugins import plugin_names
 
-_OURS = ("cq_state", "cq_state_history", "cq_delivered")
+_OURS = ("cq_state", "cq_state_history", "cq_delivered", "cq_tables")
 
 
 class Store:
@@ -19,6 +20,10 @@ class Store:
     modes = ("append", "overwrite", "overwrite-delete-stale")
     files = ()
     """Names of files that it may leave in the directory of the world."""
+    repeats = False
+    """Rows that are read again may be appended again."""
+    repeats_passes = False
+    """So may rows of a window that was interrupted."""
 
     def __init__(self, world, **settings):
         self.world = world
@@ -113,5 +118,38 @@ class FilesStore(Store):
         return {path.name for path in (self.world / "lake/.strandline/staged").glob("*")}
 
 
+class PlainStore(Store):
+    """Keeps no states: the double of ``strandline.testing.plain``, which is installed for the syncs only."""
+
+    kind = "plain"
+    files = ("plain",)
+    repeats = repeats_passes = True
+
+    def __init__(self, world, **settings):
+        super().__init__(world, path=str(world / "plain"), **settings)
+
+    def contents(self, columns):
+        found = {}
+        for path in sorted((self.world / "plain").glob("*.rows")):
+            with pa.OSFile(str(path)) as file, pa.ipc.open_file(file) as reader:
+                rows = reader.read_all().to_pylist()
+            found[path.stem] = [(str(row["_cq_sync_time"]), tuple(row[one] for one in columns)) for row in rows]
+        return found
+
+    def left(self):
+        """What a kill has left of a file that was being written is hidden, and nobody's."""
+        return set()
+
+
+class IdempotentStore(PlainStore):
+    """The same, where a window that comes again replaces what it was."""
+
+    repeats_passes = False
+
+    def __init__(self, world):
+        super().__init__(world, delivery="idempotent")
+
+
 _ALL = {"duckdb": DuckDBStore, "sqlite": SQLiteStore, "postgresql": PostgreSQLStore, "files": FilesStore}
 STORES = {name: _ALL[name] for name in _ALL if name in plugin_names("destination")}
+STORES |= {"plain": PlainStore, "idempotent": IdempotentStore}

@@ -16,7 +16,7 @@ from strandline.message import Insert
 from strandline.plugins import load_plugin
 from strandline.source import RunContext
 from strandline.spec_models import without_batch
-from strandline.state import KeepsState, StateKey
+from strandline.state import StateKey
 from strandline.state_backends.local import LocalState
 
 STATE = ".cq/state/shop"
@@ -31,8 +31,12 @@ class Wrong:
     wrong: int = 0
     problems: list = field(default_factory=list)
 
-    def add(self, missing, extra, where):
-        """Rows of one table that are missing or too many; both of one id is one that is wrong."""
+    def add(self, missing, extra, where, *, again=frozenset()):
+        """Rows of one table that are missing or too many; both of one id is one that is wrong.
+
+        Those of ``again`` may be there several times.
+        """
+        extra = Counter({row: n for row, n in extra.items() if row not in again})
         if not missing and not extra:
             return
         changed = {row[0] for row in missing} & {row[0] for row in extra}
@@ -164,16 +168,19 @@ class World:
         passes = table.passes(step, self.cell.mode)
         if passes is None:
             stored, expected = Counter(row for _, row in rows), table.expected(step, self.cell.mode, state)
-            found.add(expected - stored, stored - expected, name)
+            again = expected.keys() if self.store.repeats and self.cell.mode == "append" else ()
+            found.add(expected - stored, stored - expected, name, again=again)
             return
         groups = {}
         for time_, row in rows:
             groups.setdefault(time_, Counter())[row] += 1
         newest = groups.pop(max(groups), Counter()) if groups else Counter()
-        found.add(passes[-1] - newest, newest - passes[-1], f"{name}, the newest pass")
+        again = passes[-1].keys() if self.store.repeats_passes else ()
+        found.add(passes[-1] - newest, newest - passes[-1], f"{name}, the newest pass", again=again)
         for group in groups.values():
             nearest = min(passes, key=lambda one: ((one - group) + (group - one)).total())
-            found.add(nearest - group, group - nearest, f"{name}, a pass")
+            again = nearest.keys() if self.store.repeats_passes else ()
+            found.add(nearest - group, group - nearest, f"{name}, a pass", again=again)
 
     def uncovered(self):
         """By table: the rows that a sync would read now, and those that the newest state says it need not; and all stored.
@@ -195,10 +202,10 @@ class World:
 
     def _states(self):
         """As the destination keeps them, or the backend."""
-        spec = without_batch(load_plugin("destination", self.cell.destination).Spec, self.store.spec["spec"])
-        plugin = load_plugin("destination", self.cell.destination)
-        with closing(plugin(plugin.Spec(**spec))) as destination:
-            if isinstance(destination, KeepsState):
+        if self.store.kind != "plain":
+            plugin = load_plugin("destination", self.cell.destination)
+            spec = without_batch(plugin.Spec, self.store.spec["spec"])
+            with closing(plugin(plugin.Spec(**spec))) as destination:
                 return destination.states.load("shop")
         return LocalState(LocalState.Spec(path=str(self.directory / STATE).removesuffix("/shop"))).load("shop")
 

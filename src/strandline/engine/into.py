@@ -1,0 +1,78 @@
+"""A destination as one sync uses it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+from strandline.destination import Destination, Fence, Held, MigrateMode, Migration, Scope, WriteMode
+from strandline.engine.lineage import stored_table
+from strandline.engine.window import Bounds
+from strandline.errors import TaskError
+from strandline.ownership import Owner, Ownership
+from strandline.rules import TableRules
+from strandline.source import Task
+from strandline.state import Pass, StateKey
+from strandline.table import Table
+
+__all__ = ["Into"]
+
+
+@dataclass(frozen=True, slots=True)
+class Into:
+    """A destination with how it is to be written."""
+
+    name: str
+    destination: Destination
+    mode: WriteMode
+    migrate_mode: MigrateMode = MigrateMode.SAFE
+    cq_id_only: bool = False
+    bounds: Bounds = field(default_factory=Bounds)
+    may_migrate: bool = True
+    share_max: float | None = 0.5
+    """See ``Scope.share_max``."""
+    rules: Callable[[Table], TableRules] = lambda _: TableRules()
+    """What the spec says of a table."""
+    sharers: Callable[[str], frozenset[Owner]] = lambda _: frozenset()
+    """Who else shares a stored table, as the spec says."""
+    known: frozenset[Owner] = frozenset()
+    """Every source and destination of the spec."""
+
+    def stored(self, table: Table, task: Task) -> Table:
+        """The table as it is stored here."""
+        partitioned = task.partition is not None
+        stored = stored_table(table, mode=self.mode, partitioned=partitioned, cq_id_only=self.cq_id_only)
+        rules = self.rules(table)
+        return replace(stored, name=rules.name or table.name, allow_cascade=rules.allow_cascade)
+
+    def ownership(self, table: Table, source: str) -> Ownership:
+        """As whom a table is written."""
+        rules = self.rules(table)
+        owner = Owner(source, self.name, rules.shared)
+        return Ownership(owner, rules.adopt, self.sharers(rules.name or table.name) - {owner})
+
+    def scope(self, key: StateKey, task: Task, current: Pass) -> Scope:
+        """Which rows here are the task's, and which of them are stale after a pass."""
+        return Scope(key.source, task.partition, current.stale_us or current.sync_time_us, self.share_max)
+
+    def find(self, table: Table, task: Task, fence: Fence) -> Migration:
+        """What is there of a table, and what it needs. Changes nothing."""
+        ownership = self.ownership(table, fence.source)
+        return self.destination.migrate(
+            self.stored(table, task), mode=self.migrate_mode, fence=fence, apply=False, ownership=ownership
+        )
+
+    def holds(self, table: Table, task: Task, key: StateKey) -> Held:
+        """Whether there are rows of the task in a table, whoever says so."""
+        return self.destination.holds(self.stored(table, task), scope=Scope(key.source, task.partition, 0))
+
+    def migrate(self, stored: Table, fence: Fence, ownership: Ownership | None) -> Migration:
+        """Apply what a table needs, if the user lets us."""
+        found = self.destination.migrate(
+            stored, mode=self.migrate_mode, fence=fence, apply=self.may_migrate, ownership=ownership
+        )
+        if found.changes and not self.may_migrate:
+            wanted = "; ".join(f"{change.kind} {change.column}".strip() for change in found.changes)
+            raise TaskError(
+                f"table {stored.name!r} needs a migration ({wanted}), which --no-migrate forbids",
+                hint="run strandline migrate",
+            )
+        return found

@@ -1,0 +1,215 @@
+"""What a run needs, as objects; and what it would do with each task. Nothing here is changed outside."""
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from strandline.destination import Delivery, Fence, WriteMode
+from strandline.engine.answer import answered
+from strandline.engine.attached import referred
+from strandline.engine.delivery import delivery
+from strandline.engine.into import Into
+from strandline.engine.lease import Claim
+from strandline.engine.ledger import Ledger
+from strandline.engine.plan import (
+    TaskPlan,
+    guarantees,
+    is_unfinished,
+    open_lineage,
+    refresh_task,
+)
+from strandline.engine.project import agreed
+from strandline.engine.task import Retries, backfills, survey
+from strandline.engine.window import Stop
+from strandline.errors import StateError, UsageError
+from strandline.runs import TaskReport
+from strandline.source import Source, Task
+from strandline.state import KeepsState, StateBackend
+from strandline.table import Table
+
+__all__ = ["Job", "Offer", "Unit", "ledger_of", "offer_of", "opened", "planned", "report_of"]
+
+
+@dataclass(slots=True)
+class Job:
+    """Everything that a run needs, as objects."""
+
+    name: str
+    """The source's name."""
+    source: Source
+    into: Sequence[Into]
+    backend: StateBackend | None
+    """``None``: each destination keeps the states itself."""
+    stateless: bool = False
+    """No cursor is kept (backend ``none``)."""
+    select: Callable[[Sequence[Table]], Sequence[Table]] = lambda tables: tables
+    selects: Callable[[str], bool] = lambda _: True
+    """Whether a table of this name is selected, if the source offers it."""
+    names: Callable[[Table], bool] = lambda _: False
+    """Whether a table is asked for by its own name, and not only by a glob."""
+    refresh: Callable[[Task], bool] = lambda _: False
+    """Whether a task is to be read again from nothing."""
+    concurrency: int = 8
+    retries: Retries = field(default_factory=Retries)
+    claim: Claim = field(default_factory=Claim)
+
+
+@dataclass(slots=True)
+class Unit:
+    """One task into one destination."""
+
+    task: Task
+    into: Into
+    ledger: Ledger
+    report: TaskReport
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """What the source offers of the selected tables."""
+
+    tasks: tuple[Task, ...]
+    unreadable: tuple[Table, ...]
+    """Tables that cannot be read now, each with the reason."""
+
+
+def offer_of(job: Job, stop: Stop | None = None) -> Offer:
+    """The tasks of the selected tables, and those that cannot be read. Changes nothing.
+
+    Raises:
+        UnreachableError: the source does not answer.
+        StoppedError: see ``answered``.
+    """
+    return answered(lambda: _offer(job), of=f"source {job.name!r}", stop=stop)
+
+
+def _offer(job: Job) -> Offer:
+    tables = list(job.select(job.source.tables()))
+    readable = [table for table in tables if table.unreadable is None]
+    return Offer(tuple(_tasks(job, readable)), tuple(table for table in tables if table.unreadable is not None))
+
+
+def _tasks(job: Job, tables: Sequence[Table]) -> list[Task]:
+    tasks = list(job.source.tasks(tables))
+    ids = [task.id for task in tasks]
+    twice = {one for one, count in Counter(ids).items() if count > 1}
+    if twice or any(one.startswith("@") for one in ids):
+        raise UsageError(f"source {job.name!r} has tasks with unusable ids: {sorted(twice) or ids}")
+    for into in job.into:
+        for task in tasks:
+            for table in task.tables:
+                _check_table(table, into)
+            if job.refresh(task) and not into.destination.capabilities.replace:
+                raise UsageError(
+                    f"destination {into.name!r} cannot replace rows, so there is no full refresh of {task.id!r}",
+                    hint=f"remove the rows there, then strandline state reset {job.name!r} {task.id!r}, and sync again",
+                )
+    return tasks
+
+
+def _check_table(table: Table, into: Into) -> None:
+    capabilities = into.destination.capabilities
+    if into.mode not in capabilities.write_modes:
+        modes = ", ".join(sorted(capabilities.write_modes))
+        raise UsageError(f"destination {into.name!r} cannot {into.mode}", hint=f"write_mode can be {modes}")
+    if into.mode is WriteMode.OVERWRITE_DELETE_STALE and not capabilities.deletes:
+        raise UsageError(
+            f"destination {into.name!r} cannot delete rows, as {into.mode} asks", hint="use write_mode: overwrite"
+        )
+    if into.mode is not WriteMode.APPEND and table.incremental and not table.primary_key:
+        raise UsageError(
+            f"table {table.name!r} is read incrementally but has no primary key, so it cannot be overwritten in "
+            f"{into.name!r}: a row read again could not be told from a new one",
+            hint="name its primary_key in the source's spec, or use write_mode: append",
+        )
+
+
+def opened(job: Job, into: Into, ledger: Ledger, offer: Offer, places: Sequence[str]) -> None:
+    """Whether the states of a loaded ledger are this project's, and their epoch can be trusted. Changes nothing.
+
+    Raises:
+        UsageError: they are another project's.
+        StateError: they cannot be trusted.
+    """
+    if not any(map(job.refresh, offer.tasks)):
+        ledger.check_holder()
+    chosen = {task.id for task in offer.tasks}
+    others = {key.task for key in ledger.lineages() if not key.task.startswith("@")} - chosen
+    # whoever takes over only some tables of another project would pass for it at the others
+    adopts = all(into.rules(table).adopt for task in offer.tasks for table in task.tables) and all(
+        map(job.selects, others)
+    )
+    ledger.about = agreed(ledger, places, adopts=bool(chosen) and adopts).facts
+
+
+def ledger_of(job: Job, into: Into) -> Ledger:
+    """Where the states of a job's source and one of its destinations are kept. Not yet loaded."""
+    atomic = into.destination.capabilities.delivery is Delivery.ATOMIC
+    own = into.destination.states if atomic and isinstance(into.destination, KeepsState) else None
+    backend = job.backend if job.backend is not None else own
+    if backend is None:
+        raise UsageError(
+            f"destination {into.name!r} cannot keep states, but source {job.name!r} says `backend: destination`",
+            hint="choose another backend, or name a destination that keeps states in its backend_spec",
+        )
+    return Ledger(job.name, into.name, own=own, backend=backend)
+
+
+def report_of(job: Job, task: Task, into: Into) -> TaskReport:
+    """The report of a task in one destination, as it begins."""
+    promised = guarantees(task.tables)
+    return TaskReport(
+        job.name,
+        task.id,
+        into.name,
+        tuple(table.name for table in task.tables),
+        guarantee=" + ".join(one.name for one in promised),
+        limits=" ".join(one.limits for one in promised),
+    )
+
+
+def planned(job: Job, unit: Unit, now: datetime) -> TaskPlan:
+    """What a sync would do with one task in one destination. The ledger is loaded."""
+    ledger, into, task = unit.ledger, unit.into, unit.task
+    lineage = survey(task, into, ledger, _nobody(ledger))
+    pending = ledger.stored(ledger.key(refresh_task(task.id)))
+    asked = job.refresh(task)
+    refresh = asked or is_unfinished(pending)
+    cursor, full, resumed, backfill, problem, hint, exit_code = None, True, False, False, "", "", 0
+    warnings: tuple[str, ...] = ()
+    try:
+        now_us = int(now.timestamp() * 1e6)
+        opening = open_lineage(lineage, now_us=now_us, stateless=job.stateless, anew=refresh, asked=asked)
+        backfill = backfills(task, into, opening)
+        anew = refresh or backfill
+        full, resumed = opening.current.full or anew, opening.resumed and not anew
+        warnings = (*opening.warnings, *referred(lineage, into.rules, anew=refresh))
+        cursor = None if anew else opening.cursor
+    except (StateError, UsageError) as error:
+        problem, hint, exit_code = error.message, error.hint, error.exit_code
+    return TaskPlan(
+        key=lineage.key,
+        tables=tuple(table.name for table in task.tables),
+        mode=into.mode,
+        guarantees=guarantees(task.tables),
+        access=tuple(dict.fromkeys(table.access for table in task.tables if table.access)),
+        delivery=delivery(
+            task.tables, into.mode, into.destination.capabilities.delivery, keeps_cursor=not job.stateless
+        ),
+        cursor=cursor,
+        full=full,
+        resumed=resumed,
+        changes=tuple(change for found in lineage.found.values() for change in found.changes),
+        warnings=warnings,
+        problem=problem,
+        hint=hint,
+        exit_code=exit_code,
+        refresh=refresh,
+        backfill=backfill,
+    )
+
+
+def _nobody(ledger: Ledger) -> Fence:
+    """For looking: it may not write."""
+    return Fence(ledger.source, ledger.destination, 0, "")

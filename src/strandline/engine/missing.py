@@ -1,0 +1,80 @@
+"""Selected tables that a sync does not read: they cannot be read, or are offered no longer. None of them is left out silently."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from strandline.engine.job import Job, Offer
+from strandline.engine.ledger import Ledger
+from strandline.engine.plan import is_unfinished, refreshed_task
+from strandline.errors import StateError, StrandlineError, TaskError
+from strandline.message import Cursor
+from strandline.source import MissesTasks
+from strandline.state import State, StateKey
+from strandline.table import Table
+
+__all__ = ["Missing", "missing"]
+
+
+@dataclass(frozen=True, slots=True)
+class Missing:
+    """One that is not read."""
+
+    task: str
+    tables: tuple[str, ...]
+    warning: str = ""
+    """What is said of it, where that is enough."""
+    error: StrandlineError | None = None
+    """With which it fails, otherwise."""
+    cursor: Cursor | None = None
+
+
+def missing(job: Job, ledger: Ledger, offer: Offer) -> Iterator[Missing]:
+    """What one destination is not brought up to date in. The ledger is loaded."""
+    unread = {table.name: table for table in offer.unreadable}
+    for key in ledger.lineages():
+        state = ledger.stored(key) or ledger.mirrored(key)
+        refreshed = refreshed_task(key.task)
+        if state is None or (refreshed or key.task) in {task.id for task in offer.tasks}:
+            continue
+        lost = [unread.pop(name) for name in state.tables if name in unread and refreshed is None]
+        if refreshed is not None and is_unfinished(state):
+            text = (
+                f"{key}: a full refresh of {refreshed!r} was interrupted, and is not gone on with here; the next sync of "
+                f"{refreshed!r} finishes it; to drop it: strandline state reset {job.name!r} {refreshed!r}"
+            )
+            yield Missing(key.task, (), text)
+        if lost:
+            yield Missing(key.task, tuple(state.tables), error=lost[0].unreadable, cursor=state.cursor)
+        elif not key.task.startswith("@"):
+            yield from _offered_no_longer(job, key, state)
+    for table in unread.values():
+        yield _never_read(job, table)
+
+
+def _offered_no_longer(job: Job, key: StateKey, state: State) -> Iterator[Missing]:
+    named = [key.task] if state.untrusted is not None else [*state.tables]
+    if not any(map(job.selects, named)):
+        return
+    try:
+        if state.untrusted is not None:
+            raise state.untrusted
+        if isinstance(job.source, MissesTasks):
+            job.source.missing(key.task)
+    except (StateError, TaskError) as error:
+        yield Missing(key.task, tuple(state.tables), error=error, cursor=state.cursor)
+        return
+    synced_at = datetime.fromtimestamp((state.current.sync_time_us if state.current else 0) / 1e6, UTC)
+    text = (
+        f"{key}: the source does not offer {key.task!r} any more, which was synced until {synced_at:%Y-%m-%d %H:%M} "
+        f"UTC; its rows stay; to forget it: strandline state reset {job.name!r} {key.task!r}"
+    )
+    yield Missing(key.task, tuple(state.tables), text)
+
+
+def _never_read(job: Job, table: Table) -> Missing:
+    """Whoever asks for a table by its name gets an error; a glob takes what can be read, and the rest is named."""
+    error = table.unreadable
+    if error is None or table.never_left_out or job.names(table):
+        return Missing(table.name, (table.name,), error=error)
+    return Missing(table.name, (table.name,), f"table {table.name!r} is left out: {error.message}; {error.hint}")

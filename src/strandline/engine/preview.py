@@ -1,0 +1,50 @@
+"""What a sync would do, task by task: looks at everything, and touches nothing."""
+
+from dataclasses import replace
+
+from strandline.engine.answer import answered
+from strandline.engine.clock import Clock
+from strandline.engine.into import Into
+from strandline.engine.job import Job, Unit, ledger_of, offer_of, opened, planned, report_of
+from strandline.engine.lease import Lease
+from strandline.engine.missing import Missing, missing
+from strandline.engine.plan import TaskPlan
+from strandline.engine.project import places_of
+from strandline.state import StateKey
+
+__all__ = ["plan"]
+
+
+def plan(job: Job, *, clock: Clock | None = None) -> list[TaskPlan]:
+    """A plan for each selected task in each destination; one that could not run says why in ``problem``."""
+    clock = clock or Clock()
+    offer, plans = offer_of(job), list[TaskPlan]()
+    places = answered(lambda: places_of(job), of=f"source {job.name!r}")
+    for into in job.into:
+        ledger = ledger_of(job, into)
+        ledger.load()
+        opened(job, into, ledger, offer, places)
+        lease = Lease.of(ledger.holder)
+        held = (lease.refused(ledger, clock.now()).message,) if lease and lease.is_live(clock.now()) else ()
+        for task in offer.tasks:
+            one = planned(job, Unit(task, into, ledger, report_of(job, task, into)), clock.now())
+            plans.append(replace(one, warnings=(*one.warnings, *held)))
+        plans += [_unread(job, into, one) for one in missing(job, ledger, offer)]
+    return plans
+
+
+def _unread(job: Job, into: Into, one: Missing) -> TaskPlan:
+    return TaskPlan(
+        key=StateKey(job.name, one.task, into.name),
+        tables=one.tables or (one.task,),
+        mode=into.mode,
+        guarantees=(),
+        delivery="",
+        access=(),
+        cursor=one.cursor,
+        full=False,
+        resumed=False,
+        problem=one.error.message if one.error is not None else one.warning,
+        hint=one.error.hint if one.error is not None else "",
+        exit_code=one.error.exit_code if one.error is not None else 0,
+    )

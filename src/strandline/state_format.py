@@ -1,0 +1,252 @@
+"""How a state is written down: one encoding for every backend.
+
+A JSON object that names its format, its lineage and a checksum of the rest, so that a torn, flipped, foreign or newer state
+is recognised wherever it was kept.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict
+from typing import Any, TypeVar
+
+from strandline.errors import StateError, TaskError
+from strandline.message import Cursor
+from strandline.state import HISTORY_BYTES_MAX, HISTORY_MAX, RUN_TASK, Pass, Phase, State, StateKey, TableState, Token
+
+__all__ = [
+    "FORMAT_VERSION",
+    "LARGE_BYTES",
+    "check_cursor",
+    "decode_state",
+    "encode_state",
+    "history_with",
+    "kept_of",
+    "load_state",
+    "renews",
+    "tables_in",
+]
+
+T = TypeVar("T")
+
+FORMAT_VERSION = 1
+LARGE_BYTES = HISTORY_BYTES_MAX // HISTORY_MAX
+"""A history has room for as many states as it may have if none is larger, encoded."""
+_ALWAYS_KEPT = 2
+"""The newest, and the one before it, which somebody may want back."""
+
+
+def renews(key: StateKey, before: str, now: str) -> bool:
+    """For a history: whether a commit says so little that is new that it takes the place of the newest one.
+
+    A sign of life does: a save of ``@run`` that says only that the run goes on. So does a large state whose cursor is still the
+    same, or a sync of a hundred thousand files that finds nothing new would leave megabytes each time.
+
+    Args:
+        key: whose state it is.
+        before: the newest commit, encoded.
+        now: what is saved, encoded.
+    """
+    if key.task != RUN_TASK and len(now) <= LARGE_BYTES:
+        return False
+    try:
+        one, other = map(json.loads, (before, now))
+        if key.task == RUN_TASK:
+            return bool((one["epoch"], one["run_id"]) == (other["epoch"], other["run_id"]))
+        return one["cursor"] is not None and not one["note"] and _is_still(one, other)
+    except (ValueError, TypeError, LookupError, AttributeError):  # damaged, and given up
+        return False
+
+
+def _is_still(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    """Whether two encoded states cover the same of the same tables."""
+    bodies = [
+        [body["cursor"], {name: {**table, "rows": 0} for name, table in body["tables"].items()}]
+        for body in (one, other)
+    ]
+    return bodies[0] == bodies[1]
+
+
+def kept_of(sizes: Iterable[int]) -> int:
+    """How many commits of a history are kept, of which these are the encoded sizes in bytes, the newest first."""
+    count, others_bytes = 0, 0
+    for size in sizes:
+        others_bytes += size * (count > 0)
+        if count >= HISTORY_MAX or (count >= _ALWAYS_KEPT and others_bytes > HISTORY_BYTES_MAX):
+            break
+        count += 1
+    return count
+
+
+def history_with(key: StateKey, newest: T, older: Sequence[T], text: Callable[[T], str]) -> tuple[T, ...]:
+    """The commits that a backend keeps of ``key``, the newest first; ``text`` is a commit's encoded state."""
+    again = bool(older) and renews(key, text(older[0]), text(newest))
+    commits = (newest, *older[again:])
+    return commits[: kept_of(len(text(one)) for one in commits)]
+
+
+def encode_state(key: StateKey, state: State) -> dict[str, Any]:
+    """The JSON object that every backend keeps. Deterministic but for the order of the cursor's own keys.
+
+    Raises:
+        TaskError: see ``check_cursor``.
+    """
+    check_cursor(key, state.cursor)
+    body = {
+        "format_version": FORMAT_VERSION,
+        "source": key.source,
+        "task": key.task,
+        "destination": key.destination,
+        "epoch": state.epoch,
+        "sequence": state.sequence,
+        "run_id": state.run_id,
+        "nonce": state.nonce,
+        "saved_at": state.saved_at,
+        "note": state.note,
+        "pass": _encode_pass(state.current) if state.current else None,
+        "tables": {name: _encode_table(table) for name, table in state.tables.items()},
+        "cursor": dict(state.cursor) if state.cursor is not None else None,
+    }
+    if state.versions_of:
+        body["versions_of"] = state.versions_of
+    return body | {"checksum": _checksum(body)}
+
+
+def load_state(key: StateKey, body: object, *, where: str, token: Token, epoch: int = 0) -> State:
+    """As ``decode_state``, for ``StateBackend.load``: what cannot be trusted says so, and is no error.
+
+    Args:
+        key: as there.
+        body: as there.
+        where: as there.
+        token: as there; also of a state that cannot be trusted.
+        epoch: what else is known of the epoch, beside the body.
+    """
+    try:
+        return decode_state(key, body, where=where, token=token)
+    except StateError as error:
+        return State(None, epoch, 0, run_id="", note=error.message, token=token, untrusted=error)
+
+
+def tables_in(task: str, text: str) -> set[str]:
+    """The tables of a task's encoded state, for whom looks whose a table is; of one that is damaged, or was reset, its name tells."""
+    if task.startswith("@"):
+        return set()
+    try:
+        return {task, *json.loads(text)["tables"]}
+    except (ValueError, TypeError, KeyError):
+        return {task}
+
+
+def decode_state(key: StateKey, body: object, *, where: str, token: Token | None = None) -> State:
+    """The state in ``body``, checked.
+
+    Args:
+        key: the lineage that was asked for.
+        body: what was kept.
+        where: names the place in an error: a path, a table.
+        token: carried by the state.
+
+    Raises:
+        StateError: it is not a state, damaged, of another lineage, or written by a newer version.
+    """
+    if not isinstance(body, dict) or "format_version" not in body:
+        raise StateError(f"{where}: not a Strandline state", hint=_repair(key))
+    version = body["format_version"]
+    if not isinstance(version, int) or isinstance(version, bool) or version < 1:
+        raise StateError(f"{where}: format version {version!r} is unknown", hint=_repair(key))
+    if version > FORMAT_VERSION:
+        raise StateError(
+            f"{where}: written by a newer Strandline (state format {version}; this one reads up to {FORMAT_VERSION})",
+            hint=f"upgrade Strandline; or {_repair(key)}",
+        )
+    rest = {name: value for name, value in body.items() if name != "checksum"}
+    if not _intact(rest, body.get("checksum")):
+        raise StateError(f"{where}: damaged, its checksum does not match", hint=_repair(key))
+    found = StateKey(body.get("source", ""), body.get("task", ""), body.get("destination", ""))
+    if found != key:
+        raise StateError(
+            f"{where}: belongs to {found}, not to {key}", hint=f"put it back where it came from; or {_repair(key)}"
+        )
+    try:
+        current = body["pass"]
+        return State(
+            cursor=body["cursor"],
+            epoch=body["epoch"],
+            sequence=body["sequence"],
+            run_id=body["run_id"],
+            nonce=body["nonce"],
+            saved_at=body["saved_at"],
+            note=body["note"],
+            current=current
+            and Pass(
+                sync_time_us=current["sync_time_us"],
+                full=current["full"],
+                phase=Phase(current["phase"]),
+                completed=tuple(current["completed"]),
+                windows=current.get("windows", 0),
+                expired=current.get("expired", False),
+                spares=current.get("spares", False),
+                stale_us=current.get("stale_us", 0),
+            ),
+            tables={name: _decode_table(**table) for name, table in body["tables"].items()},
+            versions_of=body.get("versions_of", ""),
+            token=token,
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise StateError(f"{where}: a field is missing or wrong ({error!r})", hint=_repair(key)) from error
+
+
+def _encode_pass(current: Pass) -> dict[str, Any]:
+    """Without what is not there, as before it was kept."""
+    seldom = {"windows", "expired", "spares", "stale_us"}
+    return {name: value for name, value in asdict(current).items() if name not in seldom or value}
+
+
+def _encode_table(table: TableState) -> dict[str, Any]:
+    """Without what is seldom there, as before it was kept."""
+    return {
+        name: value
+        for name, value in asdict(table).items()
+        if name not in {"also", "basis", "selections", "doomed", "unfilled"} or value
+    }
+
+
+def _decode_table(*, selections: Sequence[str] = (), unfilled: Sequence[str] = (), **rest: Any) -> TableState:
+    return TableState(**rest, selections=tuple(selections), unfilled=tuple(unfilled))
+
+
+def check_cursor(key: StateKey, cursor: Cursor | None) -> None:
+    """Refuse a cursor of ``key`` that JSON would change: tuples, sets, keys that are no texts, NaN.
+
+    Raises:
+        TaskError: it would not come back as it is: a fault of the source.
+    """
+    try:
+        same = bool(json.loads(json.dumps(cursor, allow_nan=False)) == cursor)
+    except (TypeError, ValueError):
+        same = False
+    if not same:
+        raise TaskError(
+            f"{key}: the cursor is not made of JSON values, or JSON would change it",
+            hint="this is a fault of the source plugin: a cursor holds texts, numbers, booleans, null, lists and mappings of texts",
+        )
+
+
+def _intact(body: Mapping[str, Any], checksum: object) -> bool:
+    try:
+        return _checksum(body) == checksum
+    except (TypeError, ValueError):  # NaN, or something that JSON cannot hold
+        return False
+
+
+def _checksum(body: Mapping[str, Any]) -> str:
+    canonical = json.dumps(body, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
+    return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+def _repair(key: StateKey) -> str:
+    reset = f"strandline state reset {key.source!r} {key.task!r} forgets it"
+    if key.task.startswith("@"):
+        return reset
+    return f"strandline sync --full-refresh {key.task!r} replaces the rows and the state; or {reset}, and the rows stay"

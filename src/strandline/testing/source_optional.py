@@ -1,0 +1,86 @@
+"""Cases: what a source promises that has one of the optional abilities."""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing, suppress
+from dataclasses import replace
+
+from strandline.errors import TaskError
+from strandline.lazy import pa
+from strandline.message import Insert, Present
+from strandline.place import Placed
+from strandline.source import MissesTasks, ReadsKeys, RunContext, Source
+from strandline.table import Table
+from strandline.testing.exact import Row, exact_rows
+
+__all__ = ["OptionalCases"]
+
+
+GONE: dict[pa.DataType, object] = {pa.int64(): -987_654_321, pa.string(): "no such key", pa.binary(): b"no such key"}
+
+
+class OptionalCases:
+    """Part of ``SourceConformance``, which has the fixtures."""
+
+    def test_a_task_that_is_offered_no_longer_fails_or_is_let_go(self, make_source: Callable[[], Source]) -> None:
+        with closing(make_source()) as source:
+            if isinstance(source, MissesTasks):
+                with suppress(TaskError):
+                    assert source.missing("a task that nobody offers") is None  # type: ignore[func-returns-value]
+
+    def test_rows_are_found_by_the_keys_that_a_sweep_names(
+        self, make_source: Callable[[], Source], context: RunContext
+    ) -> None:
+        """Each row as it was read, by every key that was sent as present; in one look-up or in many, in any order."""
+        with closing(make_source()) as source:
+            for task in source.tasks(source.tables()):
+                messages = list(source.read(task, None, replace(context, mirror=True)))
+                for table in task.tables:
+                    swept = [one.keys for one in messages if isinstance(one, Present) and one.table == table.name]
+                    if not isinstance(source, ReadsKeys) or not any(keys.num_rows for keys in swept):
+                        continue
+                    keys = pa.Table.from_batches(swept).combine_chunks().to_batches()[0]
+                    read = _rows(one for one in messages if isinstance(one, Insert) and one.table == table.name)
+                    backwards = keys.take(pa.array(range(keys.num_rows - 1, -1, -1)))
+                    for asked in ([keys], [backwards], [keys.slice(at, 1) for at in range(keys.num_rows)]):
+                        found = [one for some in asked for one in source.read_keys(task, table.name, some, context)]
+                        assert _rows(found) == read, f"{task.id}: {table.name}"
+                        _check_found(found, table, context)
+
+    def test_a_key_that_is_gone_finds_no_row(self, make_source: Callable[[], Source], context: RunContext) -> None:
+        with closing(make_source()) as source:
+            if not isinstance(source, ReadsKeys):
+                return
+            for task in source.tasks(source.tables()):
+                messages = list(source.read(task, None, replace(context, mirror=True)))
+                for message in [one for one in messages if isinstance(one, Present)]:
+                    for keys in _gone(message.keys):
+                        assert list(source.read_keys(task, message.table, keys, context)) == []
+
+    def test_a_source_is_where_it_was_after_a_restart(self, make_source: Callable[[], Source]) -> None:
+        with closing(make_source()) as one, closing(make_source()) as other:
+            assert isinstance(one, Placed) == isinstance(other, Placed)
+            if isinstance(one, Placed) and isinstance(other, Placed):
+                assert one.places()
+                assert list(one.places()) == list(other.places())
+
+
+def _gone(keys: "pa.RecordBatch") -> "Iterator[pa.RecordBatch]":
+    """No keys, and some that no row has."""
+    yield keys.slice(0, 0)
+    field = keys.schema.field(0)
+    if field.type in GONE:
+        columns = [pa.array([GONE[field.type]] * keys.num_rows, field.type), *keys.columns[1:]]
+        yield pa.record_batch(columns, schema=keys.schema)
+
+
+def _rows(found: Iterable[Insert]) -> Counter[Row]:
+    return Counter(row for one in found for row in exact_rows(one.batch))
+
+
+def _check_found(found: Sequence[Insert], table: Table, context: RunContext) -> None:
+    for one in found:
+        assert one.table == table.name
+        assert one.batch.schema.names == table.schema.names
+        assert 0 < one.batch.num_rows <= context.batch_rows
+        one.batch.validate(full=True)
