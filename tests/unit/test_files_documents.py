@@ -129,6 +129,15 @@ def test_wherever_a_document_is_cut_it_waits(files, end):
     assert rows == [{"id": 1}, {"id": 2}] + ([{"id": 3}] if end.endswith("}") else [])
 
 
+def test_while_a_document_is_written_another_file_may_be_renamed(files):
+    files.write("t/1.json", '[{"id": 1}]')
+    assert files.rows() == [{"id": 1}]
+    (files.path / "t/1.json").rename(files.path / "t/3.json")
+    files.write("t/4.json", '[{"id": 4},\n{"id": ')
+    assert files.rows(after=YOUNG) == [{"id": 4}]
+    assert files.rows(after=YOUNG) == []
+
+
 def test_with_unfinished_fail_a_document_that_does_not_end_fails_at_once(files):
     files.write("t.json", '[{"id": 1},\n')
     with pytest.raises(TaskError, match="does not end"):

@@ -8,15 +8,15 @@ position one file. Where no row was delivered there is nothing to find.
 import logging
 import re
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from strandline.errors import StrandlineError, TaskError
-from strandline.sources._file_content import Coding, Content, Prefix, digest, prefixes
+from strandline.sources._file_content import Coding, Content, Prefix, UnfinishedError, digest, prefixes
 from strandline.sources._file_paths import File, hive_of, shown
-from strandline.sources._file_positions import AGAIN, PARTLY, SETTLED, Position, Work, young
+from strandline.sources._file_positions import AGAIN, PARTLY, SETTLED, Position, Work, quiet, young
 
 if TYPE_CHECKING:
     import os
@@ -30,6 +30,7 @@ _HEAD_BYTES = 64 << 10
 """Tells a copy from another file."""
 _COPIED_NS = 5_000_000_000
 """A copy that has not been changed for so long before the run is there to stay."""
+_Blocks = Callable[[Content], Iterator[bytes]]
 _GENERATION = re.compile(r"(\.\d{1,3})?(\.(gz|zst))?$", re.IGNORECASE)
 """What the names of a rotated log end with: app.log, app.log.1, app.log.2.gz."""
 
@@ -41,6 +42,7 @@ class Policies:
     on_grow: Literal["tail", "reread"]
     on_replace: Literal["reread", "fail"]
     on_vanish: Literal["ignore", "fail"]
+    on_unfinished: Literal["wait", "fail"]
 
 
 class _Match(NamedTuple):
@@ -80,10 +82,11 @@ def _beginnings(key: str) -> set[str]:
 
 
 class _Index:
-    """Positions by what was read at them."""
+    """Positions by what was read at them. ``blocks`` says what a file holds."""
 
-    def __init__(self, positions: Mapping[str, Position]) -> None:
+    def __init__(self, positions: Mapping[str, Position], blocks: "_Blocks") -> None:
         self._positions = positions
+        self._blocks = blocks
         self._by_content: dict[tuple[int, str], list[str]] = defaultdict(list)
         self._lengths: dict[int, set[int]] = defaultdict(set)
         """Where to look at a content that may begin with so much."""
@@ -96,7 +99,7 @@ class _Index:
         covered = self._lengths.keys() if covered is None else covered
         size = content.stat.st_size if content.plain else None
         lengths = {at for one in covered if size is None or one <= size for at in self._lengths[one]}
-        found = {one.length: one for one in prefixes(content.blocks(), sorted(lengths))} if lengths else {}
+        found = {one.length: one for one in prefixes(self._blocks(content), sorted(lengths))} if lengths else {}
         for length in covered & found.keys():
             for key in self._by_content.get((length, digest(found[length].hasher)), ()):
                 known = self._positions[key]
@@ -112,14 +115,19 @@ class _Loose:
         positions: by key; those with rows.
         known: all of the cursor.
         here: the keys of the files that are there.
+        blocks: what a file holds.
     """
 
     def __init__(
-        self, positions: Mapping[str, Position], known: Mapping[str, Position], here: AbstractSet[str]
+        self,
+        positions: Mapping[str, Position],
+        known: Mapping[str, Position],
+        here: AbstractSet[str],
+        blocks: _Blocks,
     ) -> None:
         self._positions = positions
         self._known = known
-        self._index = _Index(positions)
+        self._index = _Index(positions, blocks)
         self._moved = positions.keys() & here
         self._by_inode: dict[int, set[str]] = defaultdict(set)
         self._by_log: dict[str, set[str]] = defaultdict(set)
@@ -240,6 +248,14 @@ class Survey:
                 raise TaskError(message, hint=f"put them back, or set `{setting}` to accept it")
             log.warning("%s; they are %s", message, then)
 
+    def _blocks(self, content: Content) -> Iterator[bytes]:
+        """What a file holds. A document that is still being written is compared as far as it goes, as it is read."""
+        try:
+            yield from content.blocks()
+        except UnfinishedError:
+            if self.policies.on_unfinished == "fail" or quiet(content.stat, self.started_ns):
+                raise
+
     def _is_still(self, file: File) -> bool:
         """Whether the file is what had its name, without a look at others; if so, go on there."""
         own = self._left.get(file.key)
@@ -247,7 +263,7 @@ class Survey:
             return False
         try:
             with Content(file, self.coding) as content:
-                match = next(_Index({file.key: own}).found(content), None)
+                match = next(_Index({file.key: own}, self._blocks).found(content), None)
         except StrandlineError as error:
             self._fail(file, error)
             return True
@@ -266,7 +282,7 @@ class Survey:
         """Find the positions of files; which have none."""
         if not self._left:
             return list(files)
-        loose = _Loose(self._left, self.known, self._here.keys())
+        loose = _Loose(self._left, self.known, self._here.keys(), self._blocks)
         found: list[_Match] = []
         problems: dict[str, tuple[File, StrandlineError]] = {}
         for file in files:
@@ -334,7 +350,7 @@ class Survey:
             for key in (keys & positions.keys()) - {file.key}
             if hive_of(key) == file.hive
         }
-        found = _Index({key: one for key, one in near.items() if one.rows}).found(content)
+        found = _Index({key: one for key, one in near.items() if one.rows}, self._blocks).found(content)
         return any(found) or self._copied_from(content) is not None
 
     def _is_being_copied(self, file: File) -> bool:

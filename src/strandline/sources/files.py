@@ -196,7 +196,7 @@ class FilesSource:
             TaskError: they cannot be listed, or something happened that the policies forbid.
         """
         spec = self._spec
-        policies = Policies(spec.on_grow, spec.on_replace, spec.on_vanish)
+        policies = Policies(spec.on_grow, spec.on_replace, spec.on_vanish, spec.on_unfinished)
         files = self._listed(table)
         for _ in range(_LISTS_MAX):
             listed = files

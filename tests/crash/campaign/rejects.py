@@ -60,7 +60,7 @@ def _by_source(chain):
     if chain.cell.source == "files":
         path = origin.folder / "z.jsonl"
         null = json.dumps({"id": None, "v": "no key"})
-        for what, text in (("unreadable", '{"id": 1, "v": '), ("null in the primary key", null)):
+        for what, text in (("unreadable", '{"id": 1, "v": }'), ("null in the primary key", null)):
             yield Spoiled(
                 what,
                 lambda text=text: path.write_text(text + "\n"),
@@ -75,10 +75,14 @@ def _by_destination(chain):
     store = chain.world.store
     refused = chain.world.origin.refused()
     if chain.cell.destination == "postgresql":
-        spoil = f"ALTER TABLE t ADD CONSTRAINT refuses CHECK (v <> '{refused}')"
-        mend = "ALTER TABLE t DROP CONSTRAINT IF EXISTS refuses"
+        spoil = [f"ALTER TABLE t ADD CONSTRAINT refuses CHECK (v <> '{refused}')"]
+        mend = ["ALTER TABLE t DROP CONSTRAINT IF EXISTS refuses"]
     else:
         when = f"WHEN NEW.v = '{refused}' BEGIN SELECT RAISE(ABORT, 'refused'); END"
-        spoil = f"CREATE TRIGGER refuses BEFORE INSERT ON t {when}"
-        mend = "DROP TRIGGER IF EXISTS refuses"
-    yield Spoiled("refused by the stored table", lambda: store.execute(spoil), lambda: store.execute(mend))
+        spoil = [f"CREATE TRIGGER refuses_{event} BEFORE {event} ON t {when}" for event in ("INSERT", "UPDATE")]
+        mend = [f"DROP TRIGGER IF EXISTS refuses_{event}" for event in ("INSERT", "UPDATE")]
+    yield Spoiled(
+        "refused by the stored table",
+        lambda: [store.execute(one) for one in spoil],
+        lambda: [store.execute(one) for one in mend],
+    )
