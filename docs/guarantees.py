@@ -7,13 +7,13 @@ from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
+from strandline.connectors.postgresql.catalog import Column, Relation
+from strandline.connectors.postgresql.plan import PostgreSQLTable, plan
+from strandline.connectors.postgresql.source_types import field
 from strandline.destination import Capabilities, WriteMode
 from strandline.engine.delivery import delivery
 from strandline.lazy import pa
 from strandline.plugins import load_plugin
-from strandline.sources._postgresql_catalog import Column, Relation
-from strandline.sources._postgresql_plan import PostgreSQLTable, plan
-from strandline.sources._postgresql_types import field
 from strandline.table import FULL_READ, Guarantee, Table
 
 INT8, TIMESTAMPTZ = 20, 1184

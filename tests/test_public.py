@@ -65,7 +65,7 @@ def test_an_entry_point_loads_a_class_with_documented_settings(kind, name):
 
 
 @pytest.mark.parametrize(("kind", "name"), PLUGINS)
-def test_a_plugin_stands_in_a_module_of_its_own(kind, name):
+def test_a_plugin_stands_in_the_room_of_its_system(kind, name):
     plugin = load_plugin(kind, name)
-    assert re.fullmatch(rf"strandline\.{kind}s\.[a-z]+", plugin.__module__)
+    assert re.fullmatch(rf"strandline\.connectors\.[a-z]+\.{kind.removesuffix('_backend')}", plugin.__module__)
     assert plugin.__name__ in importlib.import_module(plugin.__module__).__all__

@@ -5,9 +5,9 @@ import os
 from fault import Fault
 
 from strandline.cli import main
-from strandline.destinations.duckdb import DuckDBDestination
-from strandline.sources.sqlite import SQLiteSource
-from strandline.state_backends.local import LocalState
+from strandline.connectors.duckdb.destination import DuckDBDestination
+from strandline.connectors.local.state import LocalState
+from strandline.connectors.sqlite.source import SQLiteSource
 
 
 def watch(fault):

@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import pytest
 
+from strandline.connectors.memory.destination import MemoryDestination
 from strandline.destination import Capabilities, Delivery, Destination, WriteMode
-from strandline.destinations.memory import MemoryDestination
 from strandline.errors import UsageError
 from strandline.message import Delete, Present, Stale, Swap, Truncate
 from strandline.testing.data import families

@@ -1,8 +1,8 @@
 import pyarrow as pa
 import pytest
 
+from strandline.connectors.memory.source import MemoryStore
 from strandline.plugins import load_plugin
-from strandline.sources.memory import MemoryStore
 from strandline.table import Table
 from strandline.testing.source import SourceConformance
 

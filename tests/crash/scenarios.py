@@ -4,7 +4,7 @@ from collections import Counter
 
 import pyarrow as pa
 
-from strandline.sources.memory import MemoryStore
+from strandline.connectors.memory.source import MemoryStore
 from strandline.table import Table
 
 STEPS = 4

@@ -7,8 +7,8 @@ import pytest
 from scenarios import KINDS
 from worlds import MemoryWorld
 
+from strandline.connectors.memory.source import MemoryStore
 from strandline.destination import WriteMode
-from strandline.sources.memory import MemoryStore
 from strandline.testing.faults import Killed, Killer, Outside, Point
 
 pytestmark = pytest.mark.crash

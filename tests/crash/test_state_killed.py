@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from strandline.state_backends.local import LocalState
+from strandline.connectors.local.state import LocalState
 from strandline.testing.state_backend import KEY, example_state
 
 pytestmark = [
@@ -21,7 +21,7 @@ CALLS = ["mkdir,mkdirat", "openat", "flock", "write", "fsync", "close", "rename,
 NURSERY = """
 import ctypes, os, sys
 from strandline.state import State, StateKey
-from strandline.state_backends.local import LocalState
+from strandline.connectors.local.state import LocalState
 
 PR_SET_PTRACER, ANYBODY = 0x59616D61, -1
 key = StateKey("shop", "orders", "warehouse")

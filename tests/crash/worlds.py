@@ -7,8 +7,12 @@ from pathlib import Path
 
 from scenarios import KINDS, ROWS_MAX, STEPS, contents, settled_below, store_at
 
+from strandline.connectors.local.state import LocalState
+from strandline.connectors.memory.destination import MemoryDestination
+from strandline.connectors.memory.source import MemorySource
+from strandline.connectors.memory.state import MemoryState
+from strandline.connectors.none.state import NoState
 from strandline.destination import Capabilities, Delivery, Receipt, WriteMode
-from strandline.destinations.memory import MemoryDestination
 from strandline.engine.clock import Clock
 from strandline.engine.into import Into
 from strandline.engine.job import Job
@@ -19,11 +23,7 @@ from strandline.engine.task import Retries
 from strandline.engine.window import Bounds
 from strandline.message import Insert
 from strandline.source import RunContext
-from strandline.sources.memory import MemorySource
 from strandline.state import RUN_TASK, Phase, State, StateKey, is_newer
-from strandline.state_backends.local import LocalState
-from strandline.state_backends.memory import MemoryState
-from strandline.state_backends.none import NoState
 from strandline.table import SYNC_TIME
 from strandline.testing.faults import FaultySource, FaultyStates, faulty_destination
 

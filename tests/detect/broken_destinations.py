@@ -9,9 +9,10 @@ import pyarrow.compute as pc
 import pytest
 from changed import Changed, Replayed
 
+from strandline.connectors.memory import merge as memory_merge
+from strandline.connectors.memory import rows as memory_rows
+from strandline.connectors.memory.destination import MemoryDestination
 from strandline.destination import Held
-from strandline.destinations import _memory_merge, _memory_rows
-from strandline.destinations.memory import MemoryDestination
 from strandline.errors import StateConflictError, TaskError
 from strandline.message import Complete, Delete, Insert, Present, Swap, Truncate
 from strandline.table import CQ_ID
@@ -135,14 +136,14 @@ class KeepsTheStageOfAFailure(MemoryDestination):
 
 class SwallowsARejectedBatch(MemoryDestination):
     def write(self, window, *, mode, fence):
-        insert = _memory_merge.Merge._insert
+        insert = memory_merge.Merge._insert
 
         def lenient(merge, message):
             with suppress(TaskError):
                 insert(merge, message)
 
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(_memory_merge.Merge, "_insert", lenient)
+            patch.setattr(memory_merge.Merge, "_insert", lenient)
             return super().write(window, mode=mode, fence=fence)
 
 
@@ -153,7 +154,7 @@ class AcceptsNullKeys(MemoryDestination):
             return list(zip(*columns, strict=True))
 
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(_memory_merge, "keys_of", keys_of)
+            patch.setattr(memory_merge, "keys_of", keys_of)
             return super().write(window, mode=mode, fence=fence)
 
 
@@ -161,14 +162,14 @@ class KeepsBothRowsOfAKey(MemoryDestination):
     """An insert that looks at what is stored, and not at what comes with it."""
 
     def write(self, window, *, mode, fence):
-        keys_of = _memory_merge.keys_of
+        keys_of = memory_merge.keys_of
 
         def told_apart(table, batch):
             keys = keys_of(table, batch)
             return [key if keys[:at].count(key) == 0 else (*key, at) for at, key in enumerate(keys)]
 
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(_memory_merge, "keys_of", told_apart)
+            patch.setattr(memory_merge, "keys_of", told_apart)
             return super().write(window, mode=mode, fence=fence)
 
 
@@ -237,7 +238,7 @@ class RemembersAFailedWindow(MemoryDestination):
             return super().write(pulled, mode=mode, fence=fence)
         except TaskError:
             data = self._store.data.copy(*(table.name for table in window.tables.values()))
-            merge = _memory_merge.Merge(data, pulled, mode)
+            merge = memory_merge.Merge(data, pulled, mode)
             for message in pulled:
                 with suppress(TaskError):
                     merge.take(message)
@@ -391,7 +392,7 @@ class ForgetsTheScope(MemoryDestination):
 
     def everywhere(self, act):
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(_memory_rows, "is_in", lambda _row, _scope: True)
+            patch.setattr(memory_rows, "is_in", lambda _row, _scope: True)
             return act()
 
     def write(self, window, *, mode, fence):

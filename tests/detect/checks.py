@@ -19,8 +19,9 @@ from changed import Changed
 from scenarios import KINDS
 from worlds import MemoryWorld
 
+from strandline.connectors.memory.destination import MemoryDestination
+from strandline.connectors.memory.source import MemorySource, MemoryStore
 from strandline.destination import MigrateMode, WriteMode
-from strandline.destinations.memory import MemoryDestination
 from strandline.engine.feed import Feed
 from strandline.engine.ledger import Ledger
 from strandline.engine.window import Bounds
@@ -34,7 +35,6 @@ from strandline.errors import (
 )
 from strandline.message import Checkpoint, Complete, Insert
 from strandline.runs import EXIT_BUG
-from strandline.sources.memory import MemorySource, MemoryStore
 from strandline.table import Table
 from strandline.testing.crash import Campaign
 from strandline.testing.faults import Injector, Killed, Killer, Outside

@@ -9,10 +9,11 @@ import test_attached_deletes
 from attached_warehouse import opened
 from checks import Broken, Check
 
-from strandline.destinations import _merge, _sql_upsert
-from strandline.destinations._attached import Attached
-from strandline.destinations._merge import Merge
-from strandline.destinations._sql_migration import Migrator
+from strandline.connectors.sql import merge as sql_merge
+from strandline.connectors.sql import upsert as sql_upsert
+from strandline.connectors.sql.attached import Attached
+from strandline.connectors.sql.merge import Merge
+from strandline.connectors.sql.migration import Migrator
 from strandline.testing.destination_attached import ColumnCases
 from strandline.testing.destination_ownership import OwnershipCases
 
@@ -95,7 +96,7 @@ def goes_by_the_name(patch):
 
 @broken("P50", "rows are deleted to which somebody refers, and orphans stay", REFERRED("sqlite", how="stale"))
 def leaves_orphans(patch):
-    patch.setattr(_merge, "check_unreferenced", lambda *_, **__: None)
+    patch.setattr(sql_merge, "check_unreferenced", lambda *_, **__: None)
 
 
 @broken(
@@ -104,7 +105,7 @@ def leaves_orphans(patch):
     _at("sqlite", test_attached_deletes.test_rows_that_exchange_what_is_unique_take_nothing_with_them),
 )
 def replaces_what_is_referred_to(patch):
-    patch.setattr(_sql_upsert, "check_unreferenced", lambda *_, **__: None)
+    patch.setattr(sql_upsert, "check_unreferenced", lambda *_, **__: None)
 
 
 @broken(

@@ -6,8 +6,8 @@ import broken_destinations as broken
 import pyarrow as pa
 import pytest
 
+from strandline.connectors.memory.destination import MemoryDestination
 from strandline.destination import WriteMode
-from strandline.destinations.memory import MemoryDestination
 from strandline.testing.destination import DestinationConformance
 from strandline.testing.destination_fixtures import orders
 from strandline.testing.windows import Lineage

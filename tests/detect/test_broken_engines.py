@@ -13,9 +13,9 @@ import test_window
 from changed import Replayed
 from checks import OVERWRITE, Broken, kills, syncs, the_test
 
+import strandline.connectors.memory.source as memory_module
 import strandline.engine.owners as owners_module
 import strandline.engine.plan as plan_module
-import strandline.sources.memory as memory_module
 from strandline.destination import Held
 from strandline.engine.acknowledgement import Acknowledgements
 from strandline.engine.feed import Feed

@@ -8,8 +8,8 @@ import test_files_rotation as rotation
 from checks import Check
 from rotated_logs import RotatedLog
 
-from strandline.sources import _file_survey
-from strandline.sources._file_content import Content
+from strandline.connectors.files import survey as files_survey
+from strandline.connectors.files.content import Content
 
 BROKEN = []
 
@@ -27,19 +27,19 @@ def broken(what, case, *arguments):
 
 @broken("they are known by their names only", rotation.test_a_log_that_is_copied_and_truncated_is_delivered_once, 2)
 def goes_by_names(patch):
-    real = _file_survey._Loose.matches
+    real = files_survey._Loose.matches
 
     def matches(loose, file, coding):
         return (match for match in real(loose, file, coding) if match.key == file.key)
 
-    patch.setattr(_file_survey._Loose, "matches", matches)
+    patch.setattr(files_survey._Loose, "matches", matches)
 
 
 @broken(
     "names are believed for as long as files are read", rotation.test_a_log_is_rotated_while_it_is_read, "rename", 4
 )
 def compares_nothing_again(patch):
-    patch.setattr(_file_survey.Survey, "moved", lambda *_: False)
+    patch.setattr(files_survey.Survey, "moved", lambda *_: False)
 
 
 @broken("a truncated file is read on", rotation.test_a_log_is_rotated_while_it_is_read, "copytruncate", 4)

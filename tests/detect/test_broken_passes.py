@@ -14,8 +14,8 @@ import strandline.engine.plan as plan_module
 import strandline.engine.refresh as refresh_module
 import strandline.engine.run as run_module
 import strandline.engine.task as task_module
+from strandline.connectors.memory.destination import MemoryDestination
 from strandline.destination import Fence
-from strandline.destinations.memory import MemoryDestination
 from strandline.engine.into import Into
 from strandline.engine.lease import Heartbeat, Lease
 from strandline.engine.ledger import Ledger

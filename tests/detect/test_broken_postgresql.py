@@ -14,9 +14,13 @@ from checks import Check
 from postgresql_origin import Origin
 
 from strandline import libpq, selection
-from strandline.destinations import _postgresql_columns, _postgresql_types
-from strandline.sources import _postgresql_horizon, _postgresql_key, _postgresql_log, _postgresql_pass
-from strandline.sources import postgresql as postgresql_source
+from strandline.connectors.postgresql import columns as postgresql_columns
+from strandline.connectors.postgresql import destination_types as postgresql_destination_types
+from strandline.connectors.postgresql import horizon as postgresql_horizon
+from strandline.connectors.postgresql import key as postgresql_key
+from strandline.connectors.postgresql import log as postgresql_log
+from strandline.connectors.postgresql import reading as postgresql_reading
+from strandline.connectors.postgresql import source as postgresql_source
 
 LATE = test_late_rows.test_hole_a_a_row_that_commits_after_a_later_one_was_synced
 PREPARED = test_late_rows.test_hole_a_a_prepared_transaction
@@ -46,28 +50,28 @@ def broken(what, settle, test):
 
 @broken("the cursor is the next transaction, not the oldest that is open", "xid", LATE)
 def starts_at_the_next(patch):
-    sound = _postgresql_pass.identity
+    sound = postgresql_reading.identity
 
     def identity(session):
         now = sound(session)
         return replace(now, xmin=now.xmax)
 
-    patch.setattr(_postgresql_pass, "identity", identity)
+    patch.setattr(postgresql_reading, "identity", identity)
 
 
 @broken("open transactions that have written nothing do not count", "cap", a_transaction_that_was_open_for_seconds)
 def looks_at_the_clock_only(patch):
-    patch.setattr(_postgresql_horizon, "_ACTIVE", f"{_postgresql_horizon._ACTIVE} AND backend_xid IS NOT NULL")
+    patch.setattr(postgresql_horizon, "_ACTIVE", f"{postgresql_horizon._ACTIVE} AND backend_xid IS NOT NULL")
 
 
 @broken("prepared transactions do not count", "cap", PREPARED)
 def forgets_prepared(patch):
-    patch.setattr(_postgresql_horizon, "_PREPARED", "SELECT NULL::text AS gid WHERE false")
+    patch.setattr(postgresql_horizon, "_PREPARED", "SELECT NULL::text AS gid WHERE false")
 
 
 @broken("what was in flight is not waited for", "wait", LATE)
 def waits_for_nothing(patch):
-    patch.setattr(_postgresql_key, "in_flight", lambda *_: ({}, ""))
+    patch.setattr(postgresql_key, "in_flight", lambda *_: ({}, ""))
 
 
 def styles_of_another(shop):
@@ -95,17 +99,17 @@ def test_styles_of_a_session_are_noticed(postgresql, monkeypatch):
     "P1", "PostgreSQL: rows are stored before its disk has them", by="test_a_row_that_a_crash_takes_back…"
 )
 def test_rows_that_a_crash_takes_back_are_noticed(monkeypatch):
-    monkeypatch.setattr(_postgresql_log, "_WAIT_S", 0.5)
+    monkeypatch.setattr(postgresql_log, "_WAIT_S", 0.5)
     lazy = test_postgresql_disk.Lazy()
     try:
-        monkeypatch.setattr(_postgresql_log.Log, "wait", lambda self: None)
+        monkeypatch.setattr(postgresql_log.Log, "wait", lambda self: None)
         with pytest.raises(AssertionError):
             test_postgresql_disk.test_a_row_that_a_crash_takes_back_is_not_in_the_destination(lazy, {}, first=False)
     finally:
         lazy.remove()
 
 
-class Hasty(_postgresql_log.Log):
+class Hasty(postgresql_log.Log):
     """Waits for no disk."""
 
     def wait(self):
@@ -116,7 +120,7 @@ class Hasty(_postgresql_log.Log):
     "P1", "PostgreSQL: rows that were looked up are stored before its disk has them", by="…a_sweep_has_looked_up…"
 )
 def test_rows_that_were_looked_up_and_a_crash_takes_back_are_noticed(monkeypatch):
-    monkeypatch.setattr(_postgresql_log, "_WAIT_S", 0.5)
+    monkeypatch.setattr(postgresql_log, "_WAIT_S", 0.5)
     lazy = test_postgresql_disk.Lazy()
     try:
         monkeypatch.setattr(postgresql_source, "Log", Hasty)
@@ -133,14 +137,14 @@ def test_rows_that_were_looked_up_and_a_crash_takes_back_are_noticed(monkeypatch
     "P45", "PostgreSQL: what was open during a pass counts as read", by="test_rows_of_a_job_that_was_open…"
 )
 def test_a_job_that_counts_as_read_is_noticed(nested, forgets, postgresql, monkeypatch):
-    sound = _postgresql_pass.ended
+    sound = postgresql_reading.ended
 
     def ended(session, saved):
         found = sound(session, saved)
         shown = session.rows("SELECT pg_snapshot_xip(pg_current_snapshot())::text AS id")
         return replace(found, flying=[one["id"] for one in shown] if forgets == "savepoints" else [])
 
-    monkeypatch.setattr(_postgresql_pass, "ended", ended)
+    monkeypatch.setattr(postgresql_reading, "ended", ended)
     shop = Origin(postgresql, "append")
     shop.tables = {"t": {"incremental_key": "id"}}
     shop.execute(test_postgresql_ids.TABLE, test_postgresql_ids.INSERT.format("old", 10))
@@ -162,10 +166,10 @@ QUOTED = texts.test_names_that_a_role_wants_quoted_are_no_others
 
 @pytest.mark.detects("P31", "PostgreSQL: json is stored as jsonb", by=KEEPS.__name__)
 def test_a_json_that_becomes_jsonb_is_noticed(copied, monkeypatch):
-    sound = _postgresql_types.stored_type
-    jsonb = replace(_postgresql_types._json(), sql="jsonb")
+    sound = postgresql_destination_types.stored_type
+    jsonb = replace(postgresql_destination_types._json(), sql="jsonb")
     monkeypatch.setattr(
-        _postgresql_columns,
+        postgresql_columns,
         "stored_type",
         lambda field, where: jsonb if field.name == "j" else sound(field, where=where),
     )

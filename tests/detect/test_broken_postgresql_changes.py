@@ -9,15 +9,13 @@ import test_postgresql_sweep
 from checks import Check
 from postgresql_origin import Origin
 
-from strandline.sources import (
-    _postgresql_catalog,
-    _postgresql_depends,
-    _postgresql_key,
-    _postgresql_pass,
-    _postgresql_plan,
-    postgresql,
-)
-from strandline.sources._postgresql_back import Back
+from strandline.connectors.postgresql import catalog as postgresql_catalog
+from strandline.connectors.postgresql import depends as postgresql_depends
+from strandline.connectors.postgresql import key as postgresql_key
+from strandline.connectors.postgresql import plan as postgresql_plan
+from strandline.connectors.postgresql import reading as postgresql_reading
+from strandline.connectors.postgresql import source as postgresql_source
+from strandline.connectors.postgresql.back import Back
 
 BROKEN = []
 AS_OWNER, AS_READER = "postgres", "reader"
@@ -45,53 +43,53 @@ TEXTS = test_postgresql_keys.test_texts_without_an_order_of_change_fail
 @broken("P44", "tables without rights are left out", NAMED, role=AS_READER)
 def offers_what_it_may_read(patch):
     patch.setattr(
-        _postgresql_catalog, "_CHOSEN", f"{_postgresql_catalog._CHOSEN} AND has_table_privilege(c.oid, 'SELECT')"
+        postgresql_catalog, "_CHOSEN", f"{postgresql_catalog._CHOSEN} AND has_table_privilege(c.oid, 'SELECT')"
     )
 
 
 @broken("P45", "nothing but rows is looked at", HIDDEN, {}, role=AS_READER)
 def looks_at_rows_only(patch):
-    patch.setattr(_postgresql_pass, "depended", lambda *_: {})
+    patch.setattr(postgresql_reading, "depended", lambda *_: {})
 
 
 @broken("P45", "a column is its name", EXCHANGED, {}, "names are exchanged")
 def takes_columns_for_their_names(patch):
-    sound = _postgresql_depends.facts
+    sound = postgresql_depends.facts
 
     def facts(session, plan):
         return {part: value for part, value in sound(session, plan).items() if not part.startswith("column ")}
 
-    patch.setattr(_postgresql_depends, "facts", facts)
+    patch.setattr(postgresql_depends, "facts", facts)
 
 
 @broken("P45", "ids only grow", test_postgresql_ids.test_rows_whose_ids_were_handed_out_again_arrive, "truncated", 6)
 def trusts_ids(patch):
-    patch.setattr(_postgresql_pass, "look_back", lambda *_, **__: Back(None, suspects=False))
+    patch.setattr(postgresql_reading, "look_back", lambda *_, **__: Back(None, suspects=False))
 
 
 @broken("P46", "no row is found by its key", AGAIN)
 def finds_no_row(patch):
-    patch.setattr(postgresql, "rows_of", lambda *_: iter(()))
+    patch.setattr(postgresql_source, "rows_of", lambda *_: iter(()))
 
 
 @broken("P47", "a primary key of the spec is believed", SHARED, "CREATE TABLE t (a int, v text)")
 def believes_in_the_key(patch):
-    patch.setattr(_postgresql_pass, "repeated_keys", lambda *_: iter(()))
+    patch.setattr(postgresql_reading, "repeated_keys", lambda *_: iter(()))
 
 
 @broken("P47", "a number is an id", FUTURE, "bigint", "{}")
 def takes_times_for_ids(patch):
-    patch.setattr(_postgresql_key, "past", lambda *_: None)
+    patch.setattr(postgresql_key, "past", lambda *_: None)
 
 
 @broken("P47", "any type has an order", REFUSED, "inet")
 def takes_any_type(patch):
-    patch.setattr(_postgresql_plan, "_check_order", lambda *_: None)
+    patch.setattr(postgresql_plan, "_check_order", lambda *_: None)
 
 
 @broken("P47", "any text has an order", TEXTS, ("8", "9"))
 def takes_any_text(patch):
-    patch.setattr(_postgresql_key, "check_values", lambda *_: None)
+    patch.setattr(postgresql_key, "check_values", lambda *_: None)
 
 
 def findings(test, arguments, role, uri):
@@ -108,8 +106,8 @@ def findings(test, arguments, role, uri):
 
 
 @pytest.fixture
-def roles(postgresql):
-    owner = Origin(postgresql)
+def roles(postgresql_source):
+    owner = Origin(postgresql_source)
     owner.execute("CREATE ROLE reader LOGIN", "CREATE ROLE staff")
     yield
     owner.execute("DROP OWNED BY reader, staff", "DROP ROLE reader, staff")
@@ -117,7 +115,7 @@ def roles(postgresql):
 
 @pytest.mark.usefixtures("roles")
 @pytest.mark.parametrize(("test", "arguments", "role", "breaks"), BROKEN)
-def test_what_is_passed_over_is_noticed(test, arguments, role, breaks, postgresql, monkeypatch):
-    assert not findings(test, arguments, role, postgresql)
+def test_what_is_passed_over_is_noticed(test, arguments, role, breaks, postgresql_source, monkeypatch):
+    assert not findings(test, arguments, role, postgresql_source)
     breaks(monkeypatch)
-    assert findings(test, arguments, role, postgresql)
+    assert findings(test, arguments, role, postgresql_source)

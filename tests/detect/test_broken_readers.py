@@ -18,8 +18,11 @@ from checks import Broken, Check
 from synced_files import SyncedFiles
 
 from strandline.cli import main
+from strandline.connectors.files import csv as files_csv
+from strandline.connectors.files import parquet as files_parquet
+from strandline.connectors.files import reading as files_reading
+from strandline.connectors.files import schema as files_schema
 from strandline.errors import TaskError
-from strandline.sources import _file_csv, _file_parquet, _file_reading, _file_schema
 
 broken = Broken()
 
@@ -61,7 +64,7 @@ def of_files(test, *arguments, **spec):
     ),
 )
 def passes_over(patch):
-    sound = _file_schema._columns
+    sound = files_schema._columns
 
     def columns(content, lines, size):
         try:
@@ -69,7 +72,7 @@ def passes_over(patch):
         except TaskError:
             return pa.schema([]), False
 
-    patch.setattr(_file_schema, "_columns", columns)
+    patch.setattr(files_schema, "_columns", columns)
 
 
 @broken(
@@ -78,7 +81,7 @@ def passes_over(patch):
     of_files(test_files_source.test_a_last_line_without_newline_is_delivered_once_the_file_is_quiet),
 )
 def waits_for_ever(patch):
-    patch.setattr(_file_reading, "quiet", lambda *_: False)
+    patch.setattr(files_reading, "quiet", lambda *_: False)
 
 
 @broken(
@@ -91,9 +94,9 @@ def waits_for_ever(patch):
     ),
 )
 def leaves_what_is_quoted(patch):
-    sound = _file_reading._Lines._last
+    sound = files_reading._Lines._last
     patch.setattr(
-        _file_reading._Lines, "_last", lambda self, rest: sound(self, rest) if self._format.whole(rest) else None
+        files_reading._Lines, "_last", lambda self, rest: sound(self, rest) if self._format.whole(rest) else None
     )
 
 
@@ -109,7 +112,7 @@ def counts_no_rows(patch):
             skip -= passed
             yield batch.slice(passed)
 
-    patch.setattr(_file_parquet.Columnar, "_batches", batches)
+    patch.setattr(files_parquet.Columnar, "_batches", batches)
 
 
 def opened(content, unit, **options):
@@ -122,7 +125,7 @@ def opened(content, unit, **options):
     of_files(test_files_parquet.test_a_flipped_bit_never_passes_for_data_where_there_are_checksums, "none", "1.0"),
 )
 def believes_pages(patch):
-    patch.setattr(_file_parquet, "_opened", opened)
+    patch.setattr(files_parquet, "_opened", opened)
 
 
 @broken(
@@ -131,8 +134,8 @@ def believes_pages(patch):
     of_files(test_files_parquet.test_old_times_of_any_year_are_themselves, "plain"),
 )
 def reads_nanoseconds(patch):
-    sound = _file_parquet._opened
-    patch.setattr(_file_parquet, "_opened", lambda content, _: sound(content, "ns"))
+    sound = files_parquet._opened
+    patch.setattr(files_parquet, "_opened", lambda content, _: sound(content, "ns"))
 
 
 @broken(
@@ -141,7 +144,7 @@ def reads_nanoseconds(patch):
     of_files(test_files_dialects.test_what_stands_between_values_is_found, ";", "\n"),
 )
 def knows_only_commas(patch):
-    patch.setattr(_file_csv.CSVLines, "_sniffed", lambda *_: b",")
+    patch.setattr(files_csv.CSVLines, "_sniffed", lambda *_: b",")
 
 
 @broken(
@@ -150,7 +153,7 @@ def knows_only_commas(patch):
     of_files(test_files_dialects.test_keys_that_are_written_differently_are_different, ("1.1", "1.10", "1.2")),
 )
 def takes_keys_for_numbers(patch):
-    patch.setattr(_file_csv, "_are_numbers", partial(_any_numbers, _file_csv._are_numbers))
+    patch.setattr(files_csv, "_are_numbers", partial(_any_numbers, files_csv._are_numbers))
 
 
 def _any_numbers(sound, text, type_, *, is_key=False, comma=False):

@@ -6,9 +6,9 @@ import pyarrow as pa
 import pytest
 from sqlite_shop import Shop
 
+from strandline.connectors.sqlite.source import SQLiteSource
 from strandline.message import Checkpoint, Complete, Insert, Present
 from strandline.source import Task
-from strandline.sources.sqlite import SQLiteSource
 from strandline.testing.source import SourceConformance
 
 

@@ -13,10 +13,10 @@ import test_spec_yaml
 from checks import OVERWRITE, Broken, Check, the_test
 
 from strandline import logs, spec_yaml
-from strandline.destinations._sql import Dialect
-from strandline.destinations.sqlite import SQLiteDestination
+from strandline.connectors.memory.source import MemorySource, MemoryStore
+from strandline.connectors.sql.dialect import Dialect
+from strandline.connectors.sqlite.destination import SQLiteDestination
 from strandline.message import Checkpoint
-from strandline.sources.memory import MemorySource, MemoryStore
 from strandline.spec_variables import Variables
 from strandline.testing.destination import DestinationConformance
 from strandline.testing.windows import Lineage

@@ -7,8 +7,10 @@ import pytest
 from checks import Check
 from sqlite_shop import Shop, keyed
 
+from strandline.connectors.sqlite import bound as sqlite_bound
+from strandline.connectors.sqlite import origin as sqlite_origin
+from strandline.connectors.sqlite import reading as sqlite_reading
 from strandline.errors import CursorExpiredError
-from strandline.sources import _sqlite_bound, _sqlite_origin, _sqlite_pass
 
 BROKEN = []
 ROWS = [(number, f"2026-01-0{number} 00:00:00") for number in range(1, 7)]
@@ -77,30 +79,30 @@ def broken(promise, what, check):
 
 @broken("P45", "no row bears witness", a_file_that_was_put_back)
 def keeps_no_witness(patch):
-    patch.setattr(_sqlite_pass, "noted", lambda seen, *_: seen)
-    patch.setattr(_sqlite_origin, "_was_put_back", lambda *_: False)
+    patch.setattr(sqlite_reading, "noted", lambda seen, *_: seen)
+    patch.setattr(sqlite_origin, "_was_put_back", lambda *_: False)
 
 
 @broken("P45", "any row of an equal key counts as the one that was read", another_file_under_the_same_name)
 def believes_any_file(patch):
-    patch.setattr(_sqlite_origin, "looked_at", lambda *_: [])
-    patch.setattr(_sqlite_origin, "_check_newest", lambda *_: None)
+    patch.setattr(sqlite_origin, "looked_at", lambda *_: [])
+    patch.setattr(sqlite_origin, "_check_newest", lambda *_: None)
 
 
 @broken("P45", "columns are known by their names", a_column_that_is_another_one)
 def believes_names(patch):
-    patch.setattr(_sqlite_origin, "difference", lambda *_: "")
-    patch.setattr(_sqlite_origin, "_check_values", lambda *_: None)
+    patch.setattr(sqlite_origin, "difference", lambda *_: "")
+    patch.setattr(sqlite_origin, "_check_values", lambda *_: None)
 
 
 @broken("P47", "whether a key is a time is told by its name", a_row_dated_into_the_future)
 def goes_by_names(patch):
-    patch.setattr(_sqlite_bound, "form_of", lambda _: None)
+    patch.setattr(sqlite_bound, "form_of", lambda _: None)
 
 
 @broken("P47", "nobody counts rows of one key", a_key_that_is_not_unique)
 def counts_no_keys(patch):
-    patch.setattr(_sqlite_pass, "unlike_keys", lambda *_: iter(()))
+    patch.setattr(sqlite_reading, "unlike_keys", lambda *_: iter(()))
 
 
 @pytest.fixture

@@ -16,10 +16,11 @@ import test_state_files
 from checks import Broken, Check
 
 from strandline import state_format as format_module
+from strandline.connectors.local import state as local_state
+from strandline.connectors.local.state import LocalState
+from strandline.connectors.memory import state as memory_state
+from strandline.connectors.memory.state import MemoryState
 from strandline.errors import StateError
-from strandline.state_backends import local, memory
-from strandline.state_backends.local import LocalState
-from strandline.state_backends.memory import MemoryState
 from strandline.testing.state_backend import KEY, StateBackendConformance, example_state
 
 SUITE = StateBackendConformance
@@ -34,7 +35,7 @@ def given(function, fixtures):
 
 
 def in_files(function, **more):
-    """A case of the suite for backends, or a test of local files, on files."""
+    """A case of the suite for backends, or a test of local_state files, on files."""
 
     def run():
         with TemporaryDirectory() as directory:
@@ -66,7 +67,7 @@ def in_files(function, **more):
 
 
 def in_memory(case, **more):
-    """A case of the suite for backends, in memory."""
+    """A case of the suite for backends, in memory_state."""
 
     def run():
         backend = MemoryState(MemoryState.Spec())
@@ -106,7 +107,7 @@ def saves_over_anything(patch):
     in_files(SUITE.test_a_run_that_was_taken_over_saves_nothing),
 )
 def forgets_the_fence(patch):
-    patch.setattr(local, "check_epoch", lambda *_: None)
+    patch.setattr(local_state, "check_epoch", lambda *_: None)
 
 
 @broken(
@@ -126,7 +127,7 @@ def hashes_content(patch):
 
     def save(self, key, state, *, expected):
         token = hashlib.sha256(repr((state.cursor, state.sequence)).encode()).hexdigest()
-        patch.setattr(memory, "secrets", SimpleNamespace(token_hex=lambda _: token))
+        patch.setattr(memory_state, "secrets", SimpleNamespace(token_hex=lambda _: token))
         return sound(self, key, state, expected=expected)
 
     patch.setattr(MemoryState, "save", save)
@@ -146,7 +147,7 @@ def forgets_the_destination(patch):
     in_files(SUITE.test_names_are_never_taken_for_each_other, part="task"),
 )
 def replaces_characters(patch):
-    patch.setattr(local, "encode_part", lambda name: re.sub(r"[^\w.-]", "_", name)[:97])
+    patch.setattr(local_state, "encode_part", lambda name: re.sub(r"[^\w.-]", "_", name)[:97])
 
 
 @broken("P24", "only the newest commit is kept", in_memory(SUITE.test_history_keeps_the_last_commits))
@@ -192,7 +193,7 @@ def ignores_the_checksum(patch):
 )
 def takes_any_lineage(patch):
     def read(self, directory, where):
-        return local._decode(local._content(directory, where), where)
+        return local_state._decode(local_state._content(directory, where), where)
 
     patch.setattr(LocalState, "_read", read)
 
@@ -244,7 +245,7 @@ def gives_up_everything(patch):
 
 
 def write(name, content, directory, flags):
-    with local.opened(name, flags | local.PLAIN, directory=directory) as fd:
+    with local_state.opened(name, flags | local_state.PLAIN, directory=directory) as fd:
         os.write(fd, content)
         os.fsync(fd)
 
@@ -258,14 +259,14 @@ def write(name, content, directory, flags):
 )
 def writes_in_place(patch):
     patch.setattr(
-        local,
+        local_state,
         "_replace",
         lambda directory, name, content: write(name, content, directory, os.O_WRONLY | os.O_CREAT | os.O_TRUNC),
     )
 
 
 def without_fsync(patch, is_left_out):
-    sound = local._replace
+    sound = local_state._replace
 
     def replaces(directory, name, content):
         with pytest.MonkeyPatch.context() as within:
@@ -273,7 +274,7 @@ def without_fsync(patch, is_left_out):
             within.setattr(os, "fsync", lambda fd: None if is_left_out(fd == directory) else fsync(fd))
             sound(directory, name, content)
 
-    patch.setattr(local, "_replace", replaces)
+    patch.setattr(local_state, "_replace", replaces)
 
 
 @broken(
@@ -304,7 +305,7 @@ def failed_fsync(tmp_path):
 
 @broken("P20", "an fsync that failed is tried again", in_files(failed_fsync))
 def tries_again(patch):
-    sound = local._replace
+    sound = local_state._replace
 
     def replaces(directory, name, content):
         with pytest.MonkeyPatch.context() as within:
@@ -318,12 +319,12 @@ def tries_again(patch):
             within.setattr(os, "fsync", twice)
             sound(directory, name, content)
 
-    patch.setattr(local, "_replace", replaces)
+    patch.setattr(local_state, "_replace", replaces)
 
 
 @broken("P29", "what a killed writer left is never removed", in_files(FILES.test_what_a_killed_writer_left_is_removed))
 def never_sweeps(patch):
-    patch.setattr(local, "_sweep", lambda _: None)
+    patch.setattr(local_state, "_sweep", lambda _: None)
 
 
 @pytest.mark.parametrize(("check", "breaks"), broken)

@@ -5,9 +5,9 @@ from contextlib import closing
 
 import pytest
 
+from strandline.connectors.files.source import FilesSource
+from strandline.connectors.sqlite.source import SQLiteSource
 from strandline.place import file_places
-from strandline.sources.files import FilesSource
-from strandline.sources.sqlite import SQLiteSource
 
 
 @pytest.fixture

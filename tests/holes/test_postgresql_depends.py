@@ -278,14 +278,14 @@ def test_a_cursor_of_the_first_version_goes_on_without_reading_again(shop):
 
 def strip(shop):
     """What later versions have added to cursors is not there."""
-    from strandline.sources import _postgresql_state
+    from strandline.connectors.postgresql import cursor as postgresql_cursor
 
-    saved = _postgresql_state.Saved.parsed
+    saved = postgresql_cursor.Saved.parsed
 
     def parsed(cursor, table):
-        _postgresql_state.Saved.parsed = saved
+        postgresql_cursor.Saved.parsed = saved
         return saved(
             {name: value for name, value in cursor.items() if name not in {"depends", "files", "since"}}, table
         )
 
-    _postgresql_state.Saved.parsed = staticmethod(parsed)
+    postgresql_cursor.Saved.parsed = staticmethod(parsed)

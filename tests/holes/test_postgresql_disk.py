@@ -10,8 +10,8 @@ import pytest
 from postgresql_origin import TABLE, Origin, fill
 
 from services.postgresql import PostgreSQLServer, programs
+from strandline.connectors.postgresql import log as postgresql_log
 from strandline.engine.task import Retries
-from strandline.sources import _postgresql_log
 
 WAIT_S = 60
 
@@ -62,8 +62,8 @@ class Lazy:
 def lazy(monkeypatch):
     if programs() is None:
         pytest.skip("LOUD: no PostgreSQL server is installed; on Debian: apt-get install postgresql")
-    monkeypatch.setattr(_postgresql_log, "_WAIT_S", 0.5)
-    monkeypatch.setattr(_postgresql_log, "_SOON_S", 0.2)
+    monkeypatch.setattr(postgresql_log, "_WAIT_S", 0.5)
+    monkeypatch.setattr(postgresql_log, "_SOON_S", 0.2)
     started = Lazy()
     yield started
     started.remove()
@@ -112,7 +112,7 @@ def test_a_row_whose_deletion_a_crash_takes_back_is_still_there(lazy, settings):
 
 
 def test_a_log_that_comes_late_is_waited_for(lazy, monkeypatch):
-    monkeypatch.setattr(_postgresql_log, "_WAIT_S", 60)
+    monkeypatch.setattr(postgresql_log, "_WAIT_S", 60)
     shop = Origin(lazy.server.uri(), "append")
     shop.sync()
     lazy.asynchronously(fill(101, 103))

@@ -10,9 +10,9 @@ import pytest
 from postgresql_origin import SCANS, TABLE, Origin, fill, meanwhile
 
 from services.postgresql import PostgreSQLServer
+from strandline.connectors.postgresql.source_session import Session
 from strandline.errors import RetryableError, UsageError
 from strandline.message import Checkpoint, Insert
-from strandline.sources._postgresql_session import Session
 
 MODES = ("append", "overwrite", "overwrite-delete-stale")
 

@@ -8,10 +8,10 @@ import pytest
 from postgresql_origin import ATTACH, BIG, PARTITIONED, T2, TABLE, Origin, fill, meanwhile
 
 from services.postgresql import PostgreSQLServer
+from strandline.connectors.postgresql import reading as passes
 from strandline.engine.task import Retries
 from strandline.errors import TaskError
 from strandline.message import Checkpoint
-from strandline.sources import _postgresql_pass as passes
 
 MODES = ("append", "overwrite", "overwrite-delete-stale")
 WAYS = pytest.mark.parametrize("settings", [{}, {"incremental_key": "id"}], ids=["xid", "key"])

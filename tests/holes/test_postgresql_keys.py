@@ -5,8 +5,8 @@ from contextlib import closing
 import pytest
 from postgresql_origin import Origin
 
+from strandline.connectors.sql.key_times import IDS_MIN
 from strandline.errors import UsageError
-from strandline.sources._key_times import IDS_MIN
 
 YEAR_2026, YEAR_3000 = 1_767_225_600, 32_503_680_000
 BY_K = {"incremental_key": "k"}

@@ -4,12 +4,12 @@ import psycopg
 import pytest
 from postgresql_origin import BIG, PARTITIONED, SCANS, T2, TABLE, Origin, fill, meanwhile
 
+from strandline.connectors.postgresql import slices as postgresql_slices
+from strandline.connectors.postgresql.rows import Rows
+from strandline.connectors.postgresql.slices import Slices
+from strandline.connectors.postgresql.source_session import Session
 from strandline.errors import RetryableError
 from strandline.message import Checkpoint, Insert
-from strandline.sources import _postgresql_slices
-from strandline.sources._postgresql_rows import Rows
-from strandline.sources._postgresql_session import Session
-from strandline.sources._postgresql_slices import Slices
 
 
 @pytest.fixture(params=["overwrite", "append"])
@@ -237,7 +237,7 @@ def test_a_filtered_table_is_read_by_ranges(shop, asked, settings):
 
 
 def test_a_scan_that_comes_to_nothing_does_not_last(postgresql, asked, monkeypatch):
-    monkeypatch.setattr(_postgresql_slices, "_LONGEST_S", 1)
+    monkeypatch.setattr(postgresql_slices, "_LONGEST_S", 1)
     query = Rows.query
     slow = "(SELECT true FROM pg_sleep(0.1 + 0 * t.id)) AND "
     monkeypatch.setattr(

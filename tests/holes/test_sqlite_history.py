@@ -302,7 +302,7 @@ def test_where_rows_would_be_stored_twice_the_table_stops_with_a_hint(bench, syn
 @pytest.mark.parametrize("bench", ["append", "overwrite"], indirect=True)
 def test_a_cursor_of_version_0_1_goes_on_without_reading_again(bench, sync, file):
     """It takes what tells of the file at its first sync."""
-    with patch("strandline.sources._sqlite_state.Saved.json_value", _of_0_1):
+    with patch("strandline.connectors.sqlite.cursor.Saved.json_value", _of_0_1):
         bench.tables = {"t": {"incremental_key": "at"}}
         sync()
     assert set(bench.state()["cursor"]) == {"version", "kind", "height", "seen", "tracked", "shown"}

@@ -9,7 +9,7 @@ import pytest
 from places import between, store_of
 
 from services.postgresql import as_user, programs
-from strandline.destinations._postgresql_migration import PostgreSQLMigrator
+from strandline.connectors.postgresql.migration import PostgreSQLMigrator
 from strandline.engine.pipeline import Pipeline
 
 MOVABLE = ["postgresql", "sqlite"]

@@ -3,8 +3,8 @@
 import duckdb
 import pyarrow as pa
 
+from strandline.connectors.files.destination import FilesDestination
 from strandline.destination import WriteMode
-from strandline.destinations.files import FilesDestination
 from strandline.table import CQ_ID, SOURCE_NAME, SYNC_TIME, Table, sync_time_type
 from strandline.testing.windows import Lineage
 

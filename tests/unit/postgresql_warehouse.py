@@ -7,7 +7,7 @@ from typing import Any
 
 import psycopg
 
-from strandline.destinations.postgresql import PostgreSQLDestination
+from strandline.connectors.postgresql.destination import PostgreSQLDestination
 from strandline.message import Insert
 from strandline.testing.destination_fixtures import orders
 from strandline.testing.windows import Lineage

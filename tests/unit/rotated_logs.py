@@ -12,9 +12,9 @@ import pyarrow as pa
 import pytest
 from synced_files import LATER, SyncedFiles
 
+from strandline.connectors.files import content as files_content
 from strandline.errors import RetryableError, UsageError
 from strandline.message import Checkpoint, Insert
-from strandline.sources import _file_content
 
 ATTEMPTS = 5
 """As many as the engine makes."""
@@ -132,7 +132,7 @@ class RotatedLog:
 
     def disturb_opens(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """From here on ``disturbance`` happens before one of the next files is opened."""
-        real = _file_content.Content.__init__
+        real = files_content.Content.__init__
 
         def init(content, file, coding):
             self.opens_left -= 1
@@ -140,7 +140,7 @@ class RotatedLog:
                 self.disturb()
             real(content, file, coding)
 
-        monkeypatch.setattr(_file_content.Content, "__init__", init)
+        monkeypatch.setattr(files_content.Content, "__init__", init)
 
     def findings(self) -> tuple[list[int], list[int]]:
         """The lines that were delivered twice, and those that were lost."""

@@ -6,9 +6,9 @@ from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
+from strandline.connectors.sqlite.source import SQLiteSource
 from strandline.message import Checkpoint, Complete, Insert, Present
 from strandline.source import RunContext
-from strandline.sources.sqlite import SQLiteSource
 
 
 def at(*, form="%Y-%m-%d %H:%M:%S", **ago):

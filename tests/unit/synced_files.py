@@ -10,11 +10,11 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
+from strandline.connectors.files.content import Coding, Content
+from strandline.connectors.files.paths import File
 from strandline.message import Checkpoint, Complete, Insert, Message, Schema
 from strandline.plugins import load_plugin
 from strandline.source import RunContext, Task
-from strandline.sources._file_content import Coding, Content
-from strandline.sources._file_paths import File
 
 LATER = timedelta(hours=1)
 """After the files were written, so that their times are old and their last lines quiet."""

@@ -14,7 +14,7 @@ from click.testing import CliRunner
 
 from strandline import disk, logs
 from strandline.cli import _examination, main
-from strandline.destinations import _postgresql_probes
+from strandline.connectors.postgresql import destination_probes as postgresql_destination_probes
 from strandline.disk import file_system_probe, holders
 from strandline.plugins import load_plugin
 from strandline.probe import Probe, Verdict, clock_probe
@@ -235,7 +235,7 @@ class TestFiles:
         assert mend == f"wait for it with --wait-lock 10m, or end process {holder.pid}"
 
     def test_an_sqlite_file_that_a_writer_holds_names_it(self, work, doctor, monkeypatch):
-        monkeypatch.setattr("strandline.destinations._sqlite_probes._BUSY_TIMEOUT_S", 0.05)
+        monkeypatch.setattr("strandline.connectors.sqlite.destination_probes._BUSY_TIMEOUT_S", 0.05)
         (work / "strandline.yml").write_text(SPEC.replace("duckdb", "sqlite"))
         hold = "import sqlite3; c = sqlite3.connect('warehouse.sqlite'); c.execute('BEGIN IMMEDIATE'); print('held', flush=True); input()"
         command = [sys.executable, "-c", hold]
@@ -315,7 +315,7 @@ class TestProbe:
 
     def test_crash_safety_that_was_turned_off(self):
         server = {"fsync": "off", "pages": "off", "commits": "on"}
-        found = list(_postgresql_probes._durable(server))
+        found = list(postgresql_destination_probes._durable(server))
         assert [one.verdict for one in found] == [Verdict.PROBLEM, Verdict.WARNING]
         assert all(isinstance(one, Probe) and "ALTER SYSTEM SET" in one.mend for one in found)
 

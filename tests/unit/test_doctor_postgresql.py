@@ -11,10 +11,10 @@ from psycopg.conninfo import make_conninfo
 from services.postgresql import PostgreSQLServer, programs
 from strandline import logs
 from strandline.cli import main
-from strandline.destinations import _postgresql_probes
+from strandline.connectors.postgresql import destination_probes as postgresql_destination_probes
+from strandline.connectors.postgresql import source_probes
 from strandline.plugins import load_plugin
 from strandline.probe import Verdict
-from strandline.sources import _postgresql_probes as source_probes
 
 ORDERS = (
     "CREATE TABLE orders (id bigint PRIMARY KEY, at timestamptz NOT NULL DEFAULT now())",
@@ -118,7 +118,7 @@ class TestDestination:
         assert "synchronous_commit = off is overruled" in said.found
 
     def test_few_connections_left(self, postgresql, monkeypatch):
-        monkeypatch.setattr(_postgresql_probes, "_FREE_FEW", 1_000)
+        monkeypatch.setattr(postgresql_destination_probes, "_FREE_FEW", 1_000)
         assert destination(postgresql)["connections"].verdict is Verdict.WARNING
 
 

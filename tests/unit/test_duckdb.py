@@ -15,8 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from window_model import CHANGES, PASSES, WRITER, changed, check_what_is_there, read_again, same_as_in_the_model
 
+from strandline.connectors.duckdb.destination import DuckDBDestination
 from strandline.destination import Fence, MigrateMode, WriteMode
-from strandline.destinations.duckdb import DuckDBDestination
 from strandline.errors import LockedError, StateError, TaskError, UsageError
 from strandline.message import Delete, Insert
 from strandline.table import SOURCE_NAME, SYNC_TIME, Table, sync_time_type

@@ -8,11 +8,11 @@ from typing import Any
 import duckdb
 import pytest
 
+from strandline.connectors.duckdb import catalog as duckdb_catalog
+from strandline.connectors.duckdb.destination import DuckDBDestination
+from strandline.connectors.duckdb.session import Database
+from strandline.connectors.sql.dialect import Statement
 from strandline.destination import Fence, MigrateMode
-from strandline.destinations import _duckdb_catalog
-from strandline.destinations._duckdb_session import Database
-from strandline.destinations._sql import Statement
-from strandline.destinations.duckdb import DuckDBDestination
 from strandline.testing.destination_fixtures import orders
 from strandline.testing.windows import Lineage
 
@@ -43,13 +43,13 @@ def database(path: Path) -> Iterator[Database]:
 def reads(monkeypatch: pytest.MonkeyPatch) -> list[str | None]:
     """The tables that DuckDB is asked for, or ``None`` for all."""
     asked: list[str | None] = []
-    real = _duckdb_catalog._read
+    real = duckdb_catalog._read
 
     def read(fetch: Callable[..., Any], schema: str, name: str | None = None) -> Any:
         asked.append(name)
         return real(fetch, schema, name)
 
-    monkeypatch.setattr(_duckdb_catalog, "_read", read)
+    monkeypatch.setattr(duckdb_catalog, "_read", read)
     return asked
 
 

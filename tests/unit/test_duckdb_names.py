@@ -7,8 +7,8 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
+from strandline.connectors.duckdb.destination import DuckDBDestination
 from strandline.destination import WriteMode
-from strandline.destinations.duckdb import DuckDBDestination
 from strandline.message import Complete, Delete, Present
 from strandline.table import SOURCE_NAME, SYNC_TIME, Table, sync_time_type
 from strandline.testing.destination_fixtures import orders

@@ -15,9 +15,9 @@ import pytest
 from lakes import EVENTS, SALES, files, hidden, lake, lineage, sale, seen
 from pydantic import ValidationError
 
+from strandline.connectors.files import store as files_store
+from strandline.connectors.files.formats import FORMATS, Compression, DataFile, FileFormat
 from strandline.destination import MigrateMode, WriteMode
-from strandline.destinations import _files_store
-from strandline.destinations._files_formats import FORMATS, Compression, DataFile, FileFormat
 from strandline.engine.into import Into
 from strandline.engine.job import Job
 from strandline.engine.run import sync
@@ -275,7 +275,7 @@ def test_a_forced_migration_creates_again_what_has_another_format(root, settings
 
 
 def test_the_log_of_large_states_stays_short(root, monkeypatch):
-    monkeypatch.setattr(_files_store, "SNAPSHOT_BYTES_MIN", 1 << 20)
+    monkeypatch.setattr(files_store, "SNAPSHOT_BYTES_MIN", 1 << 20)
     key, cursor, token = StateKey("shop", "sales", "lake"), {"files": "x" * 300_000}, None
     with closing(lake(root)) as destination:
         for sequence in range(40):
@@ -301,7 +301,7 @@ def test_a_log_that_nobody_else_writes_is_listed_once(root, monkeypatch):
 
 
 def test_the_log_stays_short_and_its_beginning_is_not_needed(root, monkeypatch):
-    monkeypatch.setattr(_files_store, "SNAPSHOT_ENTRIES_MIN", 8)
+    monkeypatch.setattr(files_store, "SNAPSHOT_ENTRIES_MIN", 8)
     with closing(lake(root)) as destination:
         one = lineage(destination)
         for number in range(100):
@@ -322,7 +322,7 @@ def test_the_log_stays_short_and_its_beginning_is_not_needed(root, monkeypatch):
 
 
 def test_two_handles_that_take_turns_see_each_others_commits_across_snapshots(root, monkeypatch):
-    monkeypatch.setattr(_files_store, "SNAPSHOT_ENTRIES_MIN", 4)
+    monkeypatch.setattr(files_store, "SNAPSHOT_ENTRIES_MIN", 4)
     chance = random.Random(7)
     with closing(lake(root)) as first, closing(lake(root)) as second:
         ones = [lineage(first), Lineage(second, WriteMode.APPEND, task="other", tables={"sales": SALES})]

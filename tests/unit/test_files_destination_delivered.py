@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from lakes import EVENTS, SALES, lake, lineage, seen
 
-from strandline.destinations import _files_delivered
-from strandline.destinations._files_delivered import DeliveredSet
+from strandline.connectors.files import delivered as files_delivered
+from strandline.connectors.files.delivered import DeliveredSet
 from strandline.errors import RetryableError, TaskError
 
 
@@ -100,7 +100,7 @@ def test_a_set_is_compared_with_its_digest_once_in_a_process(root, monkeypatch):
         one = lineage(destination, EVENTS)
         one.write(one.insert(EVENTS, id=list(range(1000))))
         monkeypatch.setattr(
-            _files_delivered.hashlib, "sha256", lambda *content: hashed.append(content) or sound(*content)
+            files_delivered.hashlib, "sha256", lambda *content: hashed.append(content) or sound(*content)
         )
         for number in range(4):
             one.write(one.insert(EVENTS, id=[number]))

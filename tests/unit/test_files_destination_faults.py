@@ -12,8 +12,8 @@ import pyarrow as pa
 import pytest
 from lakes import SALES, files, hidden, lake, lineage, sale, seen
 
+from strandline.connectors.files.store import Store
 from strandline.destination import MigrateMode, WriteMode
-from strandline.destinations._files_store import Store
 from strandline.errors import RetryableError, StateError, TaskError
 from strandline.message import Checkpoint
 from strandline.table import Table

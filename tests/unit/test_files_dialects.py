@@ -6,9 +6,9 @@ import pyarrow as pa
 import pytest
 from synced_files import SyncedFiles
 
+from strandline.connectors.files import schema as files_schema
 from strandline.errors import TaskError
 from strandline.message import Insert
-from strandline.sources import _file_schema
 
 
 @pytest.fixture
@@ -141,7 +141,7 @@ def test_a_word_that_is_also_the_header_of_a_single_column_is_a_row(files):
 @pytest.mark.parametrize("sampled", [True, False])
 def test_a_file_without_the_others_header_loses_no_row(files, monkeypatch, sampled):
     if not sampled:
-        monkeypatch.setattr(_file_schema, "_FILES_MAX", 2)
+        monkeypatch.setattr(files_schema, "_FILES_MAX", 2)
     files.write("t/1.csv", "id,name\n1,a\n")
     files.write("t/2.csv", "2,b\n3,c\n")
     files.write("t/3.csv", "id,name\n4,d\n")

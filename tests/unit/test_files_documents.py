@@ -8,10 +8,10 @@ from datetime import timedelta
 import pytest
 from synced_files import SyncedFiles
 
+from strandline.connectors.files.json_documents import RECORD_BYTES_MAX, DocumentError, is_document, records
+from strandline.connectors.files.json_path import json_path
 from strandline.errors import TaskError
 from strandline.message import Insert
-from strandline.sources._json_documents import RECORD_BYTES_MAX, DocumentError, is_document, records
-from strandline.sources._json_path import json_path
 
 YOUNG = timedelta(seconds=1)
 ROWS = [{"id": 1, "s": "a"}, {"id": 2, "s": "é\n[{"}, {"id": 3, "s": None}]

@@ -14,9 +14,10 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 from synced_files import SyncedFiles
 
+from strandline.connectors.files import reading as files_reading
+from strandline.connectors.files import schema as files_schema
+from strandline.connectors.files.csv import CSVLines, CSVSettings
 from strandline.errors import TaskError, UsageError
-from strandline.sources import _file_reading, _file_schema
-from strandline.sources._file_csv import CSVLines, CSVSettings
 
 
 @pytest.fixture
@@ -292,7 +293,7 @@ def test_types_of_csv_are_found_and_text_stays_what_it_is(files):
     ],
 )
 def test_a_later_value_that_does_not_fit_is_an_error_that_names_it(files, monkeypatch, sample, value, type_):
-    monkeypatch.setattr(_file_schema, "_SAMPLE_BYTES", 0)
+    monkeypatch.setattr(files_schema, "_SAMPLE_BYTES", 0)
     good = sample.encode() + b",1\n"
     files.write("t.csv", b"v,n\n" + good * 20_000 + value.encode("latin-1") + b",1\n" + good)
     with pytest.raises(TaskError, match=rf"t\.csv:20002: .*{type_}") as caught:
@@ -379,7 +380,7 @@ def test_headers(files):
 
 
 def test_a_header_that_only_an_unsampled_file_has_wrong_names_the_file(files, monkeypatch):
-    monkeypatch.setattr(_file_schema, "_FILES_MAX", 2)
+    monkeypatch.setattr(files_schema, "_FILES_MAX", 2)
     for name, content in (("a", "n\n1\n"), ("b", "n,n\n2,2\n"), ("c", "n\n3\n")):
         files.write(f"t/{name}.csv", content)
     with pytest.raises(TaskError, match=r"t/b\.csv:1: the header has column 'n' twice"):
@@ -388,7 +389,7 @@ def test_a_header_that_only_an_unsampled_file_has_wrong_names_the_file(files, mo
 
 
 def test_a_record_or_a_header_without_end_is_an_error_and_not_read_into_memory(files, monkeypatch):
-    monkeypatch.setattr(_file_reading, "RECORD_BYTES_MAX", 100_000)
+    monkeypatch.setattr(files_reading, "RECORD_BYTES_MAX", 100_000)
     files.write("t.csv", 'n,text\n1,a\n2,"' + "x,y\n" * 200_000)
     with pytest.raises(TaskError, match=r"t\.csv:3: a record of more than .* or an open quote"):
         files.rows(bytes_max=1)

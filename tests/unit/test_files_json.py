@@ -12,9 +12,9 @@ import pyarrow.parquet as pq
 import pytest
 from synced_files import SyncedFiles
 
+from strandline.connectors.files import schema as files_schema
 from strandline.errors import TaskError
 from strandline.message import Insert, Schema
-from strandline.sources import _file_schema
 
 
 @pytest.fixture
@@ -25,7 +25,7 @@ def files(tmp_path: Path) -> SyncedFiles:
 @pytest.fixture
 def short_sample(monkeypatch: pytest.MonkeyPatch) -> bytes:
     """The first 64 KiB of a file decide its types; as many bytes of lines."""
-    monkeypatch.setattr(_file_schema, "_SAMPLE_BYTES", 0)
+    monkeypatch.setattr(files_schema, "_SAMPLE_BYTES", 0)
     return b'{"n":1}\n' * 10_000
 
 
@@ -99,7 +99,7 @@ def test_a_first_line_that_is_null_does_not_end_the_process(tmp_path):
     """Arrow's reader would."""
     (tmp_path / "t.jsonl").write_text('null\n{"n":1}\n')
     script = (
-        "from strandline.sources.files import FilesSource\n"
+        "from strandline.connectors.files.source import FilesSource\n"
         f"source = FilesSource(FilesSource.Spec(path={str(tmp_path)!r}))\n"
         "print(source.tables()[0].unreadable.message)\n"
     )
@@ -161,7 +161,7 @@ def test_columns_of_all_files_make_the_table_and_each_batch_has_its_own(files):
 
 
 def test_a_column_that_only_an_unsampled_file_has_is_added(files, monkeypatch):
-    monkeypatch.setattr(_file_schema, "_FILES_MAX", 2)
+    monkeypatch.setattr(files_schema, "_FILES_MAX", 2)
     for name, content in (("a", "n\n1\n"), ("b", "n,x\n2,y\n"), ("c", "n\n3\n")):
         files.write(f"t/{name}.csv", content)
     assert files.rows() == [{"n": 1}, {"n": 2, "x": "y"}, {"n": 3}]
@@ -281,7 +281,7 @@ def test_parquet_types_are_widened_only_without_loss(files, one, other, both, sw
 
 
 def test_parquet_that_does_not_fit_the_others_names_file_and_column(files, monkeypatch):
-    monkeypatch.setattr(_file_schema, "_FILES_MAX", 2)
+    monkeypatch.setattr(files_schema, "_FILES_MAX", 2)
     (files.path / "t").mkdir(parents=True)
     for name, values in (("a", [1]), ("b", [0.5]), ("c", [2])):
         pq.write_table(pa.table({"n": values}), files.path / f"t/{name}.parquet")

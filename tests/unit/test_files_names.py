@@ -11,8 +11,8 @@ import pytest
 from lakes import lake, lineage, sale
 from synced_files import SyncedFiles
 
+from strandline.connectors.files import schema as files_schema
 from strandline.errors import RetryableError, TaskError
-from strandline.sources import _file_schema
 
 
 @pytest.fixture
@@ -101,7 +101,7 @@ def test_a_file_without_a_column_of_its_directories_name_has_that_of_the_directo
 
 
 def test_a_column_that_only_a_later_record_has_within_is_refused_by_name(files, monkeypatch):
-    monkeypatch.setattr(_file_schema, "_SAMPLE_BYTES", 0)
+    monkeypatch.setattr(files_schema, "_SAMPLE_BYTES", 0)
     files.write("t/year=2024/a.jsonl", '{"id":1}\n' * 9000 + '{"id":2,"year":5}\n')
     with pytest.raises(
         TaskError, match="column 'year' is in some files of the table, and stands in the names of others"
@@ -185,7 +185,7 @@ def test_the_locale_does_not_change_the_name_of_a_table(files):
     files.write("gr\u00f6\u00dfe.csv", "id\n1\n")
     files.write("bad.csv", "id\n1\n").rename(files.path / "caf\udce9.csv")
     code = (
-        "import sys; from strandline.sources._file_paths import *\n"
+        "import sys; from strandline.connectors.files.paths import *\n"
         "print(ascii(sorted((file.key, file.table) for file in find_files(Place.of(sys.argv[1])))))"
     )
     said = {

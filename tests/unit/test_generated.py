@@ -6,11 +6,11 @@ import pyarrow.compute as pc
 import pytest
 from pydantic import ValidationError
 
+from strandline.connectors.generated.source import GeneratedSource
+from strandline.connectors.generated.values import BASIC, TYPES
 from strandline.message import Checkpoint, Complete, Cursor, Insert, Message
 from strandline.plugins import load_plugin
 from strandline.source import RunContext
-from strandline.sources._values import BASIC, TYPES
-from strandline.sources.generated import GeneratedSource
 
 
 def source(**settings) -> GeneratedSource:

@@ -5,7 +5,7 @@ from decimal import Decimal
 
 import pytest
 
-from strandline.sources._key_times import form_of, unit_of
+from strandline.connectors.sql.key_times import form_of, unit_of
 
 NOW_S = int(datetime(2026, 11, 29, 21, 5, 7, tzinfo=UTC).timestamp())
 NOW_MS_HEX = f"{NOW_S * 1000:012x}"

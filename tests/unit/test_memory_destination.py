@@ -5,8 +5,8 @@ from collections.abc import Iterator
 
 import pytest
 
+from strandline.connectors.memory.destination import MemoryDestination
 from strandline.destination import WriteMode
-from strandline.destinations.memory import MemoryDestination
 from strandline.errors import TaskError, UsageError
 from strandline.message import Complete, Delete, Truncate
 from strandline.table import Table

@@ -6,11 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from strandline.connectors.memory.source import MemoryStore
 from strandline.errors import RetryableError, TaskError, UsageError
 from strandline.message import Checkpoint, Complete, Delete, Failure, Insert, Present, Schema, Truncate
 from strandline.plugins import load_plugin
 from strandline.source import RunContext
-from strandline.sources.memory import MemoryStore
 from strandline.table import Table
 
 CONTEXT = RunContext("run", "shop", datetime.now(UTC))

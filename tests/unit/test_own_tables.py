@@ -6,8 +6,8 @@ import duckdb
 import pyarrow as pa
 import pytest
 
+from strandline.connectors.sql.delivered import DELIVERED_COLUMNS
 from strandline.destination import WriteMode
-from strandline.destinations._delivered import DELIVERED_COLUMNS
 from strandline.engine.into import Into
 from strandline.engine.job import Job
 from strandline.engine.run import sync

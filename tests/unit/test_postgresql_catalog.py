@@ -6,12 +6,12 @@ from datetime import UTC, datetime
 import psycopg
 import pytest
 
+from strandline.connectors.postgresql.catalog import leaves, literal, quote, relations
+from strandline.connectors.postgresql.source_session import Server
 from strandline.errors import TaskError
 from strandline.message import Insert
 from strandline.plugins import load_plugin
 from strandline.source import RunContext
-from strandline.sources._postgresql_catalog import leaves, literal, quote, relations
-from strandline.sources._postgresql_session import Server
 
 
 def prepared(uri, *statements):

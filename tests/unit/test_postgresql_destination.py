@@ -19,8 +19,8 @@ from postgresql_warehouse import BLOCKED, WAIT_S, Sql, as_user, held, ids_of, op
 
 from services.postgresql import PostgreSQLServer
 from services.proxy import CommitProxy, Loss
+from strandline.connectors.postgresql.destination import PostgreSQLDestination
 from strandline.destination import MigrateMode, WriteMode
-from strandline.destinations.postgresql import PostgreSQLDestination
 from strandline.errors import (
     RetryableError,
     StateConflictError,
@@ -222,7 +222,7 @@ class TestSettings:
         code = """
 import sys
 sys.modules["psycopg"] = None
-from strandline.destinations.postgresql import PostgreSQLDestination
+from strandline.connectors.postgresql.destination import PostgreSQLDestination
 from strandline.errors import UsageError
 try:
     PostgreSQLDestination(PostgreSQLDestination.Spec(connection_string="host=127.0.0.1")).states.load("shop")

@@ -9,9 +9,9 @@ import pyarrow as pa
 import pytest
 from postgresql_warehouse import Sql, as_user, ids_of, row, warehouse
 
+from strandline.connectors.postgresql.database import Database
+from strandline.connectors.postgresql.destination_session import PostgreSQLSession
 from strandline.destination import WriteMode
-from strandline.destinations._postgresql_database import Database
-from strandline.destinations._postgresql_session import PostgreSQLSession
 from strandline.errors import TaskError, UsageError
 from strandline.message import Checkpoint, Delete, Message
 from strandline.testing.destination_fixtures import keys, orders, same

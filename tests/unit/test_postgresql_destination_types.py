@@ -9,8 +9,8 @@ import pytest
 from postgresql_warehouse import Sql, as_user, warehouse
 
 from services.postgresql import PostgreSQLServer
+from strandline.connectors.postgresql.destination import PostgreSQLDestination
 from strandline.destination import KeyRange, MigrateMode, WriteMode
-from strandline.destinations.postgresql import PostgreSQLDestination
 from strandline.errors import TaskError
 from strandline.message import Complete, Insert
 from strandline.table import SOURCE_NAME, SYNC_TIME, Table, sync_time_type

@@ -9,11 +9,11 @@ import psycopg
 import pyarrow as pa
 import pytest
 
+from strandline.connectors.postgresql.source_types import convert
 from strandline.errors import TaskError
 from strandline.message import Insert
 from strandline.plugins import load_plugin
 from strandline.source import RunContext
-from strandline.sources._postgresql_types import convert
 
 # the calendar repeats after 400 years
 LATE_US = (date(2246, 12, 31).toordinal() - date(1970, 1, 1).toordinal() + 730 * 146_097) * 86_400_000_000

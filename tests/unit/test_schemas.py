@@ -10,10 +10,10 @@ import pyarrow as pa
 import pytest
 from pydantic import ValidationError
 
+from strandline.connectors.files.destination import FilesDestination
+from strandline.connectors.memory.destination import MemoryDestination
+from strandline.connectors.sqlite.destination import SQLiteDestination
 from strandline.destination import MigrateMode, WriteMode
-from strandline.destinations.files import FilesDestination
-from strandline.destinations.memory import MemoryDestination
-from strandline.destinations.sqlite import SQLiteDestination
 from strandline.errors import StateError, TaskError, UsageError
 from strandline.message import Complete, Forget, Swap
 from strandline.plugins import load_plugin

@@ -10,9 +10,9 @@ import third_party
 
 from strandline import logs, spec
 from strandline.cli.schema import spec_schema
+from strandline.connectors.sqlite.source import SQLiteTable
 from strandline.errors import UsageError
 from strandline.rules import TableRules
-from strandline.sources.sqlite import SQLiteTable
 from strandline.spec import SourceSpec
 
 STORE = """

@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from strandline.connectors.arrow.widening import Fit, fit, grown_from, grows
+from strandline.connectors.duckdb.dialect import DuckDBDialect
+from strandline.connectors.sql.dialect import SEQUENCE, Dialect, Statement
+from strandline.connectors.sql.staging import Op, Staging, Step
 from strandline.destination import KeyRange, Scope, WriteMode
-from strandline.destinations._duckdb_dialect import DuckDBDialect
-from strandline.destinations._sql import SEQUENCE, Dialect, Statement
-from strandline.destinations._staging import Op, Staging, Step
-from strandline.destinations._widening import Fit, fit, grown_from, grows
 from strandline.errors import TaskError
 from strandline.message import Checkpoint, Complete, Delete, Insert, Present
 from strandline.table import CLIENT_ID, SOURCE_NAME, Table

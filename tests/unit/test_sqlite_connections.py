@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from strandline.destinations._sql import Statement
-from strandline.destinations._sqlite_database import Database
-from strandline.destinations.sqlite import SQLiteDestination
+from strandline.connectors.sql.dialect import Statement
+from strandline.connectors.sqlite.database import Database
+from strandline.connectors.sqlite.destination import SQLiteDestination
 from strandline.testing.destination_fixtures import orders
 from strandline.testing.windows import Lineage
 

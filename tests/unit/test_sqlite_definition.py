@@ -5,7 +5,7 @@ from contextlib import closing
 
 import pytest
 
-from strandline.sources._sqlite_definition import column_texts, definition, difference
+from strandline.connectors.sqlite.definition import column_texts, definition, difference
 
 TABLE = "CREATE TABLE t (id INTEGER PRIMARY KEY, a TEXT, b TEXT, c TEXT)"
 

@@ -18,8 +18,8 @@ from pydantic import ValidationError
 from window_model import CHANGES, PASSES, WRITER, changed, check_what_is_there, read_again, same_as_in_the_model
 
 import strandline.lazy
+from strandline.connectors.sqlite.destination import SQLiteDestination
 from strandline.destination import Fence, MigrateMode, WriteMode
-from strandline.destinations.sqlite import SQLiteDestination
 from strandline.errors import LockedError, StateError, StrandlineError, TaskError, UsageError
 from strandline.message import Delete, Insert
 from strandline.table import Table

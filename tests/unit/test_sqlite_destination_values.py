@@ -10,8 +10,8 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
+from strandline.connectors.sqlite.destination import SQLiteDestination
 from strandline.destination import KeyRange
-from strandline.destinations.sqlite import SQLiteDestination
 from strandline.errors import TaskError
 from strandline.message import Insert
 from strandline.table import SOURCE_NAME, SYNC_TIME, Table, sync_time_type

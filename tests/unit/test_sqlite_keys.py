@@ -6,9 +6,9 @@ from datetime import UTC, datetime
 import pytest
 from sqlite_shop import Shop, at, insert, keyed, taken
 
+from strandline.connectors.sqlite.source import SQLiteSource
 from strandline.errors import CursorExpiredError, TaskError, UsageError
 from strandline.source import RunContext
-from strandline.sources.sqlite import SQLiteSource
 
 
 @pytest.fixture(params=[False, True], ids=["journal", "wal"])

@@ -8,9 +8,9 @@ import pyarrow as pa
 import pytest
 from sqlite_shop import Shop, at
 
+from strandline.connectors.sqlite.source import SQLiteSource
 from strandline.errors import RetryableError, TaskError, UnreachableError, UsageError
 from strandline.source import RunContext
-from strandline.sources.sqlite import SQLiteSource
 
 
 @pytest.fixture

@@ -12,12 +12,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from strandline.connectors.local.state import LocalState
+from strandline.connectors.memory.state import MemoryState
 from strandline.errors import StateError, StrandlineError, TaskError
 from strandline.paths import encode_part
 from strandline.plugins import load_plugin
 from strandline.state import Pass, Phase, State, StateKey, TableState
-from strandline.state_backends.local import LocalState
-from strandline.state_backends.memory import MemoryState
 from strandline.state_format import decode_state, encode_state
 from strandline.testing.state_backend import KEY, NAMES, example_state, states
 

@@ -16,9 +16,9 @@ from pathlib import Path
 
 import pytest
 
+from strandline.connectors.local import state as local_state
+from strandline.connectors.local.state import LocalState
 from strandline.errors import LockedError, StateConflictError, StateError, UsageError
-from strandline.state_backends import local
-from strandline.state_backends.local import LocalState
 from strandline.testing.state_backend import KEY, example_state
 
 FILE = Path("shop/orders@warehouse.json")
@@ -424,7 +424,7 @@ def test_what_a_killed_writer_left_is_removed(backend, root, saved):
 
 
 def test_a_save_does_not_wait_for_ever(backend, root, saved, monkeypatch):
-    monkeypatch.setattr(local, "LOCK_WAIT_S", 0)
+    monkeypatch.setattr(local_state, "LOCK_WAIT_S", 0)
     with (root / "shop/.lock").open() as held:
         fcntl.flock(held, fcntl.LOCK_EX)
         with pytest.raises(LockedError) as caught:
@@ -443,7 +443,7 @@ def test_a_child_that_outlives_the_save_does_not_keep_the_lock(backend, saved, m
         flock(fd, operation)
         copies.append(os.dup(fd))
 
-    monkeypatch.setattr(local, "LOCK_WAIT_S", 0)
+    monkeypatch.setattr(local_state, "LOCK_WAIT_S", 0)
     with monkeypatch.context() as patch:
         patch.setattr(fcntl, "flock", copying)
         token = backend.save(KEY, example_state(3), expected=saved[1])
@@ -456,7 +456,7 @@ RACE = """
 import sys
 from strandline.errors import StateConflictError
 from strandline.state import State, StateKey
-from strandline.state_backends.local import LocalState
+from strandline.connectors.local.state import LocalState
 
 backend, key = LocalState(LocalState.Spec(path=sys.argv[1])), StateKey("shop", "orders", "warehouse")
 won = 0
@@ -495,7 +495,7 @@ def mounted(tmp_path, monkeypatch):
             f"23 27 {os.major(device)}:{os.minor(device)} / /a\\040-\\040b rw shared:1 - {kind} server:/export rw",
         ]
         (tmp_path / "mountinfo").write_text("\n".join(lines) + "\n")
-        monkeypatch.setattr(local, "_MOUNTS", tmp_path / "mountinfo")
+        monkeypatch.setattr(local_state, "_MOUNTS", tmp_path / "mountinfo")
 
     return mount
 
@@ -520,6 +520,6 @@ def test_a_local_file_system_is_not_refused(backend, mounted, kind):
 
 
 def test_where_nothing_tells_the_file_system_it_is_trusted(backend, tmp_path, monkeypatch):
-    monkeypatch.setattr(local, "_MOUNTS", tmp_path / "missing")
+    monkeypatch.setattr(local_state, "_MOUNTS", tmp_path / "missing")
     backend.save(KEY, example_state(), expected=None)
     assert set(backend.load("shop")) == {KEY}

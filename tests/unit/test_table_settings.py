@@ -8,10 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from strandline.connectors.postgresql.plan import PostgreSQLTable
+from strandline.connectors.sqlite.source import SQLiteTable
 from strandline.errors import Problem, UsageError
 from strandline.selection import matches
-from strandline.sources._postgresql_plan import PostgreSQLTable
-from strandline.sources.sqlite import SQLiteTable
 from strandline.table_settings import Entry, PerTable
 
 

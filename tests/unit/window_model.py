@@ -6,8 +6,8 @@ from pathlib import Path
 import pyarrow as pa
 from hypothesis import strategies as st
 
+from strandline.connectors.memory.destination import MemoryDestination
 from strandline.destination import Destination, WriteMode
-from strandline.destinations.memory import MemoryDestination
 from strandline.message import Complete, Delete, Message, Truncate
 from strandline.plugins import load_plugin
 from strandline.table import Table

@@ -19,6 +19,19 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from strandline.connectors.arrow.changes import merged, texts_of
+from strandline.connectors.memory.data import Data, DeliveredRows
+from strandline.connectors.memory.merge import Merge
+from strandline.connectors.memory.rows import (
+    Key,
+    Row,
+    Stored,
+    batch_of,
+    bound_key,
+    changes_of,
+    keys_of,
+    value_of,
+)
 from strandline.destination import (
     RECREATE,
     Capabilities,
@@ -32,20 +45,6 @@ from strandline.destination import (
     Scope,
     Window,
     WriteMode,
-)
-from strandline.destinations._memory_data import Data, DeliveredRows
-from strandline.destinations._memory_merge import Merge
-from strandline.destinations._memory_rows import (
-    Key,
-    Row,
-    Stored,
-    batch_of,
-    bound_key,
-    changes_of,
-    keys_of,
-    merged,
-    texts_of,
-    value_of,
 )
 from strandline.errors import StateConflictError, TaskError
 from strandline.lazy import pa

@@ -28,10 +28,10 @@ import pyarrow.parquet
 
 import strandline.cli.sync
 from strandline.cli import _jobs, main
-from strandline.destinations import _files_store
+from strandline.connectors.files import store as files_store
+from strandline.connectors.local import state as local_state
 from strandline.plugins import KINDS, load_plugin, plugin_names
 from strandline.spec_models import DestinationSpec, SourceSpec
-from strandline.state_backends import local
 from strandline.testing.faults import FaultySource, FaultyStates, Killer, Outside, Point, faulty_destination
 
 sys.path.append(str(Path(__file__).parents[1] / "doubles"))
@@ -143,7 +143,7 @@ def serve() -> None:
         for name in plugin_names(kind):
             load_plugin(kind, name)
     # a suspended run may hold these locks, and several saves in a row would wait for it
-    local.LOCK_WAIT_S = _files_store.LOCK_WAIT_S = LOCK_WAIT_S
+    local_state.LOCK_WAIT_S = files_store.LOCK_WAIT_S = LOCK_WAIT_S
     gc.collect()
     gc.freeze()
     requests, replies = os.fdopen(os.dup(0)), os.fdopen(os.dup(1), "w")

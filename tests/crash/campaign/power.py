@@ -18,9 +18,9 @@ from functools import cache
 from pathlib import Path
 
 from campaign.chains import Case
+from strandline.connectors.local.state import LocalState
 from strandline.errors import StateError
 from strandline.state import State, StateKey
-from strandline.state_backends.local import LocalState
 
 CUTS = 40
 IMAGE_BYTES = {"ext4": 16 << 20, "xfs": 320 << 20}
@@ -32,7 +32,7 @@ WRITER = """
 import sys
 from itertools import count
 from strandline.state import State, StateKey
-from strandline.state_backends.local import LocalState
+from strandline.connectors.local.state import LocalState
 
 backend = LocalState(LocalState.Spec(path=sys.argv[1]))
 tokens = {}

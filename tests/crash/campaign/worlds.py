@@ -12,12 +12,12 @@ import psycopg
 
 from campaign.origins import ORIGINS
 from campaign.stores import STORES
+from strandline.connectors.local.state import LocalState
 from strandline.message import Insert
 from strandline.plugins import load_plugin
 from strandline.source import RunContext
 from strandline.spec_models import without_batch
 from strandline.state import StateKey
-from strandline.state_backends.local import LocalState
 
 STATE = ".cq/state/shop"
 

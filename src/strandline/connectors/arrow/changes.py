@@ -1,0 +1,82 @@
+"""What makes a stored table fit a wanted one, by their Arrow schemas: for stores that keep values as they arrived."""
+
+from collections.abc import Callable
+from functools import partial
+
+from strandline.connectors.arrow.widening import grows, is_plain
+from strandline.destination import RECREATE, Change, MigrateMode
+from strandline.errors import TaskError
+from strandline.lazy import pa
+from strandline.table import Table
+
+__all__ = ["changes_to", "merged", "texts_of"]
+
+_EXACT_BITS = 32
+"""Whole numbers of so many bits are doubles."""
+
+
+def texts_of(stored: Table | None, table: Table) -> tuple[str, ...]:
+    """See ``Migration.texts``."""
+    if stored is None:
+        return ()
+    texts = {field.name for field in stored.schema if pa.types.is_string(field.type)} - set(table.primary_key)
+    return tuple(field.name for field in table.schema if field.name in texts and is_plain(field.type))
+
+
+def changes_to(
+    stored: Table | None,
+    table: Table,
+    mode: MigrateMode,
+    *,
+    are_doubles: Callable[[str], bool] = lambda _column: True,
+) -> list[Change]:
+    """What makes the stored table fit ``table``; ``are_doubles`` looks whether all whole numbers of a column are doubles.
+
+    Raises:
+        TaskError: only creating it again would, and ``mode`` is safe.
+    """
+    if stored is None:
+        return [Change("create", table.name)]
+    changes, problems = [], []
+    if stored.primary_key != table.primary_key:
+        problems.append(f"the primary key is {stored.primary_key}, and would be {table.primary_key}")
+    for column in table.schema:
+        index = stored.schema.get_field_index(column.name)
+        before = None if index < 0 else stored.schema.field(index).type
+        if before is None:
+            changes.append(Change("add_column", table.name, column.name, str(column.type)))
+        elif before != column.type and _holds(column.type, before, partial(are_doubles, column.name)):
+            changes.append(Change("widen_column", table.name, column.name, f"{before} -> {column.type}"))
+        elif before != column.type:
+            problems.append(f"column {column.name!r} is {before}, and would be {column.type}")
+    if not problems:
+        return changes
+    if mode is MigrateMode.SAFE:
+        raise TaskError(
+            f"table {table.name!r} cannot be changed in place: {'; '.join(problems)}",
+            hint="migrate_mode: forced creates it again, empty",
+        )
+    return [Change(RECREATE, table.name, detail="; ".join(problems))]
+
+
+def _holds(wide: "pa.DataType", narrow: "pa.DataType", are_doubles: Callable[[], bool]) -> bool:
+    """Whether ``wide`` has a place for every stored value of ``narrow``."""
+    is_ = pa.types
+    if is_.is_integer(narrow) and is_.is_integer(wide):
+        bits = wide.bit_width - is_.is_signed_integer(wide), narrow.bit_width - is_.is_signed_integer(narrow)
+        return bool(bits[0] >= bits[1]) and (is_.is_signed_integer(wide) or is_.is_unsigned_integer(narrow))
+    if is_.is_integer(narrow) and is_.is_float64(wide):
+        return bool(narrow.bit_width <= _EXACT_BITS) or are_doubles()
+    days, texts, bytes_ = is_.is_date(narrow), is_.is_string(narrow), is_.is_binary(narrow)
+    return bool(
+        (is_.is_float32(narrow) and is_.is_float64(wide))
+        or (days and is_.is_timestamp(wide) and wide.tz is None)
+        or (texts and is_.is_large_string(wide))
+        or (bytes_ and is_.is_large_binary(wide))
+        or (not wide.equals(narrow) and grows(narrow, wide))
+    )
+
+
+def merged(stored: "pa.Schema", wanted: "pa.Schema") -> "pa.Schema":
+    """The wanted columns, and the ones that stay though nothing writes them any more."""
+    return pa.schema([*wanted, *(one for one in stored if one.name not in wanted.names)])

@@ -1,0 +1,82 @@
+"""Makes a stored DuckDB table fit: how DuckDB tells what is there."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from strandline.connectors.arrow.widening import Fit, grows
+from strandline.connectors.duckdb.columns import Columns
+from strandline.connectors.duckdb.session import DuckDBSession
+from strandline.connectors.sql.dialect import Statement
+from strandline.connectors.sql.migration import Found, Migrator
+from strandline.connectors.sql.record import Record
+from strandline.destination import MigrateMode
+from strandline.errors import TaskError
+from strandline.table import SYNC_TIME
+
+__all__ = ["DuckDBMigrator"]
+
+_EXACT = {"binary", "c", "posix"}
+"""Collations to which texts are equal that have the same bytes."""
+
+
+class DuckDBMigrator(Migrator):
+    """DuckDB does not tell cases apart, and keeps no identity of a table: the comment does."""
+
+    def __init__(self, session: DuckDBSession, columns: Columns, mode: MigrateMode) -> None:
+        super().__init__(session, columns.table, columns.stored, mode)
+        self._known = session
+
+    def _find(self) -> Found | None:
+        """See ``Migrator``; without a mark where the table is not one of ours."""
+        name, found = self._table.name, self._known.found(self._table.name)
+        if found is None:
+            return None
+        if found.is_view:
+            raise TaskError(f"{name!r} is a view in the database", hint="rename the view, or the table")
+        if found.name != name:
+            raise TaskError(
+                f"table {name!r} and the stored {found.name!r} are one table to DuckDB, which does not tell cases apart",
+                hint="rename one of the two",
+            )
+        # the mark is with a column, too; versions before 0.2 kept it with the table only
+        record, also = Record.parse(found.comment), Record.parse(found.comments.get(SYNC_TIME, "")).mark
+        if not record.ours and also:  # its comment is somebody's now
+            record = replace(record, mark=also)
+        return Found(record, record.mark, also)
+
+    def _twin(self, column: str, actual: Mapping[str, str]) -> str:
+        """See ``Migrator``."""
+        return {stored.lower(): stored for stored in actual}.get(column.lower(), "")
+
+    def _folding(self) -> Mapping[str, str]:
+        """See ``Migrator``. DuckDB tells a collation nowhere but in the text that would create the table."""
+        found = self._known.found(self._table.name)
+        folding = {}
+        for key in self._table.primary_key:
+            name = f"(?:{re.escape(key)}|{re.escape(self._quote(key))})"
+            collation = re.search(
+                rf"[(,]\s*{name} VARCHAR COLLATE (\S+?)[ ,)]", found.sql if found else "", re.IGNORECASE
+            )
+            if collation is not None and collation[1].lower() not in _EXACT:
+                folding[key] = collation[1]
+        return folding
+
+    def _dropped_with(self) -> Sequence[str]:
+        """See ``Migrator``. Views stay: they know the table by its name."""
+        found = self._known.found(self._table.name)
+        return [f"index {name}" for name in found.indexes] if found else []
+
+    def _wanted(self) -> Mapping[str, str]:
+        """See ``Migrator``."""
+        kinds = ", ".join(f"typeof(NULL::{stored.sql})" for stored in self._stored.values())
+        (row,) = self._session.fetch(Statement(f"SELECT {kinds}"))
+        return dict(zip(self._stored, map(str, row), strict=True))
+
+    def _fit(self, column: str, before: tuple[str, str], after: tuple[str, str]) -> Fit:
+        """See ``Migrator``. What is in a struct DuckDB says itself, as Arrow."""
+        verdict = super()._fit(column, before, after)
+        if verdict is not Fit.NOT or before[1] or after[1] or "STRUCT" not in before[0]:
+            return verdict
+        stored, wanted = (self._known.arrow_type(kind) for kind, _ in (before, after))
+        return Fit.WIDEN if grows(stored, wanted) else Fit.NOT

@@ -1,0 +1,295 @@
+"""The content of a file: what is in it once it is decompressed, turned into UTF-8, and a JSON document into JSON lines.
+
+All offsets, lengths and digests of a line format are of the content, not of the bytes on disk. So a log that is
+compressed as it is rotated is still the same log, and an array with more elements than before has grown. Of a Parquet file
+the content is the file.
+"""
+
+import codecs
+import hashlib
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple, Self
+
+from strandline.connectors.files.json_documents import DocumentError, is_document, records
+from strandline.connectors.files.json_path import JSONPath
+from strandline.connectors.files.paths import File, shown
+from strandline.errors import RetryableError, StrandlineError, TaskError
+from strandline.lazy import pa
+
+if TYPE_CHECKING:
+    from hashlib import _Hash
+
+__all__ = [
+    "BOM",
+    "UTF_8",
+    "Coding",
+    "Content",
+    "Prefix",
+    "UnfinishedError",
+    "digest",
+    "prefixes",
+    "trouble",
+]
+
+BOM = codecs.BOM_UTF8
+UTF_8 = codecs.lookup("utf-8").name
+"""The encoding of a content, and of a file whose bytes are its content."""
+_BLOCK_BYTES = 4 << 20
+DOCUMENT_HINT = "mend the document; `records` says where in it the records lie, like data.items"
+_HEAD_BYTES = 64 << 10
+"""Tells a document from lines."""
+_BEFORE_BYTES = 256
+_MAGIC = {b"\x1f\x8b\x08": "gzip", b"\x28\xb5\x2f\xfd": "zstd"}
+"""What a compressed file begins with, whatever its name."""
+_BOMS = {
+    codecs.BOM_UTF32_LE: "utf-32",  # before that of UTF-16, with which it begins
+    codecs.BOM_UTF32_BE: "utf-32",
+    codecs.BOM_UTF16_LE: "utf-16",
+    codecs.BOM_UTF16_BE: "utf-16",
+}
+"""What a text begins with that says its encoding, with the name of the codec."""
+
+
+def digest(hasher: "_Hash") -> str:
+    """What the cursor keeps: half of a SHA-256, 32 hexadecimal digits."""
+    return hasher.hexdigest()[:32]
+
+
+class Coding(NamedTuple):
+    """How the bytes of a table's files become their content."""
+
+    encoding: str = UTF_8
+    """A codec's own name."""
+    records: JSONPath = ()
+    """Where they lie in JSON."""
+
+
+class UnfinishedError(TaskError):
+    """A file ends too early: it was cut off, or is still being written. What comes before was yielded."""
+
+
+class Prefix(NamedTuple):
+    """The first ``length`` bytes of a content."""
+
+    hasher: "_Hash"
+    length: int
+    following: bytes
+    """The byte after them; empty at the end of the content."""
+
+
+def prefixes(blocks: Iterator[bytes], lengths: Sequence[int]) -> Iterator[Prefix]:
+    """The prefix of each of the ascending ``lengths``, as far as the content goes. Reads each byte once."""
+    hasher, position, rest = hashlib.sha256(), 0, next(blocks, b"")
+    for length in lengths:
+        while length - position > len(rest):
+            hasher.update(rest)
+            position += len(rest)
+            rest = next(blocks, b"")
+            if not rest:
+                return
+        hasher.update(rest[: length - position])
+        rest = rest[length - position :] or next(blocks, b"")
+        position = length
+        yield Prefix(hasher.copy(), length, rest[:1])
+
+
+class Content:
+    """An opened file. For one thread; closed by ``with``.
+
+    Raises:
+        TaskError: the file cannot be opened, or read any further: it is damaged, or not in the declared encoding.
+        UnfinishedError: a document ends too early.
+        RetryableError: it has vanished, or the disk fails.
+    """
+
+    def __init__(self, file: File, coding: Coding) -> None:
+        self.file = file
+        self.raw: BinaryIO
+        self._handles: list[BinaryIO] = []
+        try:
+            self.raw = Path(file.path).open("rb", buffering=0)  # noqa: SIM115 closed by __exit__
+        except OSError as error:
+            raise trouble(file, error) from error
+        self.stat = os.fstat(self.raw.fileno())
+        """As it was before anything was read: a change after that is seen by the next sync."""
+        self._before = b""
+        """What was read last. A log that was truncated and has grown again has something else there."""
+        self._declared = None if coding.encoding == UTF_8 else coding.encoding
+        self._records = coding.records
+        self._compression = file.compression or self._by_magic()
+
+    @property
+    def plain(self) -> bool:
+        """Whether the bytes of the file are the content."""
+        return self._compression is None and self._encoding is None and not self._document
+
+    @cached_property
+    def _encoding(self) -> str | None:
+        """As declared, or as the first bytes say; ``None``: UTF-8."""
+        if self._declared is not None or self.file.format == "parquet" or not self.stat.st_size:
+            return self._declared
+        try:
+            self.raw.seek(0)
+            head = next(self._decompressed(len(codecs.BOM_UTF32_LE)), b"")
+        except (OSError, pa.ArrowException) as error:
+            raise trouble(self.file, error) from error
+        return next((name for bom, name in _BOMS.items() if head.startswith(bom)), None)
+
+    @cached_property
+    def _document(self) -> bool:
+        """Whether it is JSON, but not in lines."""
+        if self.file.format != "jsonl":
+            return False
+        return bool(self._records) or is_document(next(self._bytes(0, _HEAD_BYTES), b""))
+
+    def _by_magic(self) -> str | None:
+        if self.file.format == "parquet":
+            return None
+        try:
+            head = os.pread(self.raw.fileno(), max(map(len, _MAGIC)), 0)
+        except OSError as error:
+            self.raw.close()
+            raise trouble(self.file, error) from error
+        return next((name for magic, name in _MAGIC.items() if head.startswith(magic)), None)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for handle in (self.raw, *self._handles):
+            handle.close()
+
+    def blocks(self, offset: int = 0, size_bytes: int = _BLOCK_BYTES) -> Iterator[bytes]:
+        """The content from ``offset`` on, in blocks of about ``size_bytes``, none of them empty. One at a time."""
+        if not self._document:
+            yield from self._bytes(offset, size_bytes)
+            return
+        for block in self._lines(size_bytes):
+            if offset < len(block):
+                yield block[offset:]
+            offset = max(0, offset - len(block))
+
+    def _bytes(self, offset: int, size_bytes: int) -> Iterator[bytes]:
+        """The same of what is in the file, in UTF-8."""
+        try:
+            if self.stat.st_size == 0:
+                return
+            encoding = self._encoding
+            if self._compression is None and encoding is None:
+                self.raw.seek(offset)
+                self._before = b""
+                yield from iter(lambda: self._read(size_bytes), b"")
+                return
+            self.raw.seek(0)
+            blocks = self._decompressed(size_bytes)
+            for block in blocks if encoding is None else self._recoded(blocks, encoding):
+                if offset < len(block):
+                    yield block[offset:]
+                offset = max(0, offset - len(block))
+        except (OSError, pa.ArrowException) as error:
+            raise trouble(self.file, error) from error
+
+    def _read(self, size_bytes: int) -> bytes:
+        """The next bytes of the file.
+
+        Raises:
+            RetryableError: it was truncated, and perhaps written again: what is there now does not go on with what was read.
+        """
+        at, before = self.raw.tell(), self._before
+        data = self.raw.read(size_bytes)
+        is_shorter = os.fstat(self.raw.fileno()).st_size < max(self.stat.st_size, at + len(data))
+        if is_shorter or os.pread(self.raw.fileno(), len(before), at - len(before)) != before:
+            raise RetryableError(
+                f"{shown(self.file.key)}: truncated while it was read", hint="the files are listed again"
+            )
+        self._before = data[-_BEFORE_BYTES:]
+        return data
+
+    def _lines(self, size_bytes: int) -> Iterator[bytes]:
+        """A document's records as lines."""
+        lines, size = [], 0
+        try:
+            for line, _ in records(self._bytes(0, size_bytes), self._records):
+                lines.append(line)
+                size += len(line)
+                if size >= size_bytes:
+                    yield b"".join(lines)
+                    lines, size = [], 0
+        except StrandlineError as error:
+            stopped: StrandlineError | None = error
+        except DocumentError as error:
+            text = f"{shown(self.file.key)}:{error.line}: {error}"
+            kind, hint = (UnfinishedError, "complete the file") if error.unfinished else (TaskError, DOCUMENT_HINT)
+            stopped = kind(text, hint=hint)
+        else:
+            stopped = None
+        if lines:
+            yield b"".join(lines)
+        if stopped is not None:
+            raise stopped
+
+    def _decompressed(self, size_bytes: int) -> Iterator[bytes]:
+        if self._compression is None:
+            yield from iter(lambda: self.raw.read(size_bytes), b"")
+            return
+        stream = pa.CompressedInputStream(self.for_arrow(), self._compression)
+        yield from iter(lambda: stream.read(size_bytes), b"")
+
+    def _recoded(self, blocks: Iterator[bytes], encoding: str) -> Iterator[bytes]:
+        decoder = codecs.getincrementaldecoder(encoding)()
+        line = 1
+        try:
+            for block in blocks:
+                text = decoder.decode(block).encode()
+                line += text.count(b"\n")
+                yield text
+            decoder.decode(b"", final=True)
+        except UnicodeDecodeError as error:
+            good = error.object[: error.start].decode(encoding, errors="ignore").encode()
+            yield good
+            line += good.count(b"\n")
+            raise TaskError(
+                f"{shown(self.file.key)}:{line}: {error.reason}: the file is not in {encoding}",
+                hint="set `csv.encoding` to the file's own, or convert it: iconv -t UTF-8",
+            ) from error
+
+    def for_arrow(self) -> "pa.NativeFile":
+        """The file as Arrow reads it. Arrow closes what it is given, at times, so it gets a handle of its own."""
+        handle = os.fdopen(os.dup(self.raw.fileno()), "rb", buffering=0)
+        self._handles.append(handle)
+        return pa.PythonFile(handle, "r")
+
+    def line_at(self, offset: int) -> int:
+        """The number of the file's line, from 1, in which the byte at ``offset`` stands. Reads everything before it."""
+        line = 1
+        if self._document:
+            with suppress(DocumentError):
+                for record, line in records(self._bytes(0, _BLOCK_BYTES), self._records):  # noqa: B007 -- of the last one
+                    offset -= len(record)
+                    if offset < 0:
+                        break
+            return line
+        for block in self.blocks():
+            line += block[:offset].count(b"\n")
+            offset -= len(block)
+            if offset <= 0:
+                break
+        return line
+
+
+def trouble(file: File, error: BaseException) -> StrandlineError:
+    """What an error of the operating system or of Arrow means for the sync."""
+    name = shown(file.key)
+    if isinstance(error, FileNotFoundError):
+        return RetryableError(f"{name}: vanished while it was read", hint="the files are listed again")
+    if isinstance(error, PermissionError):
+        return TaskError(f"{name}: may not be read", hint="mend its permissions, or leave it out with a pattern")
+    if isinstance(error, OSError) and error.errno is not None:
+        return RetryableError(f"{name}: {error.strerror}")
+    return TaskError(
+        f"{name}: damaged, or not complete yet: {error}", hint="put a complete file in its place, or move it away"
+    )

@@ -1,0 +1,136 @@
+"""What a cursor of files remembers.
+
+The cursor of a table is a JSON object::
+
+    {"version": 1, "files": {"2024/a.csv": [size, mtime_ns, ctime_ns, inode, digest, covered, end, skip, rows, mark]},
+     "shown": "1 file, 90 rows"}
+
+with one ``Position`` for each file that was read, or begun: some 150 bytes each.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+
+from strandline.connectors.files.paths import File
+from strandline.errors import StateError, StrandlineError
+from strandline.message import Cursor
+
+if TYPE_CHECKING:
+    import os
+    from hashlib import _Hash
+
+    import pyarrow as pa
+
+__all__ = [
+    "AGAIN",
+    "PARTLY",
+    "SETTLED",
+    "Position",
+    "Step",
+    "Work",
+    "cursor_of",
+    "positions_of",
+    "quiet",
+    "young",
+]
+
+_VERSION = 1
+SETTLED, AGAIN, PARTLY = 0, 1, 2
+"""Marks. A file that looks unchanged is passed over, looked at again (it was young, or its last line unfinished), or
+read on (it was not read to its end)."""
+_RACY_NS = 2_000_000_000
+"""A file changed so shortly before it was read may change again without showing it: clocks of file systems are coarse."""
+_QUIET_NS = 5_000_000_000
+"""A last line without a newline is taken for complete when its file has not changed for so long before the run."""
+
+
+class Position(NamedTuple):
+    """What of a file was delivered. Offsets are in bytes of its content.
+
+    The first ``covered`` bytes have this ``digest``. All records before ``end``, and ``skip`` rows after it, were
+    delivered; those begin and end before ``covered``. A settled file has ``end == covered``, unless its last record
+    had no newline: that one is delivered, and begins at ``end``. A Parquet file that is being read has ``end == 0``.
+    """
+
+    size: int
+    mtime_ns: int
+    ctime_ns: int
+    inode: int
+    digest: str
+    covered: int
+    end: int
+    skip: int
+    rows: int
+    """How many in all."""
+    mark: int
+
+    @classmethod
+    def first(cls, stat: "os.stat_result", reached: str, *, covered: int = 0, rows: int = 0) -> "Position":
+        """The beginning of a file, or of a Parquet file of which ``rows`` rows were delivered."""
+        return cls(
+            stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino, reached, covered, 0, rows, rows, PARTLY
+        )
+
+    def unchanged(self, file: File) -> bool:
+        """Whether the file looks as it did when it was read."""
+        return self[:4] == (file.size, file.mtime_ns, file.ctime_ns, file.inode)
+
+    def seen(self, stat: "os.stat_result", mark: int) -> "Position":
+        """The same rows of a file that looks otherwise."""
+        return Position(stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino, *self[4:-1], mark)
+
+
+Step: TypeAlias = "tuple[pa.RecordBatch | None, Position]"
+"""Rows, and what was delivered once they are."""
+
+_ROWS = Position._fields.index("rows")
+
+
+def cursor_of(files: Mapping[str, list[Any]]) -> Cursor:
+    """The cursor with a position, as a list, for each file. The mapping may change later, the lists may not."""
+    count, rows = len(files), sum(position[_ROWS] for position in files.values())
+    shown = f"{count:,} file{'s' * (count != 1)}, {rows:,} rows"
+    return {"version": _VERSION, "files": dict(files), "shown": shown}
+
+
+def positions_of(cursor: Cursor | None) -> dict[str, Position]:
+    """The positions in a cursor.
+
+    Raises:
+        StateError: it is not one of this source, or of a newer version of it.
+    """
+    if cursor is None:
+        return {}
+    if cursor.get("version") != _VERSION:
+        raise StateError(
+            f"the cursor has version {cursor.get('version')!r}; this source knows version {_VERSION}",
+            hint="upgrade Strandline, or restore an older state from its history",
+        )
+    try:
+        return {key: Position(*position) for key, position in cursor["files"].items()}
+    except (AttributeError, KeyError, TypeError) as error:
+        raise StateError(f"the cursor is not one of files: {error!r}", hint="restore an older state") from error
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """A file of which something has to be read."""
+
+    file: File
+    start: Position | None = None
+    """Where it goes on; ``None``: from the beginning."""
+    hasher: "_Hash | None" = None
+    """Of the content before ``start.end``."""
+    problem: StrandlineError | None = None
+    """Why what was read of it before cannot be compared."""
+
+
+def young(stat: "os.stat_result", started_ns: int) -> bool:
+    """Whether a later change of the file might not show."""
+    return max(stat.st_mtime_ns, stat.st_ctime_ns) > started_ns - _RACY_NS
+
+
+def quiet(stat: "os.stat_result", started_ns: int) -> bool:
+    """Whether nobody is writing the file, so that its end is its end."""
+    return stat.st_mtime_ns <= started_ns - _QUIET_NS

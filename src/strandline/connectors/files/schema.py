@@ -1,0 +1,197 @@
+"""The columns of a table, found in its files."""
+
+import logging
+import time
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from strandline.connectors.files.content import Coding, Content, UnfinishedError
+from strandline.connectors.files.json_documents import RECORD_BYTES_MAX
+from strandline.connectors.files.parquet import parquet_schema
+from strandline.connectors.files.paths import File, shown
+from strandline.connectors.files.positions import quiet
+from strandline.connectors.files.reading import (
+    HEAD_BYTES,
+    NO_HEADER,
+    OPEN_QUOTE,
+    LineFormat,
+    declaring,
+    finished_schema,
+    first_bad,
+    header_is_open,
+    reason,
+)
+from strandline.connectors.files.types import widened
+from strandline.errors import RetryableError, StrandlineError, TaskError
+from strandline.lazy import pa
+
+__all__ = ["table_schema"]
+
+log = logging.getLogger(__name__)
+
+_FILES_MAX = 256
+"""Half of them from the beginning of the list and half from its end, where the newest names usually are."""
+_SAMPLE_BYTES, _SAMPLE_BYTES_MIN = 8 << 20, 64 << 10
+"""Of all files together; of one file at least."""
+
+
+@dataclass(slots=True)
+class _Columns:
+    """The types of the columns so far, each with the file that widened it last."""
+
+    text: bool
+    """The values are text, so that whatever does not agree can stay text in CSV."""
+    fallback: bool
+    keys: Collection[str]
+    types: "dict[str, pa.DataType]" = field(default_factory=dict)
+    origin: dict[str, File] = field(default_factory=dict)
+
+    def add(self, found: "pa.Schema", file: File) -> None:
+        for column in found:
+            before = self.types.get(column.name, pa.null())
+            type_ = widened(before, column.type, text=self.text)
+            if type_ is None and self.text and column.name not in self.keys and pa.string() in (before, column.type):
+                type_ = pa.string()
+            if type_ is None and not self.fallback:
+                raise TaskError(
+                    f"column {column.name!r} is {before} in {shown(self.origin[column.name].key)}, but {column.type} in "
+                    f"{shown(file.key)}",
+                    hint=f"declare it, `types: {{{column.name}: string}}`"
+                    if self.text
+                    else "put the files into tables of their own, or write them with one type",
+                )
+            type_ = type_ or pa.string()
+            if not before.equals(type_):
+                self.origin[column.name] = file
+            self.types[column.name] = type_
+
+
+def table_schema(
+    files: Sequence[File],
+    lines: Callable[[], LineFormat],
+    coding: Coding,
+    declared: "Mapping[str, pa.DataType]",
+    keys: Collection[str] = (),
+) -> "pa.Schema | None":
+    """The columns of all ``files`` of a table, or ``None`` if nothing is in them yet that would have a type.
+
+    Looks into the first and the last of many files, and there at the beginning. What it has not seen is found when it
+    is read: a new column is added then, and a value that does not fit is an error there.
+
+    Raises:
+        TaskError: the files do not agree on a type, or none of them can be read.
+        RetryableError: nor can they be found; they are to be listed again.
+    """
+    half = _FILES_MAX // 2
+    sampled = files if len(files) <= _FILES_MAX else [*files[:half], *files[-half:]]
+    size = max(_SAMPLE_BYTES_MIN, _SAMPLE_BYTES // len(sampled))
+    formats = {file.format for file in files}
+    columns = _Columns(text="parquet" not in formats, fallback="csv" in formats, keys=keys)
+    unread: StrandlineError | None = None
+    typed = False
+    for file in sampled:
+        try:
+            with Content(file, coding) as content:
+                found, rows = _columns(content, one := lines(), size)
+        except StrandlineError as error:
+            log.warning("%s", error.message)
+            unread = unread or error
+            continue
+        try:
+            one.belongs([*columns.types])
+        except ValueError as error:
+            raise TaskError(f"{shown(file.key)}: {error}", hint=one.begin_hint) from error
+        columns.add(pa.schema([(one.name, declared.get(one.name, one.type)) for one in found]), file)
+        typed = typed or rows
+    if not columns.types and isinstance(unread, RetryableError):
+        raise unread
+    if not columns.types and unread is not None:
+        raise TaskError(unread.message, hint=unread.hint) from unread
+    typed = typed or not any(pa.types.is_null(type_) for type_ in columns.types.values())
+    return finished_schema(pa.schema(list(columns.types.items()))) if columns.types and typed else None
+
+
+def _columns(content: Content, lines: LineFormat, size: int) -> tuple["pa.Schema", bool]:
+    """The columns of a file, and whether it has rows."""
+    if content.file.format != "parquet":
+        return _lines(content, lines, size)
+    return (parquet_schema(content), True) if content.stat.st_size else (pa.schema([]), False)
+
+
+def _lines(content: Content, lines: LineFormat, size: int) -> tuple["pa.Schema", bool]:
+    """The types of the columns in the first ``size`` bytes, or in the first record; and whether there is a row.
+
+    Raises:
+        TaskError: the first record cannot be read. Without types nothing is read, so nothing else would say so.
+    """
+    data, body, whole = _sample(content, lines, size)
+    settled = whole and quiet(content.stat, time.time_ns())
+    name = shown(content.file.key)
+    if body is None:
+        if len(data) >= HEAD_BYTES:
+            raise TaskError(f"{name}:1: {NO_HEADER}", hint=lines.begin_hint)
+        if settled and header_is_open(lines, data):
+            raise TaskError(f"{name}:1: {OPEN_QUOTE}", hint=lines.begin_hint)
+        return pa.schema([]), False
+    data = data[body:]
+    cut = lines.cut(data)
+    if not (settled and lines.whole(data[cut:])):
+        # A record that is still being written would mislead, unless it is all there is.
+        data = data[:cut] or data
+    try:
+        return lines.infer(data), bool(data)
+    except (ValueError, pa.ArrowException) as error:
+        good = _good(lines, data)
+        found = lines.infer(data[:good])
+        if found.names:
+            return found, True
+        if whole and not settled and not cut:
+            log.warning("%s: its first line is not complete, and is left for the next sync", name)
+            return found, False
+        why = reason(error)
+        raise TaskError(f"{name}:{content.line_at(body + good)}: {why}", hint=declaring(why, lines.hint)) from error
+
+
+def _sample(content: Content, lines: LineFormat, size: int) -> tuple[bytes, int | None, bool]:
+    """The first ``size`` bytes, or more if they are not yet a record; where that begins; whether it is all of the file."""
+    data, parts, length, wanted, whole = b"", [], 0, size, True
+    try:
+        for block in content.blocks(0, size):
+            parts.append(block)
+            length += len(block)
+            if length >= wanted:
+                data = b"".join(parts)
+                parts, wanted = [data], 2 * length
+                body = _begun(content, lines, data, final=False)
+                enough = length >= HEAD_BYTES if body is None else lines.cut(data[body:]) or length > RECORD_BYTES_MAX
+                if enough:
+                    return data, body, False
+    except StrandlineError as error:
+        # Reading will say so; what comes before it has types.
+        growing = isinstance(error, UnfinishedError) and not quiet(content.stat, time.time_ns())
+        if not parts and not growing:
+            raise
+        whole = False
+    data = b"".join(parts)
+    return data, _begun(content, lines, data, final=True), whole
+
+
+def _begun(content: Content, lines: LineFormat, data: bytes, *, final: bool) -> int | None:
+    try:
+        return lines.begin(data, final=final)
+    except ValueError as error:
+        raise TaskError(f"{shown(content.file.key)}:1: {error}", hint=lines.begin_hint) from error
+
+
+def _good(lines: LineFormat, data: bytes) -> int:
+    """Where the first record begins that does not go with those before it; reading it will say so."""
+    ends = [0, *lines.ends(data), len(data)]
+
+    def fails(count: int) -> bool:
+        try:
+            lines.infer(data[: ends[count]])
+        except (ValueError, pa.ArrowException):
+            return True
+        return False
+
+    return ends[first_bad(len(ends) - 1, fails) - 1]

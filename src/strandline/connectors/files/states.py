@@ -1,0 +1,133 @@
+"""The states that a commit log keeps beside the rows."""
+
+import json
+import secrets
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+
+from strandline.connectors.files.log import Commit, Entry, Log, Record
+from strandline.connectors.files.store import Store
+from strandline.connectors.files.stored_tables import owners_of
+from strandline.destination import Fence
+from strandline.errors import StateConflictError, StateError
+from strandline.ownership import Owner, followed
+from strandline.state import RUN_TASK, State, StateKey, Token
+from strandline.state_format import decode_state, encode_state, load_state
+
+__all__ = ["LogStates", "adopted", "check_fence", "check_token", "commit_of"]
+
+
+def check_fence(log: Log, fence: Fence) -> None:
+    """Compare with the epoch that is stored, where one is.
+
+    Raises:
+        StateConflictError: another run has taken over.
+    """
+    commits = log.states.get(fence.key)
+    if not commits:
+        return
+    # a fence that cannot be read is given up by command only, and that raises the epoch
+    stored = load_state(fence.key, _parsed(commits[0].text), where="@run", token=commits[0].token)
+    if stored.epoch > fence.epoch:
+        raise StateConflictError(
+            f"{fence.source} → {fence.destination}: another run has taken over (epoch {stored.epoch}; this run has "
+            f"{fence.epoch}); nothing was written",
+            hint="let the other run end, then start again",
+        )
+
+
+def check_token(log: Log, key: StateKey, expected: Token | None) -> None:
+    """Compare the state of a lineage with the one that this run saved last.
+
+    Raises:
+        StateConflictError: it is another one.
+    """
+    commits = log.states.get(key)
+    if (commits[0].token if commits else None) != expected:
+        raise StateConflictError(
+            f"{key}: the stored state is not the one this run saved last; nothing was written",
+            hint="another run writes the same table; let it end, then start again",
+        )
+
+
+def commit_of(key: StateKey, state: State) -> Commit:
+    """A state as the log keeps it, with a fresh token."""
+    text = json.dumps(encode_state(key, state))
+    decode_state(key, json.loads(text), where="log")  # what could not be read back is never kept
+    return Commit(secrets.token_hex(16), text)
+
+
+def adopted(log: Log, former: Iterable[tuple[StateKey, str]], key: StateKey) -> Entry:
+    """What changes where ``key`` follows other lineages: who is registered, and that their states are given up.
+
+    Args:
+        log: as it is before.
+        former: by lineage and table.
+        key: whose the tables are from now on.
+    """
+    tables, states = dict[str, Record | None](), dict[StateKey, Commit]()
+    new = Owner(key.source, key.destination)
+    for lineage, table in former:
+        owners = followed(owners_of(log, table), Owner(lineage.source, lineage.destination), new)
+        tables[table] = replace(log.tables[table], owners=owners)
+        for commit in log.states.get(lineage, ())[:1]:
+            state = load_state(lineage, _parsed(commit.text), where="log", token=commit.token)
+            if not state.is_blank:
+                states[lineage] = commit_of(lineage, state.followed(key))
+    return Entry(tables=tables, states=list(states.items()))
+
+
+class LogStates:
+    """See ``strandline.state.StateBackend``. Closed with the destination."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def load(self, source: str) -> Mapping[StateKey, State]:
+        """Every state of ``source``."""
+        with self._explained("the states cannot be read"):
+            log = self._store.look()
+        return {
+            key: load_state(key, _parsed(commits[0].text), where=self._store.where, token=commits[0].token)
+            for key, commits in log.states.items()
+            if key.source == source
+        }
+
+    def save(self, key: StateKey, state: State, *, expected: Token | None) -> Token:
+        """Save ``state`` as its lineage's newest."""
+        commit = commit_of(key, state)
+        with self._explained(f"{key}: the state may not have been saved"), self._store.transaction() as transaction:
+            if key.task != RUN_TASK:
+                check_fence(transaction.log, Fence(key.source, key.destination, state.epoch, state.run_id))
+            check_token(transaction.log, key, expected)
+            transaction.commit(Entry(states=[(key, commit)]))
+        return commit.token
+
+    def history(self, key: StateKey) -> Sequence[State]:
+        """The last commits of one lineage, the newest first."""
+        with self._explained("the states cannot be read"):
+            commits = self._store.look().states.get(key, ())
+        return [
+            decode_state(key, _parsed(commit.text), where=self._store.where, token=commit.token) for commit in commits
+        ]
+
+    def close(self) -> None:
+        """Do nothing: the destination closes what it opened."""
+
+    @contextmanager
+    def _explained(self, problem: str) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise StateError(
+                f"{self._store.where}: {problem}: {error.strerror}", hint="look after the disk and its rights"
+            ) from error
+
+
+def _parsed(text: str) -> object:
+    """What is not JSON is no state, which is what decoding then says."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        return None

@@ -1,0 +1,283 @@
+"""States as JSON files: one for each lineage, replaced as a whole.
+
+::
+
+    .cq/state/                      the root; everything below it is private (0700, 0600)
+    └── shop/                       the source
+        ├── .lock                   held for the length of one save
+        ├── %40run@warehouse.json   the task, "@", the destination; each part by ``encode_part``
+        └── orders@warehouse.json   {"token": …, "checksum": …, "states": [newest, …, oldest]}, a line each
+
+A state is an object of ``strandline.state.encode_state``, with a checksum of its own. The file's checksum is made the
+same way, of the whole but itself: the SHA-256 of canonical JSON (sorted keys, no spaces, ASCII). So a token or a history
+that is damaged is noticed like a damaged state.
+"""
+
+import errno
+import hashlib
+import json
+import os
+import secrets
+import stat
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NamedTuple
+from urllib.parse import unquote
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from strandline.connectors.local.probes import probe_directory
+from strandline.disk import NETWORK
+from strandline.errors import MACHINE, StateConflictError, StateError, UsageError
+from strandline.paths import FOLDER, PLAIN, encode_part, locked, make_directory, opened
+from strandline.probe import Probe
+from strandline.state import RUN_TASK, State, StateKey, Token, check_epoch
+from strandline.state_format import decode_state, encode_state, history_with
+
+__all__ = ["LocalState"]
+
+LOCK_WAIT_S = 30.0
+"""How long a save waits for the save of another thread or process to end."""
+
+_MOUNTS = Path("/proc/self/mountinfo")
+
+_HINTS = {
+    (errno.EACCES, errno.EPERM, errno.EROFS): "make it writable, or choose another `path` in backend_spec",
+    (errno.ENAMETOOLONG,): "choose a shorter `path` in backend_spec",
+    (errno.ELOOP, errno.ENOTDIR, errno.ENXIO): "states are plain files in real directories; move away what is there",
+}
+
+
+class _Kept(NamedTuple):
+    """A file's content, checked."""
+
+    key: StateKey
+    newest: State
+    bodies: list[dict[str, Any]]
+
+
+class LocalState:
+    """Keeps states as JSON files in a directory. Any number of threads and processes of one machine may share it."""
+
+    class Spec(BaseModel):
+        """Settings of the backend ``local``."""
+
+        model_config = ConfigDict(extra="forbid")
+
+        path: str = Field(default=".cq/state", min_length=1, description="The directory that keeps the states.")
+        allow_network: bool = Field(
+            default=False,
+            description="Allow a network file system. Its locks may not hold, so two runs may both believe they won.",
+        )
+
+    def __init__(self, spec: Spec) -> None:
+        self._root = Path(spec.path).absolute()
+        self._trusted = self._allows_network = spec.allow_network
+        self._swept: set[Path] = set()
+
+    def load(self, source: str) -> Mapping[StateKey, State]:
+        """Every state of ``source``. Only a directory that does not exist is empty."""
+        where = self._root / encode_part(source)
+        found = {}
+        with _explained(f"{where}: cannot be read"):
+            self._refuse_network()
+            if _is_missing(where):
+                return {}
+            with opened(where, FOLDER | os.O_NOFOLLOW) as directory:
+                for name in sorted(os.listdir(directory)):  # noqa: PTH208 - of what is open
+                    if name.endswith(".json") and not name.startswith("."):
+                        key, state = self._load(directory, where / name, source)
+                        found[key] = state
+        return found
+
+    def _load(self, directory: int, where: Path, source: str) -> tuple[StateKey, State]:
+        try:
+            kept = self._read(directory, where)
+        except StateError as error:
+            task, _, destination = where.stem.partition("@")
+            key = StateKey(source, unquote(task), unquote(destination))
+            if self._path(key) != where:  # a long name is not in that of its file: nobody can tell whose state it is
+                raise
+            token = None
+            with suppress(StateError):  # what is no plain file cannot be replaced either
+                token = _given_up(_content(directory, where))
+            return key, State(None, 0, 0, run_id="", note=error.message, token=token, untrusted=error)
+        return kept.key, kept.newest
+
+    def save(self, key: StateKey, state: State, *, expected: Token | None) -> Token:
+        """Save ``state`` as its lineage's newest; on disk once this returns."""
+        where = self._path(key)
+        folder = where.parent
+        with _explained(f"{where}: the state may not have been saved"):
+            self._refuse_network()
+            make_directory(folder)
+            with opened(folder, FOLDER | os.O_NOFOLLOW) as directory, locked(directory, folder, wait_s=LOCK_WAIT_S):
+                self._check_epoch(directory, key, state)
+                kept, found_token = self._find(directory, where, expected)
+                if found_token != expected:
+                    found = f"run {kept.newest.run_id} has saved another" if kept else "it is gone"
+                    raise StateConflictError(
+                        f"{where}: the state is not the one this run saved last; {found}",
+                        hint="let that run end, then sync again" if kept else "put back a copy of it",
+                    )
+                if folder not in self._swept:
+                    _sweep(directory)
+                    self._swept.add(folder)
+                token = secrets.token_hex(16)
+                older = kept.bodies if kept else []
+                content = _encode(token, history_with(key, encode_state(key, state), older, json.dumps))
+                _decode(content, where)  # what could not be read back is never written
+                if kept is None and expected is not None:
+                    _replace(directory, f"{where.name}.damaged", _content(directory, where))
+                _replace(directory, where.name, content)
+        return token
+
+    def _check_epoch(self, directory: int, key: StateKey, state: State) -> None:
+        """Under the lock, which a run that takes over needs as well: both are states of one source."""
+        holder = self._path(replace(key, task=RUN_TASK))
+        if key.task != RUN_TASK and not _is_missing(holder):
+            check_epoch(key, state, self._read(directory, holder).newest)
+
+    def _find(self, directory: int, where: Path, expected: Token | None) -> tuple[_Kept | None, Token | None]:
+        """What is stored, with its token. What cannot be trusted has one only for who gives it up."""
+        if _is_missing(where):
+            return None, None
+        if expected is not None and expected == _given_up(_content(directory, where)):
+            return None, expected
+        kept = self._read(directory, where)
+        return kept, kept.newest.token
+
+    def history(self, key: StateKey) -> Sequence[State]:
+        """The last commits of one lineage, the newest first."""
+        where = self._path(key)
+        with _explained(f"{where}: cannot be read"):
+            if _is_missing(where.parent):
+                return []
+            with opened(where.parent, FOLDER | os.O_NOFOLLOW) as directory:
+                if _is_missing(where):
+                    return []
+                kept = self._read(directory, where)
+        return [kept.newest, *(decode_state(key, body, where=str(where)) for body in kept.bodies[1:])]
+
+    def probes(self) -> Iterator[Probe]:
+        """Whether the directory can keep states; see ``strandline.probe``."""
+        yield from probe_directory(self._root, allow_network=self._allows_network)
+
+    def close(self) -> None:
+        """Do nothing: nothing is held between calls."""
+
+    def _path(self, key: StateKey) -> Path:
+        name = f"{encode_part(key.task)}@{encode_part(key.destination)}.json"
+        return self._root / encode_part(key.source) / name
+
+    def _read(self, directory: int, where: Path) -> _Kept:
+        kept = _decode(_content(directory, where), where)
+        right = self._path(kept.key)
+        if right != where:
+            raise StateError(f"{where}: belongs to {kept.key}", hint=f"put it back as {right}")
+        return kept
+
+    def _refuse_network(self) -> None:
+        """The backend's probe: once, where the directory is or will be. Other systems than Linux do not tell."""
+        if self._trusted or not _MOUNTS.exists():
+            return
+        device = next(path for path in (self._root, *self._root.parents) if path.exists()).stat().st_dev
+        for line in _MOUNTS.read_text(errors="replace").splitlines():
+            mount, _, system = line.partition(" - ")
+            kind = system.split(" ")[0]
+            if mount.split(" ")[2] == f"{os.major(device)}:{os.minor(device)}" and NETWORK.fullmatch(kind):
+                raise UsageError(
+                    f"{self._root} is on a network file system ({kind}), where locks may not hold",
+                    hint="choose a `path` on a local disk, another backend, or set `allow_network: true`",
+                )
+        self._trusted = True
+
+
+@contextmanager
+def _explained(problem: str) -> Iterator[None]:
+    """Turn an error of the operating system into one that says what to do."""
+    try:
+        yield
+    except OSError as error:
+        hint = next((hint for numbers, hint in _HINTS.items() if error.errno in numbers), None)
+        hint = hint or MACHINE.get(error.errno or 0, MACHINE[errno.EIO])
+        raise StateError(f"{problem}: {error.strerror}", hint=hint) from error
+
+
+def _content(directory: int, where: Path) -> bytes:
+    opening = opened(where.name, os.O_RDONLY | PLAIN, directory=directory)
+    with _explained(f"{where}: cannot be read"), opening as fd:
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            raise StateError(f"{where}: not a plain file", hint="move it away, and put back a copy of the state")
+        return b"".join(iter(lambda: os.read(fd, 1 << 16), b""))
+
+
+def _given_up(content: bytes) -> Token:
+    """The token of a file that cannot be trusted."""
+    return f"damaged {hashlib.sha256(content).hexdigest()}"
+
+
+def _is_missing(path: Path) -> bool:
+    """Whether there is certainly nothing; ``Path.exists`` also takes a loop or a file in the way for nothing."""
+    try:
+        path.lstat()
+    except FileNotFoundError:
+        return True
+    return False
+
+
+def _sweep(directory: int) -> None:
+    """Remove what killed writers left. A writer has its file only while it holds the lock, so none of these is live."""
+    for name in os.listdir(directory):
+        if name.startswith(".") and name.endswith(".tmp"):
+            with suppress(OSError):
+                os.unlink(name, dir_fd=directory)
+
+
+def _replace(directory: int, name: str, content: bytes) -> None:
+    """Put ``content`` in the place of a file: a reader, and a power cut, find the old one or the new one."""
+    temporary = f".{secrets.token_hex(16)}.tmp"
+    try:
+        with opened(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | PLAIN, directory=directory) as fd:
+            rest = memoryview(content)
+            while rest:
+                rest = rest[os.write(fd, rest) :]
+            os.fsync(fd)  # never tried again: a second fsync may succeed although the data is lost
+        os.rename(temporary, name, src_dir_fd=directory, dst_dir_fd=directory)
+    except OSError:
+        with suppress(OSError):
+            os.unlink(temporary, dir_fd=directory)
+        raise
+    os.fsync(directory)
+
+
+def _encode(token: Token, bodies: Sequence[Mapping[str, Any]]) -> bytes:
+    lines = ",\n  ".join(map(json.dumps, bodies))
+    head = f' "token": "{token}",\n "checksum": "{_checksum(token, bodies)}",\n'
+    return f'{{\n{head} "states": [\n  {lines}\n ]\n}}\n'.encode()
+
+
+def _decode(content: bytes, where: Path) -> _Kept:
+    task = unquote(where.stem.partition("@")[0])
+    repair = (
+        f"put back a copy of it; or move it away, where the destination keeps states too, and it is written again; or "
+        f"strandline state reset {unquote(where.parent.name)!r} {task!r} forgets it"
+    )
+    try:
+        body = json.loads(content)
+        token, bodies = body["token"], body["states"]
+        key = StateKey(*(bodies[0][name] for name in ("source", "task", "destination")))
+        kept = _Kept(key, decode_state(key, bodies[0], where=str(where), token=token), bodies)
+        intact = body["checksum"] == _checksum(token, bodies)
+    except (LookupError, TypeError, ValueError, RecursionError) as error:
+        raise StateError(f"{where}: not a Strandline state ({error})", hint=repair) from error
+    if not intact:
+        raise StateError(f"{where}: damaged, its checksum does not match", hint=repair)
+    return kept
+
+
+def _checksum(token: Token, bodies: Sequence[Mapping[str, Any]]) -> str:
+    canonical = json.dumps({"states": bodies, "token": token}, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(canonical.encode()).hexdigest()

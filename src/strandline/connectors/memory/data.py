@@ -1,0 +1,146 @@
+"""What a store in memory holds: tables, delivered sets and states, as one value that a transaction changes a copy of."""
+
+import json
+import secrets
+import threading
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from strandline.connectors.memory.rows import Stored
+from strandline.destination import Fence
+from strandline.errors import StateConflictError, TaskError
+from strandline.ownership import Owner
+from strandline.state import RUN_TASK, State, StateKey, Token
+from strandline.state_format import encode_state, history_with, load_state
+from strandline.table import Table
+
+__all__ = ["Data", "DeliveredRows", "States", "Store"]
+
+
+@dataclass(slots=True)
+class DeliveredRows:
+    """What a lineage has delivered of a table: the delivered set, and what the pass has delivered so far."""
+
+    sync_time_us: int
+    versions: Counter[bytes] = field(default_factory=Counter)
+    """The delivered set: how many rows of each version are stored."""
+    seen: Counter[bytes] = field(default_factory=Counter)
+    """The rows that this pass delivered and that may be read again, by version."""
+    numbered: Counter[bytes] = field(default_factory=Counter)
+    """All rows that this pass delivered without a primary key, by content."""
+
+    def copy(self) -> "DeliveredRows":
+        """One that may be changed."""
+        return DeliveredRows(self.sync_time_us, self.versions.copy(), self.seen.copy(), self.numbered.copy())
+
+
+@dataclass(slots=True)
+class Data:
+    """All that a store holds. What is in place is never changed; a transaction changes its copy."""
+
+    tables: dict[str, Stored] = field(default_factory=dict)
+    delivered: dict[tuple[StateKey, str], DeliveredRows] = field(default_factory=dict)
+    owners: dict[str, tuple[Owner, ...]] = field(default_factory=dict)
+    """By table: who writes it."""
+    commits: dict[StateKey, tuple[tuple[Token, str], ...]] = field(default_factory=dict)
+    """By lineage: tokens and encoded states, the newest first."""
+
+    def copy(self, *tables: str) -> "Data":
+        """A copy in which the ``tables`` may be changed, and anything else only be added or taken away."""
+        data = Data(dict(self.tables), dict(self.delivered), dict(self.owners), dict(self.commits))
+        for name in tables:
+            if name in data.tables:
+                data.tables[name] = replace(data.tables[name], rows=dict(data.tables[name].rows))
+        for place, delivered in self.delivered.items():
+            if place[1] in tables:
+                data.delivered[place] = delivered.copy()
+        return data
+
+    def stored(self, table: Table) -> Stored:
+        """The table with its rows; ``TaskError`` if there is none."""
+        if table.name not in self.tables:
+            raise TaskError(f"there is no table {table.name!r}", hint="it was dropped meanwhile, or never migrated")
+        return self.tables[table.name]
+
+    def drop(self, name: str) -> None:
+        """Drop a table, and what was known of its rows: what is no longer stored must be delivered again."""
+        self.tables.pop(name, None)
+        self.owners.pop(name, None)
+        self.delivered = {place: delivered for place, delivered in self.delivered.items() if place[1] != name}
+
+    def check(self, fence: Fence) -> None:
+        """Refuse a run that another one has fenced out."""
+        token, text = self.commits.get(fence.key, (("", ""),))[0]
+        stored = load_state(fence.key, json.loads(text), where="memory", token=token) if text else None
+        if stored is not None and stored.epoch > fence.epoch:
+            raise StateConflictError(
+                f"run {fence.run_id} of {fence.source} is fenced: its epoch {fence.epoch} is over, "
+                f"run {stored.run_id} has begun {stored.epoch}",
+                hint="let one run at a time sync this source",
+            )
+
+    def give_up(self, former: StateKey, *, follower: StateKey) -> None:
+        """The state of a lineage that another one follows."""
+        state = self.states(former.source).get(former)
+        if state is not None and not state.is_blank:
+            self.save(former, state.followed(follower), state.token)
+
+    def states(self, source: str) -> dict[StateKey, State]:
+        """The newest state of each lineage of a source."""
+        newest = {key: commits[0] for key, commits in self.commits.items() if key.source == source}
+        return {
+            key: load_state(key, json.loads(text), where="memory", token=token) for key, (token, text) in newest.items()
+        }
+
+    def save(self, key: StateKey, state: State, expected: Token | None) -> Token:
+        """Save a state over the ``expected`` one; its token."""
+        commit = (secrets.token_hex(16), json.dumps(encode_state(key, state)))
+        _decode(key, *commit)  # what could not be read back is never kept
+        commits = self.commits.get(key, ())
+        if (commits[0][0] if commits else None) != expected:
+            raise StateConflictError(
+                f"{key}: the stored state is not the one this run saved last", hint="let the other run end first"
+            )
+        self.commits[key] = history_with(key, commit, commits, lambda one: one[1])
+        return commit[0]
+
+
+class Store:
+    """What every handle of one name shares."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.data = Data()
+
+
+class States:
+    """The states kept beside the rows: see ``strandline.state.StateBackend``."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def load(self, source: str) -> Mapping[StateKey, State]:
+        """See ``StateBackend.load``."""
+        return self._store.data.states(source)
+
+    def save(self, key: StateKey, state: State, *, expected: Token | None) -> Token:
+        """See ``StateBackend.save``."""
+        with self._store.lock:
+            data = self._store.data.copy()
+            if key.task != RUN_TASK:
+                data.check(Fence(key.source, key.destination, state.epoch, state.run_id))
+            token = data.save(key, state, expected)
+            self._store.data = data
+        return token
+
+    def history(self, key: StateKey) -> Sequence[State]:
+        """See ``StateBackend.history``."""
+        return [_decode(key, *commit) for commit in self._store.data.commits.get(key, ())]
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+
+def _decode(key: StateKey, token: Token, text: str) -> State:
+    return load_state(key, json.loads(text), where="memory", token=token)

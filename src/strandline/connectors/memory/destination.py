@@ -1,0 +1,180 @@
+"""A destination in memory: the reference model of the contract, and what tests use in place of a mock.
+
+Everything is one value, ``Data``. A transaction changes a copy under the store's lock and puts the copy in place when
+all of it succeeded, so that a reader, and whoever fails midway, sees all of a window or none of it.
+"""
+
+import threading
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from strandline.connectors.arrow.changes import merged, texts_of
+from strandline.connectors.memory.data import States, Store
+from strandline.connectors.memory.merge import Merge
+from strandline.connectors.memory.rows import (
+    Stored,
+    batch_of,
+    bound_key,
+    changes_of,
+)
+from strandline.destination import (
+    RECREATE,
+    Capabilities,
+    Change,
+    Delivery,
+    Fence,
+    Held,
+    KeyRange,
+    MigrateMode,
+    Migration,
+    Receipt,
+    Scope,
+    Window,
+    WriteMode,
+)
+from strandline.lazy import pa
+from strandline.ownership import Owner, Ownership, check_writer, claimed, refusal
+from strandline.table import Table
+
+__all__ = ["MemoryDestination"]
+
+_READ_ROWS = 65_536
+
+
+_STORES: dict[tuple[str, str], Store] = {}
+_STORES_LOCK = threading.Lock()
+
+
+class MemoryDestination:
+    """Stores tables in the process, and the states with them in one transaction.
+
+    Every instance of one ``name`` and ``schema`` shares one store, so that closing one and constructing another is a restart.
+    """
+
+    class Spec(BaseModel):
+        """The settings of the destination ``memory``."""
+
+        model_config = ConfigDict(extra="forbid")
+
+        name: str = Field("default", description="Which store of this process to use; it lives as long as the process.")
+        schema_name: str = Field("main", alias="schema", min_length=1, description="Part of the store's name.")
+
+    capabilities = Capabilities(write_modes=frozenset(WriteMode), delivery=Delivery.ATOMIC)
+
+    def __init__(self, spec: Spec) -> None:
+        self._place = spec.name, spec.schema_name
+        with _STORES_LOCK:
+            self._store = _STORES.setdefault(self._place, Store())
+
+    @staticmethod
+    def reset(name: str = "default") -> None:
+        """Forget the stores of that name; handles that are open keep the old ones."""
+        with _STORES_LOCK:
+            for place in [place for place in _STORES if place[0] == name]:
+                del _STORES[place]
+
+    def drop_table(self, name: str) -> None:
+        """Drop a table behind the engine's back, as a user might."""
+        with self._store.lock:
+            data = self._store.data.copy()
+            data.drop(name)
+            self._store.data = data
+
+    @property
+    def states(self) -> States:
+        """The states kept beside the rows."""
+        return States(self._store)
+
+    def places(self) -> Sequence[str]:
+        """The store; see ``strandline.place``."""
+        return [f"memory destination {self._place[0]}/{self._place[1]}"]
+
+    def migrate(
+        self,
+        table: Table,
+        *,
+        mode: MigrateMode,
+        fence: Fence,
+        apply: bool = True,
+        ownership: Ownership | None = None,
+    ) -> Migration:
+        """Make the stored table fit ``table``."""
+        with self._store.lock:
+            data = self._store.data.copy(table.name)
+            stored, owners = data.tables.get(table.name), data.owners.get(table.name, ())
+            texts = texts_of(stored.table if stored else None, table)
+            table = table.with_texts(texts)
+            found = _found((), stored, owners)
+            exists = stored is not None
+            refused = ownership and refusal(
+                table.name, ownership, owners, exists=exists, empty=found.empty, recreates=False
+            )
+            changes = changes_of(stored, table, mode) if not refused else []
+            found = replace(found, changes=tuple(changes))
+            if apply:
+                data.check(fence)
+                recreates = any(change.kind == RECREATE for change in changes)
+                if ownership is not None:
+                    owners = claimed(
+                        table.name, ownership, owners, exists=exists, empty=found.empty, recreates=recreates
+                    )
+                if stored is None or recreates:
+                    data.drop(table.name)
+                    stored = data.tables[table.name] = Stored(table)
+                else:
+                    stored.table = replace(table, schema=merged(stored.table.schema, table.schema))
+                if ownership is not None:
+                    data.owners[table.name] = owners
+                self._store.data = data
+        return replace(_found(changes, stored, found.owners), texts=texts)
+
+    def write(self, window: Window, *, mode: WriteMode, fence: Fence) -> Receipt:
+        """Take all messages of ``window``, or nothing."""
+        messages = list(window)
+        with self._store.lock:
+            data = self._store.data.copy(*(table.name for table in window.tables.values()))
+            data.check(fence)
+            merge = Merge(data, window, mode)
+            for message in messages:
+                merge.take(message)
+            for table in merge.written:
+                check_writer(table, Owner(fence.source, fence.destination), data.owners.get(table, ()))
+            window.emptied(merge.emptied())
+            token = data.save(window.key, window.state, window.expected)
+            self._store.data = data
+        return Receipt(
+            replace(window.state, token=token), dict(merge.rows), dict(merge.known), merge.removed, merge.lacking
+        )
+
+    def holds(self, table: Table, *, scope: Scope) -> Held:
+        """Whether there are rows of a scope."""
+        stored = self._store.data.tables.get(table.name)
+        return Held(stored is not None and stored.in_scope(scope) > 0)
+
+    def read(
+        self, table: Table, *, columns: Sequence[str] | None = None, key_range: KeyRange | None = None
+    ) -> "Iterator[pa.RecordBatch]":
+        """The rows as they are stored now; what is committed later is not among them."""
+        schema = pa.schema([table.schema.field(name) for name in columns or table.schema.names])
+        stored = self._store.data.stored(table)
+        lower, upper = (
+            None if bound is None else bound_key(table, bound)
+            for bound in (key_range.lower if key_range else None, key_range.upper if key_range else None)
+        )
+        rows = [
+            row
+            for key, some in stored.rows.items()
+            if (lower is None or key >= lower) and (upper is None or key < upper)
+            for row in some
+        ]
+        return (batch_of(rows[at : at + _READ_ROWS], schema) for at in range(0, len(rows), _READ_ROWS))
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+
+def _found(changes: Sequence[Change], stored: Stored | None, owners: tuple[Owner, ...] | None) -> Migration:
+    mark, empty = (stored.mark, not stored.rows) if stored is not None else (None, True)
+    return Migration(tuple(changes), mark, empty, owners)

@@ -1,0 +1,179 @@
+"""Rows in memory: values kept as they arrived, by keys that compare as the values do."""
+
+import math
+import secrets
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+from strandline.connectors.arrow.changes import changes_to
+from strandline.connectors.arrow.widening import EXACT_MAX
+from strandline.destination import Change, MigrateMode, Scope
+from strandline.errors import MassDeleteError, TaskError
+from strandline.lazy import pa
+from strandline.table import CLIENT_ID, SOURCE_NAME, SYNC_TIME, Table
+
+__all__ = [
+    "Cell",
+    "Key",
+    "Row",
+    "Stored",
+    "batch_of",
+    "bound_key",
+    "changes_of",
+    "is_in",
+    "is_stale",
+    "keys_of",
+    "value_of",
+]
+
+Cell: TypeAlias = "tuple[pa.Array, int]"
+"""A value where it arrived: no type is ever converted, so every value of every type comes back as it was."""
+Row: TypeAlias = dict[str, Cell]
+"""By column; a column that is not there is null."""
+Key: TypeAlias = tuple[Any, ...]
+
+
+@dataclass(slots=True)
+class Stored:
+    """A table with its rows. A key has several rows where they were appended."""
+
+    table: Table
+    mark: str = field(default_factory=lambda: secrets.token_hex(8))
+    rows: dict[Key, tuple[Row, ...]] = field(default_factory=dict)
+
+    def are_doubles(self, column: str) -> bool:
+        """Whether all whole numbers of a column are doubles, too."""
+        values = (value_of(row, column) for rows in self.rows.values() for row in rows)
+        return all(value is None or abs(value) <= EXACT_MAX for value in values)
+
+    def in_scope(self, scope: Scope, *, of: Callable[[Key, Row], bool] = lambda _key, _row: True) -> int:
+        """How many rows of a scope satisfy ``of``."""
+        return sum(is_in(row, scope) and of(key, row) for key, rows in self.rows.items() for row in rows)
+
+    def remove(self, scope: Scope, *, of: Callable[[Key, Row], bool] = lambda _key, _row: True) -> None:
+        """Remove the rows of a scope that satisfy ``of``."""
+        left = {
+            key: tuple(row for row in rows if not (is_in(row, scope) and of(key, row)))
+            for key, rows in self.rows.items()
+        }
+        self.rows = {key: rows for key, rows in left.items() if rows}
+
+    def remove_keys(self, scope: Scope, keys: Iterable[Key]) -> None:
+        """Remove the rows of a scope that have one of these keys."""
+        for key in keys:
+            rows = self.rows.pop(key, ())
+            left = tuple(row for row in rows if not is_in(row, scope))
+            if left:
+                self.rows[key] = left
+
+    def remove_guarded(self, scope: Scope, *, of: Callable[[Key, Row], bool]) -> int:
+        """Remove the rows of a scope that satisfy ``of``, unless they are too many; how many they were."""
+        doomed = self.in_scope(scope, of=of)
+        self.guard(scope, doomed)
+        self.remove(scope, of=of)
+        return doomed
+
+    def guard(self, scope: Scope, doomed: int) -> None:
+        """Refuse to remove so many rows of a scope if they are too many."""
+        whole = self.in_scope(scope)
+        if scope.share_max is not None and doomed > scope.share_max * whole:
+            raise MassDeleteError(
+                f"{self.table.name}: {doomed} of {whole} rows of {scope.source_name} would be deleted, more than a "
+                f"share of {scope.share_max}",
+                hint="if that is right: strandline sync --allow-mass-delete",
+            )
+
+
+def is_in(row: Row, scope: Scope) -> bool:
+    """Whether the row is of the scope."""
+    same: bool = value_of(row, SOURCE_NAME) == scope.source_name and value_of(row, CLIENT_ID) == scope.partition
+    return same
+
+
+def is_stale(row: Row, scope: Scope) -> bool:
+    """Whether the row is of an older pass than the scope's."""
+    if SYNC_TIME not in row:
+        return False
+    column, index = row[SYNC_TIME]
+    time_us: int | None = column[index].value
+    return time_us is not None and time_us < scope.sync_time_us
+
+
+def value_of(row: Row, name: str) -> Any:
+    """One value; ``None`` also where the row has no such column."""
+    if name not in row:
+        return None
+    column, index = row[name]
+    return column[index].as_py()
+
+
+def keys_of(table: Table, batch: "pa.RecordBatch") -> list[Key]:
+    """The key of each row; rows of a table without a primary key get one that no other row has.
+
+    Raises:
+        TaskError: a key is null.
+    """
+    if not table.primary_key:
+        return [(object(),) for _ in range(batch.num_rows)]
+    columns = []
+    for name in table.primary_key:
+        if name not in batch.schema.names or batch.column(name).null_count:
+            raise TaskError(
+                f"{table.name}: column {name!r} of the primary key is null",
+                hint="choose a primary key that has no nulls, or exclude these rows",
+            )
+        columns.append(_plain(batch.column(name)))
+    return list(zip(*columns, strict=True))
+
+
+def bound_key(table: Table, bound: tuple[Any, ...]) -> Key:
+    """The bound of a key range, comparable to the keys of rows."""
+    fields = [table.schema.field(name) for name in table.primary_key]
+    return tuple(_plain(pa.array([value], one.type))[0] for value, one in zip(bound, fields, strict=True))
+
+
+def _plain(values: "pa.Array") -> list[Any]:
+    """The values as Python objects that are exact, hashable, and ordered as the values are; NaN is the greatest."""
+    kind = values.type
+    if isinstance(kind, pa.BaseExtensionType):
+        return _plain(values.storage)
+    if pa.types.is_dictionary(kind):
+        return _plain(values.dictionary_decode())
+    if pa.types.is_temporal(kind) and not pa.types.is_interval(kind):
+        plain: list[Any] = values.view(pa.int32() if kind.bit_width == pa.int32().bit_width else pa.int64()).to_pylist()
+        return plain
+    if pa.types.is_floating(kind):
+        return [(math.isnan(value), 0.0 if math.isnan(value) else value) for value in values.to_pylist()]
+    return [repr(value) if isinstance(value, list | dict) else value for value in values.to_pylist()]
+
+
+def batch_of(rows: list[Row], schema: "pa.Schema") -> "pa.RecordBatch":
+    """The rows as a batch, their values cast where a column was widened since."""
+    return pa.record_batch([_column(rows, one.name, one.type) for one in schema], schema=schema)
+
+
+def _column(rows: list[Row], name: str, kind: "pa.DataType") -> "pa.Array":
+    """One column of the rows, from the pieces that lie together where they arrived."""
+    pieces: list[tuple[pa.Array | None, int, int]] = []
+    """Array (none: nulls), begin, end."""
+    for row in rows:
+        array, index = row.get(name, (None, 0))
+        if pieces and pieces[-1][0] is array and (array is None or pieces[-1][2] == index):
+            pieces[-1] = (array, pieces[-1][1], pieces[-1][2] + 1)
+        else:
+            pieces.append((array, index, index + 1))
+    arrays = [
+        pa.nulls(end - begin, kind) if array is None else array.slice(begin, end - begin)
+        for array, begin, end in pieces
+    ]
+    if not arrays:
+        return pa.nulls(0, kind)
+    return pa.concat_arrays([array if array.type == kind else array.cast(kind) for array in arrays])
+
+
+def changes_of(stored: Stored | None, table: Table, mode: MigrateMode) -> list[Change]:
+    """``changes_to`` what is stored with its rows."""
+    if stored is None:
+        return changes_to(None, table, mode)
+    return changes_to(stored.table, table, mode, are_doubles=stored.are_doubles)

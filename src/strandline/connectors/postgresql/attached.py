@@ -1,0 +1,91 @@
+"""What people have attached to a stored table, as PostgreSQL tells it."""
+
+import json
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from strandline.connectors.sql.attached import Attached, Reference
+from strandline.connectors.sql.dialect import Statement
+
+if TYPE_CHECKING:
+    from strandline.connectors.postgresql.destination_session import PostgreSQLSession
+
+__all__ = ["INDEX_PREFIX", "attached_to", "dropped_with"]
+
+INDEX_PREFIX = "cq_key_"
+"""The name of our index of a primary key begins with it."""
+
+_ACTIONS = {"a": "NO ACTION", "r": "RESTRICT", "c": "CASCADE", "n": "SET NULL", "d": "SET DEFAULT"}
+
+
+def _names(relation: str, numbers: str) -> str:
+    return (
+        f"(SELECT json_agg(a.attname ORDER BY u.place) FROM unnest({numbers}) WITH ORDINALITY AS u (number, place) "
+        f"JOIN pg_attribute AS a ON a.attrelid = {relation} AND a.attnum = u.number)"
+    )
+
+
+_QUERY = (
+    "SELECT coalesce(obj_description(c.oid, 'pg_class'), ''), "
+    "CAST((SELECT json_agg(json_build_array(a.attname, a.attgenerated <> '') ORDER BY a.attnum) FROM pg_attribute AS a "
+    "WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped) AS text), "
+    "CAST((SELECT json_agg(json_build_array(k.conname, m.nspname, r.relname, k.confdeltype, "
+    f"{_names('k.conrelid', 'k.conkey')}, {_names('k.confrelid', 'k.confkey')}) ORDER BY m.nspname, r.relname, k.conname) "
+    "FROM pg_constraint AS k JOIN pg_class AS r ON r.oid = k.conrelid JOIN pg_namespace AS m ON m.oid = r.relnamespace "
+    "WHERE k.confrelid = c.oid AND k.contype = 'f' AND k.conparentid = 0) AS text), "
+    "CAST((SELECT json_agg(g.tgname ORDER BY g.tgname) FROM pg_trigger AS g "
+    "WHERE g.tgrelid = c.oid AND NOT g.tgisinternal) AS text) "
+    "FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace WHERE n.nspname = {0} AND c.relname = {0}"
+)
+
+
+_DROPPED = (
+    "WITH t AS (SELECT c.oid, c.relowner, c.relacl FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace "
+    "WHERE n.nspname = {0} AND c.relname = {0}) "
+    "SELECT 'trigger ' || g.tgname FROM pg_trigger AS g JOIN t ON t.oid = g.tgrelid WHERE NOT g.tgisinternal "
+    "UNION SELECT 'policy ' || p.polname FROM pg_policy AS p JOIN t ON t.oid = p.polrelid "
+    "UNION SELECT 'index ' || x.relname FROM pg_index AS i JOIN t ON t.oid = i.indrelid "
+    "JOIN pg_class AS x ON x.oid = i.indexrelid WHERE x.relname NOT LIKE {0} "
+    "UNION SELECT 'constraint ' || k.conname FROM pg_constraint AS k JOIN t ON t.oid = k.conrelid WHERE k.contype IN ('f', 'c') "
+    "UNION SELECT CASE v.relkind WHEN 'v' THEN 'view ' WHEN 'm' THEN 'materialized view ' ELSE 'rule on ' END || v.relname "
+    "FROM pg_depend AS d JOIN t ON t.oid = d.refobjid JOIN pg_rewrite AS w ON w.oid = d.objid AND d.classid = CAST('pg_rewrite' "
+    "AS regclass) JOIN pg_class AS v ON v.oid = w.ev_class WHERE d.refclassid = CAST('pg_class' AS regclass) "
+    "UNION SELECT 'grant of ' || a.privilege_type || ' to ' || coalesce(CAST(r.rolname AS text), 'everybody') "
+    "FROM t CROSS JOIN aclexplode(t.relacl) AS a LEFT JOIN pg_roles AS r ON r.oid = a.grantee WHERE a.grantee <> t.relowner "
+    "UNION SELECT 'publication ' || b.pubname FROM pg_publication_rel AS p JOIN t ON t.oid = p.prrelid "
+    "JOIN pg_publication AS b ON b.oid = p.prpubid "
+    "UNION SELECT 'comment on column ' || a.attname FROM pg_description AS d JOIN t ON t.oid = d.objoid "
+    "JOIN pg_attribute AS a ON a.attrelid = t.oid AND a.attnum = d.objsubid WHERE d.classoid = CAST('pg_class' AS regclass) "
+    "ORDER BY 1"
+)
+
+
+def dropped_with(session: "PostgreSQLSession", table: str) -> Sequence[str]:
+    """What goes with a stored table that is dropped, in words; a view or a foreign key keeps it from being dropped."""
+    values = (session.schema, table, f"{INDEX_PREFIX}%".replace("_", r"\_"))
+    return [text for (text,) in session.fetch(Statement(_DROPPED.replace("{0}", session.dialect.parameter), values))]
+
+
+def attached_to(session: "PostgreSQLSession", table: str) -> Attached:
+    """By one query, since every window asks."""
+    rows = session.fetch(Statement(_QUERY.replace("{0}", session.dialect.parameter), (session.schema, table)))
+    for note, columns, references, triggers in rows:
+        named = json.loads(columns or "[]")
+        return Attached(
+            tuple(name for name, _ in named),
+            note,
+            frozenset(name for name, generated in named if generated),
+            tuple(
+                Reference(
+                    name,
+                    other if schema == session.schema else f"{schema}.{other}",
+                    session.dialect.relation(schema, other),
+                    tuple(columns),
+                    tuple(to),
+                    _ACTIONS.get(action, action),
+                )
+                for name, schema, other, action, columns, to in json.loads(references or "[]")
+            ),
+            tuple(json.loads(triggers or "[]")),
+        )
+    return Attached()

@@ -1,0 +1,198 @@
+"""The destination ``postgresql``: tables of a PostgreSQL database, written by binary COPY.
+
+Rows, cursor and fence are committed in one transaction of one connection, so an interrupted sync leaves neither a gap
+nor a duplicate. Batches are encoded by pgpq, without Python in between; they are read by ADBC.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, closing
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from strandline import libpq
+from strandline.connectors.postgresql.columns import Columns
+from strandline.connectors.postgresql.database import Database, Limits
+from strandline.connectors.postgresql.destination_probes import probe_server
+from strandline.connectors.postgresql.destination_session import PostgreSQLSession
+from strandline.connectors.postgresql.destination_types import TYPES_REFUSED
+from strandline.connectors.postgresql.errors import drivers, translated
+from strandline.connectors.postgresql.merge import Learned, PostgreSQLMerge
+from strandline.connectors.postgresql.migration import PostgreSQLMigrator
+from strandline.connectors.sql.dialect import Statement
+from strandline.connectors.sql.merge import holds
+from strandline.connectors.sql.staging import STAGED_BYTES_MAX, Staging, Step
+from strandline.connectors.sql.states import SqlStates, check_fence, save_state
+from strandline.destination import (
+    Capabilities,
+    Delivery,
+    Fence,
+    Held,
+    KeyRange,
+    MigrateMode,
+    Migration,
+    Receipt,
+    Scope,
+    Window,
+    WriteMode,
+)
+from strandline.lazy import adbc, pa
+from strandline.ownership import Ownership
+from strandline.place import schema_place
+from strandline.probe import Probe
+from strandline.spec_models import Seconds
+from strandline.state import StateBackend
+from strandline.table import Table
+
+__all__ = ["PostgreSQLDestination"]
+
+
+class PostgreSQLDestination:
+    """See ``strandline.destination.Destination``. Every call has a connection of its own."""
+
+    staged_bytes_max = STAGED_BYTES_MAX
+
+    class Spec(BaseModel):
+        """Where the tables are."""
+
+        model_config = ConfigDict(extra="forbid")
+
+        connection_string: str = Field(
+            min_length=1,
+            description="A URL (`postgresql://user:password@host:5432/database?sslmode=verify-full`) or settings of libpq.",
+        )
+        schema_name: str = Field(
+            "public", alias="schema", min_length=1, description="The schema of the tables, created if missing."
+        )
+        statement_timeout: Seconds = Field(
+            3600, description="How long one statement may take; a merge is one. A duration, as 1h."
+        )
+        lock_timeout: Seconds = Field(
+            60, description="How long to wait for a lock that another connection holds. A duration, as 1m."
+        )
+
+    def __init__(self, spec: Spec) -> None:
+        self.spec = spec
+        limits = Limits(statement_timeout_s=spec.statement_timeout, lock_timeout_s=spec.lock_timeout)
+        self._database = Database(spec.connection_string, spec.schema_name, limits)
+        self._learned: dict[str, Learned] = {}
+        self._states = _States(self._database, f"PostgreSQL schema {spec.schema_name}")
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What PostgreSQL can do."""
+        return Capabilities(
+            write_modes=frozenset(WriteMode),
+            delivery=Delivery.ATOMIC,
+            types_refused=TYPES_REFUSED,
+        )
+
+    @property
+    def states(self) -> StateBackend:
+        """The states beside the rows."""
+        return self._states
+
+    def places(self) -> Sequence[str]:
+        """The schema of this database of this server; see ``strandline.place``."""
+        with drivers(), self._database.looking() as session:
+            ((system, database),) = session.fetch(
+                Statement(
+                    "SELECT (SELECT system_identifier FROM pg_control_system())::text, "
+                    "(SELECT oid FROM pg_database WHERE datname = current_database())::text"
+                )
+            )
+        return [schema_place(system, database, self.spec.schema_name)]
+
+    def migrate(
+        self,
+        table: Table,
+        *,
+        mode: MigrateMode,
+        fence: Fence,
+        apply: bool = True,
+        ownership: Ownership | None = None,
+    ) -> Migration:
+        """Make the stored table fit ``table``."""
+        with drivers():
+            columns = Columns(table)
+        if not apply:
+            with self._database.looking() as session, session.about(table.name):
+                return PostgreSQLMigrator(session, columns, mode).plan(ownership)
+        with self._database.writing(repeatable=True) as session, session.about(table.name):
+            check_fence(session, fence)
+            return PostgreSQLMigrator(session, columns, mode).apply(ownership)
+
+    def write(self, window: Window, *, mode: WriteMode, fence: Fence) -> Receipt:
+        """Take all messages of ``window``, in one transaction."""
+        with drivers(), self._database.session() as session:
+
+            def prepare(table: Table, batch: "pa.RecordBatch", version: "pa.Array | None") -> "pa.RecordBatch":
+                return session.columns_of(table).prepare(batch, version)
+
+            def spill(step: Step) -> None:
+                # what is staged goes with its connection, so that a commit that was lost has left nothing
+                with self._database.transaction(session, repeatable=True), session.about(step.table.name):
+                    session.spill(step)
+
+            staging = Staging(mode, prepare=prepare, spill=spill, bytes_max=self.staged_bytes_max)
+            staging.take(window)
+            with self._database.transaction(session):
+                if session.spilled:
+                    session.check_backend()
+                check_fence(session, fence, key=window.key, expected=window.expected)
+                merge = PostgreSQLMerge(session, window, mode, self._learned)
+                merge.apply(staging.steps)
+                window.emptied(merge.emptied())
+                state = save_state(session, window.key, window.state, expected=window.expected)
+        return Receipt(state, dict(merge.rows), dict(merge.known), merge.removed, merge.lacking)
+
+    def holds(self, table: Table, *, scope: Scope) -> Held:
+        """Whether there are rows of a scope."""
+        with self._database.looking() as session, session.about(table.name):
+            return Held(holds(session, table, scope))
+
+    def read(
+        self, table: Table, *, columns: Sequence[str] | None = None, key_range: KeyRange | None = None
+    ) -> "Iterator[pa.RecordBatch]":
+        """The stored rows, in the Arrow types of ``table``."""
+        with drivers():
+            names = list(columns) if columns is not None else table.schema.names
+            wanted = pa.schema([table.schema.field(name) for name in names])
+            stored, sql = Columns(table), PostgreSQLSession.dialect
+            query = f"SELECT {stored.reading(names)} FROM {sql.relation(self.spec.schema_name, table.name)} AS t"
+            if key_range is not None:
+                query += f" WHERE {sql.in_range(table.primary_key, key_range, stored.bounds(key_range))}"
+            for batch in self._fetched(query, f"read {table.name}"):
+                yield stored.decoded(batch, wanted)
+
+    def _fetched(self, query: str, what: str) -> "Iterator[pa.RecordBatch]":
+        place = self._database.place
+        with ExitStack() as stack, translated(place, what):
+            with self._database.reached():
+                database, connection = libpq.connect(self._database.conninfo)
+            stack.enter_context(closing(database))
+            stack.enter_context(closing(connection))
+            libpq.execute(connection, self._database.reading_begins)
+            statement = stack.enter_context(closing(adbc.AdbcStatement(connection)))
+            statement.set_sql_query(query)
+            handle, _ = statement.execute_query()
+            with pa.RecordBatchReader._import_from_c(handle.address) as reader:  # noqa: SLF001 -- how ADBC hands it over
+                yield from reader
+            libpq.execute(connection, "COMMIT")
+
+    def probes(self) -> Iterator[Probe]:
+        """Whether rows can be written and kept; see ``strandline.probe``."""
+        yield from probe_server(self._database, self.spec.schema_name)
+
+    def close(self) -> None:
+        """Close the connections. A second call does nothing."""
+        self._database.close()
+
+
+class _States(SqlStates):
+    """Closing them closes idle connections, for who has no more than the states. Whatever is needed is opened again."""
+
+    _sessions: Database
+
+    def close(self) -> None:
+        """See ``StateBackend``."""
+        self._sessions.close()

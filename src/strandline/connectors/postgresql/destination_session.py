@@ -1,0 +1,271 @@
+"""One connection to PostgreSQL, inside a transaction: statements, stages, and what is asked of the catalog."""
+
+import re
+import secrets
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from functools import cached_property
+from typing import Any, cast
+
+from strandline.connectors.arrow.casts import MEND_VALUE
+from strandline.connectors.postgresql.attached import attached_to
+from strandline.connectors.postgresql.columns import Columns
+from strandline.connectors.postgresql.dialect import PostgreSQLDialect, numbered
+from strandline.connectors.postgresql.errors import POOLED_HINT, translated
+from strandline.connectors.sql.attached import Attached
+from strandline.connectors.sql.dialect import SEQUENCE, VERSION, Dialect, Statement
+from strandline.connectors.sql.staging import Step
+from strandline.errors import TaskError, UsageError
+from strandline.lazy import pa, psycopg
+from strandline.table import Table
+
+__all__ = ["PostgreSQLSession"]
+
+_ROWS_TO_ANALYZE = 1000
+"""Below that, any plan will do."""
+
+
+class PostgreSQLSession:
+    """See ``strandline.connectors.sql.session.Session``. Used by one thread."""
+
+    dialect: Dialect = PostgreSQLDialect()
+
+    def __init__(self, take: "Callable[[], psycopg.Connection[Any]]", schema: str, place: str) -> None:
+        self.schema = schema
+        self.place = place
+        self.spilled: dict[int, str] = {}
+        """The temporary tables of steps; they outlive the transaction in which they were filled."""
+        self.transaction = ""
+        """The lock that is this transaction's own."""
+        self._take, self._taken = take, False
+        self._columns: dict[int, Columns] = {}
+        self._names, self._token = 0, secrets.token_hex(8)
+        self._backend: int | None = None
+        """Whose temporary tables hold what was spilled."""
+
+    @cached_property
+    def connection(self) -> "psycopg.Connection[Any]":
+        """Taken when it is first needed, so that none grows old while a window is read."""
+        connection = self._take()
+        self._taken = True
+        return connection
+
+    @property
+    def connected(self) -> bool:
+        """Whether there is a connection to give back."""
+        return self._taken
+
+    def columns_of(self, table: Table) -> Columns:
+        """How a table is stored."""
+        if id(table) not in self._columns:
+            self._columns[id(table)] = Columns(table)
+        return self._columns[id(table)]
+
+    def run(self, statement: Statement) -> int:
+        """How many rows it changed; 0 for DDL."""
+        return max(self._execute(statement).rowcount, 0)
+
+    def attempt(self, action: "Callable[[], bool]") -> bool:
+        """See ``Session``."""
+        self.run(Statement("SAVEPOINT cq_attempt"))
+        done = False
+        with suppress(
+            psycopg.errors.UniqueViolation,
+            psycopg.errors.ExclusionViolation,
+            psycopg.errors.FeatureNotSupported,  # a partitioned table has no such index
+        ):
+            done = action()
+        if not done:
+            self.run(Statement("ROLLBACK TO SAVEPOINT cq_attempt"))
+        self.run(Statement("RELEASE SAVEPOINT cq_attempt"))
+        return done
+
+    def fetch(self, statement: Statement) -> Sequence[Sequence[Any]]:
+        """Its rows."""
+        rows: list[tuple[Any, ...]] = self._execute(statement).fetchall()
+        return rows
+
+    def _execute(self, statement: Statement) -> "psycopg.RawCursor[Any]":
+        cursor = psycopg.RawCursor(self.connection)
+        return cursor.execute(numbered(statement).encode(), statement.values or None)
+
+    @contextmanager
+    def about(self, table: str) -> Iterator[None]:
+        """Turns PostgreSQL's errors into ours, which name the table."""
+        with translated(self.place, f"write to {table}", table=table):
+            yield
+
+    def relation(self, table: str) -> str:
+        """A stored table, qualified and quoted."""
+        return self.dialect.relation(self.schema, table)
+
+    def columns(self, table: str) -> Mapping[str, str]:
+        """The types of a stored table's columns, in order."""
+        one = self.dialect.parameter
+        rows = self.fetch(
+            Statement(
+                "SELECT a.attname, format_type(a.atttypid, a.atttypmod) FROM pg_attribute AS a "
+                "JOIN pg_class AS c ON c.oid = a.attrelid JOIN pg_namespace AS n ON n.oid = c.relnamespace "
+                f"WHERE n.nspname = {one} AND c.relname = {one} AND c.relkind IN ('r', 'p') "
+                "AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum",
+                (self.schema, table),
+            )
+        )
+        return {str(name): str(kind) for name, kind in rows}
+
+    def attached(self, table: str) -> Attached:
+        """What people have attached to a stored table."""
+        return attached_to(self, table)
+
+    def lock(self, name: str, *, shared: bool = False) -> None:
+        """Wait for other transactions that hold ``name``, and hold it until this one ends."""
+        self.fetch(PostgreSQLDialect().lock(name, shared=shared))
+
+    # stages ----------------------------------------------------------------------------------------------------------
+
+    def stage(self, step: Step, *, sequence: bool = False) -> str:
+        """The rows of a step in a temporary table, and what the planner has to know of them."""
+        if step.spilled:
+            self.spill(step)
+            return self.spilled[id(step)]
+        columns, batches = self.columns_of(step.table), _placed(step) if sequence else step.batches
+        staged = {name: stored.staged for name, stored in columns.stored.items() if stored.staged}
+        relation = self._temporary(columns, batches[0].schema, staged)
+        self._copy(columns, relation, batches)
+        if any(name in staged for name in step.columns):
+            relation = self.scratch(Statement(f"SELECT {_casts(columns, batches[0].schema)} FROM {relation}"))
+        if step.rows >= _ROWS_TO_ANALYZE:
+            keys = [name for name in (*step.table.primary_key, VERSION) if name in batches[0].schema.names]
+            self.run(Statement(f"ANALYZE {relation} ({self.dialect.quoted(keys)})"))
+        return relation
+
+    def load(self, step: Step, into: str) -> int:
+        """The rows of a step into a table, past the stage where that is possible: binary COPY converts nothing."""
+        columns, actual = self.columns_of(step.table), self.columns(step.table.name)
+        nulls = step.absent(step.columns)
+        as_it_is = all(columns.stored[name].sql == actual.get(name) for name in step.columns)
+        if step.spilled or not as_it_is or any(columns.stored[name].staged for name in step.columns):
+            return self.run(self.dialect.insert(into, step.columns, self.stage(step), nulls=nulls))
+        return self._copy(columns, into, [_with_nulls(batch, nulls) for batch in step.batches])
+
+    def spill(self, step: Step) -> None:
+        """Move the batches of a step into its temporary table, with their position in the stream."""
+        if not step.batches:
+            return
+        self.check_backend()
+        columns, batches = self.columns_of(step.table), _placed(step)
+        if id(step) not in self.spilled:
+            self.spilled[id(step)] = self._temporary(columns, batches[0].schema, {}, drop=False)
+        staged = any(columns.stored[name].staged for name in step.columns)
+        if staged:
+            part = Step(step.op, step.name, step.table, step.columns, batches=step.batches, starts=step.starts)
+            part.rows = sum(batch.num_rows for batch in step.batches)
+            names = self.dialect.quoted(batches[0].schema.names)
+            relation = self.stage(part, sequence=True)
+            self.run(Statement(f"INSERT INTO {self.spilled[id(step)]} ({names}) SELECT {names} FROM {relation}"))
+        else:
+            self._copy(columns, self.spilled[id(step)], batches)
+        step.spilled = step.rows
+        step.batches.clear()
+        step.starts.clear()
+
+    def check_backend(self) -> None:
+        """Of a session that has spilled: that this transaction has come to the same process of the server.
+
+        Raises:
+            UsageError: it has not: a pooler hands them out by the transaction, and the spilled rows are elsewhere.
+        """
+        ((backend,),) = self.fetch(Statement("SELECT pg_backend_pid()"))
+        if self._backend is None:
+            self._backend = backend
+        elif backend != self._backend:
+            raise UsageError(
+                f"{self.place}: a pooler (PgBouncer, say) has given another session of the server to each transaction; "
+                "staged rows need one for a window, and nothing of this one was written",
+                hint=POOLED_HINT,
+            )
+
+    def scratch(self, query: Statement) -> str:
+        """A temporary table of a query's rows."""
+        relation = self._fresh()
+        self.run(Statement(f"CREATE TEMP TABLE {relation} ON COMMIT DROP AS {query.text}", query.values))
+        return relation
+
+    def _temporary(self, columns: Columns, schema: "pa.Schema", staged: Mapping[str, str], *, drop: bool = True) -> str:
+        relation = self._fresh()
+        kinds = {VERSION: "bytea", SEQUENCE: "bigint"} | {name: one.sql for name, one in columns.stored.items()}
+        kinds |= staged
+        nulls = {name for name, one in columns.stored.items() if one.note == "null"} & set(schema.names)
+        if nulls:  # the stored column may have been of another type, and nulls fit into any
+            actual = self.columns(columns.table.name)
+            kinds |= {name: actual[name] for name in nulls if name in actual}
+        definition = ", ".join(f"{self.dialect.quote(name)} {kinds[name]}" for name in schema.names)
+        ends = "DROP" if drop else "PRESERVE ROWS"
+        self.run(Statement(f"CREATE TEMP TABLE {relation} ({definition}) ON COMMIT {ends}"))
+        return relation
+
+    def _copy(self, columns: Columns, into: str, batches: "Sequence[pa.RecordBatch]") -> int:
+        schema = batches[0].schema
+        encoder = columns.encoder(schema)
+        names = self.dialect.quoted(schema.names)
+        cursor = self.connection.cursor()
+        with cursor.copy(f"COPY {into} ({names}) FROM STDIN (FORMAT BINARY)".encode()) as copy:
+            copy.write(encoder.write_header())
+            for batch in batches:
+                copy.write(_encoded(columns, encoder, batch))
+            copy.write(encoder.finish())
+        return max(cursor.rowcount, 0)
+
+    def _fresh(self) -> str:
+        self._names += 1
+        # behind a pooler, what another process has staged may lie beside it: no two may ever have one name
+        return f'pg_temp."_cq_stage_{self._token}_{self._names}"'
+
+
+def _casts(columns: Columns, schema: "pa.Schema") -> str:
+    """What is staged in another type, in its own."""
+    parts = []
+    for name in schema.names:
+        quoted, stored = PostgreSQLDialect().quote(name), columns.stored.get(name)
+        parts.append(f"CAST({quoted} AS {stored.sql}) AS {quoted}" if stored and stored.staged else quoted)
+    return ", ".join(parts)
+
+
+def _with_nulls(batch: "pa.RecordBatch", names: Sequence[str]) -> "pa.RecordBatch":
+    """On the wire a null has no type."""
+    for name in names:
+        batch = batch.append_column(name, pa.nulls(batch.num_rows, pa.string()))
+    return batch
+
+
+def _placed(step: Step) -> "list[pa.RecordBatch]":
+    """The batches of a step with the position of each row in the stream."""
+    return [
+        batch.append_column(SEQUENCE, pa.arange(start, start + batch.num_rows))
+        for start, batch in zip(step.starts, step.batches, strict=True)
+    ]
+
+
+def _encoded(columns: Columns, encoder: Any, batch: "pa.RecordBatch") -> bytes:
+    try:
+        return cast("bytes", encoder.write_batch(batch))
+    except ValueError as error:
+        name = _unencodable(columns, batch)
+        reason = re.sub(r'.*reason: "(.*)".*', r"\1", str(error), flags=re.DOTALL)
+        raise TaskError(
+            f"{columns.table.name}.{name}: a value cannot be stored ({reason})",
+            hint=MEND_VALUE,
+        ) from error
+
+
+def _unencodable(columns: Columns, batch: "pa.RecordBatch") -> str:
+    """The column that the encoder cannot write: it does not say so."""
+    for name in batch.schema.names:
+        one = batch.select([name])
+        encoder = columns.encoder(one.schema)
+        encoder.write_header()
+        try:
+            encoder.write_batch(one)
+        except ValueError:
+            return str(name)
+    return "?"

@@ -1,0 +1,113 @@
+"""Rows of PostgreSQL as messages: selected, converted, marked, and cut to size."""
+
+from collections.abc import Generator, Iterator, Sequence
+from typing import Any
+
+from strandline.connectors.postgresql.catalog import quote
+from strandline.connectors.postgresql.key import Key
+from strandline.connectors.postgresql.plan import Plan
+from strandline.connectors.postgresql.source_session import Session
+from strandline.connectors.postgresql.source_types import convert
+from strandline.lazy import pa, pc
+from strandline.message import Insert, Message, Present
+from strandline.source import RunContext
+
+__all__ = ["Rows"]
+
+_MARK, _VERSION = "_cq_known", "_cq_version"
+
+
+class Rows:
+    """Of one table, read with one session."""
+
+    def __init__(self, session: Session, plan: Plan, context: RunContext, key: Key | None) -> None:
+        self._session, self._plan, self._context, self._key = session, plan, context, key
+        self._name = plan.table.name
+        self.versioned = plan.tells
+        """Whether marked rows carry a version of the source's."""
+
+    def messages(self, source: str, condition: str, mark: str) -> Iterator[tuple[Message, "pa.RecordBatch"]]:
+        """The rows of a query as messages, apart by whether another pass may have read them or may read them again."""
+        for raw in self.raw(self.query(source, condition, mark)):
+            yield from self.told(raw, mark)
+
+    def query(self, source: str, condition: str, mark: str, *, more: Sequence[str] = ()) -> str:
+        """As SQL; after the columns that ``told`` needs come ``more``."""
+        columns = [f"{column.expression} AS {quote(column.name)}" for column in self._plan.columns]
+        if mark != "FALSE":
+            columns.append(self._version(mark) if self.versioned else f"({mark}) AS {_MARK}")
+        if self._key is not None:
+            condition = f"({condition}) AND {self._key.all()}"
+        return f"SELECT {', '.join([*columns, *more])} FROM {source} WHERE ({condition}) AND {self._plan.where}"
+
+    def raw(self, query: str) -> Generator["pa.RecordBatch"]:
+        """The rows of a query as PostgreSQL sends them."""
+        yield from self._session.read(query, batch_bytes=self._context.batch_bytes, where=self._name)
+
+    def told(self, raw: "pa.RecordBatch", mark: str) -> Iterator[tuple[Message, "pa.RecordBatch"]]:
+        """As messages, each with its rows."""
+        batch = self._converted(raw)
+        if mark == "FALSE":
+            for part in self._bounded(batch):
+                yield Insert(self._name, part), part
+            return
+        last = raw.column(len(self._plan.columns))
+        version = pc.cast(last, pa.binary(16)) if self.versioned else None
+        known = pc.fill_null(last, fill_value=True) if version is None else pc.is_valid(version)
+        for reread, chosen in ((False, pc.invert(known)), (True, known)):
+            versions = _filtered(version, chosen) if reread and version is not None else None
+            start = 0
+            for part in self._bounded(_filtered(batch, chosen)):
+                of_part = None if versions is None else versions.slice(start, part.num_rows)
+                start += part.num_rows
+                yield Insert(self._name, part, reread=reread, version=of_part), part
+
+    def _version(self, mark: str) -> str:
+        """What tells versions of a marked row apart: its content, and the transaction that wrote it.
+
+        Not the key alone: a crash of the server may take back what nobody waited for, and hand out key and transaction again.
+        """
+        # by name, since the columns of a partition may have another order; and as they leave the server
+        content = [column.expression for column in self._plan.columns]
+        row = f"ROW({', '.join([*content, 't.xmin'])})::text"
+        digest = f"substring(sha256(convert_to({row}, 'UTF8')) FROM 1 FOR 16)"
+        return f"CASE WHEN ({mark}) IS NOT FALSE THEN {digest} END AS {_VERSION}"
+
+    def _converted(self, raw: "pa.RecordBatch") -> "pa.RecordBatch":
+        fields = [column.field for column in self._plan.columns]
+        arrays = [self._convert(raw.column(place), field) for place, field in enumerate(fields)]
+        return pa.record_batch(arrays, schema=pa.schema(fields))
+
+    def _convert(self, array: "pa.Array", field: "pa.Field") -> "pa.Array":
+        # a key that is null is none
+        policy = "key" if field.name in self._plan.table.primary_key else self._plan.settings.out_of_range
+        return convert(array, field, f"{self._name}.{field.name}", policy)
+
+    def _bounded(self, batch: "pa.RecordBatch") -> Iterator["pa.RecordBatch"]:
+        bytes_each = max(1, batch.nbytes // max(1, batch.num_rows))
+        step = max(1, min(self._context.batch_rows, self._context.batch_bytes // bytes_each))
+        for start in range(0, batch.num_rows, step):
+            yield batch.slice(start, step)
+
+    def present(self) -> Iterator[Message]:
+        """All primary keys, as they are after the rows were read."""
+        chosen = [column for column in self._plan.columns if column.name in self._plan.table.primary_key]
+        columns = ", ".join(f"{column.expression} AS {quote(column.name)}" for column in chosen)
+        condition = self._key.all() if self._key else "TRUE"
+        sql = f"SELECT {columns} FROM {self._plan.source} WHERE {condition} AND {self._plan.where}"
+        schema, empty = pa.schema([column.field for column in chosen]), True
+        for raw in self._session.read(sql, batch_bytes=self._context.batch_bytes, where=self._name):
+            arrays = [self._convert(raw.column(at), field) for at, field in enumerate(schema)]
+            for part in self._bounded(
+                pa.record_batch(arrays, schema=schema).select(list(self._plan.table.primary_key))
+            ):
+                empty = False
+                yield Present(self._name, part)
+        if empty:
+            nothing = [pa.array([], schema.field(name).type) for name in self._plan.table.primary_key]
+            yield Present(self._name, pa.RecordBatch.from_arrays(nothing, list(self._plan.table.primary_key)))
+
+
+def _filtered(rows: Any, chosen: "pa.BooleanArray") -> Any:
+    """The chosen rows of a batch or an array; in most batches they are all of them, which need no copy, or none."""
+    return rows if chosen.true_count == len(chosen) else rows.filter(chosen)

@@ -1,0 +1,269 @@
+"""The source ``postgresql``: tables, partitioned tables and views of one PostgreSQL database.
+
+How a pass over a table goes is told in ``reading``; what bounds a cursor in ``horizon`` (the clock,
+what is in flight) and ``heaps`` (transactions).
+"""
+
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from datetime import timedelta
+from functools import partial
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from strandline.connectors.postgresql.catalog import Relation, relations
+from strandline.connectors.postgresql.heaps import identity
+from strandline.connectors.postgresql.horizon import look, refuse_standby, wait_for_replay
+from strandline.connectors.postgresql.key import Key
+from strandline.connectors.postgresql.log import Log
+from strandline.connectors.postgresql.lookup import rows_of
+from strandline.connectors.postgresql.plan import Plan, PostgreSQLTable, plan
+from strandline.connectors.postgresql.proposals import other_schemas, propose
+from strandline.connectors.postgresql.reading import Reading
+from strandline.connectors.postgresql.rights import check_schemas, schemas_of, unreadable
+from strandline.connectors.postgresql.rows import Rows
+from strandline.connectors.postgresql.slices import Budget
+from strandline.connectors.postgresql.source_probes import probe_database, probe_tables
+from strandline.connectors.postgresql.source_session import Server
+from strandline.connectors.sql.source_tables import Duration, duration_s
+from strandline.errors import CursorExpiredError, RetryableError, TaskError, UsageError
+from strandline.lazy import pa
+from strandline.message import Cursor, Insert, Message
+from strandline.place import schema_place
+from strandline.probe import Probe
+from strandline.proposal import Proposals
+from strandline.source import RunContext, Task
+from strandline.table import Table
+from strandline.table_settings import PerTable
+
+__all__ = ["PostgreSQLSource"]
+
+_SLICE_PAGES = 3_072
+"""Pages of 8 KiB between two checkpoints of a first load: 24 MiB, which become about half a window."""
+_SCAN_S = 30.0
+"""For how long a first load goes on in one statement, with its snapshot and its lock against changes of the schema."""
+_DEFAULT_SCHEMA = "public"
+
+
+class PostgreSQLSource:
+    """See ``strandline.source.Source``. Safe to share between threads: every read has a connection of its own."""
+
+    slice_pages, scan_s = _SLICE_PAGES, _SCAN_S
+
+    class Spec(BaseModel):
+        """Where the tables are, and how they are read."""
+
+        model_config = ConfigDict(extra="forbid")
+
+        connection_string: str = Field(
+            min_length=1,
+            description="As libpq takes it: `postgresql://user:password@host:5432/database?sslmode=verify-full`.",
+        )
+        schemas: list[str] = Field(
+            default_factory=lambda: [_DEFAULT_SCHEMA], min_length=1, description="Schemas whose tables are offered."
+        )
+        tables: PerTable[PostgreSQLTable] = Field(
+            default_factory=partial(PerTable, PostgreSQLTable),
+            description="How tables are read, by name or glob: `schema.name`; in the schema public also `name`.",
+        )
+        primary_connection_string: str | None = Field(
+            default=None,
+            min_length=1,
+            description="The primary, if `connection_string` names a standby: `settle: cap` and `wait` must see its transactions.",
+        )
+        connections: int = Field(default=4, ge=1, description="How many connections may be open at once.")
+        statement_timeout: Duration = Field(
+            default=timedelta(hours=1),
+            description="How long one statement, and with it a snapshot, may last; a first load has many. 0: no limit.",
+        )
+        lock_timeout: Duration = Field(
+            default=timedelta(seconds=30), description="How long to wait for a lock, of a schema change say."
+        )
+        replay_timeout: Duration = Field(
+            default=timedelta(seconds=60), description="How long a standby may take to catch up with its primary."
+        )
+
+    def __init__(self, spec: Spec) -> None:
+        self._spec = spec
+        server = partial(Server, statement_s=duration_s(spec.statement_timeout), lock_s=duration_s(spec.lock_timeout))
+        self._server = server(spec.connection_string, connections_max=spec.connections)
+        primary = spec.primary_connection_string
+        self._primary = server(primary, connections_max=1) if primary else None
+        self._plans: dict[str, Plan] = {}
+        self._ranges: set[str] = set()
+        """Tables of which a reading has failed, and that are tried again without a scan."""
+
+    def tables(self) -> Sequence[Table]:
+        """Every table and view of the schemas, by name; what the role may not read, with the right that it lacks."""
+        with self._server.session() as session:
+            check_schemas(session, self._spec.schemas)
+            found: dict[str, Relation] = {}
+            for relation in relations(session, self._spec.schemas):
+                name = _offered_name(relation)
+                if name in found:
+                    raise UsageError(
+                        f"two tables have the name {name!r} at the destination, one of schema {relation.schema!r}, "
+                        f"one of {found[name].schema!r}",
+                        hint="leave one of them out of `schemas`",
+                    )
+                found[name] = relation
+            names = {name: _qualified(relation) for name, relation in found.items()}
+            self._spec.tables.check(names, where="the PostgreSQL database")
+            plans = {name: self._plan(session, relation, name) for name, relation in found.items()}
+        self._plans = plans
+        return [one.table for one in plans.values()]
+
+    def tasks(self, tables: Sequence[Table]) -> Iterable[Task]:
+        """Each table is a task. The horizon is taken once, before any of them opens a snapshot."""
+        plans = [self._planned(table.name) for table in tables]
+        payload: Mapping[str, Any] = {}
+        if any(one.settle in {"cap", "off"} for one in plans):
+            payload = self._horizon(capped=any(one.settle == "cap" for one in plans))
+        if any(one.settle == "wait" for one in plans):
+            with self._server.session() as session:
+                refuse_standby(session, "`settle: wait`")
+        return [Task(_task_id(table.name), (table,), payload=payload) for table in tables]
+
+    def read(self, task: Task, cursor: Cursor | None, context: RunContext) -> Iterator[Message]:
+        """A pass over the table of ``task``; see ``reading``."""
+        planned = self._planned(task.tables[0].name)
+        with self._server.session() as session:
+            reading = Reading(self._server, session, planned, context, task.payload, self._budget(planned))
+            try:
+                yield from reading.messages(cursor)
+            except (RetryableError, CursorExpiredError):
+                self._ranges.add(planned.table.name)  # what was too long for one statement, short ones may read
+                raise
+
+    def read_keys(self, task: Task, table: str, keys: "pa.RecordBatch", context: RunContext) -> Iterator[Insert]:
+        """The rows that have these primary keys now. It ends when a crash of the server cannot take them back any more."""
+        planned = self._planned(table)
+        with self._server.session() as session:
+            key = Key(planned, self._server, task.payload) if planned.kind == "key" else None
+            yield from rows_of(Rows(session, planned, context, key), planned, keys)
+            log, now = Log(session), identity(session)
+            log.saw(now.position, now.flushed)
+            log.wait()
+
+    def acknowledge(self, task: Task, cursors: Mapping[str, Cursor]) -> None:
+        """Nothing to do: PostgreSQL does not know its readers."""
+
+    def places(self) -> Sequence[str]:
+        """Every schema that is read; see ``strandline.place``."""
+        with self._server.session() as session:
+            found = identity(session).identity
+        return [schema_place(found.system, found.database, schema) for schema in self._spec.schemas]
+
+    def probes(self) -> Iterator[Probe]:
+        """What holds cursors back, makes reading slow, or a promise weak; see ``strandline.probe``."""
+        self.tables()
+        plans = [one for one in self._plans.values() if one.unreadable is None]
+        yield from probe_database(
+            self._server, plans, connections=self._spec.connections, has_primary=self._primary is not None
+        )
+        yield from probe_tables(plans)
+
+    def proposals(self) -> Proposals:
+        """How each table is read best; see ``strandline.proposal``. Where `schemas` have no tables, others are looked at."""
+        with self._server.session() as session:
+            others = other_schemas(session, self._spec.schemas)
+            there = set(self._spec.schemas) & set(schemas_of(session))
+        if there or not others:
+            self.tables()
+        plans = [one for one in self._plans.values() if one.unreadable is None]
+        if not plans and others:
+            chosen = PostgreSQLSource(self._spec.model_copy(update={"schemas": list(others)}))
+            return replace(chosen.proposals(), settings={"schemas": list(others)})
+        notes = [
+            f"schema {name} has {tables} {'tables that are' if tables > 1 else 'table that is'} not read"
+            for name, tables in others.items()
+        ]
+        notes += [one.unreadable.message for one in self._plans.values() if one.unreadable is not None]
+        with self._server.session() as session:
+            found = tuple(propose(session, [(_spec_name(one.relation), one) for one in plans]))
+        return Proposals(found, notes=tuple(notes))
+
+    def close(self) -> None:
+        """Release the connections. A second call does nothing."""
+        for server in (self._server, self._primary):
+            if server is not None:
+                server.close()
+
+    def _horizon(self, *, capped: bool) -> Mapping[str, Any]:
+        with self._server.session() as session:
+            now = session.row("SELECT now()::text AS now")["now"]
+            if not capped:
+                return {"now": now, "now_s": int(time.time()), "horizon": None, "holder": ""}
+            if self._primary is None:
+                refuse_standby(session, "`settle: cap`")
+                horizon = look(session, self._server)
+            else:
+                with self._primary.session() as primary:
+                    horizon = look(primary, self._primary)
+                    wait_for_replay(primary, session, duration_s(self._spec.replay_timeout))
+        return {"now": now, "now_s": int(time.time()), "horizon": horizon.at, "holder": horizon.holder}
+
+    def _budget(self, planned: Plan) -> Budget:
+        statement_s = duration_s(self._spec.statement_timeout)
+        scan_s = min(self.scan_s, statement_s / 2) if statement_s else self.scan_s
+        return Budget(self.slice_pages, 0 if planned.table.name in self._ranges else scan_s, statement_s)
+
+    def _plan(self, session: Any, relation: Relation, name: str) -> Plan:
+        settings, names = self._spec.tables, (name, _qualified(relation))
+        try:
+            chosen = settings.of(*names)
+            if (error := unreadable(relation, name, chosen)) is not None:
+                one = plan(replace(relation, whole=True), name, chosen)
+                return replace(one, table=replace(one.table, unreadable=error))
+            one = plan(relation, name, chosen)
+            if one.settings.where:
+                _check_where(session, one)
+        except UsageError as error:
+            if settings.names(*names):
+                raise
+            return replace(plan(relation, name, PostgreSQLTable()), unfit=settings.under_globs(error, *names))
+        return one
+
+    def _planned(self, name: str) -> Plan:
+        if name not in self._plans:
+            self.tables()
+        if name not in self._plans:
+            raise TaskError(f"PostgreSQL has no table {name!r} any more", hint="sync again to read what it has")
+        if (unfit := self._plans[name].unfit) is not None:
+            raise unfit
+        if (error := self._plans[name].unreadable) is not None:
+            raise error
+        return self._plans[name]
+
+
+def _check_where(session: Any, one: Plan) -> None:
+    try:
+        # as an argument, so that it is one expression and closes no bracket of ours
+        session.run(f"SELECT coalesce({one.settings.where}\n, false) FROM {one.source} LIMIT 0")
+    except TaskError as error:
+        raise UsageError(
+            f"table {one.table.name!r}: `where` is no condition that PostgreSQL understands: {error.message}",
+            hint=one.settings.where or "",
+        ) from error
+
+
+def _offered_name(relation: Relation) -> str:
+    """The name of the table at the destination."""
+    return relation.name if relation.schema == _DEFAULT_SCHEMA else f"{relation.schema}_{relation.name}"
+
+
+def _qualified(relation: Relation) -> str:
+    """How a spec may call the table, too."""
+    return f"{relation.schema}.{relation.name}"
+
+
+def _spec_name(relation: Relation) -> str:
+    """How a spec that is written for a person calls it."""
+    return relation.name if relation.schema == _DEFAULT_SCHEMA else f"{relation.schema}.{relation.name}"
+
+
+def _task_id(name: str) -> str:
+    """The name of the table, but that ``@`` must not come first. Distinct names have distinct ids."""
+    return f"%{name}" if name.startswith(("@", "%")) else name

@@ -1,0 +1,261 @@
+"""Connections to PostgreSQL: ADBC for everything that is read, since it makes Arrow without a detour.
+
+Every statement is a transaction of its own, which begins with all settings that its answer depends on (see ``libpq``),
+but for those inside of ``Session.transaction``; and none is ever left open: a slow destination holds at most the statement
+that is being read. Values stand in the text as literals, quoted by ``catalog.literal``: ADBC reads a statement
+with parameters without COPY, row by row.
+"""
+
+import json
+import re
+import secrets
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from typing import Any, Literal, NoReturn
+
+from strandline import libpq
+from strandline.connection_string import HINT, NOT_UNDERSTOOD, understood
+from strandline.connectors.postgresql.catalog import literal
+from strandline.errors import RetryableError, StrandlineError, TaskError, UnreachableError, UsageError
+from strandline.lazy import adbc, pa, psycopg
+
+__all__ = ["Server", "Session"]
+
+_LOOK_S = 60.0
+"""How long a statement may take whose answer is small, as one that asks the catalogue."""
+_LONGEST_S = 2_000_000
+_UNREACHABLE = ("08", "57P", "53300")
+"""Classes and codes of SQLSTATE: the connection is gone, or none is free."""
+_PASSING = ("40", "42P01", "53", "55P03", "57014", "58")
+"""A conflict, a partition that was dropped meanwhile, a lack of resources, a lock or a statement that took too long,
+trouble of the server's machine."""
+_BYTES = {"22021", "22P05"}
+"""A text that is not of the encoding that it should be of."""
+_SAID = {"canceling statement": "57014", "conflict with recovery": "57014", "invalid byte sequence": "22021"}
+_IDLE_S = 10.0
+"""Whatever lies between us and the server may forget a connection that is idle for longer, without telling us."""
+_STATE = re.compile(r"SQLSTATE: ([0-9A-Z]{5})")
+
+
+class Server:
+    """One database, as a role sees it. Safe to share between threads; ``connections_max`` sessions at once.
+
+    A connection costs the driver some 60 ms, because it reads the catalogue of types, so the next session uses it again.
+    """
+
+    def __init__(self, uri: str, *, connections_max: int, statement_s: float = 0, lock_s: float = 0) -> None:
+        self.name = f"strandline {secrets.token_hex(4)}"
+        """What our transactions call themselves: the number of a backend may be another's by now, or a pooler's. They
+        must not hold back our own horizon."""
+        self._uri = uri
+        # compiling a scan takes longer than it saves
+        self._settings = {"jit": "off", "application_name": literal(self.name), "lock_timeout": f"'{lock_s}s'"}
+        self._statement_s = statement_s
+        self._free = threading.BoundedSemaphore(connections_max)
+        self._lock = threading.Lock()
+        self._idle: list[tuple[float, Session]] = []
+        """When each was last used, and the session; the newest last."""
+
+    @contextmanager
+    def session(self) -> "Iterator[Session]":
+        """A connection, for one thread at a time; after an error it is not used again.
+
+        Raises:
+            UnreachableError: there is no connection to be had.
+            UsageError: nor could there be, with such a connection string.
+        """
+        with self._free:
+            session = self._taken() or Session(self._uri, self._settings, self._statement_s)
+            try:
+                yield session
+            except BaseException:
+                session.close()
+                self.close()  # they may have ended for the same reason
+                raise
+            with self._lock:
+                self._idle.append((time.monotonic(), session))
+
+    def pooler(self) -> str:
+        """See ``libpq.pooler``."""
+        try:
+            return libpq.pooler(self._uri)
+        except psycopg.Error as error:
+            raise _no_connection(str(error), self._uri) from None
+
+    def close(self) -> None:
+        """Release the connections that are not in use."""
+        with self._lock:
+            idle, self._idle = self._idle, []
+        for _, session in idle:
+            session.close()
+
+    def _taken(self) -> "Session | None":
+        with self._lock:
+            used, session = self._idle.pop() if self._idle else (0.0, None)
+        if session is not None and time.monotonic() - used > _IDLE_S:
+            session.close()
+            self.close()
+            return None
+        return session
+
+
+class Session:
+    """One connection; used by one thread."""
+
+    def __init__(self, uri: str, settings: dict[str, str], statement_s: float) -> None:
+        self._settings = {**settings, "statement_timeout": f"'{min(statement_s, _LONGEST_S)}s'"}
+        self._look = {"statement_timeout": f"'{min(statement_s or _LOOK_S, _LOOK_S)}s'"}
+        self._inside = False
+        try:
+            self._database, self._connection = libpq.connect(uri)
+        except adbc_errors() as error:
+            raise _no_connection(str(error), uri) from None
+
+    def read(
+        self, sql: str, *, batch_bytes: int = 1 << 20, where: str = "", copy: bool = True, look: bool = False
+    ) -> "Iterator[pa.RecordBatch]":
+        """The rows of a query, as they come; without ``copy`` by another protocol, which takes any statement.
+
+        The statement ends when the iterator is closed: the server is told to stop. ``look``: it should not take long.
+        """
+        if self._inside:
+            yield from self._read(sql, batch_bytes, where, copy=copy)
+        else:
+            with self.transaction(where=where, settings=self._look if look else {}):
+                yield from self._read(sql, batch_bytes, where, copy=copy)
+
+    def _read(self, sql: str, batch_bytes: int, where: str, *, copy: bool) -> "Iterator[pa.RecordBatch]":
+        statement = adbc.AdbcStatement(self._connection)
+        try:
+            statement.set_sql_query(sql)
+            statement.set_options(**{"adbc.postgresql.batch_size_hint_bytes": str(batch_bytes)})
+            if not copy:
+                statement.set_options(**{"adbc.postgresql.use_copy": "false"})
+            handle, _ = statement.execute_query()
+            with pa.RecordBatchReader._import_from_c(handle.address) as reader:  # noqa: SLF001 -- its documented entry
+                try:
+                    yield from reader
+                except GeneratorExit:
+                    _stop(statement, reader)
+                    raise
+        except (*adbc_errors(), pa.ArrowException, OSError) as error:
+            _raise(error, where)
+        finally:
+            with suppress(*adbc_errors()):
+                statement.close()
+
+    @contextmanager
+    def transaction(
+        self,
+        *,
+        isolation: Literal["READ COMMITTED", "REPEATABLE READ"] = "READ COMMITTED",
+        lock: str = "",
+        where: str = "",
+        settings: Mapping[str, str] | None = None,
+    ) -> Iterator[None]:
+        """Statements in one transaction, with a lock that is taken before any snapshot, and settings that end with it."""
+        first = [libpq.begin({**self._settings, **(settings or {})}, isolation=isolation, read_only=True)]
+        if lock:
+            first.append(f"LOCK TABLE {lock} MODE")
+        self._execute("; ".join(first), where)
+        self._inside = True
+        try:
+            yield
+        except BaseException:
+            with suppress(*adbc_errors()):
+                libpq.execute(self._connection, "ROLLBACK")
+            raise
+        finally:
+            self._inside = False
+        self._execute("COMMIT", where)
+
+    def _execute(self, sql: str, where: str) -> None:
+        try:
+            libpq.execute(self._connection, sql)
+        except adbc_errors() as error:
+            with suppress(*adbc_errors()):
+                libpq.execute(self._connection, "ROLLBACK")
+            _raise(error, where)
+
+    def rows(self, sql: str, *, where: str = "") -> list[dict[str, Any]]:
+        """All rows of a query that has few. Only one that names a table may take long: it may read many for them."""
+        return [row for batch in self.read(sql, where=where, look=not where) for row in batch.to_pylist()]
+
+    def row(self, sql: str, *, where: str = "") -> dict[str, Any]:
+        """The one row of a query."""
+        (row,) = self.rows(sql, where=where)
+        return row
+
+    def plan(self, sql: str) -> dict[str, Any]:
+        """How the server would run a query: the first node of its plan, as in ``EXPLAIN (FORMAT JSON)``."""
+        ((explained,),) = [
+            batch.column(0).to_pylist() for batch in self.read(f"EXPLAIN (FORMAT JSON) {sql}", copy=False, look=True)
+        ]
+        return dict(json.loads(explained)[0]["Plan"])
+
+    def run(self, sql: str) -> None:
+        """A statement whose rows do not matter."""
+        self.rows(sql)
+
+    def close(self) -> None:
+        """Release it. A second call does nothing."""
+        for one in (self._connection, self._database):
+            with suppress(*adbc_errors()):
+                one.close()
+
+
+def _stop(statement: Any, reader: "pa.RecordBatchReader") -> None:
+    """End a query whose rows are not wanted any more; without a word the driver would read all the rest."""
+    with suppress(*adbc_errors(), pa.ArrowException, OSError):
+        statement.cancel()
+        for _ in reader:
+            pass
+
+
+def adbc_errors() -> tuple[type[Exception], ...]:
+    """What the driver raises."""
+    return (adbc.Error,)
+
+
+def _no_connection(text: str, uri: str) -> StrandlineError:
+    if understood(uri) is None:
+        return UsageError(f"PostgreSQL cannot be reached: {NOT_UNDERSTOOD}", hint=HINT)
+    # the driver's text may quote the connection string, and with it a password
+    _, _, said = text.rpartition("Failed to connect:")
+    lines = said.partition("Query was:")[0].replace("\\n", "\n").strip().splitlines()
+    reason = lines[0] if lines else "no connection"
+    if "FATAL:" in reason or "no password supplied" in reason:
+        return UnreachableError(
+            f"PostgreSQL: the server refuses the connection: {reason.split('FATAL:')[-1].strip()}",
+            hint="see `connection_string`",
+        )
+    return UnreachableError(
+        f"PostgreSQL does not answer: {reason}",
+        hint="is the server running, and the host of `connection_string` right?",
+    )
+
+
+def _raise(error: Exception, where: str) -> NoReturn:
+    """The driver's error as ours, by SQLSTATE; without the statement, which may hold values."""
+    text = str(error).split("Query was:")[0]
+    match = _STATE.search(str(error))
+    state = getattr(error, "sqlstate", None) or (match[1] if match else None)
+    reason = text.split("ERROR:")[-1].split("FATAL:")[-1].splitlines()
+    said = " ".join(line.strip() for line in reason if line.strip())
+    place = f"{where}: " if where else ""
+    if state is None and "ERROR:" in text:
+        # what fails while rows come, comes without its code
+        state = next((code for words, code in _SAID.items() if words in text), "XX000")
+    if state is None or state.startswith(_UNREACHABLE):
+        raise UnreachableError(f"{place}the connection to PostgreSQL was lost: {said}") from None
+    if state.startswith(_PASSING):
+        raise RetryableError(f"{place}PostgreSQL: {said}") from None
+    if state in _BYTES:
+        hint = "the database's encoding checks nothing (SQL_ASCII): mend the value, as by convert_from(v::bytea, 'LATIN1') for "
+        hint += "what was Latin-1; or leave the column out by `columns`"
+        raise TaskError(f"{place}PostgreSQL: {said}, so the text cannot be read as UTF-8", hint=hint) from None
+    if state == "42501":
+        raise TaskError(f"{place}PostgreSQL: {said}", hint="grant the role SELECT on it, or leave it out") from None
+    raise TaskError(f"{place}PostgreSQL: {said}") from None

@@ -1,0 +1,232 @@
+"""States beside the rows, in two tables of the destination, for every SQL database."""
+
+import json
+import secrets
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import replace
+from typing import Protocol
+
+from strandline.connectors.sql.dialect import Statement
+from strandline.connectors.sql.session import Session
+from strandline.connectors.sql.tables import HISTORY, STATES
+from strandline.destination import Fence
+from strandline.errors import StateConflictError, StateError
+from strandline.state import HISTORY_MAX, RUN_TASK, State, StateKey, Token
+from strandline.state_format import LARGE_BYTES, decode_state, encode_state, kept_of, load_state, renews
+
+__all__ = ["Sessions", "SqlStates", "check_fence", "give_up", "save_state"]
+
+_KEY = ("source", "task", "destination")
+
+
+def _where(session: Session, key: StateKey) -> Statement:
+    sql = session.dialect
+    text = " AND ".join(f"{sql.quote(name)} = {sql.parameter}" for name in _KEY)
+    return Statement(text, (key.source, key.task, key.destination))
+
+
+def check_fence(session: Session, fence: Fence, *, key: StateKey | None = None, expected: Token | None = None) -> None:
+    """Compare with the epoch that is stored, where one is; and the token of the state of ``key``, if that is given.
+
+    Raises:
+        StateConflictError: another run has taken over.
+    """
+    keys = [fence.key] if key is None else [fence.key, key]
+    _lock(session, fence.key, shared=True)
+    if key is not None:
+        _lock(session, key)
+    found = _stored(session, keys)
+    epoch = found.get(fence.key, (fence.epoch, None))[0]
+    if epoch > fence.epoch:
+        raise StateConflictError(
+            f"{fence.source} → {fence.destination}: another run has taken over (epoch {epoch}; this run has "
+            f"{fence.epoch}); nothing was written",
+            hint="let the other run end, then start again",
+        )
+    if key is not None:
+        _check_token(key, found, expected)
+
+
+def _lock(session: Session, key: StateKey, *, shared: bool = False) -> None:
+    """Keep ``key`` as it is, or for this transaction alone, until it ends.
+
+    Rows could be locked instead; but one that is not there cannot, and one that others share without a pause is never
+    free for a run that wants to take over. A lock has a queue.
+    """
+    statement = session.dialect.lock(f"{session.relation(STATES)} {key}", shared=shared)
+    if statement is not None:
+        session.fetch(statement)
+
+
+def _stored(session: Session, keys: Sequence[StateKey]) -> dict[StateKey, tuple[int, Token]]:
+    """Epoch and token of each key of one source and destination that has a state."""
+    sql, one = session.dialect, session.dialect.parameter
+    tasks = ", ".join(one for _ in keys)
+    rows = session.fetch(
+        Statement(
+            f"SELECT task, epoch, token FROM {session.relation(STATES)} "
+            f"WHERE source = {one} AND {sql.quote('destination')} = {one} AND task IN ({tasks})",
+            (keys[0].source, keys[0].destination, *(key.task for key in keys)),
+        )
+    )
+    found = {StateKey(keys[0].source, task, keys[0].destination): (epoch, token) for task, epoch, token in rows}
+    if len(found) < len(rows):
+        raise StateError(f"{keys[0]}: {STATES} has two states of it", hint="restore the database from a backup")
+    return found
+
+
+def _check_token(key: StateKey, found: Mapping[StateKey, tuple[int, Token]], expected: Token | None) -> None:
+    if found.get(key, (0, None))[1] != expected:
+        raise StateConflictError(
+            f"{key}: the stored state is not the one this run saved last; nothing was written",
+            hint="another run writes the same table; let it end, then start again",
+        )
+
+
+def _renews(session: Session, key: StateKey, text: str) -> bool:
+    """Whether a state takes the place of the newest commit in its history; ``text`` is the state, encoded."""
+    where = _where(session, key)
+    rows = session.fetch(Statement(f"SELECT state FROM {session.relation(STATES)} WHERE {where.text}", where.values))
+    return bool(rows) and renews(key, rows[0][0], text)
+
+
+def save_state(session: Session, key: StateKey, state: State, *, expected: Token | None) -> State:
+    """Save ``state`` with its history; ``expected`` was compared before. Returns it with its new token."""
+    body = encode_state(key, state)
+    text = json.dumps(body)
+    decode_state(key, json.loads(text), where=STATES)  # what could not be read back is never kept
+    large = len(text) > LARGE_BYTES
+    again = (large or key.task == RUN_TASK) and _renews(session, key, text)
+    token, where = secrets.token_hex(16), _where(session, key)
+    one, states, history = session.dialect.parameter, session.relation(STATES), session.relation(HISTORY)
+    values: tuple[object, ...] = (state.epoch, state.sequence, token, text, *where.values)
+    if expected is None:
+        save = f"INSERT INTO {states} (epoch, sequence, token, state, source, task, destination) VALUES ({one}{f', {one}' * 6})"
+    else:
+        save = f"UPDATE {states} SET epoch = {one}, sequence = {one}, token = {one}, state = {one} WHERE {where.text} AND token = {one}"
+        values = (*values, expected)
+    if session.run(Statement(save, values)) != 1:
+        raise StateConflictError(f"{key}: another run has saved a state meanwhile; nothing was written")
+    newest = f"UPDATE {history} SET token = {one}, state = {one} WHERE {where.text} AND token = {one}"
+    if not (again and session.run(Statement(newest, (token, text, *where.values, expected)))):
+        _add_to_history(session, token, text, where)
+    if large or state.sequence % HISTORY_MAX == 0:  # not at every commit: it is the dearest statement of a small one
+        _shorten(session, where)
+    return replace(state, token=token)
+
+
+def _shorten(session: Session, where: Statement) -> None:
+    """Remove the commits that no history needs."""
+    history = session.relation(HISTORY)
+    sizes = f"SELECT number, length(state) FROM {history} WHERE {where.text} ORDER BY number DESC"
+    commits = session.fetch(Statement(sizes, where.values))
+    kept = kept_of(size for _, size in commits)
+    if kept < len(commits):
+        one = session.dialect.parameter
+        delete = f"DELETE FROM {history} WHERE {where.text} AND number <= {one}"
+        session.run(Statement(delete, (*where.values, commits[kept][0])))
+
+
+def give_up(session: Session, former: StateKey, *, follower: StateKey) -> None:
+    """Save that a lineage goes on under another name; see ``strandline.message.Adopt``."""
+    _lock(session, former)
+    where = _where(session, former)
+    rows = session.fetch(
+        Statement(f"SELECT epoch, token, state FROM {session.relation(STATES)} WHERE {where.text}", where.values)
+    )
+    for epoch, token, text in rows:
+        state = load_state(former, _parsed(text), where=STATES, token=token, epoch=epoch)
+        if not state.is_blank:
+            save_state(session, former, state.followed(follower), expected=token)
+
+
+def _add_to_history(session: Session, token: Token, text: str, where: Statement) -> None:
+    one, history = session.dialect.parameter, session.relation(HISTORY)
+    session.run(
+        Statement(
+            f"INSERT INTO {history} (source, task, destination, number, token, state) "
+            f"SELECT {one}, {one}, {one}, coalesce(max(number), 0) + 1, {one}, {one} FROM {history} WHERE {where.text}",
+            (*where.values, token, text, *where.values),
+        )
+    )
+
+
+class Sessions(Protocol):
+    """Opens sessions on one database."""
+
+    def reading(self) -> AbstractContextManager[Session | None]:
+        """A consistent view; ``None``: there is no database, or our tables are not in it."""
+
+    def writing(self) -> AbstractContextManager[Session]:
+        """A transaction that commits unless something is raised; our tables are there."""
+
+
+class SqlStates:
+    """The states that an atomic destination keeps. Closed with the destination."""
+
+    def __init__(self, sessions: Sessions, where: str) -> None:
+        self._sessions, self._place = sessions, where
+
+    def load(self, source: str) -> Mapping[StateKey, State]:
+        """Every state of ``source``."""
+        with self._sessions.reading() as session:
+            if session is None:
+                return {}
+            rows = session.fetch(
+                Statement(
+                    f"SELECT task, destination, epoch, token, state FROM {session.relation(STATES)} "
+                    f"WHERE source = {session.dialect.parameter}",
+                    (source,),
+                )
+            )
+        states = {}
+        for task, destination, epoch, token, text in rows:
+            key = StateKey(source, task, destination)
+            if key in states:
+                raise StateError(f"{key}: {self._place} has two states of it", hint="restore the database")
+            states[key] = load_state(key, _parsed(text), where=self._place, token=token, epoch=epoch)
+        return states
+
+    def save(self, key: StateKey, state: State, *, expected: Token | None) -> Token:
+        """Save ``state`` as its lineage's newest."""
+        with self._sessions.writing() as session:
+            alive = key.task == RUN_TASK and _renews(session, key, json.dumps(encode_state(key, state)))
+            if key.task == RUN_TASK:
+                # a sign of life leaves the epoch alone: the windows that compare it need not wait for it, nor it for them
+                _lock(session, key, shared=alive)
+                _check_token(key, _stored(session, [key]), expected)
+            else:
+                fence = Fence(key.source, key.destination, state.epoch, state.run_id)
+                check_fence(session, fence, key=key, expected=expected)
+            saved = save_state(session, key, state, expected=expected)
+        if saved.token is None:
+            raise AssertionError("a saved state has a token")
+        return saved.token
+
+    def history(self, key: StateKey) -> Sequence[State]:
+        """The last commits of one lineage, the newest first."""
+        with self._sessions.reading() as session:
+            if session is None:
+                return []
+            where = _where(session, key)
+            rows = session.fetch(
+                Statement(
+                    f"SELECT token, state FROM {session.relation(HISTORY)} WHERE {where.text} "
+                    f"ORDER BY number DESC LIMIT {HISTORY_MAX}",
+                    where.values,
+                )
+            )
+        kept = rows[: kept_of(len(text) for _, text in rows)]
+        return [decode_state(key, _parsed(text), where=self._place, token=token) for token, text in kept]
+
+    def close(self) -> None:
+        """Do nothing: the destination closes what it opened."""
+
+
+def _parsed(text: str) -> object:
+    """What is not JSON is no state, which is what decoding then says."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        return None

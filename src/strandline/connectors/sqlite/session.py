@@ -1,0 +1,164 @@
+"""One SQLite connection that writes: statements, and stages in temporary tables."""
+
+import secrets
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING, Any
+
+from strandline.connectors.sql.attached import Attached
+from strandline.connectors.sql.dialect import SEQUENCE, Dialect, Statement
+from strandline.connectors.sql.staging import Step
+from strandline.connectors.sqlite.attached import attached_to
+from strandline.connectors.sqlite.columns import Columns, folded
+from strandline.connectors.sqlite.dialect import KEY_PREFIX, SQLiteDialect
+from strandline.destination import KeyRange
+from strandline.lazy import sqlite3
+from strandline.table import Table
+
+if TYPE_CHECKING:
+    from sqlite3 import Connection
+
+__all__ = ["SQLiteSession"]
+
+_ROWS = 10_000
+"""How many rows are Python objects at once."""
+
+
+class SQLiteSession:
+    """See ``strandline.connectors.sql.session.Session``. Its temporary tables go with its connection.
+
+    Args:
+        connection: in autocommit.
+        meaning: turns the errors of what it is asked to do into ours.
+    """
+
+    dialect: Dialect = SQLiteDialect()
+
+    def __init__(self, connection: "Connection", meaning: Callable[[str], AbstractContextManager[None]]) -> None:
+        self.connection = connection
+        self._meaning = meaning
+        self._known: dict[int, Columns] = {}
+        self._staged: dict[int, str] = {}
+        """The temporary tables of steps; a step lives as long as its session."""
+        self._names = 0
+
+    def run(self, statement: Statement) -> int:
+        """How many rows it changed; 0 for DDL."""
+        return max(0, self.connection.execute(statement.text, statement.values).rowcount)
+
+    def attempt(self, action: Callable[[], bool]) -> bool:
+        """Do ``action``, one statement; SQLite undoes one that fails."""
+        try:
+            return action()
+        except sqlite3.IntegrityError as error:
+            if error.sqlite_errorcode not in {sqlite3.SQLITE_CONSTRAINT_UNIQUE, sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY}:
+                raise
+            return False
+
+    def fetch(self, statement: Statement) -> Sequence[Sequence[Any]]:
+        """Its rows."""
+        return self.connection.execute(statement.text, statement.values).fetchall()
+
+    def about(self, table: str) -> AbstractContextManager[None]:
+        """Turns SQLite's errors into ours, which name the table."""
+        return self._meaning(f"write to {table}")
+
+    def relation(self, table: str) -> str:
+        """A stored table, qualified and quoted."""
+        return self.dialect.relation("main", table)
+
+    def columns(self, table: str) -> Mapping[str, str]:
+        """The declared types of a stored table's columns, in order."""
+        rows = self.fetch(
+            Statement("SELECT name, type FROM pragma_table_xinfo(?, 'main') WHERE hidden <> 1 ORDER BY cid", (table,))
+        )
+        return {str(name): str(kind) for name, kind in rows}
+
+    def stored(self, table: Table) -> Columns:
+        """How the columns of a table are stored. The table lives as long as the session."""
+        if id(table) not in self._known:
+            self._known[id(table)] = Columns(table)
+        return self._known[id(table)]
+
+    def attached(self, table: str) -> Attached:
+        """What people have attached to a stored table."""
+        return attached_to(self, table)
+
+    def stage(self, step: Step, *, sequence: bool = False) -> str:  # noqa: ARG002 -- it is always there
+        """The temporary table of a step."""
+        self.spill(step)
+        return self._staged[id(step)]
+
+    def spill(self, step: Step) -> None:
+        """Move the batches of a step into its temporary table, with their position in the stream."""
+        if not step.batches:
+            return
+        with self._meaning(f"stage rows of {step.table.name}"):
+            if self.connection.in_transaction:
+                self._spill(step)
+                return
+            self.connection.execute("BEGIN")
+            self._spill(step)
+            self.connection.execute("COMMIT")
+
+    def _spill(self, step: Step) -> None:
+        columns = self.stored(step.table)
+        names = step.batches[0].schema.names
+        if id(step) not in self._staged:
+            kinds = [columns.stored[name].sql if name in columns.stored else "BLOB" for name in names]
+            self._staged[id(step)] = self._table([*names, SEQUENCE], [*kinds, "INTEGER"])
+        marks = ", ".join("?" * (len(names) + 1))
+        insert = f"INSERT INTO {self._staged[id(step)]} VALUES ({marks})"
+        for start, batch in zip(step.starts, step.batches, strict=True):
+            for at in range(0, batch.num_rows, _ROWS):
+                self.connection.executemany(insert, columns.rows(batch.slice(at, _ROWS), start + at))
+        step.spilled = step.rows
+        step.batches.clear()
+        step.starts.clear()
+
+    def bounds(self, table: Table, key_range: KeyRange) -> str:
+        """One row with the bounds of a range."""
+        bounds = self.stored(table).bounds(key_range)
+        relation = self._table(list(bounds), [kind for kind, _ in bounds.values()])
+        values = tuple(value for _, value in bounds.values())
+        self.run(Statement(f"INSERT INTO {relation} VALUES ({', '.join('?' * len(values))})", values))
+        return relation
+
+    def scratch(self, query: Statement) -> str:
+        """A temporary table of a query's rows."""
+        relation = self._fresh()
+        self.run(Statement(f"CREATE TABLE {relation} AS {query.text}", query.values))
+        return relation
+
+    def index_keys(self, tables: Iterable[Table]) -> None:
+        """Make sure that rows can be found by their primary key. In append mode nothing looks for them."""
+        for table in tables:
+            with self.about(table.name):
+                if table.primary_key and frozenset(map(folded, table.primary_key)) not in self._indexed(table):
+                    index = self.relation(f"{KEY_PREFIX}{secrets.token_hex(8)}")
+                    columns = self.dialect.quoted(table.primary_key)
+                    self.run(Statement(f"CREATE INDEX {index} ON {self.dialect.quote(table.name)} ({columns})"))
+
+    def _indexed(self, table: Table) -> set[frozenset[str]]:
+        """The first columns of each index, as many as the primary key has."""
+        found = self.fetch(
+            Statement(
+                "SELECT l.name, i.name FROM pragma_index_list(?, 'main') AS l, pragma_index_info(l.name, 'main') AS i "
+                "WHERE NOT l.partial AND i.seqno < ?",
+                (table.name, len(table.primary_key)),
+            )
+        )
+        indexes: dict[str, set[str]] = {}
+        for index, column in found:
+            indexes.setdefault(index, set()).add(folded(column or ""))
+        return set(map(frozenset, indexes.values()))
+
+    def _table(self, names: Sequence[str], kinds: Sequence[str]) -> str:
+        relation = self._fresh()
+        columns = ", ".join(f"{self.dialect.quote(name)} {kind}" for name, kind in zip(names, kinds, strict=True))
+        self.run(Statement(f"CREATE TABLE {relation} ({columns})"))
+        return relation
+
+    def _fresh(self) -> str:
+        self._names += 1
+        return f'temp."_cq_stage_{self._names}"'
