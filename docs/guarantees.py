@@ -25,7 +25,7 @@ PROMISED = (
             "`plan` lists every one; `plan`, `sync` and `migrate` end with exit code 2 before anything is touched. So do a source "
             "and a destination that are one database and schema. Two projects of equal names stop with exit code 2 or 3"
         ),
-        "`OwnershipCases` in `strandline.testing`; `tests/unit/test_ownership.py`",
+        "`OwnershipCases` in `strandline.testing`; `tests/engine/test_ownership.py`",
     ),
     (
         "P43: a table with rows that somebody has made where one of this source was dropped, in a database",
@@ -41,12 +41,12 @@ PROMISED = (
             "exit code 3; go on under the old name, or with `adopt: true` from where it was. The old name is then over: who comes "
             "back to it needs `adopt: true` again"
         ),
-        "`tests/unit/test_ownership.py`",
+        "`tests/engine/test_ownership.py`",
     ),
     (
         "P49: a state that was lost beside rows of its source, also where the destination keeps no states",
         "exit code 3: no first sync, which would store the rows twice",
-        "`tests/unit/test_engine_borders.py`, `make crash` (`plain`, `idempotent`)",
+        "`tests/engine/test_engine_borders.py`, `make crash` (`plain`, `idempotent`)",
     ),
     (
         "P1: `postgresql`: a transaction that a crash of the server takes back (`synchronous_commit = off`)",
@@ -128,7 +128,7 @@ PROMISED = (
     (
         "P44: `sqlite`: a view or table that does not work, a virtual table",
         "asked for by its name, or synced before: the table fails; by a glob: every sync and `plan` names it",
-        "`tests/holes/test_views.py`, `tests/unit/test_sqlite_values.py`",
+        "`tests/holes/test_views.py`, `tests/connectors/sqlite/test_sqlite_values.py`",
     ),
     (
         "P44: `files`: a file whose first record cannot be read",
@@ -141,7 +141,7 @@ PROMISED = (
     (
         "P44: `files`: the last record of a quiet file, without a newline or behind an open quote",
         "it has a say in the types, and is read; what does not fit fails the table at every sync, with file and line",
-        "`tests/unit/test_files_source.py`, `tests/holes/test_files_unread.py`",
+        "`tests/connectors/files/test_files_source.py`, `tests/holes/test_files_unread.py`",
     ),
     (
         "P46: `sqlite`: rows that a sweep of keys shows, and the destination lacks",
@@ -177,7 +177,7 @@ PROMISED = (
             "an update leaves it alone; a row to which one refers is not deleted, and the table fails, unless it says "
             "`allow_cascade: true`: then the foreign key decides. `plan` names it"
         ),
-        "`tests/unit/test_attached.py`, `tests/unit/test_attached_deletes.py`",
+        "`tests/connectors/sql/test_attached.py`, `tests/connectors/sql/test_attached_deletes.py`",
     ),
     (
         "P50: views, indexes, triggers, grants, policies, publications and comments on our tables",
@@ -206,8 +206,8 @@ TESTS = {
     "settled (in flight)": "the same",
     "lag only": "`test_hole_a_is_open_where_the_spec_says_so`, `test_hole_k…`",
     "off": "`test_hole_a_is_open_where_the_spec_says_so`: it has to lose a row there",
-    "settled (single writer)": "`tests/holes/test_holes.py`, `tests/unit/test_sqlite_model.py`",
-    "settled (file contents)": "`tests/unit/test_files_source.py`",
+    "settled (single writer)": "`tests/holes/test_holes.py`, `tests/connectors/sqlite/test_sqlite_model.py`",
+    "settled (file contents)": "`tests/connectors/files/test_files_source.py`",
     FULL_READ.name: "`test_a_full_read_has_every_row_that_was_there_all_the_time`",
 }
 
