@@ -14,6 +14,13 @@ from strandline.spec import DestinationSpec, SourceSpec
 from strandline.spec_tables import own_model
 
 OWN = "strandline."
+VALUES = [
+    "- **Durations** are written `30s`, `1h30m`, `500ms` or `7d`; `0` is none, where none is possible.",
+    "- **Sizes** are numbers of bytes, `16MiB` or `64 kB`.",
+    "- **Types of columns** are written as Arrow writes them, or shorter: `int64`, `decimal(10, 2)`, `timestamp[us, UTC]`,",
+    "  `list<string>`, `struct<a: int64, b: date32>`. `timestamp` alone is `timestamp[us, UTC]`.",
+]
+"""The grammar of values, of ``strandline.settings``."""
 
 
 def reference() -> str:
@@ -27,6 +34,8 @@ def reference() -> str:
         "",
         *commands(),
         "## Documents of a spec",
+        "",
+        *VALUES,
         "",
     ]
     for kind, model in (("source", SourceSpec), ("destination", DestinationSpec)):

@@ -21,6 +21,7 @@ from strandline.destination import Destination, MigrateMode, WriteMode
 from strandline.errors import Problem, StrandlineError, UsageError
 from strandline.plugins import load_plugin
 from strandline.rules import TableRules
+from strandline.settings import Seconds, Size
 from strandline.source import Source
 from strandline.spec_tables import BLOCK, own_model, takes_globs
 from strandline.table_settings import Entry, PerTable
@@ -33,10 +34,8 @@ __all__ = [
     "DestinationBackend",
     "DestinationSpec",
     "Foreign",
-    "Seconds",
     "SourceSpec",
     "connected",
-    "parse_seconds",
     "without_batch",
 ]
 
@@ -74,28 +73,6 @@ CLOUDQUERY_FIELDS: Mapping[str, Mapping[str, Foreign]] = {
 
 Registry: TypeAlias = Literal["builtin", "cloudquery", "github", "python", "local", "grpc", "docker"]
 _Mapping: TypeAlias = Annotated[dict[str, Any], BeforeValidator(lambda value: {} if value is None else value)]
-_DURATION = re.compile(r"(?:\d+(?:\.\d+)?(?:ms|s|m|h|d))+")
-_DURATION_PART = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
-_SECONDS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400}
-
-
-def parse_seconds(text: str) -> float:
-    """``1h30m`` as seconds.
-
-    Raises:
-        ValueError: it is not a duration.
-    """
-    if not _DURATION.fullmatch(text):
-        raise ValueError(f"{text!r} is not a duration such as 30s, 5m, 2h or 7d")
-    return sum(float(amount) * _SECONDS[unit] for amount, unit in _DURATION_PART.findall(text))
-
-
-def _seconds(value: object) -> object:
-    return parse_seconds(value) if isinstance(value, str) else value
-
-
-Seconds: TypeAlias = Annotated[float, BeforeValidator(_seconds), Field(gt=0)]
-"""A length of time, in a spec written as ``20s``. In Python: seconds."""
 
 
 class _Document(BaseModel):
@@ -223,7 +200,7 @@ class Batch(BaseModel):
     model_config = ConfigDict(extra="ignore", frozen=True)
 
     batch_size: int | None = Field(None, ge=1, description="Rows.")
-    batch_size_bytes: int | None = Field(None, ge=1, description="Bytes of Arrow data.")
+    batch_size_bytes: Size | None = Field(None, description="Bytes of Arrow data, as 16MiB or a number.")
     batch_timeout: Seconds | None = Field(None, description="A duration, as 20s. In Python: seconds.")
 
 

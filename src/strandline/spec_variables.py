@@ -12,6 +12,7 @@ from pathlib import Path
 
 from strandline.errors import Problem
 from strandline.logs import is_secret_name, register_parts, register_secret
+from strandline.settings import parse_duration
 from strandline.spec_yaml import Node
 
 __all__ = ["Variables", "register_secrets"]
@@ -175,9 +176,6 @@ def _read(path: str) -> str:
 _UNITS = {"second": "seconds", "minute": "minutes", "hour": "hours", "day": "days", "week": "weeks"}
 _AGO = re.compile(r"((?:\d+\s+(?:second|minute|hour|day|week|month|year)s?\s+)+)(ago|from\s+now)")
 _AMOUNT = re.compile(r"(\d+)\s+(\w+?)s?\s")
-_DURATION = re.compile(r"([-+]?)((?:\d+(?:\.\d+)?(?:ns|us|µs|ms|s|m|h|d))+)")
-_DURATION_PART = re.compile(r"(\d+(?:\.\d+)?)(ns|us|µs|ms|s|m|h|d)")
-_SECONDS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
 def time_text(inside: str, now: datetime) -> str:
@@ -196,19 +194,26 @@ def _time(expression: str, now: datetime) -> datetime:
             return now
         if ago := _AGO.fullmatch(expression):
             return _shifted(now, ago[1], -1 if ago[2] == "ago" else 1)
-        if duration := _DURATION.fullmatch(expression):
-            seconds = sum(float(amount) * _SECONDS[unit] for amount, unit in _DURATION_PART.findall(duration[2]))
-            return now + timedelta(seconds=-seconds if duration[1] == "-" else seconds)
         if re.fullmatch(r"\d{4}-\d\d-\d\d", expression):
             return datetime.fromisoformat(expression).replace(tzinfo=UTC)
         if re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,9})?(Z|[-+]\d\d:\d\d)", expression):
             return datetime.fromisoformat(expression)
+        if (distance := _distance(expression)) is not None:
+            return now + distance
     except (ValueError, OverflowError) as error:
         raise _UnknownError(f"the time {expression!r} is out of range: {error}") from error
     raise _UnknownError(
         f"{expression!r} is not a time",
         "write now, 2024-01-31, 2024-01-31T12:00:00Z, 7 days ago, 1 month from now or -24h",
     )
+
+
+def _distance(expression: str) -> timedelta | None:
+    sign = -1 if expression.startswith("-") else 1
+    try:
+        return sign * parse_duration(expression.removeprefix("-" if sign < 0 else "+"))
+    except ValueError:
+        return None
 
 
 def _shifted(now: datetime, amounts: str, sign: int) -> datetime:

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 import click
 
 from strandline.engine.lease import Claim
-from strandline.spec_models import parse_seconds
+from strandline.settings import parse_duration
 
 __all__ = ["choosing", "claiming"]
 
@@ -46,6 +46,6 @@ def claiming(command: Callable[..., Any]) -> Callable[..., Any]:
 
 def _duration(_context: click.Context, _parameter: click.Parameter, value: str | None) -> float:
     try:
-        return parse_seconds(value) if value is not None else 0.0
+        return parse_duration(value).total_seconds() if value is not None else 0.0
     except ValueError as error:
         raise click.BadParameter(str(error)) from None

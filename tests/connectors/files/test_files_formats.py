@@ -195,6 +195,8 @@ def test_a_type_that_is_none_is_an_error_of_the_spec(files):
     files.write("a.csv", "n\n1\n")
     with pytest.raises(UsageError, match="'integer', for column 'n', is not a type"):
         files.source(types={"n": "integer"}).tables()
+    with pytest.raises(UsageError, match="column 'n' of a CSV file cannot be list<item: int64>"):
+        files.source(types={"n": "list<int64>"}).tables()
 
 
 @pytest.mark.parametrize("name", ["README.md", "notes", "a.xlsx", "t/LICENSE", "t/a.csv.bak"])

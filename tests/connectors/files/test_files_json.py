@@ -185,6 +185,12 @@ def test_csv_types_that_differ_are_widened_and_at_last_text(files, one, other, t
     assert len(files.rows()) == 2
 
 
+def test_nested_types_can_be_declared(files):
+    files.write("a.jsonl", '{"l":[1],"s":{"a":"1.5"}}\n')
+    types = {"l": "list<int32>", "s": "struct<a: string>"}
+    assert files.rows(types=types) == [{"l": [1], "s": {"a": "1.5"}}]
+
+
 def test_nested_types_of_several_files_are_joined(files):
     files.write("t/a.jsonl", '{"s":{"a":1,"l":[]},"l":[1]}\n')
     files.write("t/b.jsonl", '\ufeff{"s":{"a":1.5,"l":[{"x":"y"}],"b":null},"l":[]}\n')

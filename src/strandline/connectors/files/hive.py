@@ -47,9 +47,8 @@ def hive_schema(
 
 
 def _type(values: Sequence[str], *, is_key: bool) -> "pa.DataType":
-    for pattern, kind in ((_INTEGER if is_key else _CALENDAR, "int64"), (_DAY, "date32")):
+    for pattern, type_ in ((_INTEGER if is_key else _CALENDAR, pa.int64()), (_DAY, pa.date32())):
         if values and all(map(pattern.fullmatch, values)):
-            type_ = pa.type_for_alias(kind)
             try:
                 pa.array(values).cast(type_)
             except pa.ArrowInvalid:
@@ -74,7 +73,7 @@ def hive_columns(file: File, batch: "pa.RecordBatch", schema: "pa.Schema") -> "p
         text = pa.array([values.get(field.name)], pa.string())
         try:
             (value,) = text.cast(field.type)
-        except pa.ArrowInvalid as error:
+        except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
             raise TaskError(
                 f"{shown(file.key)}: {field.name}={text[0]} is no {field.type}",
                 hint=f"declare a type that holds all of them: `types: {{{field.name}: string}}`",

@@ -238,6 +238,9 @@ class FilesSource:
         """What reads files of lines, and how their bytes become lines."""
         declared = declared_types(settings.types)
         if any(file.format == "csv" for file in files):
+            for name, type_ in declared.items():
+                if pa.types.is_nested(type_):
+                    raise UsageError(f"`types`: column {name!r} of a CSV file cannot be {type_}", hint="declare string")
             return lambda: CSVLines(self._spec.csv, declared, settings.primary_key), Coding(self._spec.csv.encoding)
         coding = Coding(UTF_8, json_path(settings.records) if settings.records else ())
         return lambda: JSONLines(declared, settings.primary_key), coding

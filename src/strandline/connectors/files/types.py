@@ -1,17 +1,15 @@
 """The types of columns: by name, of several files together, and of values that stand in files as text."""
 
 import math
-import re
 from collections.abc import Mapping
 from decimal import Decimal, InvalidOperation
 
 from strandline.errors import UsageError
 from strandline.lazy import pa, pc
+from strandline.settings import parse_type
 
 __all__ = ["comes_back", "declared_types", "extended", "finished", "numbers", "plain", "widened"]
 
-_ZONED = re.compile(r"timestamp\[(s|ms|us|ns), *(?:tz=)?([\w+:/-]+)\]")
-_DECIMAL = re.compile(r"decimal(128|256)?\((\d+), *(\d+)\)")
 _EXACT_BITS = {"halffloat": 11, "float": 24, "double": 53}
 """Up to how many bits an integer is exact in a floating-point type, by the name of the type."""
 _DIGITS_128_MAX, _DIGITS_MAX = 38, 76
@@ -26,22 +24,16 @@ def declared_types(names: Mapping[str, str]) -> "dict[str, pa.DataType]":
     Raises:
         UsageError: one of them is no type.
     """
-    return {column: _type(column, name.strip()) for column, name in names.items()}
-
-
-def _type(column: str, name: str) -> "pa.DataType":
-    try:
-        if zoned := _ZONED.fullmatch(name):
-            return pa.timestamp(zoned[1], tz=zoned[2])
-        if decimal := _DECIMAL.fullmatch(name):
-            of = pa.decimal256 if decimal[1] == "256" else pa.decimal128
-            return of(int(decimal[2]), int(decimal[3]))
-        return pa.type_for_alias(name)
-    except ValueError as error:
-        raise UsageError(
-            f"`types`: {name!r}, for column {column!r}, is not a type that can be read from text",
-            hint="such are string, int64, double, bool, date32, timestamp[us], timestamp[us, UTC], decimal128(18, 4)",
-        ) from error
+    types = {}
+    for column, name in names.items():
+        try:
+            types[column] = parse_type(name)
+        except ValueError as error:
+            raise UsageError(
+                f"`types`: {name!r}, for column {column!r}, is not a type that can be read from text",
+                hint="such are string, int64, double, bool, date32, timestamp[us], timestamp[us, UTC], decimal(18, 4)",
+            ) from error
+    return types
 
 
 def plain(type_: "pa.DataType") -> "pa.DataType":

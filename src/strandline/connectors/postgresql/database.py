@@ -1,5 +1,6 @@
 """One PostgreSQL database: its connections, and its transactions."""
 
+import math
 import secrets
 import threading
 from collections.abc import Iterator, Mapping
@@ -40,8 +41,8 @@ class Limits:
     """How long a statement, or the wait for a lock, may take."""
 
     def __init__(self, *, statement_timeout_s: float, lock_timeout_s: float) -> None:
-        self.statement_ms = min(int(statement_timeout_s * 1000), _MILLISECONDS_MAX)
-        self.lock_ms = min(int(lock_timeout_s * 1000), _MILLISECONDS_MAX)
+        self.statement_ms = min(math.ceil(statement_timeout_s * 1000), _MILLISECONDS_MAX)
+        self.lock_ms = min(math.ceil(lock_timeout_s * 1000), _MILLISECONDS_MAX)
         self.answer_s = 1.1 * statement_timeout_s + _ANSWER_S
         """A server that has not even said by then that a statement took too long will say nothing more."""
 

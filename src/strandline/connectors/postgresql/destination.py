@@ -39,7 +39,7 @@ from strandline.lazy import adbc, pa
 from strandline.ownership import Ownership
 from strandline.place import schema_place
 from strandline.probe import Probe
-from strandline.spec_models import Seconds
+from strandline.settings import Seconds
 from strandline.state import StateBackend
 from strandline.table import Table
 

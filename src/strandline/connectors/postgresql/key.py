@@ -16,8 +16,9 @@ from strandline.connectors.postgresql.order import check_values, past
 from strandline.connectors.postgresql.plan import Plan, typed
 from strandline.connectors.postgresql.source_session import Server, Session
 from strandline.connectors.postgresql.source_types import TIMES
-from strandline.connectors.sql.source_tables import duration_s, smallest_offset_s
+from strandline.connectors.sql.source_tables import smallest_offset_s
 from strandline.lazy import pa, pc
+from strandline.settings import duration_s
 
 __all__ = ["Key", "Settled"]
 

@@ -8,16 +8,10 @@ from pydantic import Field
 
 from strandline.connectors.postgresql.catalog import Column, Relation, literal, quote
 from strandline.connectors.postgresql.source_types import FLOATS, NUMERIC, ORDERED, TIMES, OutOfRange
-from strandline.connectors.sql.source_tables import (
-    Duration,
-    TableSettings,
-    duration_s,
-    known,
-    selection,
-    smallest_offset_s,
-)
+from strandline.connectors.sql.source_tables import TableSettings, known, selection, smallest_offset_s
 from strandline.errors import TaskError, UsageError
 from strandline.lazy import pa
+from strandline.settings import Duration, duration_s
 from strandline.table import FULL_READ, Guarantee, Table
 
 __all__ = ["Plan", "PostgreSQLTable", "Settle", "plan", "typed"]

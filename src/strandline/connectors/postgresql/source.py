@@ -27,13 +27,13 @@ from strandline.connectors.postgresql.rows import Rows
 from strandline.connectors.postgresql.slices import Budget
 from strandline.connectors.postgresql.source_probes import probe_database, probe_tables
 from strandline.connectors.postgresql.source_session import Server
-from strandline.connectors.sql.source_tables import Duration, duration_s
 from strandline.errors import CursorExpiredError, RetryableError, TaskError, UsageError
 from strandline.lazy import pa
 from strandline.message import Cursor, Insert, Message
 from strandline.place import schema_place
 from strandline.probe import Probe
 from strandline.proposal import Proposals
+from strandline.settings import Duration, duration_s
 from strandline.source import RunContext, Task
 from strandline.table import Table
 from strandline.table_settings import PerTable

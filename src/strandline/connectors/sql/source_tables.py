@@ -1,60 +1,24 @@
-"""What SQL sources share: the settings of one table, durations, and names that were mistyped."""
+"""What SQL sources share: the settings of one table, and names that were mistyped."""
 
 import difflib
 import json
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
-from typing import Annotated, ClassVar, Literal
+from typing import ClassVar, Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, WithJsonSchema
+from pydantic import BaseModel, ConfigDict, Field
 
 from strandline.errors import UsageError
+from strandline.settings import Duration
 
 __all__ = [
-    "Duration",
     "TableSettings",
-    "duration_s",
     "known",
     "not_unique",
-    "parse_duration",
     "selection",
     "smallest_offset_s",
 ]
-
-_UNITS_S = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
-_DURATION = re.compile(r"(\d{1,9})([smhd])")
-
-
-def parse_duration(value: object) -> timedelta:
-    """A duration as it stands in a spec: ``30s``, ``5m``, ``2h``, ``7d``, or ``0``.
-
-    Raises:
-        ValueError: it is none of these.
-    """
-    if isinstance(value, timedelta):
-        return value
-    match = _DURATION.fullmatch(str(value).strip())
-    if match:
-        return timedelta(seconds=int(match[1]) * _UNITS_S[match[2]])
-    if str(value).strip() == "0":
-        return timedelta(0)
-    raise ValueError(f"{value!r} is not a duration; write 30s, 5m, 2h or 7d")
-
-
-def duration_s(duration: timedelta) -> int:
-    """Its length in whole seconds."""
-    return int(duration.total_seconds())
-
-
-Duration = Annotated[
-    timedelta,
-    BeforeValidator(parse_duration),
-    PlainSerializer(lambda duration: f"{duration_s(duration)}s", return_type=str),
-    WithJsonSchema({"type": "string", "pattern": "^([0-9]+[smhd]|0)$", "examples": ["30s", "5m", "2h", "7d"]}),
-]
-"""A length of time, in a spec written as ``30s``, ``5m``, ``2h`` or ``7d``."""
 
 
 class TableSettings(BaseModel):

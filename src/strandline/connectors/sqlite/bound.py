@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Literal
 
 from strandline.connectors.sql.key_times import IDS_MIN, Form, form_of, unit_of
-from strandline.connectors.sql.source_tables import duration_s, smallest_offset_s
+from strandline.connectors.sql.source_tables import smallest_offset_s
 from strandline.connectors.sqlite.catalog import last_id, quoted
 from strandline.connectors.sqlite.cursor import Pass, Saved, decoded, encoded
 from strandline.connectors.sqlite.high_water import (
@@ -18,6 +18,7 @@ from strandline.connectors.sqlite.plan import Plan
 from strandline.connectors.sqlite.times import TimeTextKey, looks_like_time
 from strandline.errors import CursorExpiredError, TaskError
 from strandline.lazy import pa
+from strandline.settings import duration_s
 
 if TYPE_CHECKING:
     from sqlite3 import Connection

@@ -42,7 +42,7 @@ from strandline.lazy import pa
 from strandline.ownership import Ownership
 from strandline.place import file_places
 from strandline.probe import Probe
-from strandline.spec_models import Seconds
+from strandline.settings import Seconds
 from strandline.state import StateBackend
 from strandline.table import Table
 

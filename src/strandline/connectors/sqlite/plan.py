@@ -7,12 +7,13 @@ from zoneinfo import ZoneInfo
 
 from pydantic import Field
 
-from strandline.connectors.sql.source_tables import TableSettings, duration_s, known, selection, smallest_offset_s
+from strandline.connectors.sql.source_tables import TableSettings, known, selection, smallest_offset_s
 from strandline.connectors.sqlite.catalog import Catalogued, quoted
 from strandline.connectors.sqlite.high_water import time_like
 from strandline.connectors.sqlite.source_types import TYPE_NAMES, arrow_type, declared_type, stored_type
 from strandline.errors import UsageError
 from strandline.lazy import pa, sqlite3
+from strandline.settings import duration_s
 from strandline.table import FULL_READ, Guarantee, Table
 
 if TYPE_CHECKING:

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from strandline.connectors.sql.source_tables import Duration, duration_s
 from strandline.connectors.sqlite.bound import Clock
 from strandline.connectors.sqlite.catalog import (
     Catalogued,
@@ -34,6 +33,7 @@ from strandline.message import Cursor, Insert, Message
 from strandline.place import file_places
 from strandline.probe import Probe
 from strandline.proposal import Proposals
+from strandline.settings import Duration, duration_s
 from strandline.source import RunContext, Task
 from strandline.table import Table
 from strandline.table_settings import PerTable

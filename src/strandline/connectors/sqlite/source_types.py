@@ -8,26 +8,16 @@ from typing import Any
 
 from strandline.errors import UsageError
 from strandline.lazy import pa
+from strandline.settings import parse_type
 
 __all__ = ["TYPE_NAMES", "Misfit", "arrow_type", "declared_type", "storage_class", "stored_type", "to_array"]
 
-_SIMPLE: Mapping[str, Callable[[], "pa.DataType"]] = {
-    "string": lambda: pa.string(),  # noqa: PLW0108 -- named directly, Arrow would be imported at once
-    "int64": lambda: pa.int64(),  # noqa: PLW0108 -- likewise
-    "double": lambda: pa.float64(),  # noqa: PLW0108 -- likewise
-    "float64": lambda: pa.float64(),  # noqa: PLW0108 -- likewise
-    "bool": lambda: pa.bool_(),  # noqa: PLW0108 -- likewise
-    "binary": lambda: pa.binary(),  # noqa: PLW0108 -- likewise
-    "date32": lambda: pa.date32(),  # noqa: PLW0108 -- likewise
-    "timestamp": lambda: pa.timestamp("us", tz="UTC"),
-    "timestamp[us]": lambda: pa.timestamp("us"),
-    "timestamp[us, UTC]": lambda: pa.timestamp("us", tz="UTC"),
-}
-TYPE_NAMES = (*_SIMPLE, "decimal128(P, S)")
+TYPE_NAMES = (
+    *("string", "int64", "double", "bool", "binary", "date32"),
+    *("timestamp", "timestamp[us]", "timestamp[us, UTC]", "decimal(P, S)"),
+)
 """What can be written in `types`."""
 
-_DECIMAL = re.compile(r"decimal(?:128)?\((\d+), *(\d+)\)")
-_DECIMAL_DIGITS_MAX = 38
 _FINER_THAN_US = re.compile(r"[.,]\d{6}\d*[1-9]")
 _CLASSES: Mapping[type, str] = {int: "integer", float: "real", str: "text", bytes: "blob"}
 
@@ -47,12 +37,20 @@ def arrow_type(name: str) -> "pa.DataType":
     Raises:
         UsageError: it means none.
     """
-    if name in _SIMPLE:
-        return _SIMPLE[name]()
-    match = _DECIMAL.fullmatch(name)
-    if match and 0 < int(match[1]) <= _DECIMAL_DIGITS_MAX and int(match[2]) <= int(match[1]):
-        return pa.decimal128(int(match[1]), int(match[2]))
-    raise UsageError(f"`types`: there is no type {name!r}", hint=f"the types are {', '.join(TYPE_NAMES)}")
+    try:
+        type_ = parse_type(name)
+    except ValueError:
+        type_ = None
+    if type_ is None or not _is_held(type_):
+        raise UsageError(f"`types`: there is no type {name!r}", hint=f"the types are {', '.join(TYPE_NAMES)}")
+    return type_
+
+
+def _is_held(type_: "pa.DataType") -> bool:
+    if pa.types.is_decimal128(type_):
+        return bool(0 <= type_.scale <= type_.precision)
+    simple = (pa.string(), pa.int64(), pa.float64(), pa.bool_(), pa.binary(), pa.date32())
+    return type_ in (*simple, pa.timestamp("us"), pa.timestamp("us", "UTC"))
 
 
 def declared_type(declared: str) -> "pa.DataType | None":
