@@ -11,7 +11,7 @@ from strandline.cli import main
 from strandline.plugins import KINDS, load_plugin, plugin_names
 from strandline.rules import TableRules
 from strandline.spec import DestinationSpec, SourceSpec
-from strandline.spec_tables import own_model
+from strandline.spec.tables import own_model
 
 OWN = "strandline."
 VALUES = [

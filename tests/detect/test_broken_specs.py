@@ -12,12 +12,13 @@ import test_spec_variables
 import test_spec_yaml
 from checks import OVERWRITE, Broken, Check, the_test
 
-from strandline import logs, spec_yaml
+from strandline import logs
 from strandline.connectors.memory.source import MemorySource, MemoryStore
 from strandline.connectors.sql.dialect import Dialect
 from strandline.connectors.sqlite.destination import SQLiteDestination
 from strandline.message import Checkpoint
-from strandline.spec_variables import Variables
+from strandline.spec import document
+from strandline.spec.variables import Variables
 from strandline.testing.destination import DestinationConformance
 from strandline.testing.windows import Lineage
 
@@ -51,7 +52,7 @@ def parses_variables(patch):
         sound(self, node, problems, secret=secret)
         if isinstance(node.value, dict):
             for entry in node.value.values():
-                entry.node.value = spec_yaml.parse(spec_yaml.File("v", entry.node.value), problems)[0].value
+                entry.node.value = document.parse(document.File("v", entry.node.value), problems)[0].value
 
     patch.setattr(Variables, "replace", replace)
 
@@ -62,7 +63,7 @@ def parses_variables(patch):
     Check("test_depth_is_bounded", lambda: test_spec_yaml.test_depth_is_bounded("[" * 65 + "]" * 65)),
 )
 def nests_as_deep_as_it_likes(patch):
-    patch.setattr(spec_yaml, "DEPTH_MAX", 10_000)
+    patch.setattr(document, "DEPTH_MAX", 10_000)
 
 
 def _a_key_of_any_name():

@@ -16,7 +16,7 @@ from strandline import logs, spec
 from strandline.destination import MigrateMode, WriteMode
 from strandline.errors import UsageError
 from strandline.spec import Batch, DestinationBackend, DestinationSpec, SourceSpec, discover
-from strandline.spec_models import CLOUDQUERY_FIELDS
+from strandline.spec.models import CLOUDQUERY_FIELDS
 
 STORE = """
 ---

@@ -5,8 +5,8 @@ from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 
-from strandline.spec_variables import Variables, time_text
-from strandline.spec_yaml import File, parse
+from strandline.spec.document import File, parse
+from strandline.spec.variables import Variables, time_text
 
 NOW = datetime(2026, 3, 31, 15, 4, 5, 123456, tzinfo=UTC)
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from strandline.spec_yaml import File, parse, read
+from strandline.spec.document import File, parse, read
 
 
 def documents(text):

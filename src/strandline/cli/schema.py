@@ -28,7 +28,7 @@ def spec_schema() -> dict[str, Any]:
 
     from strandline.plugins import plugin_names
     from strandline.spec import Batch, DestinationBackend, DestinationSpec, SourceSpec
-    from strandline.spec_tables import BLOCK, table_model
+    from strandline.spec.tables import BLOCK, table_model
 
     documents = {"source": SourceSpec, "destination": DestinationSpec}
     plugins = {
@@ -108,7 +108,7 @@ def _when(kind: str, plugin: tuple[str, str], fields: dict[str, Any]) -> dict[st
 
 def _foreign(kind: str, definition: dict[str, Any]) -> None:
     """Fields of CloudQuery's that are accepted without effect."""
-    from strandline.spec_models import CLOUDQUERY_FIELDS
+    from strandline.spec.models import CLOUDQUERY_FIELDS
 
     for name, foreign in CLOUDQUERY_FIELDS[kind].items():
         if foreign.action == "ignored":

@@ -31,7 +31,7 @@ from strandline.cli import _jobs, main
 from strandline.connectors.files import store as files_store
 from strandline.connectors.local import state as local_state
 from strandline.plugins import KINDS, load_plugin, plugin_names
-from strandline.spec_models import DestinationSpec, SourceSpec
+from strandline.spec.models import DestinationSpec, SourceSpec
 from strandline.testing.faults import FaultySource, FaultyStates, Killer, Outside, Point, faulty_destination
 
 sys.path.append(str(Path(__file__).parents[1] / "doubles"))

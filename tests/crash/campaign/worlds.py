@@ -16,7 +16,7 @@ from strandline.connectors.local.state import LocalState
 from strandline.message import Insert
 from strandline.plugins import load_plugin
 from strandline.source import RunContext
-from strandline.spec_models import without_batch
+from strandline.spec.models import without_batch
 from strandline.state import StateKey
 
 STATE = ".cq/state/shop"

@@ -1,14 +1,4 @@
-"""The spec: what is read from where, and stored where. CloudQuery's documents, as typed values.
-
-::
-
-    config = load([Path("strandline.yml")])    # UsageError with every problem at once
-    for source in config.sources:
-        reader = source.open()                 # cls(cls.Spec(...)) of the plugin; touches nothing outside
-
-YAML is parsed first, then ``${…}`` is replaced inside texts, then everything is checked against models, the plugins'
-own included. Nothing here imports Arrow or a driver.
-"""
+"""Reads the documents of a spec, and says everything that is wrong with them at once."""
 
 import logging
 import os
@@ -21,8 +11,9 @@ from typing import Any
 from strandline.errors import Problem, UsageError
 from strandline.logs import redact
 from strandline.plugins import load_plugin, plugin_names
-from strandline.spec_check import check, did_you_mean
-from strandline.spec_models import (
+from strandline.spec.check import check, did_you_mean
+from strandline.spec.document import File, Node, parse, read
+from strandline.spec.models import (
     CLOUDQUERY_FIELDS,
     REGISTRIES_ELSEWHERE,
     Batch,
@@ -32,11 +23,10 @@ from strandline.spec_models import (
     connected,
     without_batch,
 )
-from strandline.spec_tables import check_table_settings, places, unsaid
-from strandline.spec_variables import Variables, register_secrets
-from strandline.spec_yaml import File, Node, parse, read
+from strandline.spec.tables import check_table_settings, places, unsaid
+from strandline.spec.variables import Variables, register_secrets
 
-__all__ = ["FILE_NAME", "Batch", "Config", "DestinationBackend", "DestinationSpec", "SourceSpec", "discover", "load"]
+__all__ = ["FILE_NAME", "Config", "discover", "load"]
 
 FILE_NAME = "strandline.yml"
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from strandline.errors import Problem
 from strandline.logs import is_secret_name, register_parts, register_secret
 from strandline.settings import parse_duration
-from strandline.spec_yaml import Node
+from strandline.spec.document import Node
 
 __all__ = ["Variables", "register_secrets"]
 

@@ -10,8 +10,8 @@ from pydantic import BaseModel, SecretBytes, SecretStr, ValidationError
 from pydantic_core import ErrorDetails
 
 from strandline.errors import Problem
-from strandline.spec_variables import register_secrets
-from strandline.spec_yaml import Node
+from strandline.spec.document import Node
+from strandline.spec.variables import register_secrets
 
 __all__ = ["check", "did_you_mean"]
 

@@ -23,7 +23,7 @@ from strandline.plugins import load_plugin
 from strandline.rules import TableRules
 from strandline.settings import Seconds, Size
 from strandline.source import Source
-from strandline.spec_tables import BLOCK, own_model, takes_globs
+from strandline.spec.tables import BLOCK, own_model, takes_globs
 from strandline.table_settings import Entry, PerTable
 
 __all__ = [

@@ -13,8 +13,8 @@ from pydantic import BaseModel, ConfigDict, create_model
 
 from strandline.errors import Problem
 from strandline.rules import TableRules
-from strandline.spec_check import check, did_you_mean
-from strandline.spec_yaml import Node
+from strandline.spec.check import check, did_you_mean
+from strandline.spec.document import Node
 from strandline.table_settings import PerTable
 
 __all__ = ["BLOCK", "check_table_settings", "own_model", "places", "table_model", "takes_globs", "unsaid"]
