@@ -75,6 +75,8 @@ class Capabilities:
     """``Delete``, ``Truncate``, ``Present`` and ``Stale``; without them there is no ``overwrite-delete-stale``."""
     replace: bool = True
     """``Swap``, the end of a full refresh."""
+    orders_versions: bool = False
+    """``Table.version_order``, in the overwrite modes."""
     writers_max: int = 8
     """How many windows may be written at once."""
     types_refused: Mapping[str, str] = field(default_factory=dict)
@@ -274,8 +276,11 @@ class Destination(Protocol):
         of the lineage's state with ``window.expected``, merge, save ``window.state`` (and its history). Called from one
         thread per task, ``writers_max`` at once.
 
-        Order is stream order: the last message about a key wins, whatever its values say. In append mode rows are
-        only added, but for ``Swap``. Of an ``Insert`` that is ``reread`` only rows whose ``version`` is not in the
+        Order is stream order: the last message about a key wins, whatever its values say; unless ``Table.version_order`` names
+        a column. Then a row does not replace one with a greater value there, stored or in the window; batches have the
+        column. A stored row stays then, and in a pass from nothing has its sync time from there on, for the pass has delivered
+        its key. In ``overwrite-delete-stale`` a stored row that ``Stale`` would delete after this pass is none that wins: what
+        is stored after the pass is the newest of what it has delivered. In append mode rows are only added, but for ``Swap``. Of an ``Insert`` that is ``reread`` only rows whose ``version`` is not in the
         delivered set are added in append mode: with a primary key a version is stored once; without one, its n-th
         occurrence in this pass (``window.pass_``) is stored if fewer than n were delivered. ``Complete`` trims the
         delivered set of that table to what this pass has seen. A version belongs to ``window.key`` and the table.

@@ -5,6 +5,7 @@ import json
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from strandline.errors import TaskError, UsageError
 from strandline.lazy import pa
@@ -19,6 +20,7 @@ __all__ = [
     "SYNC_TIME",
     "Guarantee",
     "Table",
+    "has_order",
     "sync_time_type",
 ]
 
@@ -36,6 +38,14 @@ LINEAGE_COLUMNS = (SYNC_TIME, SOURCE_NAME, CLIENT_ID, CQ_ID, PARENT_ID)
 def sync_time_type() -> "pa.DataType":
     """The Arrow type of ``_cq_sync_time``."""
     return pa.timestamp("us", tz="UTC")
+
+
+def has_order(field: "pa.Field") -> bool:
+    """Whether the values of a column come in one order in every destination, so that they can tell which row is newer."""
+    types, kind = pa.types, field.type
+    if types.is_integer(kind) or types.is_floating(kind) or types.is_date(kind) or types.is_timestamp(kind):
+        return True
+    return bool(types.is_string(kind) or types.is_large_string(kind)) and not (field.metadata or {})
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +73,10 @@ class Table:
     primary_key: tuple[str, ...] = ()
     incremental_key: tuple[str, ...] = ()
     """Columns that order the rows for incremental reading. May be empty on an incremental table (files, xid)."""
+    version_order: str = ""
+    """Column that orders the versions of a row: in the overwrite modes, of two rows with the same primary key the one with the
+    greater value here wins, whichever comes last. Null is less than any value; of equal values the last one wins. Empty: the
+    last one always wins."""
     incremental: bool = False
     """Whether a sync fetches only what changed since the last one."""
     parent: str | None = None
@@ -103,6 +117,13 @@ class Table:
                         f"table {self.name!r} has no column {column!r}, which its {kind} names",
                         hint=f"its columns are {', '.join(names)}",
                     )
+        if self.version_order and not (
+            self.version_order in names and has_order(self.schema.field(self.version_order))
+        ):
+            raise UsageError(
+                f"table {self.name!r} cannot order the versions of its rows by {self.version_order!r}",
+                hint="name a column of whole numbers, doubles, dates, timestamps or texts",
+            )
 
     @property
     def basis(self) -> dict[str, str]:
@@ -117,6 +138,8 @@ class Table:
         except ValueError:
             parts = self.selection
         parts = parts if isinstance(parts, dict) else {"filter": self.selection}
+        if self.version_order:
+            said["version_order"] = self.version_order
         selected = {name: value if isinstance(value, str) else json.dumps(value) for name, value in parts.items()}
         return said | {"reading": "incremental" if self.incremental else "in full"} | selected
 
@@ -127,7 +150,9 @@ class Table:
         def typed(columns: Sequence[str]) -> list[list[str]]:
             return [[name, str(self.schema.field(name).type)] for name in columns]
 
-        parts = [typed(self.primary_key), typed(self.incremental_key), self.incremental, self.selection]
+        parts: list[Any] = [typed(self.primary_key), typed(self.incremental_key), self.incremental, self.selection]
+        if self.version_order:
+            parts.append(typed([self.version_order]))
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
 
     @property

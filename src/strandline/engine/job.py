@@ -117,6 +117,12 @@ def _check_table(table: Table, into: Into) -> None:
         raise UsageError(
             f"destination {into.name!r} cannot delete rows, as {into.mode} asks", hint="use write_mode: overwrite"
         )
+    if into.mode is not WriteMode.APPEND and table.version_order and not capabilities.orders_versions:
+        raise UsageError(
+            f"destination {into.name!r} cannot order the rows of table {table.name!r} by {table.version_order!r}: there the row "
+            "that comes last wins",
+            hint="leave out its incremental_key, or use write_mode: append",
+        )
     if into.mode is not WriteMode.APPEND and table.incremental and not table.primary_key:
         raise UsageError(
             f"table {table.name!r} is read incrementally but has no primary key, so it cannot be overwritten in "

@@ -57,7 +57,9 @@ def stored_table(table: Table, *, mode: WriteMode, partitioned: bool, cq_id_only
             front.append(pa.field(CQ_ID, pa.uuid()))
     if mode is WriteMode.APPEND and not table.primary_key:
         key = (CQ_ID,)
-    return replace(table, schema=pa.schema([*front, *given]), primary_key=key)
+    # rows whose key is their content have no versions
+    order = "" if key == (CQ_ID,) else names.get(table.version_order, table.version_order)
+    return replace(table, schema=pa.schema([*front, *given]), primary_key=key, version_order=order)
 
 
 @dataclass(slots=True)

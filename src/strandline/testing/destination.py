@@ -21,6 +21,7 @@ from strandline.testing.destination_append import DeliveredCases, NumberCases
 from strandline.testing.destination_attached import ColumnCases
 from strandline.testing.destination_deletes import DeleteCases, PresentCases
 from strandline.testing.destination_migrate import ChangeCases, CreateCases
+from strandline.testing.destination_newest import NewestCases
 from strandline.testing.destination_overwrite import OverwriteCases
 from strandline.testing.destination_ownership import AdoptCases, OwnershipCases
 from strandline.testing.destination_repeated import RepeatCases
@@ -36,6 +37,7 @@ __all__ = ["DestinationConformance"]
 class DestinationConformance(
     InsertCases,
     OverwriteCases,
+    NewestCases,
     ReadCases,
     DeleteCases,
     PresentCases,

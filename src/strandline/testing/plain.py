@@ -105,7 +105,9 @@ class PlainDestination:
     @property
     def capabilities(self) -> Capabilities:
         """All that can be done without transactions."""
-        return Capabilities(write_modes=frozenset(WriteMode), delivery=self._delivery, writers_max=1)
+        return Capabilities(
+            write_modes=frozenset(WriteMode), delivery=self._delivery, orders_versions=True, writers_max=1
+        )
 
     def places(self) -> Sequence[str]:
         """The directory; see ``strandline.place``."""

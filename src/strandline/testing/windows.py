@@ -117,7 +117,7 @@ class Lineage:
     @property
     def scope(self) -> Scope:
         """Which rows are the lineage's."""
-        return Scope(self.source, self.partition, self.pass_.sync_time_us, self.share_max)
+        return Scope(self.source, self.partition, self.pass_.stale_us or self.pass_.sync_time_us, self.share_max)
 
     @property
     def states(self) -> StateBackend:

@@ -81,7 +81,12 @@ class DuckDBDestination:
     @property
     def capabilities(self) -> Capabilities:
         """What DuckDB can do."""
-        return Capabilities(write_modes=frozenset(WriteMode), delivery=Delivery.ATOMIC, types_refused=TYPES_REFUSED)
+        return Capabilities(
+            write_modes=frozenset(WriteMode),
+            delivery=Delivery.ATOMIC,
+            orders_versions=True,
+            types_refused=TYPES_REFUSED,
+        )
 
     @property
     def states(self) -> StateBackend:

@@ -32,15 +32,20 @@ def _path(value: str) -> str:
 _Path = Annotated[str, AfterValidator(_path)]
 
 
+_NEWEST = (
+    "Column that orders the versions of a row, like updated_at: in the overwrite modes, of rows with one primary key the one with "
+    "the greatest value is kept, in whatever file it is and whichever sync delivers it. Null is less than any value; of equal "
+    "values the file that comes last wins. Values are compared as the column is stored: texts by their bytes."
+)
+
+
 class FilesTable(BaseModel):
     """What is told of one table."""
 
     model_config = ConfigDict(extra="forbid")
 
     primary_key: list[str] = Field(default=[], description="Columns that identify a row.")
-    incremental_key: str | None = Field(
-        default=None, description="Column that orders the rows. For information: files are read by file."
-    )
+    incremental_key: str | None = Field(default=None, description=_NEWEST)
     types: dict[str, str] = Field(default={}, description="Arrow types of columns.")
     records: _Path | None = Field(default=None, description="Where the records lie in a JSON document.")
 
@@ -64,9 +69,7 @@ class FilesSettings(BaseModel):
         description="One table from all files. Default: one for each directory at the top, or the name of a file there.",
     )
     primary_key: list[str] = Field(default=[], description="Columns that identify a row, in every table.")
-    incremental_key: str | None = Field(
-        default=None, description="Column that orders the rows. For information: files are read by file."
-    )
+    incremental_key: str | None = Field(default=None, description=_NEWEST)
     types: dict[str, str] = Field(
         default={},
         description="Arrow types of columns, like string, int64, timestamp[us, UTC] or "
@@ -89,7 +92,7 @@ class FilesSettings(BaseModel):
     order: Literal["name", "modified"] = Field(
         default="name",
         description="In which order new files are read, so that in the overwrite modes the last one wins: by name, numbers in "
-        "it by value (9 before 10), or by when they were last modified.",
+        "it by value (9 before 10), or by when they were last modified. With an `incremental_key` only among equal values.",
     )
     on_grow: Literal["tail", "reread"] = Field(
         default="tail", description="A file of lines has grown: deliver the new lines, or all of them again."

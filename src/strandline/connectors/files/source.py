@@ -13,6 +13,10 @@ What is promised:
   has grown when it begins with all that was read of it.
 - In the overwrite modes the last row of a key wins: the files that a sync reads are read in the order of their names, numbers
   in them by value (``order: name``), or of their times (``modified``). A file that comes later wins over what came before.
+  With an ``incremental_key`` the row with the greatest value there wins instead, in whatever file it is and whichever sync
+  delivers it: a late, older file replaces no newer row. Null is less than any value; of equal ones the last row wins. Values are
+  compared as the column is stored: texts by their bytes, so that times that are text need one form. After a pass from nothing
+  with ``overwrite-delete-stale`` there is the newest of what the files hold then. In append mode it means nothing.
 - Anything else, a shorter file too, is a replacement: the whole file is delivered again as new versions of its rows,
   which append mode adds to the old ones (``on_replace: reread``), or is an error (``fail``). Rows that are in it no
   more stay in the destination.
@@ -77,7 +81,7 @@ from strandline.lazy import pa
 from strandline.message import Checkpoint, Complete, Cursor, Message
 from strandline.place import file_places
 from strandline.source import RunContext, Task
-from strandline.table import Guarantee, Table
+from strandline.table import Guarantee, Table, has_order
 
 __all__ = ["FilesSource"]
 
@@ -298,11 +302,19 @@ class FilesSource:
                     f"table {name!r} has a column {spec.file_column!r} already", hint="choose another `file_column`"
                 )
             schema = schema.append(pa.field(spec.file_column, pa.string()))
+        order = settings.incremental_key
+        if order and (order not in schema.names or not has_order(schema.field(order))):
+            is_ = f"is {schema.field(order).type}" if order in schema.names else "is not there"
+            raise TaskError(
+                f"table {name!r}: {order!r}, its incremental_key, {is_}",
+                hint="name a column of whole numbers, doubles, dates, timestamps or texts, or declare such a type in `types`",
+            )
         return Table(
             name,
             schema,
             primary_key=tuple(settings.primary_key),
-            incremental_key=(settings.incremental_key,) if settings.incremental_key else (),
+            incremental_key=(order,) if order else (),
+            version_order=(order or "") if settings.primary_key else "",
             incremental=True,
             description=f"{len(files)} {files[0].format} file{'s' * (len(files) != 1)} at {spec.path}",
             guarantee=self._guarantee(),

@@ -5,14 +5,14 @@ from collections import Counter
 from dataclasses import replace
 
 from strandline.connectors.memory.data import Data, DeliveredRows
-from strandline.connectors.memory.rows import Key, Row, is_in, is_stale, keys_of
+from strandline.connectors.memory.rows import Key, Row, is_in, is_stale, keys_of, order_of
 from strandline.destination import LACKING_MAX, Window, WriteMode
 from strandline.errors import TaskError, UsageError
 from strandline.lazy import pa
 from strandline.message import Adopt, Complete, Delete, Forget, Insert, Message, Present, Stale, Swap, Truncate
 from strandline.ownership import Owner, followed
 from strandline.state import Pass, StateKey
-from strandline.table import CQ_ID, SOURCE_NAME, Table
+from strandline.table import CQ_ID, SOURCE_NAME, SYNC_TIME, Table, sync_time_type
 
 __all__ = ["Merge"]
 
@@ -25,7 +25,7 @@ class Merge:
         self.known: Counter[str] = Counter()
         self._data, self._tables, self._scope, self._key = data, window.tables, window.scope, window.key
         self._pass: Pass = window.pass_
-        self._appends = mode is WriteMode.APPEND
+        self._appends, self._mirrors = mode is WriteMode.APPEND, mode is WriteMode.OVERWRITE_DELETE_STALE
         self._present: dict[str, list[Key]] = {}
         self.removed = 0
         self.lacking: dict[str, tuple[int, ...]] = {}
@@ -82,6 +82,8 @@ class Merge:
             raise TaskError(f"{table.name} has no column {strange[0]!r}")
         if not self._appends and not table.primary_key:
             raise UsageError(f"table {table.name!r} has no primary key, so its rows cannot be overwritten")
+        if not self._appends and table.version_order and table.version_order not in batch.schema.names:
+            raise TaskError(f"{table.name}: rows came without {table.version_order!r}, which orders their versions")
         known: set[int] = set()
         if self._appends and message.reread:
             known = _known(delivered, _versions(message), once=not _without_key(table, batch))
@@ -93,9 +95,28 @@ class Merge:
                 continue
             row: Row = {name: (column, index) for name, column in columns.items()}
             before = stored.rows.get(key, ())
+            if not self._appends and table.version_order and before and self._is_older(row, before[-1], table):
+                if self._tells_stale and is_in(before[-1], self._scope):
+                    time = pa.array([self._pass.sync_time_us], sync_time_type())
+                    stored.rows[key] = (before[-1] | {SYNC_TIME: (time, 0)},)
+                continue
             stored.rows[key] = (*before, row) if self._appends else ({**(before[-1] if before else {}), **row},)
         self.rows[message.table] += batch.num_rows
         self.known[message.table] += len(known)
+
+    @property
+    def _tells_stale(self) -> bool:
+        """Whether rows are stale that this pass has not delivered."""
+        return self._pass.full or bool(self._pass.stale_us)
+
+    def _is_older(self, row: Row, stored: Row, table: Table) -> bool:
+        """Whether it does not take the place of a stored one: see ``Table.version_order``."""
+        name = table.version_order
+        if self._mirrors and self._tells_stale and is_in(stored, self._scope) and is_stale(stored, self._scope):
+            return False
+        kind = table.schema.field(name).type
+        new, old = order_of(row, name, kind), order_of(stored, name, kind)
+        return old is not None and (new is None or new < old)
 
     def _complete(self, name: str) -> None:
         table, present = self._table(name), self._present.pop(name, None)

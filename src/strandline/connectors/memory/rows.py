@@ -24,6 +24,7 @@ __all__ = [
     "is_in",
     "is_stale",
     "keys_of",
+    "order_of",
     "value_of",
 ]
 
@@ -106,6 +107,13 @@ def value_of(row: Row, name: str) -> Any:
         return None
     column, index = row[name]
     return column[index].as_py()
+
+
+def order_of(row: Row, name: str, kind: "pa.DataType") -> Any:
+    """One value of a type, comparable to others of it; ``None`` where there is none."""
+    array, index = row.get(name, (pa.nulls(1, kind), 0))
+    value = array.slice(index, 1).cast(kind)
+    return None if value.null_count else _plain(value)[0]
 
 
 def keys_of(table: Table, batch: "pa.RecordBatch") -> list[Key]:

@@ -83,6 +83,7 @@ class PostgreSQLDestination:
         return Capabilities(
             write_modes=frozenset(WriteMode),
             delivery=Delivery.ATOMIC,
+            orders_versions=True,
             types_refused=TYPES_REFUSED,
         )
 

@@ -69,7 +69,7 @@ class PostgreSQLMerge(Merge):
             learned.new = session.attempt(lambda: self._load(step))
             if learned.new:
                 return
-        if learned.distinct:
+        if learned.distinct and not step.table.version_order:
             rows = self._rows(step, step.columns, session.stage(step), step.rows, whole=True)
             learned.distinct = session.attempt(lambda: len(set(self._upsert(rows))) == 1)
             if learned.distinct:

@@ -38,6 +38,8 @@ class Dialect:
     blob_type: str
     updates = True
     """Whether stored rows are updated where they are; otherwise they are deleted and inserted again."""
+    by_bytes = ' COLLATE "C"'
+    """Behind a text: compared by its bytes, whatever the database is set to."""
     overriding = ""
     """Lets a value be inserted into a column whose values the database makes."""
 
@@ -162,12 +164,13 @@ class Dialect:
         """Whether two rows have the same key; keys are never null."""
         return " AND ".join(f"{one}.{self.quote(key)} = {other}.{self.quote(key)}" for key in keys)
 
-    def latest(self, columns: Sequence[str], keys: Sequence[str], stage: str) -> Statement:
-        """A query: of a stage with ``SEQUENCE``, the last row of each key."""
+    def latest(self, columns: Sequence[str], keys: Sequence[str], stage: str, *, by: str = "") -> Statement:
+        """A query: of a stage with ``SEQUENCE``, the last row of each key; with ``by``, of those where that is greatest."""
         names, last = self.quoted((*columns, SEQUENCE)), self.quote("_cq_stage_last")
+        order = f"{by} DESC NULLS LAST, " if by else ""
         return Statement(
             f"SELECT {names} FROM (SELECT {names}, row_number() OVER (PARTITION BY {self.quoted(keys)} "
-            f"ORDER BY {self.quote(SEQUENCE)} DESC) AS {last} FROM {stage}) AS r WHERE {last} = 1"
+            f"ORDER BY {order}{self.quote(SEQUENCE)} DESC) AS {last} FROM {stage}) AS r WHERE {last} = 1"
         )
 
     def not_deleted(self, keys: Sequence[str], stage: str, deleted: str) -> str:

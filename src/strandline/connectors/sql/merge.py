@@ -7,6 +7,7 @@ from dataclasses import replace
 from strandline.connectors.sql.attached import Attached
 from strandline.connectors.sql.delivered import Delivered
 from strandline.connectors.sql.dialect import Statement
+from strandline.connectors.sql.newest import newest
 from strandline.connectors.sql.references import check_unreferenced
 from strandline.connectors.sql.register import Register
 from strandline.connectors.sql.session import Session
@@ -221,6 +222,10 @@ class Merge:
 
     def _overwrite(self, step: Step) -> None:
         keys, columns = step.table.primary_key, step.columns
+        if step.table.version_order:
+            left = newest(self._session, self._window, self._mode, step)
+            self._store(step, columns, left, self._count(left))
+            return
         if step.keys is not None:
             self._overwrite_and_delete(step, step.keys)
             return

@@ -249,7 +249,7 @@ class Staging:
 def _takes_deletes(step: Step) -> bool:
     """Whether deletes can be merged with the rows of a step: they are whole rows, so what was stored does not matter."""
     whole = set(step.columns) >= set(step.table.schema.names)
-    return step.op is Op.INSERT and whole and not step.versioned
+    return step.op is Op.INSERT and whole and not step.versioned and not step.table.version_order
 
 
 def _alike(one: Step, other: Step) -> bool:

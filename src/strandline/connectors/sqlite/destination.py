@@ -101,7 +101,12 @@ class SQLiteDestination:
     @property
     def capabilities(self) -> Capabilities:
         """What SQLite can do."""
-        return Capabilities(write_modes=frozenset(WriteMode), delivery=Delivery.ATOMIC, types_refused=TYPES_REFUSED)
+        return Capabilities(
+            write_modes=frozenset(WriteMode),
+            delivery=Delivery.ATOMIC,
+            orders_versions=True,
+            types_refused=TYPES_REFUSED,
+        )
 
     @property
     def states(self) -> StateBackend:

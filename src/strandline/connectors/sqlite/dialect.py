@@ -21,6 +21,7 @@ class SQLiteDialect(Dialect):
     name = "SQLite"
     integer_type = "INTEGER"
     blob_type = "BLOB"
+    by_bytes = " COLLATE BINARY"
 
     def time_us(self, parameter: str) -> str:
         """See ``Dialect``. Times are texts, in UTC."""
