@@ -63,7 +63,7 @@ CLOUDQUERY_FIELDS: Mapping[str, Mapping[str, Foreign]] = {
         "docker_registry_auth_token": Foreign("ignored", "nothing is pulled from a registry"),
     },
     "destination": {
-        "send_sync_summary": Foreign("ignored", "`strandline runs` keeps the history of runs"),
+        "send_sync_summary": Foreign("ignored", "`sync` prints its summary, and stores none"),
         "docker_registry_auth_token": Foreign("ignored", "nothing is pulled from a registry"),
         "sync_group_id": Foreign("refused", "rows are not grouped by sync"),
         "transformers": Foreign("refused", "without them the rows would be stored unchanged"),

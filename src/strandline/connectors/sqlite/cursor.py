@@ -127,7 +127,7 @@ class Saved(BaseModel):
         except ValidationError as error:
             raise TaskError(
                 f"table {table!r}: the saved cursor is not one of the source `sqlite`",
-                hint="`strandline state rewind` to an older one, or read the table again: --full-refresh",
+                hint="read the table again: --full-refresh",
             ) from error
 
 
