@@ -3,7 +3,7 @@
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, Protocol
+from typing import Protocol
 
 from strandline.lazy import pa
 from strandline.message import Cursor, Message
@@ -21,7 +21,6 @@ __all__ = [
     "Destination",
     "Fence",
     "Held",
-    "KeyRange",
     "MigrateMode",
     "Migration",
     "Receipt",
@@ -145,14 +144,6 @@ class Scope:
     """Rows of an older pass than this are stale."""
     share_max: float | None = 0.5
     """Refuse to delete more than this share of the scope's rows; ``None``: no limit."""
-
-
-@dataclass(frozen=True, slots=True)
-class KeyRange:
-    """Rows with ``lower <= key < upper``, compared as tuples of the primary key; ``None`` is open."""
-
-    lower: tuple[Any, ...] | None = None
-    upper: tuple[Any, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -315,9 +306,7 @@ class Destination(Protocol):
         Evidence beside the states: rows of a task of which there is no state mean that the state was lost. Looks only.
         """
 
-    def read(
-        self, table: Table, *, columns: Sequence[str] | None = None, key_range: KeyRange | None = None
-    ) -> "Iterator[pa.RecordBatch]":
+    def read(self, table: Table, *, columns: Sequence[str] | None = None) -> "Iterator[pa.RecordBatch]":
         """The stored rows, in no order, in the Arrow types of ``table``. Sees only what is committed.
 
         Raises:

@@ -45,7 +45,6 @@ class EventKind(StrEnum):
 
     RUN_STARTED = "run_started"
     TASK_STARTED = "task_started"
-    PROGRESS = "progress"
     COMMITTED = "committed"
     WARNING = "warning"
     WAITING = "waiting"

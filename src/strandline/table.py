@@ -14,7 +14,6 @@ __all__ = [
     "CLIENT_ID",
     "CQ_ID",
     "FULL_READ",
-    "LINEAGE_COLUMNS",
     "PARENT_ID",
     "SOURCE_NAME",
     "SYNC_TIME",
@@ -32,7 +31,6 @@ CLIENT_ID = "_cq_client_id"
 CQ_ID = "_cq_id"
 """UUID of the content of a row without a primary key, and of its number among equal rows."""
 PARENT_ID = "_cq_parent_id"
-LINEAGE_COLUMNS = (SYNC_TIME, SOURCE_NAME, CLIENT_ID, CQ_ID, PARENT_ID)
 
 
 def sync_time_type() -> "pa.DataType":

@@ -197,16 +197,9 @@ class LosesTheSignOfZero(Broken):
 
 
 class ReadsAnotherType(MemoryDestination):
-    def read(self, table, *, columns=None, key_range=None):
+    def read(self, table, *, columns=None):
         fields = [one.with_type(pa.string()) if one.type == pa.large_string() else one for one in table.schema]
-        return super().read(replace(table, schema=pa.schema(fields)), columns=columns, key_range=key_range)
-
-
-class IncludesTheUpperBound(MemoryDestination):
-    def read(self, table, *, columns=None, key_range=None):
-        upper = key_range and key_range.upper
-        bound = replace(key_range, upper=(*upper[:-1], upper[-1] + "\0")) if upper else key_range
-        return super().read(table, columns=columns, key_range=bound)
+        return super().read(replace(table, schema=pa.schema(fields)), columns=columns)
 
 
 # the delivered set -----------------------------------------------------------------------------------------------------
@@ -437,5 +430,5 @@ class CutsLongNames(MemoryDestination):
         tables = {name: table.named(table.name[:63]) for name, table in window.tables.items()}
         return super().write(Changed(window, tables=tables), mode=mode, fence=fence)
 
-    def read(self, table, *, columns=None, key_range=None):
-        return super().read(table.named(table.name[:63]), columns=columns, key_range=key_range)
+    def read(self, table, *, columns=None):
+        return super().read(table.named(table.name[:63]), columns=columns)

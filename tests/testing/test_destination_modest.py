@@ -45,8 +45,8 @@ class Modest:
     def holds(self, table, *, scope):
         return self._inner.holds(table, scope=scope)
 
-    def read(self, table, *, columns=None, key_range=None):
-        return self._inner.read(table, columns=columns, key_range=key_range)
+    def read(self, table, *, columns=None):
+        return self._inner.read(table, columns=columns)
 
     def close(self) -> None:
         self._inner.close()

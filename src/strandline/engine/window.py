@@ -136,7 +136,6 @@ class StreamWindow:
         self.counts = Counts()
         self.empty: frozenset[str] = frozenset()
         """Tables of which the scope has no rows any more."""
-        self.ended = False
         """Whether this was the last window of the stream."""
         self._feed, self._mode, self._bounds, self._following = feed, mode, bounds, following
         self._clock, self._stop = clock, stop
@@ -223,7 +222,6 @@ class StreamWindow:
         return self._clock.monotonic_s() - self._began_s
 
     def _end(self) -> None:
-        self.ended = True
         if self._open:
             raise TaskError(
                 "the source ended without a checkpoint after its last rows", hint="this is a fault of the source plugin"

@@ -6,7 +6,7 @@ from contextlib import closing
 
 import pytest
 
-from strandline.destination import Delivery, KeyRange, WriteMode
+from strandline.destination import Delivery, WriteMode
 from strandline.errors import RetryableError, TaskError
 from strandline.lazy import pa
 from strandline.message import Checkpoint, Complete, Delete, Insert, Message, Truncate
@@ -226,20 +226,6 @@ class ReadCases(DestinationFixtures):
         assert {tuple(batch.schema.names) for batch in batches} == {("note", "id")}
         expected = batch_of(table, {"id": [1, 2], "note": ["x", "y"]})
         assert_same_rows([expected], batches, table, "note", "id")
-
-    def test_a_range_of_keys_can_be_read(self, lineage: Lineage) -> None:
-        table = Table("lines", orders(line=pa.string(), amount=pa.int64()).schema, ("id", "line"))
-        lineage.migrate(table)
-        lines = [(1, "a"), (1, "b"), (2, "a"), (2, "b"), (10, "a"), (-1, "z")]
-        lineage.write(
-            lineage.insert(table, id=[one[0] for one in lines], line=[one[1] for one in lines], amount=list(range(6)))
-        )
-        for lower in (None, (1, "b"), (1, "bb"), (2, ""), (11, "")):
-            for upper in (None, (1, "b"), (2, "b"), (10, "a"), (-5, "")):
-                wanted = [one for one in lines if (lower is None or one >= lower) and (upper is None or one < upper)]
-                columns = {"id": [one[0] for one in wanted], "line": [one[1] for one in wanted]}
-                found = lineage.read(table, columns=["id", "line"], key_range=KeyRange(lower, upper))
-                assert_same_rows([batch_of(table, columns)], found, table, "id", "line")
 
     @needs(states=True)
     def test_an_iteration_sees_only_what_was_committed(self, lineage: Lineage) -> None:

@@ -31,7 +31,6 @@ from strandline.destination import (
     Destination,
     Fence,
     Held,
-    KeyRange,
     MigrateMode,
     Migration,
     Receipt,
@@ -291,13 +290,9 @@ class FaultyDestination:
         """See ``strandline.destination.Destination``."""
         return self._outside.reach("destination.holds", lambda: self._destination.holds(table, scope=scope))
 
-    def read(
-        self, table: Table, *, columns: Sequence[str] | None = None, key_range: KeyRange | None = None
-    ) -> "Iterator[pa.RecordBatch]":
+    def read(self, table: Table, *, columns: Sequence[str] | None = None) -> "Iterator[pa.RecordBatch]":
         """See ``strandline.destination.Destination``."""
-        return self._outside.reach(
-            "destination.read", lambda: self._destination.read(table, columns=columns, key_range=key_range)
-        )
+        return self._outside.reach("destination.read", lambda: self._destination.read(table, columns=columns))
 
     def close(self) -> None:
         """See ``strandline.destination.Destination``."""

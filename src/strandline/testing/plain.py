@@ -27,7 +27,6 @@ from strandline.connectors.memory.rows import (
     Row,
     Stored,
     batch_of,
-    bound_key,
     changes_of,
     keys_of,
     value_of,
@@ -38,7 +37,6 @@ from strandline.destination import (
     Delivery,
     Fence,
     Held,
-    KeyRange,
     MigrateMode,
     Migration,
     Receipt,
@@ -191,25 +189,14 @@ class PlainDestination:
         idempotent = self._delivery is Delivery.IDEMPOTENT
         return Held(kept.stored.in_scope(scope) > 0, max(epochs, default=None) if idempotent else None)
 
-    def read(
-        self, table: Table, *, columns: Sequence[str] | None = None, key_range: KeyRange | None = None
-    ) -> "Iterator[pa.RecordBatch]":
+    def read(self, table: Table, *, columns: Sequence[str] | None = None) -> "Iterator[pa.RecordBatch]":
         """The stored rows."""
         with self._locked():
             kept = self._load(table.name)
         if kept is None:
             raise TaskError(f"there is no table {table.name!r} in {self._root}")
         schema = pa.schema([table.schema.field(name) for name in columns or table.schema.names])
-        lower, upper = (
-            None if bound is None else bound_key(table, bound)
-            for bound in (key_range.lower if key_range else None, key_range.upper if key_range else None)
-        )
-        rows = [
-            row
-            for key, some in kept.stored.rows.items()
-            if (lower is None or key >= lower) and (upper is None or key < upper)
-            for row in some
-        ]
+        rows = [row for some in kept.stored.rows.values() for row in some]
         return iter([batch_of(rows, schema)] if rows else [])
 
     def close(self) -> None:

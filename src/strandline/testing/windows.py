@@ -1,14 +1,13 @@
 """Windows from lists, and lineages that are written by hand: a destination without an engine."""
 
 import hashlib
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, cast
+from typing import Any
 
 from strandline.destination import (
     Destination,
     Fence,
-    KeyRange,
     MigrateMode,
     Migration,
     Receipt,
@@ -211,9 +210,9 @@ class Lineage:
         batch = self.batch(table, values)
         return Insert(table.name, batch, reread, versions_of(batch, *values))
 
-    def read(self, table: Table, **options: KeyRange | list[str] | None) -> "list[pa.RecordBatch]":
+    def read(self, table: Table, *, columns: Sequence[str] | None = None) -> "list[pa.RecordBatch]":
         """What is stored."""
-        return list(self.destination.read(table, **cast(Any, options)))
+        return list(self.destination.read(table, columns=columns))
 
 
 def batch_of(table: Table, columns: Mapping[str, Any]) -> "pa.RecordBatch":

@@ -1,7 +1,6 @@
 """How PostgreSQL stores Arrow's types: in types of its own, to the last digit, or not at all."""
 
 from collections.abc import Iterator
-from contextlib import closing
 from decimal import Decimal
 
 import pyarrow as pa
@@ -10,7 +9,7 @@ from postgresql_warehouse import Sql, as_user, warehouse
 
 from services.postgresql import PostgreSQLServer
 from strandline.connectors.postgresql.destination import PostgreSQLDestination
-from strandline.destination import KeyRange, MigrateMode, WriteMode
+from strandline.destination import MigrateMode, WriteMode
 from strandline.errors import TaskError
 from strandline.message import Complete, Insert
 from strandline.table import SOURCE_NAME, SYNC_TIME, Table, sync_time_type
@@ -160,42 +159,6 @@ class TestTypes:
         lineage.write(rows)
         same(lineage, table, rows.batch)
         assert sql("SELECT DISTINCT pg_typeof(value)::text FROM cloudquery") == [(kept_as,)]
-
-    @pytest.mark.parametrize(
-        "values",
-        [
-            pa.array(["A", "\\'", "a"]),
-            pa.array([b"\0", b"'", b"\xff"]),
-            pa.ExtensionArray.from_storage(pa.uuid(), pa.array([b"0" * 16, b"1" * 16, b"2" * 16], pa.binary(16))),
-            ints(1, 2, 3).view(pa.timestamp("ns")),
-            ints(1, 2, 3).view(pa.timestamp("us", "UTC")),
-            ints(1, 2, 3).view(pa.duration("s")),
-            ints(1, 2, 3).cast(pa.decimal128(30, 2)),
-        ],
-        ids=lambda values: str(values.type),
-    )
-    def test_a_range_of_keys_of_any_type_is_read(self, lineage: Lineage, values: pa.Array) -> None:
-        table = Table("orders", orders(code=values.type).schema, ("code",))
-        lineage.migrate(table)
-        lineage.write(lineage.insert(table, id=[1, 2, 3], code=values))
-        read = lineage.read(table, key_range=KeyRange((values[1],), (values[2],)))
-        assert [one for batch in read for one in batch["id"].to_pylist()] == [2]
-
-    def test_texts_are_ordered_by_their_bytes_whatever_the_database_s_language(
-        self, postgresql_server: PostgreSQLServer
-    ) -> None:
-        postgresql_server.execute(
-            "CREATE DATABASE german TEMPLATE template0 LOCALE_PROVIDER icu ICU_LOCALE 'de' LOCALE 'C'"
-        )
-        url = postgresql_server.uri("german")
-        with closing(PostgreSQLDestination(PostgreSQLDestination.Spec(connection_string=url))) as destination:
-            lineage = Lineage(destination)
-            table = Table("orders", orders(code=pa.string()).schema, ("code",))
-            lineage.migrate(table)
-            lineage.write(lineage.insert(table, id=[1, 2, 3, 4], code=["B", "a", "ä", "z"]))
-            read = lineage.read(table, key_range=KeyRange(("a",), ("ä",)))
-            assert sorted(one for batch in read for one in batch["id"].to_pylist()) == [2, 4]
-        postgresql_server.execute("DROP DATABASE german WITH (FORCE)")
 
     def test_a_widened_column_keeps_its_values(self, lineage: Lineage, sql: Sql) -> None:
         before = orders(a=pa.int16(), b=pa.float32(), c=pa.decimal128(5, 2), d=pa.null(), e=pa.uint32())

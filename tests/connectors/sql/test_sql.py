@@ -14,7 +14,7 @@ from strandline.connectors.arrow.widening import Fit, fit, grown_from, grows
 from strandline.connectors.duckdb.dialect import DuckDBDialect
 from strandline.connectors.sql.dialect import SEQUENCE, Dialect, Statement
 from strandline.connectors.sql.staging import Op, Staging, Step
-from strandline.destination import KeyRange, Scope, WriteMode
+from strandline.destination import Scope, WriteMode
 from strandline.errors import TaskError
 from strandline.message import Checkpoint, Complete, Delete, Insert, Present
 from strandline.table import CLIENT_ID, SOURCE_NAME, Table
@@ -142,27 +142,6 @@ def test_a_table_that_does_not_say_whose_rows_are_has_no_scope() -> None:
     for columns, partition in ((["id"], None), (["id", SOURCE_NAME], "eu")):
         with pytest.raises(TaskError, match="not known which rows may be deleted"):
             DuckDBDialect().in_scope("t", columns, Scope("shop", partition, 0))
-
-
-@pytest.mark.parametrize("kind", ["duckdb", "sqlite"])
-def test_key_ranges_compare_as_tuples(kind: str) -> None:
-    database = connect(kind)
-    small = st.integers(0, 3)
-    bound = st.none() | st.lists(small, min_size=1, max_size=3).map(tuple)
-
-    @given(st.sets(st.tuples(small, small, small), max_size=12), bound, bound)
-    def check(rows: set[tuple[int, int, int]], lower: tuple[int, ...] | None, upper: tuple[int, ...] | None) -> None:
-        into = database.table("t", ["a", "b", "c"], *rows)
-        values = {
-            f"{side}_{at}": one for side, of in (("lower", lower), ("upper", upper)) for at, one in enumerate(of or ())
-        }
-        bounds = database.table("bounds", ["present", *values], [1, *values.values()])
-        condition = database.sql.in_range(["a", "b", "c"], KeyRange(lower, upper), bounds)
-        found = {tuple(row) for row in database.run(f"SELECT t.* FROM {into} AS t WHERE {condition}")}
-        assert found == {row for row in rows if (lower is None or row >= lower) and (upper is None or row < upper)}
-
-    check()
-    database.close()
 
 
 @pytest.mark.parametrize(

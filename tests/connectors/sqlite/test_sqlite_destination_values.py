@@ -11,7 +11,6 @@ import pyarrow as pa
 import pytest
 
 from strandline.connectors.sqlite.destination import SQLiteDestination
-from strandline.destination import KeyRange
 from strandline.errors import TaskError
 from strandline.message import Insert
 from strandline.table import SOURCE_NAME, SYNC_TIME, Table, sync_time_type
@@ -164,18 +163,6 @@ class TestValues:
         lineage.migrate(table)
         lineage.write(lineage.insert(table, id=list(range(len(values))), value=values))
         assert sql(path, "SELECT id FROM orders ORDER BY value") == [(at,) for at in range(len(values))]
-        middle = len(values) // 2
-        key_range = KeyRange((values[middle].as_py(),), None)
-        found = [row for batch in lineage.read(table, key_range=key_range) for row in batch["id"].to_pylist()]
-        assert sorted(found) == list(range(middle, len(values)))
-
-    def test_a_range_of_keys_that_sqlite_orders_in_another_way_is_refused(self, lineage: Lineage) -> None:
-        kind = pa.decimal128(9, 2)
-        table = Table("orders", orders(value=kind).schema, ("value",))
-        lineage.migrate(table)
-        lineage.write(lineage.insert(table, id=[1, 2], value=[Decimal("9.5"), Decimal("10.5")]))
-        with pytest.raises(TaskError, match="another order"):
-            lineage.read(table, key_range=KeyRange((Decimal("9.9"),), None))
 
     def test_a_pass_before_1970_is_older_than_one_after_it(self, lineage: Lineage) -> None:
         lineage.migrate(orders())

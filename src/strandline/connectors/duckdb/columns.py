@@ -7,7 +7,6 @@ from strandline.connectors.duckdb.session import DuckDBSession
 from strandline.connectors.duckdb.types import Stored, stored_type
 from strandline.connectors.sql.dialect import STAGE_PREFIX, VERSION
 from strandline.connectors.sql.tables import OWN_TABLES
-from strandline.destination import KeyRange
 from strandline.errors import TaskError
 from strandline.lazy import pa
 from strandline.table import Table
@@ -83,14 +82,3 @@ class Columns:
             read = self.stored[name].read
             parts.append(f"CAST(t.{quote(name)} AS {read})" if read else f"t.{quote(name)}")
         return ", ".join(parts)
-
-    def bounds(self, key_range: KeyRange) -> "pa.Table":
-        """One row with the bounds of a range, as they are stored: ``lower_0`` …, ``upper_0`` …."""
-        arrays = {"present": pa.array([True])}
-        for side, bound in (("lower", key_range.lower), ("upper", key_range.upper)):
-            for at, value in enumerate(bound or ()):
-                column = self.table.primary_key[at]
-                where = f"{self.table.name}.{column}"
-                array = pa.array([value], type=self.table.schema.field(column).type)
-                arrays[f"{side}_{at}"] = cast_to(array, self.stored[column].arrow, where=where)
-        return pa.table(arrays)

@@ -25,7 +25,6 @@ from strandline.destination import (
     Delivery,
     Fence,
     Held,
-    KeyRange,
     MigrateMode,
     Migration,
     Receipt,
@@ -154,9 +153,7 @@ class DuckDBDestination:
         if self._deleted >= _VACUUM_ROWS or fence.epoch % _VACUUM_RUNS == 0:
             session.run(Statement(f"SET GLOBAL max_vacuum_tasks = {_VACUUM_TASKS_MAX}"))
 
-    def read(
-        self, table: Table, *, columns: Sequence[str] | None = None, key_range: KeyRange | None = None
-    ) -> "Iterator[pa.RecordBatch]":
+    def read(self, table: Table, *, columns: Sequence[str] | None = None) -> "Iterator[pa.RecordBatch]":
         """The stored rows, in the Arrow types of ``table``."""
         names = list(columns) if columns is not None else table.schema.names
         wanted = pa.schema([table.schema.field(name) for name in names])
@@ -165,9 +162,6 @@ class DuckDBDestination:
         stored = Columns(table)
         with self._database.session() as session, self._database.meaning(f"read {table.name}"):
             query = f"SELECT {stored.reading(names)} FROM {session.relation(table.name)} AS t"
-            if key_range is not None:
-                bounds = session.register(stored.bounds(key_range))
-                query += f" WHERE {session.dialect.in_range(table.primary_key, key_range, bounds)}"
             for batch in session.cursor.sql(query).to_arrow_reader(_READ_ROWS):
                 arrays = [
                     cast_back(array, field.type, where=f"{table.name}.{field.name}")

@@ -35,7 +35,6 @@ from strandline.destination import (
     Delivery,
     Fence,
     Held,
-    KeyRange,
     MigrateMode,
     Migration,
     Receipt,
@@ -257,15 +256,13 @@ class FilesDestination:
             record = self._store.look().tables.get(table.name)
             return Held(record is not None and self._layout.holds(table.name, record, scope))
 
-    def read(
-        self, table: Table, *, columns: Sequence[str] | None = None, key_range: KeyRange | None = None
-    ) -> "Iterator[pa.RecordBatch]":
+    def read(self, table: Table, *, columns: Sequence[str] | None = None) -> "Iterator[pa.RecordBatch]":
         """The stored rows, in the Arrow types of ``table``."""
         with explained(f"{self._store.where}: cannot read {table.name}"):
             record = self._store.look().tables.get(table.name)
             if record is None:
                 raise TaskError(f"there is no table {table.name!r} in {self._store.root}")
-            return self._layout.read(table, record, columns or table.schema.names, key_range)
+            return self._layout.read(table, record, columns or table.schema.names)
 
     def probes(self) -> Iterator[Probe]:
         """Whether files can be committed and kept; see ``strandline.probe``."""

@@ -12,7 +12,7 @@ from strandline.connectors.files.formats import FORMATS, FileFormat, Form
 from strandline.connectors.files.log import Log, Record
 from strandline.connectors.files.partition import check_partitions, is_text, parts_of, value_in
 from strandline.connectors.files.store import OWN
-from strandline.destination import RECREATE, Change, KeyRange, MigrateMode, Scope
+from strandline.destination import RECREATE, Change, MigrateMode, Scope
 from strandline.errors import RetryableError, TaskError
 from strandline.lazy import pa, pc
 from strandline.ownership import Owner
@@ -141,7 +141,7 @@ class Layout:
         if SOURCE_NAME not in names:
             return False
         layout = replace(self, form=FORMATS[FileFormat(record.format)], partition_by=record.partition_by)
-        for batch in layout.read(stored, record, names, None):
+        for batch in layout.read(stored, record, names):
             mine = pc.equal(batch.column(SOURCE_NAME), scope.source_name)
             if CLIENT_ID in names:
                 client = batch.column(CLIENT_ID)
@@ -151,37 +151,23 @@ class Layout:
                 return True
         return False
 
-    def read(
-        self, table: Table, record: Record, columns: Sequence[str], key_range: KeyRange | None
-    ) -> "Iterator[pa.RecordBatch]":
+    def read(self, table: Table, record: Record, columns: Sequence[str]) -> "Iterator[pa.RecordBatch]":
         """The rows of all files that are there when this is called."""
         files = sorted(self.files(table.name))
-        keys = list(table.primary_key) if key_range is not None else []
-        wanted = list(dict.fromkeys([*columns, *keys]))
         stored = table_of(table.name, record).schema
-        for name in wanted:
+        for name in columns:
             if name not in stored.names:
                 raise TaskError(f"{table.name} has no column {name!r}")
-        schema = pa.schema([table.schema.field(name) for name in wanted])
-        return self._rows(table, files, schema, list(columns), key_range)
+        schema = pa.schema([table.schema.field(name) for name in columns])
+        return self._rows(table, files, schema)
 
-    def _rows(
-        self,
-        table: Table,
-        files: Sequence[str],
-        schema: "pa.Schema",
-        columns: Sequence[str],
-        key_range: KeyRange | None,
-    ) -> "Iterator[pa.RecordBatch]":
+    def _rows(self, table: Table, files: Sequence[str], schema: "pa.Schema") -> "Iterator[pa.RecordBatch]":
         in_files = pa.schema([field for field in schema if field.name not in self.partition_by])
         for file in files:
             parts = parts_of(PurePath(file).relative_to(folder_of(table.name)))
             try:
                 for count, found in self.form.read(self.root / file, in_files):
-                    batch = self._batch(schema, found, parts, count, file)
-                    if key_range is not None:
-                        batch = batch.filter(_in_range(batch, table, key_range))
-                    yield batch.select(columns)
+                    yield self._batch(schema, found, parts, count, file)
             except FileNotFoundError as error:
                 raise RetryableError(f"{self.root / file}: it vanished while the table was read") from error
             except (OSError, pa.ArrowException, ValueError) as error:
@@ -204,35 +190,3 @@ class Layout:
 
 def _raise(error: OSError) -> None:
     raise error
-
-
-def _in_range(batch: "pa.RecordBatch", table: Table, key_range: KeyRange) -> "pa.Array":
-    """Whether each row's key is in the range."""
-    within = pa.repeat(pa.scalar(True), batch.num_rows)
-    keys = [batch.column(name) for name in table.primary_key]
-    if key_range.lower is not None:
-        within = pc.and_(within, pc.invert(_is_below(keys, key_range.lower)))
-    if key_range.upper is not None:
-        within = pc.and_(within, _is_below(keys, key_range.upper))
-    return within
-
-
-def _is_below(keys: "Sequence[pa.Array]", bound: tuple[object, ...]) -> "pa.Array":
-    """Whether each tuple is less than the bound: the first column that differs decides."""
-    below = pa.repeat(pa.scalar(False), len(keys[0]))
-    for column, value in reversed(list(zip(keys, bound, strict=True))):
-        limit = pa.array([value], column.type)
-        values, limit = (_comparable(one) for one in (column, limit))
-        below = pc.or_(pc.less(values, limit[0]), pc.and_(pc.equal(values, limit[0]), below))
-    return below
-
-
-def _comparable(array: "pa.Array") -> "pa.Array":
-    kind = array.type
-    if isinstance(kind, pa.BaseExtensionType):
-        return _comparable(array.storage)
-    if pa.types.is_dictionary(kind):
-        return _comparable(array.dictionary_decode())
-    if pa.types.is_fixed_size_binary(kind):
-        return array.cast(pa.binary())
-    return array

@@ -16,7 +16,6 @@ from strandline.connectors.memory.merge import Merge
 from strandline.connectors.memory.rows import (
     Stored,
     batch_of,
-    bound_key,
     changes_of,
 )
 from strandline.destination import (
@@ -26,7 +25,6 @@ from strandline.destination import (
     Delivery,
     Fence,
     Held,
-    KeyRange,
     MigrateMode,
     Migration,
     Receipt,
@@ -153,22 +151,10 @@ class MemoryDestination:
         stored = self._store.data.tables.get(table.name)
         return Held(stored is not None and stored.in_scope(scope) > 0)
 
-    def read(
-        self, table: Table, *, columns: Sequence[str] | None = None, key_range: KeyRange | None = None
-    ) -> "Iterator[pa.RecordBatch]":
+    def read(self, table: Table, *, columns: Sequence[str] | None = None) -> "Iterator[pa.RecordBatch]":
         """The rows as they are stored now; what is committed later is not among them."""
         schema = pa.schema([table.schema.field(name) for name in columns or table.schema.names])
-        stored = self._store.data.stored(table)
-        lower, upper = (
-            None if bound is None else bound_key(table, bound)
-            for bound in (key_range.lower if key_range else None, key_range.upper if key_range else None)
-        )
-        rows = [
-            row
-            for key, some in stored.rows.items()
-            if (lower is None or key >= lower) and (upper is None or key < upper)
-            for row in some
-        ]
+        rows = [row for some in self._store.data.stored(table).rows.values() for row in some]
         return (batch_of(rows[at : at + _READ_ROWS], schema) for at in range(0, len(rows), _READ_ROWS))
 
     def close(self) -> None:

@@ -19,7 +19,6 @@ __all__ = [
     "Row",
     "Stored",
     "batch_of",
-    "bound_key",
     "changes_of",
     "is_in",
     "is_stale",
@@ -133,12 +132,6 @@ def keys_of(table: Table, batch: "pa.RecordBatch") -> list[Key]:
             )
         columns.append(_plain(batch.column(name)))
     return list(zip(*columns, strict=True))
-
-
-def bound_key(table: Table, bound: tuple[Any, ...]) -> Key:
-    """The bound of a key range, comparable to the keys of rows."""
-    fields = [table.schema.field(name) for name in table.primary_key]
-    return tuple(_plain(pa.array([value], one.type))[0] for value, one in zip(bound, fields, strict=True))
 
 
 def _plain(values: "pa.Array") -> list[Any]:

@@ -40,7 +40,7 @@ _COLUMNS = (
     "base.not_null FROM base JOIN pg_type AS t ON t.oid = base.oid WHERE t.typtype = 'd') "
     "SELECT b.attrelid::int8 AS relation, a.attname::text AS name, format_type(a.atttypid, a.atttypmod) AS type_name, "
     "t.oid::int8 AS type_oid, b.typmod AS typmod, t.typcategory::text AS category, t.typtype::text AS type_kind, "
-    "b.not_null AS not_null, has_column_privilege(b.attrelid, b.attnum, 'SELECT') AS readable, coalesce(col_description(b.attrelid, b.attnum), '') AS description "
+    "b.not_null AS not_null, has_column_privilege(b.attrelid, b.attnum, 'SELECT') AS readable "
     "FROM base AS b JOIN pg_type AS t ON t.oid = b.oid AND t.typtype <> 'd' "
     "JOIN pg_attribute AS a ON a.attrelid = b.attrelid AND a.attnum = b.attnum ORDER BY b.attrelid, b.attnum"
 )
@@ -87,7 +87,6 @@ class Column:
     type_oid: int
     """Of the base type, where it is a domain."""
     nullable: bool
-    description: str
     field: "pa.Field"
     """As Strandline offers it."""
     expression: str
@@ -211,7 +210,6 @@ def _column(row: dict[str, Any], *, nullable: bool) -> Column:
         row["type_name"],
         row["type_oid"],
         nullable,
-        row["description"],
         offered,
         expression(f"t.{quote(row['name'])}", row["type_oid"], is_nested=is_own),
         row["readable"],

@@ -6,12 +6,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from strandline.connectors.arrow.casts import cast_back, cast_to, whole_micros
-from strandline.connectors.arrow.json_text import decode_json, encode_json, text_of
+from strandline.connectors.arrow.json_text import decode_json, encode_json
 from strandline.connectors.postgresql.destination_types import Stored, stored_type
 from strandline.connectors.postgresql.dialect import PostgreSQLDialect
 from strandline.connectors.sql.dialect import STAGE_PREFIX, VERSION
 from strandline.connectors.sql.tables import OWN_TABLES
-from strandline.destination import KeyRange
 from strandline.errors import TaskError
 from strandline.lazy import pa, pc, pgpq, pgpq_encoders, pgpq_schema
 from strandline.table import Table
@@ -106,20 +105,6 @@ class Columns:
         if isinstance(array, pa.ExtensionArray) and array.type != kind:
             array = array.storage
         return cast_back(array, kind, where=where)
-
-    def bounds(self, key_range: KeyRange) -> str:
-        """A relation of one row with the bounds of a range: ``lower_0`` …, ``upper_0`` …. ADBC copies no bound values."""
-        sql, columns = PostgreSQLDialect(), ["1 AS present"]
-        for side, bound in (("lower", key_range.lower), ("upper", key_range.upper)):
-            for at, value in enumerate(bound or ()):
-                column = self.table.primary_key[at]
-                stored, where = self.stored[column], f"{self.table.name}.{column}"
-                one = pa.array([value], type=self.table.schema.field(column).type)
-                (text,) = text_of(one.cast(stored.arrow) if stored.note else one, where=where).to_pylist()
-                # by bytes, as elsewhere, and not by the rules of the database's language
-                order = ' COLLATE "C"' if stored.sql == "text" else ""
-                columns.append(f"CAST({sql.literal(text)} AS {stored.sql}){order} AS {sql.quote(f'{side}_{at}')}")
-        return f"(SELECT {', '.join(columns)}) AS b"
 
 
 def _interval(array: "pa.Array", *, where: str) -> "pa.Array":

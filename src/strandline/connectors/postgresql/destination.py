@@ -27,7 +27,6 @@ from strandline.destination import (
     Delivery,
     Fence,
     Held,
-    KeyRange,
     MigrateMode,
     Migration,
     Receipt,
@@ -151,17 +150,13 @@ class PostgreSQLDestination:
         with self._database.looking() as session, session.about(table.name):
             return Held(holds(session, table, scope))
 
-    def read(
-        self, table: Table, *, columns: Sequence[str] | None = None, key_range: KeyRange | None = None
-    ) -> "Iterator[pa.RecordBatch]":
+    def read(self, table: Table, *, columns: Sequence[str] | None = None) -> "Iterator[pa.RecordBatch]":
         """The stored rows, in the Arrow types of ``table``."""
         with drivers():
             names = list(columns) if columns is not None else table.schema.names
             wanted = pa.schema([table.schema.field(name) for name in names])
             stored, sql = Columns(table), PostgreSQLSession.dialect
             query = f"SELECT {stored.reading(names)} FROM {sql.relation(self.spec.schema_name, table.name)} AS t"
-            if key_range is not None:
-                query += f" WHERE {sql.in_range(table.primary_key, key_range, stored.bounds(key_range))}"
             for batch in self._fetched(query, f"read {table.name}"):
                 yield stored.decoded(batch, wanted)
 

@@ -7,7 +7,7 @@ is asked. Names are quoted by ``Dialect.quote`` and nowhere else; values are alw
 from collections.abc import Collection, Sequence
 from typing import Any, NamedTuple
 
-from strandline.destination import KeyRange, Scope
+from strandline.destination import Scope
 from strandline.errors import TaskError
 from strandline.table import CLIENT_ID, SOURCE_NAME, SYNC_TIME
 
@@ -209,21 +209,3 @@ class Dialect:
         return Statement(
             f"{alias}.{self.quote(SYNC_TIME)} < {self.time_us(self.parameter)}", (int(scope.sync_time_us),)
         )
-
-    def in_range(self, keys: Sequence[str], key_range: KeyRange, bounds: str) -> str:
-        """The condition that a row's key lies in a range; ``bounds`` is a row with ``lower_0`` …, ``upper_0`` …."""
-        conditions = []
-        for bound, side, last in ((key_range.lower, "lower", ">="), (key_range.upper, "upper", "<")):
-            if bound is None:
-                continue
-            strict = ">" if side == "lower" else "<"
-            columns = [self.quote(key) for key in keys[: len(bound)]]
-            places = [f"(SELECT {self.quote(f'{side}_{at}')} FROM {bounds})" for at in range(len(columns))]
-            either = []
-            for at, (column, place) in enumerate(zip(columns, places, strict=True)):
-                equal = [f"t.{columns[n]} = {places[n]}" for n in range(at)]
-                either.append(
-                    " AND ".join([*equal, f"t.{column} {last if at == len(columns) - 1 else strict} {place}"])
-                )
-            conditions.append("(" + " OR ".join(f"({one})" for one in either) + ")")
-        return " AND ".join(conditions) or "TRUE"

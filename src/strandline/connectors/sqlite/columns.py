@@ -9,7 +9,6 @@ from strandline.connectors.sql.dialect import STAGE_PREFIX, VERSION
 from strandline.connectors.sql.tables import OWN_TABLES
 from strandline.connectors.sqlite.destination_types import Stored, stored_type
 from strandline.connectors.sqlite.dialect import SQLiteDialect
-from strandline.destination import KeyRange
 from strandline.errors import TaskError
 from strandline.lazy import pa
 from strandline.table import Table
@@ -111,20 +110,3 @@ class Columns:
         except (ValueError, TypeError, OverflowError) as error:
             raise TaskError(f"{where}: a stored value cannot be read as {kind} ({error})") from error
         return cast_back(array, kind, where=where)
-
-    def bounds(self, key_range: KeyRange) -> dict[str, tuple[str, Any]]:
-        """The bounds of a range by name, ``lower_0`` …, ``upper_0`` …: the declared type, and the value as it is stored.
-
-        Raises:
-            TaskError: SQLite orders such keys in another way.
-        """
-        bounds: dict[str, tuple[str, Any]] = {"present": ("INTEGER", 1)}
-        for side, bound in (("lower", key_range.lower), ("upper", key_range.upper)):
-            for at, value in enumerate(bound or ()):
-                name = self.table.primary_key[at]
-                where, stored, kind = f"{self.table.name}.{name}", self.stored[name], self.table.schema.field(name).type
-                if not stored.ordered:
-                    raise TaskError(f"{where}: {kind} has another order in SQLite, so no range of it can be read")
-                array = cast_to(pa.array([value], type=kind), stored.arrow, where=where)
-                bounds[f"{side}_{at}"] = (stored.sql, self._encoded(name, array)[0])
-        return bounds

@@ -1,6 +1,5 @@
 """The cursor of an SQLite table, checked when it comes back."""
 
-from collections.abc import Sequence
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -152,8 +151,3 @@ def decoded(value: Any) -> Any:
         case {"blob": str(text)}:
             return bytes.fromhex(text)
     raise TaskError(f"the saved cursor holds {value!r}, which is no value of SQLite", hint="restore an older state")
-
-
-def all_encoded(values: Sequence[Any]) -> list[Any]:
-    """Each of them."""
-    return [encoded(value) for value in values]

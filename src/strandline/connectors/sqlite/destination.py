@@ -29,7 +29,6 @@ from strandline.destination import (
     Delivery,
     Fence,
     Held,
-    KeyRange,
     MigrateMode,
     Migration,
     Receipt,
@@ -171,9 +170,7 @@ class SQLiteDestination:
         with self._database.session() as session, self._database.meaning(f"look at {table.name}"):
             return Held(holds(session, table, scope))
 
-    def read(
-        self, table: Table, *, columns: Sequence[str] | None = None, key_range: KeyRange | None = None
-    ) -> "Iterator[pa.RecordBatch]":
+    def read(self, table: Table, *, columns: Sequence[str] | None = None) -> "Iterator[pa.RecordBatch]":
         """The stored rows, in the Arrow types of ``table``."""
         table = self._names.table(table)
         names = list(columns) if columns is not None else table.schema.names
@@ -183,10 +180,6 @@ class SQLiteDestination:
             stored = session.stored(table)
             # qualified: SQLite takes an unknown bare name in quotes for a text
             query = f"SELECT {session.dialect.quoted(names, 't.')} FROM {session.relation(table.name)} AS t"
-            if key_range is not None:
-                query += (
-                    f" WHERE {session.dialect.in_range(table.primary_key, key_range, session.bounds(table, key_range))}"
-                )
             cursor = session.connection.execute(query)
             while rows := cursor.fetchmany(_READ_ROWS):
                 yield stored.batch(names, rows)

@@ -53,8 +53,6 @@ class Stored:
     decode: Decode
     note: str = ""
     """What the declared type alone does not tell, so that a change is noticed."""
-    ordered: bool = True
-    """Whether SQLite orders what is stored as Arrow orders the values."""
 
 
 def stored_type(field: "pa.Field", *, where: str) -> Stored:
@@ -192,7 +190,7 @@ def _decimal(kind: "pa.DataType") -> Stored:
             return array.cast(kind)
         return array.cast(pa.decimal256(76, 0)).cast(kind)
 
-    return Stored("TEXT", kind, encode, decode, f"decimal scale {kind.scale}", ordered=False)
+    return Stored("TEXT", kind, encode, decode, f"decimal scale {kind.scale}")
 
 
 # times ---------------------------------------------------------------------------------------------------------------
@@ -255,7 +253,7 @@ def _interval() -> Stored:
         rows = [None if row is None else tuple(row.values()) for row in json.decode(texts).to_pylist()]
         return pa.array(rows, pa.month_day_nano_interval())
 
-    return Stored("JSON", pa.month_day_nano_interval(), encode, decode, "interval", ordered=False)
+    return Stored("JSON", pa.month_day_nano_interval(), encode, decode, "interval")
 
 
 # texts ---------------------------------------------------------------------------------------------------------------
@@ -289,4 +287,4 @@ def _json(kind: "pa.DataType") -> Stored:
     def decode(texts: Sequence[Any]) -> "pa.Array":
         return decode_json(pa.array(texts, pa.string()), kind, where=str(kind))
 
-    return Stored("JSON", kind, encode, decode, str(kind), ordered=False)
+    return Stored("JSON", kind, encode, decode, str(kind))

@@ -11,7 +11,6 @@ from strandline.connectors.sql.staging import Step
 from strandline.connectors.sqlite.attached import attached_to
 from strandline.connectors.sqlite.columns import Columns, folded
 from strandline.connectors.sqlite.dialect import KEY_PREFIX, SQLiteDialect
-from strandline.destination import KeyRange
 from strandline.lazy import sqlite3
 from strandline.table import Table
 
@@ -115,14 +114,6 @@ class SQLiteSession:
         step.spilled = step.rows
         step.batches.clear()
         step.starts.clear()
-
-    def bounds(self, table: Table, key_range: KeyRange) -> str:
-        """One row with the bounds of a range."""
-        bounds = self.stored(table).bounds(key_range)
-        relation = self._table(list(bounds), [kind for kind, _ in bounds.values()])
-        values = tuple(value for _, value in bounds.values())
-        self.run(Statement(f"INSERT INTO {relation} VALUES ({', '.join('?' * len(values))})", values))
-        return relation
 
     def scratch(self, query: Statement) -> str:
         """A temporary table of a query's rows."""
