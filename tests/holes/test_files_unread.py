@@ -56,6 +56,10 @@ UNREAD = {
     "no_last_newline.jsonl": (b'{"id":', ":1: ", "mend the line"),
     "open_quote.csv": (b'id\n1\n"2\n3\n', ":3: a quote is open", "close the quote"),
     "open_quote_in_header.csv": (b'id,"n\n1,2\n', ":1: a quote is open", "header"),
+    "preamble.csv": (b"made by x\n\nid,n\n1,2\n", ":3: ", "skip, if lines stand before the header"),
+    "comment.csv": (b"id,n\n# made by x\n1,2\n", ":2: ", "comment, if lines are none"),
+    "unnamed.csv": (b",f0\n1,2\n", ":1: column 1 has no name", "csv.header"),
+    "lines_then_a_document.jsonl": (b'{"id":1} \n{\n"id":2}\n', ":2: ", "no blanks around them"),
     "repeated_column.csv": (b"n,n\n1,2\n", ":1: the header has column", "mend the header"),
     "cut.csv.gz": (gzip.compress(GOOD)[:8], ": damaged", "complete file"),
     "none.parquet": (b"PAR1xxxx", ": damaged", "complete file"),
@@ -94,3 +98,22 @@ def test_a_first_line_longer_than_the_sample_is_read(directory):
     long = "x" * (9 << 20)
     directory(0, **{"a.jsonl": f'{{"id":1,"n":"{long}"}}\n{{"id":2}}\n'.encode()})
     assert stored("a") == [(1, long), (2, None)]
+
+
+def test_a_table_whose_files_disagree_on_the_decimal_mark_fails_by_name_until_it_is_declared(
+    directory, tmp_path, command
+):
+    (tmp_path / "in/t").mkdir()
+    files = {"t/1.csv": b"id;n\n1;1,5\n", "t/2.csv": b"id;n\n2;1.234\n"}
+    said = directory(1, **files).text
+    assert re.search(r"error: column 'n' has a comma .* in t/1\.csv, and a point in t/2\.csv.*\n.*csv: \{decimal", said)
+    assert stored("good") == [(1,)]
+    spec = tmp_path / "strandline.yml"
+    spec.write_text(spec.read_text().replace('"path": "in"', '"path": "in", "csv": {"decimal": ","}'))
+    directory(0)
+    assert stored("t") == [(1, "1,5"), (2, "1.234")]
+
+
+def test_plan_says_the_encoding_that_a_byte_order_mark_decides(directory, command):
+    directory(0, **{"t.csv": "id;n\n1;2\n".encode("utf-16")})
+    assert "UTF-16, by the byte order mark" in command("plan").text

@@ -6,6 +6,7 @@ import pyarrow as pa
 import pytest
 from synced_files import SyncedFiles
 
+from strandline.connectors.files import reading as files_reading
 from strandline.connectors.files import schema as files_schema
 from strandline.errors import TaskError
 from strandline.message import Insert
@@ -214,3 +215,169 @@ def test_keys_that_are_written_differently_are_different(files, keys):
 def test_whole_numbers_and_days_stay_what_they_are_as_keys(files):
     files.write("t.csv", "n,d\n1,2024-02-29\n2,2024-03-01\n")
     assert [str(field.type) for field in files.table(primary_key=["n", "d"]).schema] == ["int64", "date32[day]"]
+
+
+# What stands before a fraction
+
+
+def test_files_that_disagree_on_the_decimal_mark_fail_their_table_and_say_how_to_declare_it(files):
+    files.write("t/1.csv", "id;n\n1;1,5\n")
+    files.write("t/2.csv", "id;n\n2;1.234\n")
+    with pytest.raises(
+        TaskError, match=r"column 'n' has a comma before the fraction in t/1\.csv, and a point in t/2"
+    ) as e:
+        files.rows()
+    assert 'csv: {decimal: ","}' in e.value.hint
+    assert files.rows(csv={"decimal": ","}) == [{"id": 1, "n": "1,5"}, {"id": 2, "n": "1.234"}]
+
+
+@pytest.mark.parametrize(
+    "other", ["id,n\n2,1.5\n", "id;n\n2;1.5\n", "id\tn\n2\t1.5\n"], ids=["comma", "semicolon", "tab"]
+)
+def test_whatever_stands_between_the_values_of_the_other_file(files, other):
+    files.write("t/1.csv", "id;n\n1;1,5\n")
+    files.write("t/2.csv", other)
+    with pytest.raises(TaskError, match="which it is, is not sure"):
+        files.rows()
+
+
+@pytest.mark.parametrize(("first", "then"), [("1,5", "1.25"), ("1.25", "1,5")])
+@pytest.mark.parametrize("place", ["a file that comes later", "a line that comes later"])
+def test_a_mark_that_comes_later_fails_there(files, monkeypatch, first, then, place):
+    monkeypatch.setattr(files_schema, "_SAMPLE_BYTES_MIN", 8)
+    monkeypatch.setattr(files_schema, "_SAMPLE_BYTES", 8)
+    if place == "a line that comes later":
+        files.write("t/1.csv", f"id;n\n1;{first}\n" + "2;7\n" * 40_000 + f"3;{then}\n")
+        where = r"t/1\.csv:40003: column 'n' \(double\): "
+    else:
+        monkeypatch.setattr(files_schema, "_FILES_MAX", 2)
+        files.write("t/1.csv", f"id;n\n1;{first}\n")
+        files.write("t/2.csv", f"id;n\n2;{then}\n")
+        files.write("t/3.csv", f"id;n\n1;{first}\n")
+        where = r"t/2\.csv:2: column 'n' \(double\): "
+    with pytest.raises(
+        TaskError, match=where + r"some fractions have a comma, and others a point; `csv\.decimal` says"
+    ):
+        files.rows()
+
+
+def test_columns_may_have_marks_of_their_own_and_text_has_none(files):
+    files.write("t/1.csv", "id;price;at;s\n1;1,5;48.1;1,5\n")
+    files.write("t/2.csv", "id;price;at;s\n2;2,5;9.25;x 1.5\n")
+    assert files.rows() == [
+        {"id": 1, "price": 1.5, "at": 48.1, "s": "1,5"},
+        {"id": 2, "price": 2.5, "at": 9.25, "s": "x 1.5"},
+    ]
+
+
+def test_a_declared_comma_holds_for_every_file_and_a_declared_point_too(files):
+    files.write("t.csv", 'id,n,p,d\n1,"1,5",1.5,"2,5"\n2,7,2,"3"\n')
+    types = {"d": "decimal128(9, 2)"}
+    rows = files.rows(csv={"decimal": ","}, types=types)
+    assert [(row["n"], row["p"], str(row["d"])) for row in rows] == [(1.5, "1.5", "2.50"), (7.0, "2", "3.00")]
+    files.write("u.csv", "id;n;p\n1;1,5;1.5\n")
+    assert files.sync(csv={"decimal": "."}, tables={})["u"] == [{"id": 1, "n": "1,5", "p": 1.5}]
+
+
+# Lines that are no records
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"], ids=["n", "rn", "r"])
+@pytest.mark.parametrize("mark", ["", "\ufeff"], ids=["plain", "bom"])
+def test_lines_before_the_header_are_skipped_where_that_is_declared(files, end, mark):
+    files.write("t.csv", mark + end.join(['Report, "of 2024', "", "id,s", "1,a", '2,"b', 'c"', ""]))
+    rows = [{"id": 1, "s": "a"}, {"id": 2, "s": f"b{end}c"}]
+    assert files.rows(csv={"skip": 2}) == rows
+    if end == "\r":
+        return  # the last one may be half of another end, so the last line is not settled
+    files.append("t.csv", f"3,d{end}4,e{end}")
+    assert [row["id"] for row in files.rows(csv={"skip": 2})] == [3, 4]
+
+
+def test_lines_are_skipped_before_records_without_a_header_too(files):
+    files.write("t.csv", "one\ntwo\n1,a\n")
+    assert files.rows(csv={"skip": 2, "header": ["id", "s"]}) == [{"id": 1, "s": "a"}]
+    files.write("u/t.csv", "one\ntwo\n1,a\n")
+    assert files.sync(csv={"skip": 2, "header": False})["u"] == [{"f0": 1, "f1": "a"}]
+
+
+COMMENTS = '# made by "x, for;y\n#\nid;s\n# in ;"between\n1;a\n2;"b\n# not one"\n3;#c\n#4;d\n # 5;e\n6;f\n# the end'
+
+
+def test_whole_lines_are_comments_where_that_is_declared(files):
+    files.write("t.csv", COMMENTS)
+    expected = [("1", "a"), ("2", "b\n# not one"), ("3", "#c"), (" # 5", "e"), ("6", "f")]
+    assert [tuple(row.values()) for row in files.rows(csv={"comment": "#"})] == expected
+    assert files.rows(csv={"comment": "#"}) == []
+    files.append("t.csv", " or not\n7;g\n")
+    assert files.rows(csv={"comment": "#"}) == [{"id": "7", "s": "g"}]
+
+
+@pytest.mark.parametrize("size", [1, 7, 64])
+def test_comments_are_none_in_whatever_blocks_a_file_is_read(files, monkeypatch, size):
+    monkeypatch.setattr(files_reading, "_BLOCK_BYTES_MIN", size)
+    monkeypatch.setattr(files_reading, "_BLOCK_BYTES_MAX", size)
+    files.write("t.csv", COMMENTS)
+    assert [row["id"] for row in files.rows(csv={"comment": "#"}, rows_max=1)] == ["1", "2", "3", " # 5", "6"]
+
+
+def test_errors_name_the_line_of_the_file_whatever_was_left_out(files):
+    files.write("t.csv", "preamble\n# a\nid,n\n# b\n1,2\n# c\n2,3,4\n")
+    with pytest.raises(TaskError, match=r"t\.csv:7: "):
+        files.rows(csv={"skip": 1, "comment": "#"})
+
+
+@pytest.mark.parametrize("text", ["# a\n", '# a\n# "b\n', "# a", "one\n", "one\ntwo", "one\n\n#"])
+def test_a_file_with_nothing_but_such_lines_has_no_header_yet(files, text):
+    files.write("t/1.csv", text)
+    skip = 0 if text.startswith("#") else 2
+    files.write("t/2.csv", "x\n" * skip + "id\n1\n")
+    assert files.rows(csv={"comment": "#", "skip": skip}) == [{"id": 1}]
+
+
+def test_a_refusal_names_the_settings(files):
+    files.write("t.csv", "# made by x\nid,s\n1,a\n")
+    with pytest.raises(TaskError, match=r"t\.csv:2: ") as error:
+        files.rows()
+    assert "skip, if lines stand before the header; comment, if lines are none" in error.value.hint
+    files.write("t.csv", "# a; b, c, d\nid,s\n1,a\n")
+    with pytest.raises(TaskError, match=r"t\.csv:1: ") as error:
+        files.rows()
+    assert "`csv.skip` and `csv.comment`" in error.value.hint
+
+
+def test_a_column_without_a_name_is_not_called_as_another_one(files):
+    files.write("t.csv", ",f0\n1,2\n")
+    with pytest.raises(
+        TaskError, match=r"t\.csv:1: column 1 has no name, so it would be 'f0', as another column is called"
+    ):
+        files.rows()
+    assert files.rows(csv={"header": ["n", "f0"], "skip": 1}) == [{"n": 1, "f0": 2}]
+
+
+# What a byte order mark says
+
+
+@pytest.mark.parametrize(
+    ("encoding", "declared", "says"),
+    [
+        ("utf-16", "utf-8", "; UTF-16, by the byte order mark"),
+        ("utf-32", "latin-1", "; UTF-32, by the byte order mark"),
+        ("utf-8-sig", "latin-1", "; UTF-8, by the byte order mark"),
+        ("utf-8-sig", "utf-8", ""),
+        ("utf-16", "utf-16", ""),
+        ("latin-1", "latin-1", ""),
+    ],
+)
+def test_the_encoding_is_said_where_a_byte_order_mark_decides_it(files, encoding, declared, says):
+    files.write("t.csv", "id;s\n1;é\n".encode(encoding))
+    assert files.rows(csv={"encoding": declared}) == [{"id": 1, "s": "é"}]
+    assert files.table(csv={"encoding": declared}).access == "CSV with a semicolon between values" + says
+
+
+def test_it_is_said_of_how_many_files_and_of_json_too(files):
+    files.write("t/1.csv", "id\n1\n".encode("utf-16"))
+    files.write("t/2.csv", "id\n2\n")
+    assert files.table().access.endswith("; UTF-16, by the byte order mark of 1 of 2 files")
+    files.write("u.jsonl", '{"a": 1}\n'.encode("utf-16"))
+    assert files.tables()[1].access == "UTF-16, by the byte order mark"

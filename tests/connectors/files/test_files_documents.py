@@ -242,3 +242,52 @@ def test_what_is_no_path_is_refused(path):
 
 def test_a_path_is_keys_with_dots_between_them():
     assert json_path('data."a.b \\" c".*."*".$odd key') == ("data", 'a.b " c', None, "*", "$odd key")
+
+
+# Lines first, and then objects that go over several
+
+
+MIXED = '{"id": 1, "s": "{"}\n{"id": 2}\n{\n  "id": 3,\n  "s": "x"\n}\n{"id": 4}\n'
+
+
+def test_objects_over_several_lines_may_follow_others_in_a_line(files):
+    files.write("t.jsonl", MIXED)
+    assert [row["id"] for row in files.rows()] == [1, 2, 3, 4]
+    files.append("t.jsonl", '{"id": 5}\n')
+    assert [row["id"] for row in files.rows()] == [5]
+
+
+@pytest.mark.parametrize("cuts", [[4], [20], [20, 22], [20, 31, 33], [32, 40, 58], range(1, len(MIXED), 3)], ids=str)
+def test_a_file_that_was_read_as_lines_goes_on_as_a_document(files, cuts):
+    files.write("u.jsonl", '{"id": 0, "s": ""}\n')
+    delivered, now = [], timedelta(0)
+    for at, end in zip([0, *cuts], [*cuts, len(MIXED)], strict=True):
+        path = files.path / "t.jsonl"
+        before = path.read_text() if path.exists() else ""
+        path.write_text(before + MIXED[at:end])
+        delivered += [row["id"] for row in files.sync(after=now).get("t", [])] if end > 18 else []
+    delivered += [row["id"] for row in files.sync().get("t", [])]
+    assert delivered == [1, 2, 3, 4]
+
+
+@pytest.mark.parametrize(
+    "first", ['\ufeff{"id": 1}\n', '{"id": 1}\r\n', '{"id": 1} \n', '{"id": 1}\n\n', ' {"id": 1}\n']
+)
+def test_where_the_lines_before_would_be_others_in_a_document_the_line_fails_and_says_why(files, first):
+    files.write("t.jsonl", first + '{\n"id": 2\n}\n')
+    with pytest.raises(TaskError) as error:
+        files.rows()
+    assert error.value.hint.endswith("that have a line each and no blanks around them")
+    files.write("t.jsonl", first + '{"id": 2}\n')
+    assert files.rows()[-1:] == [{"id": 2}]
+
+
+def test_the_same_content_is_the_same_document_when_it_is_packed(files):
+    files.write("t.jsonl", MIXED)
+    assert len(files.rows()) == 4
+    (files.path / "t.jsonl").rename(files.path / "t.jsonl.1")
+    packed = gzip.compress((files.path / "t.jsonl.1").read_bytes())
+    (files.path / "t.jsonl.1").unlink()
+    files.write("t.jsonl.1.gz", packed)
+    files.write("t.jsonl", '{"id": 9}\n')
+    assert [row["id"] for row in files.rows(path=str(files.path), table="t")] == [9]

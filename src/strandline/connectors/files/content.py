@@ -127,24 +127,40 @@ class Content:
         """Whether the bytes of the file are the content."""
         return self._compression is None and self._encoding is None and not self._document
 
+    @property
+    def marked(self) -> str:
+        """The encoding that a byte order mark says, if it is another than the declared one; else nothing."""
+        return "" if self._encoding == self._declared else self._encoding or UTF_8
+
     @cached_property
     def _encoding(self) -> str | None:
-        """As declared, or as the first bytes say; ``None``: UTF-8."""
-        if self._declared is not None or self.file.format == "parquet" or not self.stat.st_size:
+        """As the first bytes say, or as declared; ``None``: UTF-8."""
+        if self.file.format == "parquet" or not self.stat.st_size:
             return self._declared
         try:
             self.raw.seek(0)
             head = next(self._decompressed(len(codecs.BOM_UTF32_LE)), b"")
         except (OSError, pa.ArrowException) as error:
             raise trouble(self.file, error) from error
-        return next((name for bom, name in _BOMS.items() if head.startswith(bom)), None)
+        said = next((name for bom, name in _BOMS.items() if head.startswith(bom)), self._declared)
+        if said is None or head.startswith(BOM):
+            return None
+        # the codec of UTF-16 is that of UTF-16LE, where the mark says so
+        return self._declared if self._declared is not None and self._declared.startswith(said) else said
 
     @cached_property
     def _document(self) -> bool:
         """Whether it is JSON, but not in lines."""
         if self.file.format != "jsonl":
             return False
-        return bool(self._records) or is_document(next(self._bytes(0, _HEAD_BYTES), b""))
+        if self._records:
+            return True
+        head = b""
+        for block in self._bytes(0, _HEAD_BYTES):
+            head += block
+            if len(head) >= _HEAD_BYTES:
+                break
+        return is_document(head[:_HEAD_BYTES])  # so many, however they come: a log is the same one when it is packed
 
     def _by_magic(self) -> str | None:
         if self.file.format == "parquet":

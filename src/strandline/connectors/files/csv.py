@@ -4,20 +4,17 @@ A record ends where Arrow's parser ends it: at ``\n``, ``\r\n`` or ``\r`` outsid
 the beginning of a field and is closed by the next one that is not doubled.
 """
 
-import codecs
 import re
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
-from typing import Annotated
-
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from collections.abc import Collection, Mapping, MutableMapping, Sequence
 
 from strandline.connectors.files.content import BOM
+from strandline.connectors.files.csv_settings import CSVSettings
 from strandline.connectors.files.dialect import between_values, separator_line
-from strandline.connectors.files.types import numbers
+from strandline.connectors.files.types import UNSURE_DECIMAL, decimal_mark, numbers
 from strandline.lazy import pa, pa_csv, pc
 
-__all__ = ["CSVLines", "CSVSettings"]
+__all__ = ["CSVLines"]
 
 _WORDS = (["true", "True", "TRUE"], ["false", "False", "FALSE"])
 
@@ -26,68 +23,38 @@ _LINE = re.compile(rb"[^\r\n]*+(?:\r\n|\n|\r)")
 _SEPARATOR_BYTES = 16
 _SNIFFED_MAX = 20
 _NAMED_MAX = 5
+_EITHER = ",."
+_DECIMAL_COMMA = r"^-?[0-9]+,[0-9]+$"
 _SURELY_DECIMAL = r"^-?[0-9]+,([0-9]{1,2}|[0-9]{4,})$"
-
-
-def _one_byte(value: str) -> str:
-    if len(value) != 1 or not value.isascii() or value in "\r\n":
-        raise ValueError(f"{value!r} is not a single ASCII character")
-    return value
-
-
-def _encoding(value: str) -> str:
-    try:
-        # A byte order mark is passed over in any case.
-        return codecs.lookup(value).name.removesuffix("-sig")
-    except LookupError as error:
-        raise ValueError(f"{value!r} is not the name of an encoding") from error
-
-
-_Character = Annotated[str, AfterValidator(_one_byte)]
-
-
-class CSVSettings(BaseModel):
-    """How CSV files are written."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    delimiter: _Character | None = Field(
-        default=None,
-        description="What stands between two values. Default: what the header of each file says, of , ; | and the tab.",
-    )
-    quote: _Character | None = Field(
-        default='"', description="What encloses a value; doubled inside it. null: quotes mean nothing."
-    )
-    header: bool | list[str] = Field(
-        default=True,
-        description="Whether the first record names the columns; or their names, for files that do not. "
-        "A column without a name is f0, f1, … by its place.",
-    )
-    encoding: Annotated[str, AfterValidator(_encoding)] = Field(
-        default="utf-8",
-        description="The encoding of the files. Bytes that do not fit it are an error. A byte order mark comes before it.",
-    )
-    null_values: list[str] = Field(
-        default=[""], description="What means null where it stands without quotes. By default: nothing at all."
-    )
-    quoted_nulls: bool = Field(
-        default=False, description='Whether it means null in quotes too. By default "" is an empty text.'
-    )
 
 
 class CSVLines:
     """One CSV file: its columns and their records. See ``LineFormat``."""
 
-    hint = "mend the record, or set `csv` (delimiter, quote, encoding) to how the files are written"
-    begin_hint = "mend the header, name the columns in `csv.header`, or set `csv.delimiter` or `csv.encoding`"
+    hint = (
+        "mend the record, or say in `csv` how the files are written: delimiter, quote, encoding; skip, if lines stand before the "
+        "header; comment, if lines are none"
+    )
+    begin_hint = (
+        "mend the header, name the columns in `csv.header`, or set `csv.delimiter` or `csv.encoding`; or `csv.skip` and "
+        "`csv.comment`, if other lines come before it"
+    )
 
     def __init__(
-        self, settings: CSVSettings, declared: "Mapping[str, pa.DataType]", keys: Collection[str] = ()
+        self,
+        settings: CSVSettings,
+        declared: "Mapping[str, pa.DataType]",
+        keys: Collection[str] = (),
+        marks: MutableMapping[str, str] | None = None,
     ) -> None:
         self.names: list[str] = []
         self.delimiter = ""
         """Known once the file was begun."""
+        self.encoding, self.header_at = "", 0
+        self.marks: MutableMapping[str, str] = {} if marks is None else marks
+        """By column, what stands before the fractions; shared with the other files of the table."""
         self._settings = settings
+        self._comment = (settings.comment or "").encode()
         self._declared = declared
         self._keys = frozenset(keys)
         self._quote = (settings.quote or "").encode()
@@ -107,6 +74,8 @@ class CSVLines:
         self._field = re.compile(field)
         field = field.replace(b"([^", b"(?:[^").replace(b"(%b)" % plain, plain)
         record = rb"%b(?:%b%b)*+" % (field, between, field)
+        if self._comment:
+            record = rb"(?:%b[^\r\n]*+|%b)" % (re.escape(self._comment), record)
         # At the end of the data a \r may be half of a \r\n, so there it ends nothing.
         self._record = re.compile(rb"%b(?:\r\n|\n|\r(?!\Z))" % record)
         self._whole = re.compile(rb"%b(?:\r\n?|\n)?" % record)
@@ -117,23 +86,24 @@ class CSVLines:
         Raises:
             ValueError: two columns have the same name, or what stands between values is not sure.
         """
-        at = start = len(BOM) if head.startswith(BOM) else 0
-        said, length = separator_line(head[at : at + _SEPARATOR_BYTES])
-        self._separator = head[at : at + length].rstrip(b"\r\n")
-        at = start = at + length
-        while (record := _LINE.match(head, at)) and not record[0].strip(b"\r\n"):
-            at = record.end()
+        start = self._after(head, self._settings.skip, len(BOM) if head.startswith(BOM) else 0)
+        said, length = separator_line(head[start : start + _SEPARATOR_BYTES])
+        self._separator = head[start : start + length].rstrip(b"\r\n")
+        start += length
+        at = self.header_at = self._header_from(head, start)
+        if at == len(head):
+            return None
         if self._settings.delimiter is None:
             self._patterns((said or self._sniffed(head, at)).decode())
         record = self._record.match(head, at)
         header = self._settings.header
-        if record is None and (not final or header is True or at == len(head)):
+        if record is None and (not final or header is True):
             return None
         if isinstance(header, list):
             names = header
         else:
             names = self._values(record[0] if record else head[at:])
-            names = [name or f"f{at}" for at, name in enumerate(names if header else [""] * len(names))]
+            names = _named(names if header else [""] * len(names))
         twice = sorted(name for name, count in Counter(names).items() if count > 1)
         if twice:
             raise ValueError(f"the header has column {twice[0]!r} twice")
@@ -144,13 +114,32 @@ class CSVLines:
             self._header = record[0].rstrip(b"\r\n")
         return record.end() if header is True and record else start
 
+    def _after(self, head: bytes, lines: int, at: int) -> int:
+        """Where the line begins that comes after so many; the end of ``head`` if they do not end there."""
+        for _ in range(lines):
+            line = _LINE.match(head, at)
+            if line is None:
+                return len(head)
+            at = line.end()
+        return at
+
+    def _header_from(self, head: bytes, at: int) -> int:
+        """Where the first line begins that is a record; the end of ``head`` if there is none yet."""
+        while (line := _LINE.match(head, at)) and (not line[0].strip(b"\r\n") or self._is_comment(line[0])):
+            at = line.end()
+        return len(head) if self._is_comment(head[at:]) else at
+
     def _sniffed(self, head: bytes, at: int) -> bytes:
         """By the first records, in which quotes are quotes wherever they stand."""
         quote = re.escape(self._quote)
         plain = rb"(?:%b[^%b]*+%b|[^%b\r\n])*+" % ((quote,) * 4) if quote else rb"[^\r\n]*+"
         record, records = re.compile(plain + rb"(?:\r\n|\n|\r)"), list[bytes]()
-        while len(records) < _SNIFFED_MAX and (found := record.match(head, at)):
-            records.append(found[0].rstrip(b"\r\n"))
+        while len(records) < _SNIFFED_MAX and (found := _LINE.match(head, at)):
+            if not self._is_comment(found[0]):
+                found = record.match(head, at)
+                if found is None:
+                    break
+                records.append(found[0].rstrip(b"\r\n"))
             at = found.end()
         return between_values(records, self._quote)
 
@@ -180,6 +169,11 @@ class CSVLines:
 
     def cut(self, data: bytes) -> int:
         """Where the last complete record ends; 0 if there is none."""
+        if self._comment and self._comments_in(data):
+            at = 0
+            while found := self._record.match(data, at):
+                at = found.end()
+            return at
         return self._cut(data, b"\n", len(data)) or self._cut(data, b"\r", len(data) - 1)
 
     def _cut(self, data: bytes, newline: bytes, end: int) -> int:
@@ -227,13 +221,55 @@ class CSVLines:
             text = self._texts(data, name)
             # Whole numbers that are too large for int64 are no fractions.
             fraction = pa.types.is_integer(type_) or pc.any(pc.match_substring_regex(text, "[^0-9-]")).as_py()
-            return type_ if fraction and _are_numbers(text, type_, is_key=is_key) else pa.string()
-        if pa.types.is_string(type_) and self.delimiter == ";" and not is_key:
+            return self._number(name, text, type_) if fraction else pa.string()
+        declared = self._settings.decimal
+        if (
+            pa.types.is_string(type_)
+            and not is_key
+            and (declared == "," or (declared is None and self.delimiter == ";"))
+        ):
             text = self._texts(data, name)
             # 1,234 may be a thousand and some; 1,5 is not
-            sure = pc.any(pc.match_substring_regex(text, _SURELY_DECIMAL)).as_py()
-            return pa.float64() if sure and _are_numbers(text, pa.float64(), comma=True) else pa.string()
+            sure = declared or pc.any(pc.match_substring_regex(text, _SURELY_DECIMAL)).as_py()
+            return self._number(name, text, pa.float64()) if sure else pa.string()
         return pa.string() if pa.types.is_binary(type_) else type_
+
+    def _number(self, name: str, text: "pa.Array", type_: "pa.DataType") -> "pa.DataType":
+        """The type if all of a column are numbers, else text. As keys only whole ones, for 1.1 and 1.10 are two keys."""
+        if name in self._keys and pa.types.is_floating(type_):
+            return pa.string()
+        try:
+            numbers(text, type_, decimal=self._decimal, trim=name not in self._keys)
+        except ValueError:
+            return pa.string()
+        self._note_mark(name, text, type_)
+        return type_
+
+    @property
+    def _decimal(self) -> str:
+        return self._settings.decimal or (_EITHER if self.delimiter == ";" else ".")
+
+    def _numbers(self, name: str, text: "pa.Array", type_: "pa.DataType") -> "pa.Array":
+        """The values of a column; their fractions are written as in the other files of the table."""
+        known = self.marks.get(name)
+        try:
+            values = numbers(text, type_, decimal=known or self._decimal, trim=name not in self._keys)
+        except pa.ArrowInvalid as error:
+            if (
+                known == "."
+                and self.delimiter == ";"
+                and pc.any(pc.match_substring_regex(text, _DECIMAL_COMMA)).as_py()
+            ):
+                raise ValueError(UNSURE_DECIMAL) from error
+            raise
+        self._note_mark(name, text, type_)
+        return values
+
+    def _note_mark(self, name: str, text: "pa.Array", type_: "pa.DataType") -> None:
+        if self._settings.decimal is None and name not in self.marks and pa.types.is_floating(type_):
+            mark = decimal_mark(text)
+            if mark:
+                self.marks[name] = mark
 
     def _texts(self, data: bytes, name: str) -> "pa.Array":
         return self._read(data, [name], {name: pa.string()}, _WORDS).column(name).combine_chunks()
@@ -268,9 +304,7 @@ class CSVLines:
         for name in names:
             column = table.column(name)
             if name in inferred:
-                column = numbers(
-                    column.combine_chunks(), types[name], comma=self.delimiter == ";", trim=name not in self._keys
-                )
+                column = self._numbers(name, column.combine_chunks(), types[name])
             elif not column.type.equals(types[name]):
                 column = pc.cast(pc.replace_substring_regex(column, r"(\.[0-9]{6})0+", r"\1"), types[name])
             columns.append(column)
@@ -278,11 +312,13 @@ class CSVLines:
 
     def _rows(self, data: bytes) -> bytes:
         """The records without those that are the header once more: exports that were put one behind the other."""
-        if len(self.names) == 1 or not self._header or self._header not in data:
+        comments = self._comments_in(data)
+        repeats = len(self.names) > 1 and self._header and self._header in data
+        if not comments and not repeats:
             return data
-        kept, at, again = [], 0, {self._header, self._separator} - {b""}
-        for record in self._record.finditer(data):
-            if record[0].removeprefix(BOM).rstrip(b"\r\n") in again:
+        kept, at, again = [], 0, {self._header, self._separator} - {b""} if repeats else set()
+        for record in (self._whole if comments else self._record).finditer(data):
+            if record[0].removeprefix(BOM).rstrip(b"\r\n") in again or self._is_comment(record[0]):
                 kept.append(data[at : record.start()])
                 at = record.end()
         return b"".join([*kept, data[at:]])
@@ -309,22 +345,34 @@ class CSVLines:
                 null_values=self._settings.null_values,
                 strings_can_be_null=True,
                 quoted_strings_can_be_null=self._settings.quoted_nulls,
+                decimal_point=self._settings.decimal or ".",
                 true_values=words[0],
                 false_values=words[1],
             ),
         )
 
+    def _is_comment(self, record: bytes) -> bool:
+        return bool(self._comment) and record.startswith(self._comment)
+
+    def _comments_in(self, data: bytes) -> bool:
+        """Whether there may be some; a line within quotes may begin so, too."""
+        return self._is_comment(data) or (
+            bool(self._comment) and any(end + self._comment in data for end in (b"\n", b"\r"))
+        )
+
+
+def _named(given: list[str]) -> list[str]:
+    """Names of all columns.
+
+    Raises:
+        ValueError: one that has none would be called as another one.
+    """
+    names = [name or f"f{at}" for at, name in enumerate(given)]
+    for at, name in enumerate(names):
+        if not given[at] and name in given:
+            raise ValueError(f"column {at + 1} has no name, so it would be {name!r}, as another column is called")
+    return names
+
 
 def _is_moment(type_: "pa.DataType") -> bool:
     return bool(pa.types.is_timestamp(type_)) and type_.unit == "us"
-
-
-def _are_numbers(text: "pa.Array", type_: "pa.DataType", *, is_key: bool = False, comma: bool = False) -> bool:
-    """Whether all of a column can be numbers; as keys only whole ones, for 1.1 and 1.10 are two keys."""
-    if is_key and pa.types.is_floating(type_):
-        return False
-    try:
-        numbers(text, type_, comma=comma, trim=not is_key)
-    except ValueError:
-        return False
-    return True

@@ -8,6 +8,7 @@ and what it returns is checked after.
 import json
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import ClassVar
 
 from strandline.connectors.files.content import BOM
 from strandline.connectors.files.types import comes_back
@@ -31,11 +32,16 @@ _DECODER = json.JSONDecoder()
 class JSONLines:
     """One file of JSON lines. See ``LineFormat``."""
 
-    hint = "mend the line: each is one JSON object, in UTF-8; `records` says where in a document the records lie"
+    marks: ClassVar[Mapping[str, str]] = {}
+    hint = (
+        "mend the line: each is one JSON object, in UTF-8; `records` says where in a document the records lie, and objects over "
+        "several lines may follow others that have a line each and no blanks around them"
+    )
 
     def __init__(self, declared: "Mapping[str, pa.DataType]", keys: Collection[str] = ()) -> None:
         self._declared = declared
         self._keys = frozenset(keys)
+        self.encoding, self.header_at = "", 0
 
     begin_hint = hint
 

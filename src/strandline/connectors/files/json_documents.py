@@ -34,14 +34,32 @@ class DocumentError(ValueError):
 
 
 def is_document(head: bytes) -> bool:
-    """Whether a file that begins with ``head`` holds an array, or an object over several lines, and no JSON lines."""
-    head = head.removeprefix(codecs.BOM_UTF8).lstrip()
-    first, newline, _ = head.partition(b"\n")
-    if head.startswith(b"[") or not newline:
-        return head.startswith(b"[")
-    left = _TEXT.sub(b"", first)
-    opened = left.count(b"{") + left.count(b"[") - left.count(b"}") - left.count(b"]")
-    return head.startswith(b"{") and opened > 0
+    """Whether a file that begins with ``head`` holds an array, or an object over several lines, and no JSON lines.
+
+    A file of JSON lines may go on with an object over several. What was read of it has to stay what it was, so it is a document
+    then only if each line before is as a document's records are: one object, and no blanks around it.
+    """
+    bare = head.removeprefix(codecs.BOM_UTF8)
+    stripped = bare.lstrip()
+    first, newline, _ = stripped.partition(b"\n")
+    if not stripped.startswith(b"{") or not newline:
+        return stripped.startswith(b"[")
+    if _opens(first):
+        return True
+    if bare != head or bare.count(b"}\n") == bare.count(b"\n"):
+        return False  # of a document, a byte order mark is no content
+    for line in bare.split(b"\n")[:-1]:
+        if not (line.startswith(b"{") and line.endswith(b"}")):
+            return line.startswith(b"{") and _opens(line)
+        if _opens(line):
+            return True
+    return False
+
+
+def _opens(line: bytes) -> bool:
+    """Whether something begins in the line and does not end there."""
+    left = _TEXT.sub(b"", line)
+    return left.count(b"{") + left.count(b"[") > left.count(b"}") + left.count(b"]")
 
 
 def records(blocks: Iterator[bytes], path: JSONPath = ()) -> Iterator[tuple[bytes, int]]:

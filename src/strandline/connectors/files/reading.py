@@ -3,11 +3,11 @@
 import hashlib
 import logging
 import re
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from strandline.connectors.files.content import BOM, Coding, Content, UnfinishedError, digest, prefixes, trouble
+from strandline.connectors.files.content import Coding, Content, UnfinishedError, digest, prefixes, trouble
 from strandline.connectors.files.json_documents import RECORD_BYTES_MAX
 from strandline.connectors.files.parquet import Columnar
 from strandline.connectors.files.paths import shown
@@ -46,6 +46,15 @@ class LineFormat(Protocol):
     """What to do about a record that is none."""
     begin_hint: str
     """What to do about a file that cannot be begun."""
+
+    encoding: str
+    """What the file's byte order mark says, where it decides; else nothing."""
+    header_at: int
+    """Where the first line begins that may be a header, once ``begin`` was called."""
+
+    @property
+    def marks(self) -> Mapping[str, str]:
+        """By column, what stands before the fractions, where it may be one thing or another."""
 
     def begin(self, head: bytes, *, final: bool) -> int | None:
         """Where the first record begins, by the first bytes of the file; ``None``: not to be seen yet."""
@@ -357,7 +366,7 @@ def declaring(why: str, otherwise: str) -> str:
 
 def header_is_open(lines: LineFormat, head: bytes) -> bool:
     """Whether all of a file, in which no header ends, is behind an open quote."""
-    return not lines.whole(head.removeprefix(BOM).strip(b"\r\n"))
+    return not lines.whole(head[lines.header_at :].strip(b"\r\n"))
 
 
 def first_bad(count: int, fails: Callable[[int], bool]) -> int:

@@ -45,6 +45,8 @@ class _Columns:
     keys: Collection[str]
     types: "dict[str, pa.DataType]" = field(default_factory=dict)
     origin: dict[str, File] = field(default_factory=dict)
+    marked: dict[str, dict[str, File]] = field(default_factory=dict)
+    """By column, the first file of each decimal mark."""
 
     def add(self, found: "pa.Schema", file: File) -> None:
         for column in found:
@@ -64,6 +66,20 @@ class _Columns:
             if not before.equals(type_):
                 self.origin[column.name] = file
             self.types[column.name] = type_
+
+    def note(self, marks: Mapping[str, str], file: File) -> None:
+        for name, mark in marks.items():
+            self.marked.setdefault(name, {}).setdefault(mark, file)
+
+    def check_marks(self) -> None:
+        for name, files in self.marked.items():
+            if len(files) > 1 and pa.types.is_floating(self.types[name]):
+                raise TaskError(
+                    f"column {name!r} has a comma before the fraction in {shown(files[','].key)}, and a point in "
+                    f"{shown(files['.'].key)}: which it is, is not sure",
+                    hint='say it, `csv: {decimal: ","}`, which makes numbers with a point text; or declare text, '
+                    f"`types: {{{name}: string}}`",
+                )
 
 
 def table_schema(
@@ -102,7 +118,9 @@ def table_schema(
         except ValueError as error:
             raise TaskError(f"{shown(file.key)}: {error}", hint=one.begin_hint) from error
         columns.add(pa.schema([(one.name, declared.get(one.name, one.type)) for one in found]), file)
+        columns.note(one.marks, file)
         typed = typed or rows
+    columns.check_marks()
     if not columns.types and isinstance(unread, RetryableError):
         raise unread
     if not columns.types and unread is not None:
@@ -124,6 +142,7 @@ def _lines(content: Content, lines: LineFormat, size: int) -> tuple["pa.Schema",
     Raises:
         TaskError: the first record cannot be read. Without types nothing is read, so nothing else would say so.
     """
+    lines.encoding = content.marked
     data, body, whole = _sample(content, lines, size)
     settled = whole and quiet(content.stat, time.time_ns())
     name = shown(content.file.key)

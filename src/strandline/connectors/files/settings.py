@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
-from strandline.connectors.files.csv import CSVSettings
+from strandline.connectors.files.csv_settings import CSVSettings
 from strandline.connectors.files.json_path import json_path
 from strandline.table_settings import PerTable
 

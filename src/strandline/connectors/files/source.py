@@ -39,16 +39,19 @@ What is promised:
   record then, as behind a quote that is open, is an error. If the line goes on later, it was none, and is delivered
   again when it is complete. Before the 5 s, it is left for the next sync, or is an error (``on_unfinished: wait | fail``).
 - A JSON document is an array of records, an object that is one, or has records at the path ``records``. It has grown when
-  it begins with the same records. While it does not end it is read as far as it goes; as with a last line.
+  it begins with the same records. While it does not end it is read as far as it goes; as with a last line. Objects over several
+  lines may follow others in a line each, where these have no blanks around them: what was read then stays what it was.
 - A file with something in it is never passed over: if none of a table's files has a first record that can be read, the
   table fails, and the other tables go on. gzip and zstd are known by their first bytes too.
 - Times are compared with the start of the run: the clocks of its machine and of the file system have to agree within
   those 2 s.
 - What stands between the values of a CSV file is what its header says, of ``, ; |`` and the tab; where that is not sure the
   table fails, and ``csv.delimiter`` says it. A header that comes again within a file is no row; a file whose header has no
-  column of the others fails the table. A byte order mark says the encoding.
+  column of the others fails the table. A byte order mark says the encoding. Lines before the header, and lines that are comments,
+  are records unless ``csv.skip`` and ``csv.comment`` say what they are.
 - Numbers are numbers where their digits come back from a double, and whole or text as keys; otherwise they are text, as they
-  are written. What is text in one JSON file is text in all; a number beside a list fails the table.
+  are written. A column with ``1,5`` in one CSV file and ``1.5`` in another fails the table, unless ``csv.decimal`` says which it is.
+  What is text in one JSON file is text in all; a number beside a list fails the table.
 - Names of directories like ``year=2024`` are columns; what a file has in a column of that name comes before. A file that was
   moved into another such directory is a new file, for its rows are others; with ``file_column`` it is not, and keeps the path
   under which it was read.
@@ -57,6 +60,7 @@ What is promised:
 """
 
 import logging
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import groupby
@@ -101,6 +105,8 @@ class FilesSource:
         self._spec = spec
         self._hive: dict[str, tuple[pa.Schema, pa.Schema]] = {}
         """By table, see ``_hive_of``."""
+        self._marks: dict[str, dict[str, str]] = {}
+        """By table, what stands before the fractions of each column of its CSV files."""
 
     def places(self) -> Sequence[str]:
         """The directory, with the pattern of the files in it; see ``strandline.place``."""
@@ -154,7 +160,7 @@ class FilesSource:
         table, spec = task.tables[0], self._spec
         started_ns = int(context.started_at.timestamp() * 1_000_000) * 1_000
         files, survey = self._survey(task.id, positions_of(cursor), started_ns)
-        lines, coding = self._lines(files, self._settings(task.id))
+        lines, coding = self._lines(files, self._settings(task.id), self._marks.setdefault(task.id, {}))
         positions = {key: list(at) for key, at in survey.positions.items()}
         outside, hive = self._hive_of(task.id, files)
         reader = Reader(
@@ -238,14 +244,17 @@ class FilesSource:
         own = self._spec.tables.written(table)
         return FilesTable.model_validate(every | own | {"types": {**every["types"], **own.get("types", {})}})
 
-    def _lines(self, files: Sequence[File], settings: FilesTable) -> tuple[Callable[[], LineFormat], Coding]:
+    def _lines(
+        self, files: Sequence[File], settings: FilesTable, marks: dict[str, str] | None = None
+    ) -> tuple[Callable[[], LineFormat], Coding]:
         """What reads files of lines, and how their bytes become lines."""
         declared = declared_types(settings.types)
         if any(file.format == "csv" for file in files):
             for name, type_ in declared.items():
                 if pa.types.is_nested(type_):
                     raise UsageError(f"`types`: column {name!r} of a CSV file cannot be {type_}", hint="declare string")
-            return lambda: CSVLines(self._spec.csv, declared, settings.primary_key), Coding(self._spec.csv.encoding)
+            csv = self._spec.csv
+            return lambda: CSVLines(csv, declared, settings.primary_key, marks), Coding(csv.encoding)
         coding = Coding(UTF_8, json_path(settings.records) if settings.records else ())
         return lambda: JSONLines(declared, settings.primary_key), coding
 
@@ -290,6 +299,7 @@ class FilesSource:
             return made[-1]
 
         schema = table_schema(files, noted, coding, declared, settings.primary_key)
+        self._marks[name] = {column: mark for one in made for column, mark in one.marks.items()}
         if schema is None:
             return None
         hive = hive_schema(files, declared, settings.primary_key)
@@ -302,19 +312,13 @@ class FilesSource:
                     f"table {name!r} has a column {spec.file_column!r} already", hint="choose another `file_column`"
                 )
             schema = schema.append(pa.field(spec.file_column, pa.string()))
-        order = settings.incremental_key
-        if order and (order not in schema.names or not has_order(schema.field(order))):
-            is_ = f"is {schema.field(order).type}" if order in schema.names else "is not there"
-            raise TaskError(
-                f"table {name!r}: {order!r}, its incremental_key, {is_}",
-                hint="name a column of whole numbers, doubles, dates, timestamps or texts, or declare such a type in `types`",
-            )
+        order = _order(name, schema, settings.incremental_key)
         return Table(
             name,
             schema,
             primary_key=tuple(settings.primary_key),
             incremental_key=(order,) if order else (),
-            version_order=(order or "") if settings.primary_key else "",
+            version_order=order if settings.primary_key else "",
             incremental=True,
             description=f"{len(files)} {files[0].format} file{'s' * (len(files) != 1)} at {spec.path}",
             guarantee=self._guarantee(),
@@ -344,7 +348,26 @@ class FilesSource:
         return Guarantee("settled (file contents)", "; ".join(limits))
 
 
-def _dialect(made: Iterable[LineFormat]) -> str:
-    """How the CSV files are written that were looked at, for ``plan``."""
+def _order(name: str, schema: "pa.Schema", column: str | None) -> str:
+    """The column that orders the versions of a table's rows, or nothing.
+
+    Raises:
+        TaskError: it has no order, or there is no such column.
+    """
+    if column and (column not in schema.names or not has_order(schema.field(column))):
+        is_ = f"is {schema.field(column).type}" if column in schema.names else "is not there"
+        raise TaskError(
+            f"table {name!r}: {column!r}, its incremental_key, {is_}",
+            hint="name a column of whole numbers, doubles, dates, timestamps or texts, or declare such a type in `types`",
+        )
+    return column or ""
+
+
+def _dialect(made: Sequence[LineFormat]) -> str:
+    """How the files are written that were looked at, for ``plan``: what stands between values, and what a byte order mark says."""
     found = sorted({one.delimiter.encode() for one in made if isinstance(one, CSVLines) and one.names})
-    return f"CSV with {' or '.join(map(in_words, found))} between values" if found else ""
+    said = [f"CSV with {' or '.join(map(in_words, found))} between values"] if found else []
+    for encoding, count in sorted(Counter(one.encoding for one in made if one.encoding).items()):
+        some = f" of {count} of {len(made)} files" if count < len(made) else ""
+        said.append(f"{encoding.upper()}, by the byte order mark{some}")
+    return "; ".join(said)

@@ -8,12 +8,23 @@ from strandline.errors import UsageError
 from strandline.lazy import pa, pc
 from strandline.settings import parse_type
 
-__all__ = ["comes_back", "declared_types", "extended", "finished", "numbers", "plain", "widened"]
+__all__ = [
+    "UNSURE_DECIMAL",
+    "comes_back",
+    "decimal_mark",
+    "declared_types",
+    "extended",
+    "finished",
+    "numbers",
+    "plain",
+    "widened",
+]
 
 _EXACT_BITS = {"halffloat": 11, "float": 24, "double": 53}
 """Up to how many bits an integer is exact in a floating-point type, by the name of the type."""
 _DIGITS_128_MAX, _DIGITS_MAX = 38, 76
 """Of decimal128 and decimal256."""
+UNSURE_DECIMAL = "some fractions have a comma, and others a point; `csv.decimal` says what it is"
 _SAFE_DIGITS = 15
 """A number of so many digits comes back from a double."""
 
@@ -148,17 +159,21 @@ def _with_fields(type_: "pa.DataType", found: "pa.DataType") -> "pa.DataType":
     return type_
 
 
-def numbers(text: "pa.Array", type_: "pa.DataType", *, comma: bool = False, trim: bool = True) -> "pa.Array":
-    """The text of a CSV column as int64 or double, if that is all there is to it; with ``comma`` 1,5 is a number too.
+def numbers(text: "pa.Array", type_: "pa.DataType", *, decimal: str = ".", trim: bool = True) -> "pa.Array":
+    """The text of a CSV column as int64 or double, if that is all there is to it.
 
-    With ``trim``, blanks around a number mean nothing.
+    Args:
+        text: what stands in the file.
+        type_: int64 or double.
+        decimal: what stands before a fraction; ``,.`` is either of them, but not both.
+        trim: blanks around a number mean nothing.
 
     Raises:
         ValueError: a value is no number, or would not be the same as a number: 007, +49, -0, 0x1F, 1e999, or one in a
             column of fractions whose digits do not come back from a double.
     """
-    if comma and pa.types.is_floating(type_):
-        text = _with_points(text)
+    if pa.types.is_floating(type_) and decimal != ".":
+        text = _with_points(text, decimal)
     try:
         values = pc.cast(text, type_)
     except pa.ArrowInvalid:
@@ -182,13 +197,23 @@ def numbers(text: "pa.Array", type_: "pa.DataType", *, comma: bool = False, trim
     return values
 
 
-def _with_points(text: "pa.Array") -> "pa.Array":
-    commas = pc.match_substring(text, ",")
-    if not pc.any(commas).as_py():
-        return text
-    if pc.any(pc.match_substring(text, ".")).as_py():
-        raise ValueError("some fractions have a comma, and others a point")
-    return pc.replace_substring(text, ",", ".")
+def _with_points(text: "pa.Array", decimal: str) -> "pa.Array":
+    found = decimal_mark(text)
+    if found == "." and decimal == ",":
+        raise ValueError(UNSURE_DECIMAL)
+    return pc.replace_substring(text, ",", ".") if found == "," else text
+
+
+def decimal_mark(text: "pa.Array") -> str:
+    """What stands before the fractions of a column; nothing where there are none.
+
+    Raises:
+        ValueError: a comma and a point.
+    """
+    comma, point = (bool(pc.any(pc.match_substring(text, mark)).as_py()) for mark in ",.")
+    if comma and point:
+        raise ValueError(UNSURE_DECIMAL)
+    return "," if comma else "." if point else ""
 
 
 def comes_back(number: str) -> bool:
