@@ -17,8 +17,9 @@ Every error says what happened, where, and what to do next. A text must never ho
 passes ``strandline.logs.redact`` before it is shown.
 """
 
+import difflib
 import errno
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 __all__ = [
@@ -34,6 +35,7 @@ __all__ = [
     "TaskError",
     "UnreachableError",
     "UsageError",
+    "did_you_mean",
 ]
 
 MACHINE = {
@@ -44,6 +46,13 @@ MACHINE = {
     errno.ENOMEM: "give the process more memory, or lower `memory_limit`",
 }
 """Numbers of an ``OSError`` that say that the machine has failed and not a program, with what to do."""
+
+
+def did_you_mean(wrong: str, known: Iterable[str], otherwise: str = "") -> str:
+    """A hint: the nearest of ``known``, whatever its case, or ``otherwise``."""
+    folded = {name.casefold(): name for name in reversed(list(known))}
+    near = difflib.get_close_matches(wrong.casefold(), folded, n=1)
+    return f"did you mean {folded[near[0]]!r}?" if near else otherwise
 
 
 class StrandlineError(Exception):

@@ -1,12 +1,11 @@
 """Find a plugin by kind and name. Built-ins and third parties register the same way: by entry point."""
 
-import difflib
 import sys
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
-from strandline.errors import UsageError
+from strandline.errors import UsageError, did_you_mean
 
 __all__ = ["KINDS", "load_plugin", "plugin_names"]
 
@@ -53,11 +52,10 @@ def load_plugin(kind: str, name: str) -> Any:
     points = _found(kind, tuple(sys.path))
     short = name.removeprefix("cloudquery/")
     if short not in points:
-        near = difflib.get_close_matches(short, points, n=1)
         kinds = kind.replace("_", " ")
         raise UsageError(
             f"there is no {kinds} plugin {name!r}",
-            hint=f"did you mean {near[0]!r}?" if near else f"the {kinds} plugins are {', '.join(sorted(points))}",
+            hint=did_you_mean(short, points, f"the {kinds} plugins are {', '.join(sorted(points))}"),
         )
     try:
         return points[short].load()

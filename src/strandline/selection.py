@@ -1,9 +1,8 @@
 """Which tables of a source are meant: globs, as in CloudQuery. ``sales.orders`` and ``sales_orders`` are one table."""
 
-import difflib
 from collections.abc import Iterable, Sequence
 
-from strandline.errors import UsageError
+from strandline.errors import UsageError, did_you_mean
 from strandline.own_tables import is_own
 from strandline.table import Table
 
@@ -99,9 +98,6 @@ def check_globs(setting: str, patterns: Sequence[str], tables: Sequence[Table]) 
 
 def near(pattern: str, names: Sequence[str]) -> str:
     """A hint for a name or pattern that matches none of ``names``: the nearest one, or what there is."""
-    folded = {name.casefold(): name for name in reversed(names)}
-    found = difflib.get_close_matches(pattern.replace("*", "").casefold(), folded, n=1)
-    if found:
-        return f"did you mean {folded[found[0]]!r}?"
     shown = ", ".join(names[:_SHOWN_MAX]) + (", …" if len(names) > _SHOWN_MAX else "")
-    return f"the tables are {shown}" if names else "the source has no tables"
+    otherwise = f"the tables are {shown}" if names else "the source has no tables"
+    return did_you_mean(pattern.replace("*", ""), names, otherwise)

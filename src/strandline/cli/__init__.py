@@ -70,12 +70,12 @@ class _Lazy(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        import difflib
+        from strandline.errors import did_you_mean
 
-        near = difflib.get_close_matches(args[0], _COMMANDS, n=1)
-        if near and args[0] not in _COMMANDS and not args[0].startswith("-"):
+        hint = did_you_mean(args[0], _COMMANDS)
+        if hint and args[0] not in _COMMANDS and not args[0].startswith("-"):
             error = click.UsageError(f"no such command {args[0]!r}", ctx)
-            error.hint = f"did you mean {near[0]!r}?"  # type: ignore[attr-defined]
+            error.hint = hint  # type: ignore[attr-defined]
             raise error
         return super().resolve_command(ctx, args)
 

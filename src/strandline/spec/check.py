@@ -1,30 +1,23 @@
 """Checks a part of a spec against a pydantic model, and says what is wrong where it stands."""
 
-import difflib
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, TypeAlias, TypeVar, get_args
 
 from pydantic import BaseModel, SecretBytes, SecretStr, ValidationError
 from pydantic_core import ErrorDetails
 
-from strandline.errors import Problem
+from strandline.errors import Problem, did_you_mean
 from strandline.spec.document import Node
 from strandline.spec.variables import register_secrets
 
-__all__ = ["check", "did_you_mean"]
+__all__ = ["check"]
 
 Model = TypeVar("Model", bound=BaseModel)
 Path: TypeAlias = tuple[str | int, ...]
 
 _QUOTED = re.compile(r"'([^']*)'")
-
-
-def did_you_mean(wrong: str, known: Iterable[str], otherwise: str = "") -> str:
-    """A hint: the nearest of ``known``, or ``otherwise``."""
-    near = difflib.get_close_matches(wrong, list(known), n=1)
-    return f"did you mean {near[0]!r}?" if near else otherwise
 
 
 def check(

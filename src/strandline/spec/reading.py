@@ -8,10 +8,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from strandline.errors import Problem, UsageError
+from strandline.errors import Problem, UsageError, did_you_mean
 from strandline.logs import redact
 from strandline.plugins import load_plugin, plugin_names
-from strandline.spec.check import check, did_you_mean
+from strandline.spec.check import check
 from strandline.spec.document import File, Node, parse, read
 from strandline.spec.models import (
     CLOUDQUERY_FIELDS,

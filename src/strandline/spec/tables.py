@@ -11,9 +11,9 @@ from typing import Any, Union, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, create_model
 
-from strandline.errors import Problem
+from strandline.errors import Problem, did_you_mean
 from strandline.rules import TableRules
-from strandline.spec.check import check, did_you_mean
+from strandline.spec.check import check
 from strandline.spec.document import Node
 from strandline.table_settings import PerTable
 

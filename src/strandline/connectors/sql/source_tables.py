@@ -1,6 +1,5 @@
 """What SQL sources share: the settings of one table, and names that were mistyped."""
 
-import difflib
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
@@ -9,7 +8,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from strandline.errors import UsageError
+from strandline.errors import UsageError, did_you_mean
 from strandline.settings import Duration
 
 __all__ = [
@@ -107,9 +106,7 @@ def known(kind: str, name: str, names: Iterable[str], *, where: str) -> None:
     choices = list(names)
     if name in choices:
         return
-    folded: Mapping[str, str] = {choice.casefold(): choice for choice in choices}
-    near = difflib.get_close_matches(name.casefold(), folded, n=1)
-    hint = f"did you mean {folded[near[0]]!r}?" if near else f"there are {', '.join(sorted(choices)) or 'none'}"
+    hint = did_you_mean(name, choices, f"there are {', '.join(sorted(choices)) or 'none'}")
     raise UsageError(f"{where} has no {kind} {name!r}", hint=hint)
 
 
