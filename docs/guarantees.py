@@ -188,6 +188,14 @@ PROMISED = (
         "`TestEverything`, `test_what_is_lost_when_a_table_is_created_again_is_said_before`",
     ),
     (
+        "P50: a full refresh of a table whose columns have other types now, or that has another primary key",
+        (
+            "changes them in the transaction that exchanges the rows, and the table stays the same one; what uses them (rows of another "
+            "source or partition, a view, a foreign key, an index that the database cannot alter) is named, and nothing is touched"
+        ),
+        "`ReshapeCases` in `strandline.testing`; `tests/connectors/sql/test_reshaped.py`; `tests/crash/test_refresh.py`",
+    ),
+    (
         "P21: `postgresql`, `sqlite`: a warehouse that was moved by a dump, or whose comments were overwritten",
         "goes on where it was; a table that was created again stops with exit code 3",
         "`tests/holes/test_warehouse_moved.py`",

@@ -13,6 +13,9 @@ from strandline.table import Table
 
 __all__ = [
     "ADD_COLUMN",
+    "BY_REFRESH",
+    "CHANGE_COLUMN",
+    "CHANGE_KEY",
     "LACKING_MAX",
     "RECREATE",
     "Capabilities",
@@ -36,6 +39,10 @@ LACKING_MAX = 1_000_000
 """How many rows that the destination lacks are read by their keys after one sweep."""
 ADD_COLUMN = "add_column"
 """The kind of a ``Change`` that leaves rows without a value in a new column."""
+CHANGE_COLUMN, CHANGE_KEY = "change_column", "change_key"
+BY_REFRESH = frozenset({CHANGE_COLUMN, CHANGE_KEY})
+"""The kinds of a ``Change`` that only the ``Swap`` of a full refresh makes: a column takes any other type, a table another
+primary key."""
 
 
 class WriteMode(StrEnum):
@@ -130,6 +137,8 @@ class Migration:
     """What people have attached to the stored table and ``changes`` lose, in words: a table is created again without it."""
     texts: tuple[str, ...] = ()
     """Columns that are stored as text and stay so, though ``table`` has another type: their values are to come as text."""
+    users: tuple[str, ...] = ()
+    """Because of whom ``texts`` stay text at a full refresh too, in words."""
     also: str = ""
     """Another identity of the stored table, by which it is known where the mark was lost, or was not kept yet."""
 
@@ -236,6 +245,7 @@ class Destination(Protocol):
         fence: Fence,
         apply: bool = True,
         ownership: Ownership | None = None,
+        replaces: Scope | None = None,
     ) -> Migration:
         """Make the stored table fit ``table``, or only say what would be done (``apply=False`` changes nothing).
 
@@ -251,13 +261,22 @@ class Destination(Protocol):
         null in rows that come from then on. A column that is stored as text, is no key, and now has a plain type stays text:
         ``Migration.texts``.
 
+        ``replaces`` says whose rows a full refresh is about to replace, by a ``Swap``. Then nothing is created again, whatever
+        the ``mode``, and what could not be altered with its rows does not raise: that a column has another type, or the table
+        another primary key, is told as a change of one of the kinds ``BY_REFRESH``, which the ``Swap`` makes and this method
+        never does; so is a column that is stored as text, and now has a plain type. Whatever else is needed, a new column, is
+        done by ``apply`` as ever. Where somebody else uses what would be changed (rows that are not of that scope, another
+        owner, a view or a foreign key that the database does not let change with it) a text stays text, and anything else is
+        refused. Who has no ``Swap`` is never asked.
+
         What people attach to a stored table is not ours: columns that they have added, foreign keys that refer to it,
         triggers, views, grants. ``Migration`` names what would be lost.
 
         Raises:
             TaskError: among others, the table has a column that somebody else has added to the stored one, and the
                 ``ownership`` does not ``adopt`` it.
-            UsageError: the table is not ours to write. Nothing was changed.
+            UsageError: the table is not ours to write, or somebody else uses what a full refresh would change: it is named.
+                Nothing was changed.
         """
 
     def write(self, window: Window, *, mode: WriteMode, fence: Fence) -> Receipt:
@@ -288,10 +307,13 @@ class Destination(Protocol):
 
         ``Swap``: unless the hidden table has too few rows for ``scope.share_max``, delete the scope's rows of the table,
         insert all of the hidden one, drop it, and give the delivered set and lineage of the hidden table to this one; in
-        the same transaction. ``Stale``, ``Forget``: see there. Of tables of which rows were removed and that now have none in
+        the same transaction. Where ``window.tables`` has other types or another key than the stored table (see ``replaces`` of
+        ``migrate``), that is altered between the two, and stays the same table: its mark, and what people have attached to it.
+        A reader sees the old rows in the old columns, or the new ones in the new. ``Stale``, ``Forget``: see there. Of tables of which rows were removed and that now have none in
         the scope, ``window.emptied`` is told.
 
         Raises:
+            UsageError: somebody else uses what a ``Swap`` would change of its table. Nothing was written.
             TaskError: a row is to be deleted to which somebody's foreign key refers; or a row cannot be stored (a null in the
                 primary key, a value out of range), or was not: the number that the database says it has stored is compared
                 with the number of rows. Nothing was written.

@@ -149,7 +149,8 @@ class Swap:
 
     ``table`` is the name that messages use; ``hidden`` is the name of a stored table.
 
-    The end of a full refresh. A reader sees the old rows until the window that holds this message is committed.
+    The end of a full refresh. A reader sees the old rows until the window that holds this message is committed. Columns of
+    other types and another primary key come with the rows.
     """
 
     table: str

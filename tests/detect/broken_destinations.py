@@ -261,9 +261,9 @@ class ForgetsAtTheSwap(MemoryDestination):
 
 
 class RemembersADroppedTable(MemoryDestination):
-    def migrate(self, table, *, mode, fence, apply=True, ownership=None):
+    def migrate(self, table, *, mode, fence, apply=True, ownership=None, replaces=None):
         delivered = dict(self._store.data.delivered)
-        found = super().migrate(table, mode=mode, fence=fence, apply=apply, ownership=ownership)
+        found = super().migrate(table, mode=mode, fence=fence, apply=apply, ownership=ownership, replaces=replaces)
         self._store.data.delivered.update(delivered)
         return found
 
@@ -272,14 +272,14 @@ class RemembersADroppedTable(MemoryDestination):
 
 
 class TakesWhatIsThere(MemoryDestination):
-    def migrate(self, table, *, mode, fence, apply=True, ownership=None):
+    def migrate(self, table, *, mode, fence, apply=True, ownership=None, replaces=None):
         ownership = ownership and replace(ownership, adopt=True)
-        return super().migrate(table, mode=mode, fence=fence, apply=apply, ownership=ownership)
+        return super().migrate(table, mode=mode, fence=fence, apply=apply, ownership=ownership, replaces=replaces)
 
 
 class RegistersNobody(MemoryDestination):
-    def migrate(self, table, *, mode, fence, apply=True, ownership=None):
-        return super().migrate(table, mode=mode, fence=fence, apply=apply)
+    def migrate(self, table, *, mode, fence, apply=True, ownership=None, replaces=None):
+        return super().migrate(table, mode=mode, fence=fence, apply=apply, replaces=replaces)
 
 
 class WritesWhatWasTakenOver(MemoryDestination):
@@ -350,8 +350,10 @@ class LooksAtFenceAndTokenFirst(MemoryDestination):
 
 
 class IgnoresTheFenceWhenMigrating(MemoryDestination):
-    def migrate(self, table, *, mode, fence, apply=True, ownership=None):
-        return super().migrate(table, mode=mode, fence=replace(fence, epoch=10**9), apply=apply, ownership=ownership)
+    def migrate(self, table, *, mode, fence, apply=True, ownership=None, replaces=None):
+        return super().migrate(
+            table, mode=mode, fence=replace(fence, epoch=10**9), apply=apply, ownership=ownership, replaces=replaces
+        )
 
 
 # deletes ---------------------------------------------------------------------------------------------------------------
@@ -410,21 +412,23 @@ class SweepsTheFirstKeysOnly(Broken):
 
 
 class MigratesWhenAsked(MemoryDestination):
-    def migrate(self, table, *, mode, fence, apply=True, ownership=None):
-        return super().migrate(table, mode=mode, fence=fence, apply=True, ownership=ownership)
+    def migrate(self, table, *, mode, fence, apply=True, ownership=None, replaces=None):
+        return super().migrate(table, mode=mode, fence=fence, apply=True, ownership=ownership, replaces=replaces)
 
 
 class MarksEveryTableAlike(MemoryDestination):
-    def migrate(self, table, *, mode, fence, apply=True, ownership=None):
-        found = super().migrate(table, mode=mode, fence=fence, apply=apply, ownership=ownership)
+    def migrate(self, table, *, mode, fence, apply=True, ownership=None, replaces=None):
+        found = super().migrate(table, mode=mode, fence=fence, apply=apply, ownership=ownership, replaces=replaces)
         return replace(found, mark=found.mark and "the one")
 
 
 class CutsLongNames(MemoryDestination):
     """As PostgreSQL would, at 63 bytes."""
 
-    def migrate(self, table, *, mode, fence, apply=True, ownership=None):
-        return super().migrate(table.named(table.name[:63]), mode=mode, fence=fence, apply=apply, ownership=ownership)
+    def migrate(self, table, *, mode, fence, apply=True, ownership=None, replaces=None):
+        return super().migrate(
+            table.named(table.name[:63]), mode=mode, fence=fence, apply=apply, ownership=ownership, replaces=replaces
+        )
 
     def write(self, window, *, mode, fence):
         tables = {name: table.named(table.name[:63]) for name, table in window.tables.items()}

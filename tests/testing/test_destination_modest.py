@@ -20,11 +20,11 @@ class Modest:
     def __init__(self, name: str, capabilities: Capabilities) -> None:
         self._inner, self.capabilities = MemoryDestination(MemoryDestination.Spec(name=name)), capabilities
 
-    def migrate(self, table, *, mode, fence, apply=True, ownership=None):
+    def migrate(self, table, *, mode, fence, apply=True, ownership=None, replaces=None):
         refused = set().union(*(families(one.type) for one in table.schema)) & set(self.capabilities.types_refused)
         if refused:
             raise UsageError(f"{table.name}: {', '.join(refused)}: {self.capabilities.types_refused[refused.pop()]}")
-        return self._inner.migrate(table, mode=mode, fence=fence, apply=apply, ownership=ownership)
+        return self._inner.migrate(table, mode=mode, fence=fence, apply=apply, ownership=ownership, replaces=replaces)
 
     def write(self, window, *, mode, fence):
         if mode not in self.capabilities.write_modes:

@@ -12,7 +12,7 @@ from strandline.cli._jobs import Choice, choose, open_job
 from strandline.cli._layout import terminal_width, wrapped
 from strandline.cli._options import load_config, spec_argument
 from strandline.cli._sync_options import choosing
-from strandline.destination import WriteMode
+from strandline.destination import BY_REFRESH, WriteMode
 from strandline.engine.job import Job
 from strandline.engine.lease import tells_of_run
 from strandline.engine.plan import TaskPlan
@@ -130,10 +130,9 @@ def _lines(one: TaskPlan, reading: _Reading, width: int | None) -> list[str]:
     add("guarantee", " + ".join(guarantee.name for guarantee in one.guarantees))
     add("delivery", one.delivery)
     for change in one.changes:
-        add(
-            "change",
-            f"{change.table}: {' '.join(part for part in (change.kind, change.column, change.detail) if part)}",
-        )
+        later = "— will be altered by the full refresh" if change.kind in BY_REFRESH else ""
+        parts = (change.kind, change.column, change.detail, later)
+        add("change", f"{change.table}: {' '.join(part for part in parts if part)}")
         for statement in change.ddl:
             if not _OURS.search(statement):
                 add("", statement)

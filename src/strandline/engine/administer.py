@@ -63,10 +63,13 @@ def _migrate(task: Task, into: Into, ledger: Ledger, fence: Fence, clock: Clock)
     if lineage.stored is not None and (doomed := doomed_tables(lineage, lineage.stored)):
         announce(doomed, lineage.stored, lineage.key, ledger, fence, clock)
     changes: list[Change] = []
+    # what an interrupted full refresh replaces is left to it
+    refreshed = is_unfinished(ledger.stored(ledger.key(refresh_task(task.id))))
+    replaces = into.replaced(task, fence) if refreshed else None
     for table in task.tables:
         # who follows another name registers when the rows go over to it
         ownership = into.ownership(table, ledger.source) if lineage.former is None else None
-        changes += into.migrate(into.stored(table, task), fence, ownership).changes
+        changes += into.migrate(into.stored(table, task), fence, ownership, replaces).changes
     return changes
 
 

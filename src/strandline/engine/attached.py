@@ -19,6 +19,11 @@ def losses(lineage: "Lineage", *, anew: bool) -> Iterator[str]:
         found = lineage.found.get(table.name)
         if found is None:
             continue
+        if found.texts and found.users:
+            yield (
+                f"{lineage.key}: {', '.join(found.texts)} of {table.name!r} stays text after the full refresh too, since it is "
+                f"used by {', '.join(found.users)}"
+            )
         if found.attached:
             yield f"{lineage.key}: table {table.name!r} is created again without {', '.join(found.attached)}"
         elif anew and found.theirs and lineage.mode is WriteMode.APPEND:

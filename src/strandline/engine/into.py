@@ -53,21 +53,37 @@ class Into:
         """Which rows here are the task's, and which of them are stale after a pass."""
         return Scope(key.source, task.partition, current.stale_us or current.sync_time_us, self.share_max)
 
-    def find(self, table: Table, task: Task, fence: Fence) -> Migration:
-        """What is there of a table, and what it needs. Changes nothing."""
+    def find(self, table: Table, task: Task, fence: Fence, *, refresh: bool = False) -> Migration:
+        """What is there of a table, and what it needs; by a full ``refresh`` too. Changes nothing."""
         ownership = self.ownership(table, fence.source)
         return self.destination.migrate(
-            self.stored(table, task), mode=self.migrate_mode, fence=fence, apply=False, ownership=ownership
+            self.stored(table, task),
+            mode=self.migrate_mode,
+            fence=fence,
+            apply=False,
+            ownership=ownership,
+            replaces=self.replaced(task, fence) if refresh else None,
         )
+
+    def replaced(self, task: Task, fence: Fence) -> Scope:
+        """Whose rows a full refresh of a task replaces."""
+        return Scope(fence.source, task.partition, 0, self.share_max)
 
     def holds(self, table: Table, task: Task, key: StateKey) -> Held:
         """Whether there are rows of the task in a table, whoever says so."""
         return self.destination.holds(self.stored(table, task), scope=Scope(key.source, task.partition, 0))
 
-    def migrate(self, stored: Table, fence: Fence, ownership: Ownership | None) -> Migration:
+    def migrate(
+        self, stored: Table, fence: Fence, ownership: Ownership | None, replaces: Scope | None = None
+    ) -> Migration:
         """Apply what a table needs, if the user lets us."""
         found = self.destination.migrate(
-            stored, mode=self.migrate_mode, fence=fence, apply=self.may_migrate, ownership=ownership
+            stored,
+            mode=self.migrate_mode,
+            fence=fence,
+            apply=self.may_migrate,
+            ownership=ownership,
+            replaces=replaces,
         )
         if found.changes and not self.may_migrate:
             wanted = "; ".join(f"{change.kind} {change.column}".strip() for change in found.changes)

@@ -178,9 +178,9 @@ def report_of(job: Job, task: Task, into: Into) -> TaskReport:
 def planned(job: Job, unit: Unit, now: datetime) -> TaskPlan:
     """What a sync would do with one task in one destination. The ledger is loaded."""
     ledger, into, task = unit.ledger, unit.into, unit.task
-    lineage = survey(task, into, ledger, _nobody(ledger))
-    pending = ledger.stored(ledger.key(refresh_task(task.id)))
     asked = job.refresh(task)
+    lineage = survey(task, into, ledger, _nobody(ledger), refresh=asked)
+    pending = ledger.stored(ledger.key(refresh_task(task.id)))
     refresh = asked or is_unfinished(pending)
     cursor, full, resumed, backfill, problem, hint, exit_code = None, True, False, False, "", "", 0
     warnings: tuple[str, ...] = ()

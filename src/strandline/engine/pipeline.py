@@ -69,20 +69,27 @@ class Pipeline:
     def prepare(self, tables: Sequence[Table]) -> None:
         """Make the destination's tables fit. Before the first message, and when a table changes."""
         for table in tables:
-            # what replaces the rows of a table comes in the form in which they are
-            texts = self.into.find(table, self.task, self.fence).texts if self.hidden is not None else ()
+            # what replaces the rows of a table comes in the form that it will have
+            hidden = self.hidden is not None
+            texts = self.into.find(table, self.task, self.fence, refresh=True).texts if hidden else ()
+            ownership = self.into.ownership(table, self.key.source) if not hidden else None
             stored = self._as_stored(table).with_texts(texts)
-            ownership = self.into.ownership(table, self.key.source) if self.hidden is None else None
-            found = self.into.migrate(stored, self.fence, ownership)
-            self._offered[table.name], self._stored[table.name] = table, stored.with_texts(found.texts)
-            self._found[table.name] = found
+            self._known(table, stored, self.into.migrate(stored, self.fence, ownership))
+
+    def prepare_swap(self, table: Table, texts: Sequence[str]) -> None:
+        """Make a table fit for the rows of a hidden one, in which these columns are text; the swap does the rest."""
+        stored, ownership = self._as_stored(table).with_texts(texts), self.into.ownership(table, self.key.source)
+        replaces = self.into.replaced(self.task, self.fence)
+        self._known(table, stored, self.into.migrate(stored, self.fence, ownership, replaces))
+
+    def _known(self, table: Table, stored: Table, found: Migration) -> None:
+        self._offered[table.name], self._stored[table.name] = table, stored.with_texts(found.texts)
+        self._found[table.name] = found
 
     def look(self, tables: Sequence[Table]) -> None:
         """Know the destination's tables as they are."""
         for table in tables:
-            found = self.into.find(table, self.task, self.fence)
-            self._offered[table.name], self._stored[table.name] = table, self._as_stored(table).with_texts(found.texts)
-            self._found[table.name] = found
+            self._known(table, self._as_stored(table), self.into.find(table, self.task, self.fence))
 
     def known_as(self, name: str, noted: TableState) -> TableState:
         """With the identity of the stored table."""
@@ -225,7 +232,7 @@ class Pipeline:
         return False
 
     def _change(self, table: Table) -> None:
-        found = self.into.find(table, self.task, self.fence)
+        found = self.into.find(table, self.task, self.fence, refresh=self.hidden is not None)
         if recreates(found):
             raise TaskError(
                 f"table {table.name!r} changed while it was read, and has to be created again",

@@ -3,7 +3,7 @@
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from strandline.destination import Migration
+from strandline.destination import MigrateMode, Migration
 from strandline.engine.plan import Opening, fingerprint, hidden_name, is_same, next_pass, recreates, refresh_task
 from strandline.message import Forget, Message, Swap
 from strandline.state import Pass, Phase, State, StateKey, TableState
@@ -72,18 +72,19 @@ class FullRefresh:
                 continue
             found = self._find_hidden(key, table, current)
             swapped = current.phase is Phase.READ and found.mark is None and not self._run.ledger.atomic
-            gone = found.empty or found.mark is None or (known.mark and not is_same(known, found)) or recreates(found)
+            gone = found.empty or found.mark is None or (known.mark and not is_same(known, found))
             lost = known.rows and gone
-            if known.fingerprint != fingerprint(table, self._run.into.mode) or (lost and not swapped):
+            # its columns are not those that are read now
+            other = recreates(found) or (current.phase is Phase.READ and found.mark is not None and bool(found.changes))
+            if known.fingerprint != fingerprint(table, self._run.into.mode) or other or (lost and not swapped):
                 self._run.warn(f"{key}: an interrupted full refresh cannot be resumed; beginning another one")
                 return False
         return True
 
     def _find_hidden(self, key: StateKey, table: Table, current: Pass) -> Migration:
+        """What is there of a hidden table. One that does not fit is given up, not refused."""
         hidden = self._run.into.stored(table, self._run.task).named(hidden_name(key, table.name, current))
-        return self._run.into.destination.migrate(
-            hidden, mode=self._run.into.migrate_mode, fence=self._run.fence, apply=False
-        )
+        return self._run.into.destination.migrate(hidden, mode=MigrateMode.FORCED, fence=self._run.fence, apply=False)
 
     def _swap(self, key: StateKey, main: State, side: State) -> None:
         """One window of one transaction: the old rows of the scope go, the hidden ones come, the cursor moves.
@@ -97,7 +98,7 @@ class FullRefresh:
         pipeline = self._run.pipeline(key, main, done)
         tables: dict[str, TableState] = {}
         for table in self._run.task.tables:
-            pipeline.prepare([table])
+            pipeline.prepare_swap(table, self._find_hidden(key, table, current).texts)
             tables[table.name] = pipeline.known_as(table.name, side.tables[table.name])
 
         swaps = [

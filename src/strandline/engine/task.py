@@ -7,7 +7,7 @@ import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from strandline.destination import Fence, Held, WriteMode
+from strandline.destination import BY_REFRESH, Fence, Held, Migration, WriteMode
 from strandline.engine.acknowledgement import Acknowledgements
 from strandline.engine.adoption import adopt
 from strandline.engine.clock import Clock
@@ -26,7 +26,7 @@ from strandline.engine.plan import (
 )
 from strandline.engine.refresh import FullRefresh
 from strandline.engine.window import Stop
-from strandline.errors import CursorExpiredError, RetryableError, StateConflictError
+from strandline.errors import CursorExpiredError, RetryableError, StateConflictError, UsageError
 from strandline.message import Cursor, Stale
 from strandline.runs import Event, EventKind, Observer, TaskReport
 from strandline.source import RunContext, Source, Task
@@ -48,11 +48,17 @@ class Retries:
         return min(self.longest_s, self.first_s * 2.0 ** (attempt - 1)) * random.uniform(0.5, 1.0)  # noqa: S311 -- jitter
 
 
-def survey(task: Task, into: Into, ledger: Ledger, fence: Fence) -> Lineage:
-    """Look at what there is of a task in a destination. Changes nothing."""
+def survey(task: Task, into: Into, ledger: Ledger, fence: Fence, *, refresh: bool = False) -> Lineage:
+    """Look at what there is of a task in a destination, for a full ``refresh`` or an interrupted one too. Changes nothing."""
     key, side = ledger.key(task.id), ledger.key(refresh_task(task.id))
     kept = [find(one) for one in (key, side) for find in (ledger.stored, ledger.mirrored)]
-    found = {table.name: into.find(table, task, fence) for table in task.tables}
+    refresh = refresh or is_unfinished(ledger.stored(side))
+    try:
+        found = {table.name: into.find(table, task, fence, refresh=refresh) for table in task.tables}
+    except UsageError as refused:
+        if not refresh:
+            raise
+        return Lineage(key, task.tables, into.mode, kept[0], kept[1], ledger.mirrors, {}, refused=refused)
     unknown, held = kept[0] is None and kept[1] is None, dict[str, Held]()
     for table in task.tables:
         there = found[table.name]
@@ -68,7 +74,7 @@ def survey(task: Task, into: Into, ledger: Ledger, fence: Fence) -> Lineage:
         if not fence.run_id:
             ledger.load()
             if ledger.stored(key) is not None or ledger.mirrored(key) is not None:
-                return survey(task, into, ledger, fence)
+                return survey(task, into, ledger, fence, refresh=refresh)
     ledger.heard(max((one.epoch or 0 for one in held.values()), default=0))
     stands = standing(task, into, ledger, found, held if unknown else None)
     former = stands.former
@@ -207,7 +213,8 @@ class TaskRun:
         if pending is not None and (mirrored is None or mirrored.nonce != pending.nonce):
             pending = self._mend(side, pending)
         # rows are replaced also where the state has forgotten them, as after a reset
-        if anew and (opening.state is not None or any(not found.empty for found in lineage.found.values())):
+        there = any(not found.empty or _reshapes(found) for found in lineage.found.values())
+        if anew and (opening.state is not None or there):
             if unfinished and not self.refresh:
                 self.warn(f"{lineage.key}: going on with a full refresh that was interrupted")
             self._refreshes = True
@@ -229,13 +236,13 @@ class TaskRun:
 
     def _survey(self) -> Lineage:
         """What there is of the task; of one that was called otherwise, once it goes by its new name."""
-        lineage = survey(self.task, self.into, self.ledger, self.fence)
+        lineage = survey(self.task, self.into, self.ledger, self.fence, refresh=self.refresh)
         if lineage.former is None or lineage.refused is not None:
             return lineage
         for warning in lineage.warnings:
             self.warn(warning)
         adopt(self, lineage.former)
-        return survey(self.task, self.into, self.ledger, self.fence)
+        return survey(self.task, self.into, self.ledger, self.fence, refresh=self.refresh)
 
     def _mend(self, key: StateKey, stored: State) -> State:
         """Save ``stored`` on both sides, under an epoch of ours: the mirror takes no older one any more.
@@ -358,6 +365,11 @@ class TaskRun:
 
     def _say(self, kind: EventKind, text: str) -> None:
         self.observer(Event(kind, self.context.run_id, self.context.source_name, self.report, text))
+
+
+def _reshapes(found: Migration) -> bool:
+    """Whether only a full refresh gives a table its columns and its key; though it may be empty."""
+    return any(change.kind in BY_REFRESH for change in found.changes)
 
 
 def announce(doomed: Sequence[str], before: State, key: StateKey, ledger: Ledger, fence: Fence, clock: Clock) -> State:

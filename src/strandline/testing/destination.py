@@ -25,6 +25,7 @@ from strandline.testing.destination_newest import NewestCases
 from strandline.testing.destination_overwrite import OverwriteCases
 from strandline.testing.destination_ownership import AdoptCases, OwnershipCases
 from strandline.testing.destination_repeated import RepeatCases
+from strandline.testing.destination_reshaped import ReshapeCases
 from strandline.testing.destination_stale import HeldCases, StaleCases
 from strandline.testing.destination_states import FenceCases, StateCases
 from strandline.testing.destination_swap import SwapCases
@@ -44,6 +45,7 @@ class DestinationConformance(
     StaleCases,
     HeldCases,
     SwapCases,
+    ReshapeCases,
     CreateCases,
     ChangeCases,
     ColumnCases,

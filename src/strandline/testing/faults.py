@@ -274,11 +274,14 @@ class FaultyDestination:
         fence: Fence,
         apply: bool = True,
         ownership: Ownership | None = None,
+        replaces: Scope | None = None,
     ) -> Migration:
         """See ``strandline.destination.Destination``."""
         return self._outside.reach(
             "destination.migrate" if apply else "destination.look",
-            lambda: self._destination.migrate(table, mode=mode, fence=fence, apply=apply, ownership=ownership),
+            lambda: self._destination.migrate(
+                table, mode=mode, fence=fence, apply=apply, ownership=ownership, replaces=replaces
+            ),
         )
 
     def write(self, window: Window, *, mode: WriteMode, fence: Fence) -> Receipt:

@@ -19,7 +19,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from strandline.connectors.arrow.changes import merged, texts_of
+from strandline.connectors.arrow.changes import left_as_stored
 from strandline.connectors.memory.data import Data, DeliveredRows
 from strandline.connectors.memory.merge import Merge
 from strandline.connectors.memory.rows import (
@@ -119,23 +119,24 @@ class PlainDestination:
         fence: Fence,
         apply: bool = True,
         ownership: Ownership | None = None,  # noqa: ARG002 -- there is no register
+        replaces: Scope | None = None,
     ) -> Migration:
         """Make the stored table fit ``table``."""
         with self._locked():
             kept = self._load(table.name)
-            texts = texts_of(kept.stored.table if kept else None, table)
+            changes, texts, users = changes_of(kept.stored if kept else None, table, mode, replaces)
             table = table.with_texts(texts)
-            changes = changes_of(kept.stored if kept else None, table, mode)
             if apply:
                 self._check(kept, fence)
                 if kept is None or any(change.kind == RECREATE for change in changes):
                     kept = _Kept(Stored(_with_window(table)))
                     self._save(kept)
                 elif changes:
-                    kept.stored.table = replace(table, schema=merged(kept.stored.table.schema, table.schema))
+                    kept.stored.table = left_as_stored(kept.stored.table, table, changes)
                     self._save(kept)
         mark = kept.stored.mark if kept else None
-        return Migration(tuple(changes), mark, empty=kept is None or not kept.stored.rows, texts=texts)
+        empty = kept is None or not kept.stored.rows
+        return Migration(tuple(changes), mark, empty=empty, texts=texts, users=users)
 
     def write(self, window: Window, *, mode: WriteMode, fence: Fence) -> Receipt:
         """Take all messages of ``window``; its tables become durable one after the other."""

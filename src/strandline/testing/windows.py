@@ -144,10 +144,13 @@ class Lineage:
         mode: MigrateMode = MigrateMode.SAFE,
         apply: bool = True,
         ownership: Ownership | None = None,
+        replaces: Scope | None = None,
     ) -> Migration:
         """Make the stored tables fit, and write them under their names from here on; the last one's report."""
         for table in tables:
-            found = self.destination.migrate(table, mode=mode, fence=self.fence, apply=apply, ownership=ownership)
+            found = self.destination.migrate(
+                table, mode=mode, fence=self.fence, apply=apply, ownership=ownership, replaces=replaces
+            )
             if apply:
                 self.tables[table.name] = table
         return found

@@ -1,15 +1,27 @@
 """What makes a stored table fit a wanted one, by their Arrow schemas: for stores that keep values as they arrived."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 
 from strandline.connectors.arrow.widening import grows, is_plain
-from strandline.destination import RECREATE, Change, MigrateMode
-from strandline.errors import TaskError
+from strandline.destination import CHANGE_COLUMN, CHANGE_KEY, RECREATE, Change, MigrateMode
+from strandline.errors import TaskError, UsageError
 from strandline.lazy import pa
 from strandline.table import Table
 
-__all__ = ["changes_to", "merged", "texts_of"]
+__all__ = [
+    "changes_to",
+    "compared",
+    "in_words",
+    "left_as_stored",
+    "merged",
+    "refused_change",
+    "row_owners",
+    "texts_of",
+]
+
+_NOBODYS = "rows that are not Strandline's"
 
 _EXACT_BITS = 32
 """Whole numbers of so many bits are doubles."""
@@ -37,9 +49,23 @@ def changes_to(
     """
     if stored is None:
         return [Change("create", table.name)]
-    changes, problems = [], []
+    changes, misfits = compared(stored, table, are_doubles)
+    if not misfits:
+        return changes
+    problems = "; ".join(map(in_words, misfits))
+    if mode is MigrateMode.SAFE:
+        raise TaskError(
+            f"table {table.name!r} cannot be changed in place: {problems}",
+            hint="--full-refresh changes it with its rows; migrate_mode: forced creates it again, empty",
+        )
+    return [Change(RECREATE, table.name, detail=problems)]
+
+
+def compared(stored: Table, table: Table, are_doubles: Callable[[str], bool]) -> tuple[list[Change], list[Change]]:
+    """What can be changed with the rows that are stored, and what only with others."""
+    changes, misfits = [], []
     if stored.primary_key != table.primary_key:
-        problems.append(f"the primary key is {stored.primary_key}, and would be {table.primary_key}")
+        misfits.append(Change(CHANGE_KEY, table.name, detail=f"{stored.primary_key} to {table.primary_key}"))
     for column in table.schema:
         index = stored.schema.get_field_index(column.name)
         before = None if index < 0 else stored.schema.field(index).type
@@ -48,15 +74,16 @@ def changes_to(
         elif before != column.type and _holds(column.type, before, partial(are_doubles, column.name)):
             changes.append(Change("widen_column", table.name, column.name, f"{before} -> {column.type}"))
         elif before != column.type:
-            problems.append(f"column {column.name!r} is {before}, and would be {column.type}")
-    if not problems:
-        return changes
-    if mode is MigrateMode.SAFE:
-        raise TaskError(
-            f"table {table.name!r} cannot be changed in place: {'; '.join(problems)}",
-            hint="migrate_mode: forced creates it again, empty",
-        )
-    return [Change(RECREATE, table.name, detail="; ".join(problems))]
+            misfits.append(Change(CHANGE_COLUMN, table.name, column.name, f"{before} to {column.type}"))
+    return changes, misfits
+
+
+def left_as_stored(stored: Table, table: Table, changes: Sequence[Change]) -> Table:
+    """The stored table once ``changes`` are made, but for those that are left to the ``Swap`` of a full refresh."""
+    left = {change.column for change in changes if change.kind == CHANGE_COLUMN}
+    fields = [stored.schema.field(one.name) if one.name in left else one for one in table.schema]
+    key = stored.primary_key if any(change.kind == CHANGE_KEY for change in changes) else table.primary_key
+    return replace(table, schema=merged(stored.schema, pa.schema(fields)), primary_key=key)
 
 
 def _holds(wide: "pa.DataType", narrow: "pa.DataType", are_doubles: Callable[[], bool]) -> bool:
@@ -80,3 +107,26 @@ def _holds(wide: "pa.DataType", narrow: "pa.DataType", are_doubles: Callable[[],
 def merged(stored: "pa.Schema", wanted: "pa.Schema") -> "pa.Schema":
     """The wanted columns, and the ones that stay though nothing writes them any more."""
     return pa.schema([*wanted, *(one for one in stored if one.name not in wanted.names)])
+
+
+def row_owners(source: str | None, partition: str | None) -> str:
+    """Whose rows they are, by their lineage columns."""
+    if source is None:
+        return _NOBODYS
+    return f"rows of source {source!r}" + (f", partition {partition!r}" if partition is not None else "")
+
+
+def in_words(change: Change) -> str:
+    """What becomes of a column, or of the key."""
+    what = f"column {change.column!r}" if change.kind == CHANGE_COLUMN else "its primary key"
+    return f"{what} from {change.detail}"
+
+
+def refused_change(table: str, changes: Sequence[Change], users: Sequence[str]) -> UsageError:
+    """A full refresh would change what others use."""
+    return UsageError(
+        f"table {table!r}: a full refresh would change it ({'; '.join(map(in_words, changes))}), and it is used by {', '.join(users)}; nothing "
+        "was touched",
+        hint="remove what uses it, and make it again afterwards; where those are rows of others, store this table under another "
+        "name (`name` in table_settings), or remove their rows too",
+    )

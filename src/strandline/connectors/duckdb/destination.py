@@ -5,6 +5,7 @@ There is no primary-key index: a merge by stage, delete and insert is faster wit
 """
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -105,6 +106,7 @@ class DuckDBDestination:
         fence: Fence,
         apply: bool = True,
         ownership: Ownership | None = None,
+        replaces: Scope | None = None,
     ) -> Migration:
         """Make the stored table fit ``table``."""
         columns = Columns(table)
@@ -114,10 +116,10 @@ class DuckDBDestination:
                 into = sql.relation(self.spec.schema_name, table.name)
                 return Migration((creation(table, columns.stored, into, sql),), None, empty=True, owners=())
             with self._database.session() as session, self._database.meaning(f"look at {table.name}"):
-                return DuckDBMigrator(session, columns, mode).plan(ownership)
+                return DuckDBMigrator(session, columns, mode, replaces).plan(ownership)
         with self._database.writing() as session:
             check_fence(session, fence)
-            return DuckDBMigrator(session, columns, mode).apply(ownership)
+            return DuckDBMigrator(session, columns, mode, replaces).apply(ownership)
 
     def write(self, window: Window, *, mode: WriteMode, fence: Fence) -> Receipt:
         """Take all messages of ``window``, in one transaction."""
@@ -133,7 +135,7 @@ class DuckDBDestination:
             staging.take(window)
             with self._database.transaction(session):
                 check_fence(session, fence, key=window.key, expected=window.expected)
-                merge = Merge(session, window, mode, session.relation(DELIVERED))
+                merge = Merge(session, window, mode, session.relation(DELIVERED), partial(_migrator, session))
                 merge.apply(staging.steps)
                 window.emptied(merge.emptied())
                 state = save_state(session, window.key, window.state, expected=window.expected)
@@ -176,3 +178,7 @@ class DuckDBDestination:
     def close(self) -> None:
         """Release the file. A second call does nothing."""
         self._database.close()
+
+
+def _migrator(session: DuckDBSession, table: Table, replaces: Scope) -> DuckDBMigrator:
+    return DuckDBMigrator(session, Columns(table), MigrateMode.SAFE, replaces)

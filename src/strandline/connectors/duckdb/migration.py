@@ -1,7 +1,7 @@
 """Makes a stored DuckDB table fit: how DuckDB tells what is there."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
 from strandline.connectors.arrow.widening import Fit, grows
@@ -10,7 +10,7 @@ from strandline.connectors.duckdb.session import DuckDBSession
 from strandline.connectors.sql.dialect import Statement
 from strandline.connectors.sql.migration import Found, Migrator
 from strandline.connectors.sql.record import Record
-from strandline.destination import MigrateMode
+from strandline.destination import MigrateMode, Scope
 from strandline.errors import TaskError
 from strandline.table import SYNC_TIME
 
@@ -23,8 +23,10 @@ _EXACT = {"binary", "c", "posix"}
 class DuckDBMigrator(Migrator):
     """DuckDB does not tell cases apart, and keeps no identity of a table: the comment does."""
 
-    def __init__(self, session: DuckDBSession, columns: Columns, mode: MigrateMode) -> None:
-        super().__init__(session, columns.table, columns.stored, mode)
+    def __init__(
+        self, session: DuckDBSession, columns: Columns, mode: MigrateMode, replaces: Scope | None = None
+    ) -> None:
+        super().__init__(session, columns.table, columns.stored, mode, replaces)
         self._known = session
 
     def _find(self) -> Found | None:
@@ -80,3 +82,24 @@ class DuckDBMigrator(Migrator):
             return verdict
         stored, wanted = (self._known.arrow_type(kind) for kind, _ in (before, after))
         return Fit.WIDEN if grows(stored, wanted) else Fit.NOT
+
+    def _tied(self, columns: Collection[str], *, key: bool) -> Sequence[str]:  # noqa: ARG002 -- whichever they are
+        """See ``Migrator``. DuckDB alters no column of a table that has an index, or a constraint that makes one."""
+        found = self._known.found(self._table.name)
+        constraints = self._session.fetch(
+            Statement(
+                "SELECT constraint_text FROM duckdb_constraints() WHERE database_name = current_database() "
+                "AND schema_name = ? AND table_name = ? AND constraint_type <> 'NOT NULL' ORDER BY 1",
+                (self._known.schema, self._table.name),
+            )
+        )
+        indexes = [f"index {name}" for name in found.indexes] if found else []
+        return [*indexes, *(f"constraint {text}" for (text,) in constraints)]
+
+    def _alter(self, columns: Mapping[str, str], *, key: bool) -> Sequence[str]:  # noqa: ARG002 -- nothing is kept for it
+        """See ``Migrator``."""
+        return [
+            f"ALTER TABLE {self._into} ALTER COLUMN {self._quote(name)} TYPE {self._stored[name].sql} "
+            f"USING CAST(NULL AS {self._stored[name].sql})"
+            for name in columns
+        ]

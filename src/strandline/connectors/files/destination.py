@@ -143,6 +143,7 @@ class FilesDestination:
         fence: Fence,
         apply: bool = True,
         ownership: Ownership | None = None,
+        replaces: Scope | None = None,  # noqa: ARG002 -- there is no Swap
     ) -> Migration:
         """Make the stored table fit ``table``."""
         with explained(f"{self._store.where}: cannot migrate {table.name}"):

@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from strandline.connectors.arrow.changes import merged, texts_of
+from strandline.connectors.arrow.changes import left_as_stored
 from strandline.connectors.memory.data import States, Store
 from strandline.connectors.memory.merge import Merge
 from strandline.connectors.memory.rows import (
@@ -97,20 +97,20 @@ class MemoryDestination:
         fence: Fence,
         apply: bool = True,
         ownership: Ownership | None = None,
+        replaces: Scope | None = None,
     ) -> Migration:
         """Make the stored table fit ``table``."""
         with self._store.lock:
             data = self._store.data.copy(table.name)
             stored, owners = data.tables.get(table.name), data.owners.get(table.name, ())
-            texts = texts_of(stored.table if stored else None, table)
-            table = table.with_texts(texts)
             found = _found((), stored, owners)
             exists = stored is not None
             refused = ownership and refusal(
                 table.name, ownership, owners, exists=exists, empty=found.empty, recreates=False
             )
-            changes = changes_of(stored, table, mode) if not refused else []
-            found = replace(found, changes=tuple(changes))
+            others = [str(one) for one in owners if ownership and not one.is_same(ownership.owner)]
+            changes, texts, users = changes_of(stored, table, mode, replaces, others) if not refused else ([], (), ())
+            found, table = replace(found, changes=tuple(changes)), table.with_texts(texts)
             if apply:
                 data.check(fence)
                 recreates = any(change.kind == RECREATE for change in changes)
@@ -122,11 +122,11 @@ class MemoryDestination:
                     data.drop(table.name)
                     stored = data.tables[table.name] = Stored(table)
                 else:
-                    stored.table = replace(table, schema=merged(stored.table.schema, table.schema))
+                    stored.table = left_as_stored(stored.table, table, changes)
                 if ownership is not None:
                     data.owners[table.name] = owners
                 self._store.data = data
-        return replace(_found(changes, stored, found.owners), texts=texts)
+        return replace(_found(changes, stored, found.owners), texts=texts, users=users)
 
     def write(self, window: Window, *, mode: WriteMode, fence: Fence) -> Receipt:
         """Take all messages of ``window``, or nothing."""

@@ -4,9 +4,10 @@ import struct
 from collections import Counter
 from dataclasses import replace
 
+from strandline.connectors.arrow.changes import merged
 from strandline.connectors.memory.data import Data, DeliveredRows
-from strandline.connectors.memory.rows import Key, Row, is_in, is_stale, keys_of, order_of
-from strandline.destination import LACKING_MAX, Window, WriteMode
+from strandline.connectors.memory.rows import Key, Row, changes_of, is_in, is_stale, keys_of, order_of
+from strandline.destination import LACKING_MAX, MigrateMode, Window, WriteMode
 from strandline.errors import TaskError, UsageError
 from strandline.lazy import pa
 from strandline.message import Adopt, Complete, Delete, Forget, Insert, Message, Present, Stale, Swap, Truncate
@@ -131,7 +132,9 @@ class Merge:
     def _swap(self, table: Table, hidden: str) -> None:
         stored, new = self._data.stored(table), self._data.stored(table.named(hidden))
         stored.guard(self._scope, stored.in_scope(self._scope) - sum(len(rows) for rows in new.rows.values()))
+        changes, _, _ = changes_of(stored, table, MigrateMode.SAFE, self._scope)
         stored.remove(self._scope)
+        stored.table = replace(table, schema=merged(stored.table.schema, table.schema)) if changes else stored.table
         for key, rows in new.rows.items():
             stored.rows[key] = (*stored.rows.get(key, ()), *rows) if self._appends else rows
         inherited = [delivered for place, delivered in self._data.delivered.items() if place[1] == hidden]

@@ -2,11 +2,11 @@
 
 import math
 import secrets
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
-from strandline.connectors.arrow.changes import changes_to
+from strandline.connectors.arrow.changes import changes_to, compared, refused_change, row_owners, texts_of
 from strandline.connectors.arrow.widening import EXACT_MAX
 from strandline.destination import Change, MigrateMode, Scope
 from strandline.errors import MassDeleteError, TaskError
@@ -50,6 +50,11 @@ class Stored:
     def in_scope(self, scope: Scope, *, of: Callable[[Key, Row], bool] = lambda _key, _row: True) -> int:
         """How many rows of a scope satisfy ``of``."""
         return sum(is_in(row, scope) and of(key, row) for key, rows in self.rows.items() for row in rows)
+
+    def strangers(self, scope: Scope) -> set[str]:
+        """Whose rows are not of a scope, in words."""
+        rows = (row for some in self.rows.values() for row in some if not is_in(row, scope))
+        return {row_owners(value_of(row, SOURCE_NAME), value_of(row, CLIENT_ID)) for row in rows}
 
     def remove(self, scope: Scope, *, of: Callable[[Key, Row], bool] = lambda _key, _row: True) -> None:
         """Remove the rows of a scope that satisfy ``of``."""
@@ -173,8 +178,30 @@ def _column(rows: list[Row], name: str, kind: "pa.DataType") -> "pa.Array":
     return pa.concat_arrays([array if array.type == kind else array.cast(kind) for array in arrays])
 
 
-def changes_of(stored: Stored | None, table: Table, mode: MigrateMode) -> list[Change]:
-    """``changes_to`` what is stored with its rows."""
+def changes_of(
+    stored: Stored | None, table: Table, mode: MigrateMode, replaces: Scope | None = None, others: Sequence[str] = ()
+) -> tuple[list[Change], tuple[str, ...], tuple[str, ...]]:
+    """``changes_to`` what is stored with its rows, with ``Migration.texts`` and ``users``; see ``Destination.migrate``.
+
+    Args:
+        stored: the table, if there is one.
+        table: as it is wanted.
+        mode: what may be done.
+        replaces: whose rows a full refresh replaces.
+        others: who else writes the table, in words.
+
+    Raises:
+        TaskError: as ``changes_to``.
+        UsageError: others use what a full refresh would change.
+    """
+    texts = texts_of(stored.table if stored else None, table)
     if stored is None:
-        return changes_to(None, table, mode)
-    return changes_to(stored.table, table, mode, are_doubles=stored.are_doubles)
+        return changes_to(None, table, mode), texts, ()
+    if replaces is None:
+        return changes_to(stored.table, table.with_texts(texts), mode, are_doubles=stored.are_doubles), texts, ()
+    users = tuple(sorted({*others, *stored.strangers(replaces)}))
+    kept = texts if users else ()
+    fitting, misfits = compared(stored.table, table.with_texts(kept), stored.are_doubles)
+    if misfits and users:
+        raise refused_change(table.name, misfits, users)
+    return [*misfits, *fitting], kept, users if kept else ()

@@ -1,16 +1,17 @@
 """What people have attached to a stored table, as PostgreSQL tells it."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING
 
 from strandline.connectors.sql.attached import Attached, Reference
 from strandline.connectors.sql.dialect import Statement
+from strandline.table import Table
 
 if TYPE_CHECKING:
     from strandline.connectors.postgresql.destination_session import PostgreSQLSession
 
-__all__ = ["INDEX_PREFIX", "attached_to", "dropped_with"]
+__all__ = ["INDEX_PREFIX", "attached_to", "dropped_with", "tied_to"]
 
 INDEX_PREFIX = "cq_key_"
 """The name of our index of a primary key begins with it."""
@@ -64,6 +65,34 @@ def dropped_with(session: "PostgreSQLSession", table: str) -> Sequence[str]:
     """What goes with a stored table that is dropped, in words; a view or a foreign key keeps it from being dropped."""
     values = (session.schema, table, f"{INDEX_PREFIX}%".replace("_", r"\_"))
     return [text for (text,) in session.fetch(Statement(_DROPPED.replace("{0}", session.dialect.parameter), values))]
+
+
+_TIED = (
+    "WITH t AS (SELECT c.oid FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace "
+    "WHERE n.nspname = {0} AND c.relname = {0}) "
+    "SELECT DISTINCT pg_describe_object(d.classid, d.objid, d.objsubid) FROM pg_depend AS d JOIN t ON t.oid = d.refobjid "
+    "JOIN pg_attribute AS a ON a.attrelid = t.oid AND a.attnum = d.refobjsubid "
+    "LEFT JOIN pg_constraint AS k ON d.classid = CAST('pg_constraint' AS regclass) AND k.oid = d.objid "
+    "LEFT JOIN pg_index AS i ON d.classid = CAST('pg_class' AS regclass) AND i.indexrelid = d.objid "
+    "LEFT JOIN pg_class AS x ON x.oid = i.indexrelid LEFT JOIN pg_am AS m ON m.oid = x.relam "
+    "WHERE d.refclassid = CAST('pg_class' AS regclass) AND CAST(a.attname AS text) = ANY(CAST({0} AS text[])) "
+    # these are made again with the column; and foreign keys of others are known already
+    "AND coalesce(k.contype NOT IN ('p', 'u', 'n') AND NOT (k.contype = 'f' AND k.confrelid = t.oid), TRUE) "
+    "AND coalesce(NOT (m.amname = 'btree' AND i.indpred IS NULL AND i.indexprs IS NULL), TRUE) "
+    "UNION SELECT 'index ' || x.relname FROM pg_index AS i JOIN t ON t.oid = i.indrelid JOIN pg_class AS x ON x.oid = i.indexrelid "
+    "WHERE i.indisunique AND NOT starts_with(CAST(x.relname AS text), {0}) AND CAST({0} AS text[]) @> (SELECT array_agg("
+    "CAST(a.attname AS text)) FROM pg_attribute AS a WHERE a.attrelid = t.oid AND a.attnum = ANY(CAST(i.indkey AS int2[]))) "
+    "ORDER BY 1"
+)
+
+
+def tied_to(
+    session: "PostgreSQLSession", table: Table, columns: Collection[str], old_key: Collection[str]
+) -> Sequence[str]:
+    """What PostgreSQL does not let go on with these columns in another type, in words; and who keeps an old key unique."""
+    values = (session.schema, table.name, list(columns), INDEX_PREFIX, list(old_key))
+    rows = session.fetch(Statement(_TIED.replace("{0}", session.dialect.parameter), values))
+    return [str(text) for (text,) in rows]
 
 
 def attached_to(session: "PostgreSQLSession", table: str) -> Attached:

@@ -110,16 +110,17 @@ class PostgreSQLDestination:
         fence: Fence,
         apply: bool = True,
         ownership: Ownership | None = None,
+        replaces: Scope | None = None,
     ) -> Migration:
         """Make the stored table fit ``table``."""
         with drivers():
             columns = Columns(table)
         if not apply:
             with self._database.looking() as session, session.about(table.name):
-                return PostgreSQLMigrator(session, columns, mode).plan(ownership)
+                return PostgreSQLMigrator(session, columns, mode, replaces).plan(ownership)
         with self._database.writing(repeatable=True) as session, session.about(table.name):
             check_fence(session, fence)
-            return PostgreSQLMigrator(session, columns, mode).apply(ownership)
+            return PostgreSQLMigrator(session, columns, mode, replaces).apply(ownership)
 
     def write(self, window: Window, *, mode: WriteMode, fence: Fence) -> Receipt:
         """Take all messages of ``window``, in one transaction."""

@@ -1,6 +1,6 @@
 """The index of the primary key: merging needs one, and a unique one keeps two writers from storing one key twice."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from strandline.connectors.postgresql.attached import INDEX_PREFIX
 from strandline.connectors.postgresql.destination_session import PostgreSQLSession
@@ -8,7 +8,7 @@ from strandline.connectors.sql.dialect import Statement
 from strandline.errors import TaskError
 from strandline.table import Table
 
-__all__ = ["check_visible", "drop_index", "make_index"]
+__all__ = ["check_visible", "drop_index", "make_index", "own_indexes"]
 
 _COLUMNS_MAX = 32
 
@@ -69,6 +69,20 @@ def drop_index(session: PostgreSQLSession, table: Table) -> None:
     for name, unique in _indexes(session, table).items():
         if unique and name.startswith(INDEX_PREFIX):
             session.run(Statement(f"DROP INDEX {session.relation(name)}"))
+
+
+def own_indexes(session: PostgreSQLSession, table: Table) -> Sequence[str]:
+    """Those that were made here, whatever key they are of."""
+    one = session.dialect.parameter
+    rows = session.fetch(
+        Statement(
+            "SELECT x.relname FROM pg_index AS i JOIN pg_class AS x ON x.oid = i.indexrelid "
+            "JOIN pg_class AS c ON c.oid = i.indrelid JOIN pg_namespace AS n ON n.oid = c.relnamespace "
+            f"WHERE n.nspname = {one} AND c.relname = {one} AND starts_with(CAST(x.relname AS text), {one})",
+            (session.schema, table.name, INDEX_PREFIX),
+        )
+    )
+    return [str(name) for (name,) in rows]
 
 
 def _indexes(session: PostgreSQLSession, table: Table) -> Mapping[str, bool]:

@@ -9,11 +9,12 @@ from dataclasses import dataclass
 
 from strandline.connectors.postgresql.destination_session import PostgreSQLSession
 from strandline.connectors.postgresql.index import check_visible, drop_index, make_index
+from strandline.connectors.postgresql.migration import PostgreSQLMigrator
 from strandline.connectors.sql.dialect import Statement
 from strandline.connectors.sql.merge import Merge, check_stored
-from strandline.connectors.sql.staging import Step
+from strandline.connectors.sql.staging import Op, Step
 from strandline.connectors.sql.tables import DELIVERED
-from strandline.destination import Window, WriteMode
+from strandline.destination import Change, MigrateMode, Scope, Window, WriteMode
 from strandline.table import SYNC_TIME, Table
 
 __all__ = ["Learned", "PostgreSQLMerge"]
@@ -39,19 +40,33 @@ class PostgreSQLMerge(Merge):
     def __init__(
         self, session: PostgreSQLSession, window: Window, mode: WriteMode, learned: MutableMapping[str, Learned]
     ) -> None:
-        super().__init__(session, window, mode, session.relation(DELIVERED))
+        super().__init__(session, window, mode, session.relation(DELIVERED), self._migration)
         self._learned = learned
 
     def apply(self, steps: Sequence[Step]) -> None:
         """See ``Merge``; every table gets the index that its mode needs."""
+        swapped = {step.table.name for step in steps if step.op is Op.SWAP}
         for table in {step.table.name: step.table for step in steps if step.table.primary_key}.values():
             with self._session.about(table.name):
                 check_visible(self._session, table.name)
-                if self._appends:
-                    drop_index(self._session, table)
-                elif make_index(self._session, table):
-                    self.unique.add(table.name)
+                if table.name not in swapped:
+                    self._index(table)
         super().apply(steps)
+
+    def _index(self, table: Table) -> None:
+        if self._appends:
+            drop_index(self._session, table)
+        elif make_index(self._session, table):
+            self.unique.add(table.name)
+
+    def _migration(self, table: Table, replaces: Scope) -> PostgreSQLMigrator:
+        return PostgreSQLMigrator(self._session, self._session.columns_of(table), MigrateMode.SAFE, replaces)
+
+    def _reshape(self, step: Step, left: Sequence[Change]) -> None:
+        """See ``Merge``. The index is that of the key that the table has then."""
+        super()._reshape(step, left)
+        if step.table.primary_key:
+            self._index(step.table)
 
     def _insert(self, step: Step) -> None:
         if self._appends and not step.versioned:

@@ -1,18 +1,18 @@
 """Makes a stored PostgreSQL table fit: how PostgreSQL tells what is there."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
 from strandline.connectors.arrow.widening import Fit
-from strandline.connectors.postgresql.attached import dropped_with
+from strandline.connectors.postgresql.attached import dropped_with, tied_to
 from strandline.connectors.postgresql.columns import Columns
 from strandline.connectors.postgresql.destination_session import PostgreSQLSession
 from strandline.connectors.postgresql.destination_types import fits
-from strandline.connectors.postgresql.index import check_visible
+from strandline.connectors.postgresql.index import check_visible, own_indexes
 from strandline.connectors.sql.dialect import Statement
 from strandline.connectors.sql.migration import Found, Migrator
 from strandline.connectors.sql.record import Record
-from strandline.destination import MigrateMode
+from strandline.destination import MigrateMode, Scope
 from strandline.errors import TaskError
 
 __all__ = ["PostgreSQLMigrator"]
@@ -26,8 +26,10 @@ class PostgreSQLMigrator(Migrator):
     The oid, which versions before 0.2 took for the mark, stays where somebody overwrites the comment.
     """
 
-    def __init__(self, session: PostgreSQLSession, columns: Columns, mode: MigrateMode) -> None:
-        super().__init__(session, columns.table, columns.stored, mode)
+    def __init__(
+        self, session: PostgreSQLSession, columns: Columns, mode: MigrateMode, replaces: Scope | None = None
+    ) -> None:
+        super().__init__(session, columns.table, columns.stored, mode, replaces)
         self._schema, self._pg = session.schema, session
 
     def _find(self) -> Found | None:
@@ -80,3 +82,20 @@ class PostgreSQLMigrator(Migrator):
     def _fit(self, column: str, before: tuple[str, str], after: tuple[str, str]) -> Fit:  # noqa: ARG002 -- others ask it
         """See ``Migrator``."""
         return fits(before, after)
+
+    def _tied(self, columns: Collection[str], *, key: bool) -> Sequence[str]:
+        """See ``Migrator``."""
+        old = Record.parse(self._session.attached(self._table.name).note).primary_key if key else ()
+        return tied_to(self._pg, self._table, columns, old)
+
+    def _alter(self, columns: Mapping[str, str], *, key: bool) -> Sequence[str]:
+        """See ``Migrator``. PostgreSQL makes the indexes of a column again."""
+        ddl = (
+            [f"DROP INDEX {self._session.relation(name)}" for name in own_indexes(self._pg, self._table)] if key else []
+        )
+        for name in columns:
+            kind = self._stored[name].sql
+            ddl.append(
+                f"ALTER TABLE {self._into} ALTER COLUMN {self._quote(name)} TYPE {kind} USING CAST(NULL AS {kind})"
+            )
+        return ddl

@@ -1,12 +1,13 @@
 """A staged window into its tables: what ``Destination.write`` does inside the transaction, for every SQL database."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from strandline.connectors.sql.attached import Attached
 from strandline.connectors.sql.delivered import Delivered
 from strandline.connectors.sql.dialect import Statement
+from strandline.connectors.sql.migration import Migrator
 from strandline.connectors.sql.newest import newest
 from strandline.connectors.sql.references import check_unreferenced
 from strandline.connectors.sql.register import Register
@@ -14,7 +15,7 @@ from strandline.connectors.sql.session import Session
 from strandline.connectors.sql.staging import Op, Step
 from strandline.connectors.sql.states import give_up
 from strandline.connectors.sql.upsert import Rows, upsert
-from strandline.destination import LACKING_MAX, Scope, Window, WriteMode
+from strandline.destination import LACKING_MAX, Change, Scope, Window, WriteMode
 from strandline.errors import MassDeleteError, TaskError
 from strandline.ownership import Owner
 from strandline.state import StateKey
@@ -63,7 +64,14 @@ def check_stored(table: str, stored: int, rows: int) -> None:
 class Merge:
     """Applies steps in order. ``rows``, ``known`` and ``removed`` are the receipt's."""
 
-    def __init__(self, session: Session, window: Window, mode: WriteMode, delivered: str) -> None:
+    def __init__(
+        self,
+        session: Session,
+        window: Window,
+        mode: WriteMode,
+        delivered: str,
+        migrator: Callable[[Table, Scope], Migrator],
+    ) -> None:
         self.rows: Counter[str] = Counter()
         self.known: Counter[str] = Counter()
         self.removed = 0
@@ -71,6 +79,7 @@ class Merge:
         self.unique: set[str] = set()
         """Stored tables in which an index keeps a key from being there twice."""
         self._session, self._sql, self._window, self._mode = session, session.dialect, window, mode
+        self._migrator = migrator
         self._delivered = Delivered(session.dialect, delivered, window)
         self._appends = mode is WriteMode.APPEND
         self._last: set[int] = set()
@@ -84,6 +93,7 @@ class Merge:
 
         Raises:
             MassDeleteError: a sweep would remove too much.
+            UsageError: somebody else uses what a full refresh would change of a table.
             TaskError: a scope cannot be told, a hidden table is missing, the database drops rows.
         """
         if steps and not self._appends:
@@ -293,19 +303,26 @@ class Merge:
         columns = [name for name in self._session.columns(step.hidden) if name in stored]
         if not columns:
             raise TaskError(f"{step.table.name}: the hidden table {step.hidden!r} of its full refresh is not there")
-        kept = self._count(hidden)
+        kept, left = self._count(hidden), self._migrator(step.table, self._window.scope).left()
         if not self._appends and self._attached_to(step.table).minds(step.table):
+            self._reshape(step, left)
             self._exchange(step, columns, hidden, kept)
         else:
-            self._replace(step, columns, hidden, kept)
+            self._replace(step, columns, hidden, kept, left)
         self._run(Statement(f"DROP TABLE {hidden}"))
         for statement in self._delivered.adopt(step):
             self._run(statement)
 
-    def _replace(self, step: Step, columns: Sequence[str], hidden: str, kept: int) -> None:
+    def _reshape(self, step: Step, left: Sequence[Change]) -> None:
+        """Make the changes of the table that come with other rows; see ``Destination.migrate``."""
+        if left:
+            self._migrator(step.table, self._window.scope).reshape(left)
+
+    def _replace(self, step: Step, columns: Sequence[str], hidden: str, kept: int, left: Sequence[Change]) -> None:
         """All rows of the scope go, and the new ones come."""
         removed = self._delete(step, self._scope(step))
         guard(removed - kept, removed, self._window.scope, step.table.name)
+        self._reshape(step, left)
         if not self._appends:
             # a row of another source may have the same key
             self._run(self._sql.delete_matching(self._into(step), step.table.primary_key, hidden))

@@ -2,10 +2,11 @@
 
 import secrets
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
+from strandline.connectors.arrow.changes import in_words, refused_change
 from strandline.connectors.arrow.widening import EXACT_MAX, Fit, fit, is_plain
 from strandline.connectors.sql.dialect import Dialect, Statement
 from strandline.connectors.sql.record import Record
@@ -13,7 +14,17 @@ from strandline.connectors.sql.references import check_unreferenced
 from strandline.connectors.sql.register import Register
 from strandline.connectors.sql.session import Session
 from strandline.connectors.sql.tables import DELIVERED
-from strandline.destination import RECREATE, Change, MigrateMode, Migration
+from strandline.connectors.sql.users import Users
+from strandline.destination import (
+    BY_REFRESH,
+    CHANGE_COLUMN,
+    CHANGE_KEY,
+    RECREATE,
+    Change,
+    MigrateMode,
+    Migration,
+    Scope,
+)
 from strandline.errors import TaskError
 from strandline.ownership import Ownership, claimed, refusal
 from strandline.table import CQ_ID, Table
@@ -69,14 +80,26 @@ def creation(
 
 
 class Migrator(ABC):
-    """For one table, in one session."""
+    """For one table, in one session; with ``replaces`` for a full refresh, see ``Destination.migrate``."""
 
-    def __init__(self, session: Session, table: Table, stored: Mapping[str, Column], mode: MigrateMode) -> None:
+    def __init__(
+        self,
+        session: Session,
+        table: Table,
+        stored: Mapping[str, Column],
+        mode: MigrateMode,
+        replaces: Scope | None = None,
+    ) -> None:
         self._session, self._table, self._stored, self._mode = session, table, stored, mode
+        self._replaces = replaces
+        self._uses = Users(session, table, replaces) if replaces is not None else None
         self._quote, self._into = session.dialect.quote, session.relation(table.name)
         self._register = Register(session, table.name)
         self._texts: list[str] = []
+        self._users: list[str] = []
         """See ``Migration``."""
+        self._others: list[str] = []
+        """Who else is registered."""
         self._to_note: tuple[str, ...] = ()
         """DDL that only writes down what is true already: no change that anybody could see."""
 
@@ -91,6 +114,20 @@ class Migrator(ABC):
     @abstractmethod
     def _dropped_with(self) -> Sequence[str]:
         """What people have attached to the stored table that goes when it is dropped, in words."""
+
+    @abstractmethod
+    def _tied(self, columns: Collection[str], *, key: bool) -> Sequence[str]:
+        """What keeps these columns, or the primary key, from becoming others, in words; besides ``Users``.
+
+        What the database takes along is not named: views that know the table by its name, grants, comments.
+        """
+
+    @abstractmethod
+    def _alter(self, columns: Mapping[str, str], *, key: bool) -> Sequence[str]:
+        """The DDL that gives stored columns, here with their types, the wanted ones, empty.
+
+        With ``key``, what we keep for the old primary key goes.
+        """
 
     def _twin(self, column: str, actual: Mapping[str, str]) -> str:
         """The stored column that the database takes for this one; empty: there is none."""
@@ -132,8 +169,10 @@ class Migrator(ABC):
         )
         if ownership and refusal(name, ownership, owners, exists=True, empty=not rows, recreates=False):
             return there
+        if ownership is not None:
+            self._others = [str(one) for one in owners if not one.is_same(ownership.owner)]
         changes = tuple(self._changes(found, adopt=ownership is not None and ownership.adopt))
-        there = replace(there, texts=tuple(self._texts))
+        there = replace(there, texts=tuple(self._texts), users=tuple(dict.fromkeys(self._users)))
         if not any(change.kind == RECREATE for change in changes):
             return replace(there, changes=changes)
         check_unreferenced(
@@ -196,8 +235,9 @@ class Migrator(ABC):
         wanted = self._wanted()
         changes: list[Change] = []
         refused: list[str] = []
+        misfits: list[Change] = []
         if record.ours and set(record.primary_key) != set(self._table.primary_key):
-            refused.append(f"its primary key is {record.primary_key}, not {self._table.primary_key}")
+            misfits.append(Change(CHANGE_KEY, name, detail=f"{record.primary_key} to {self._table.primary_key}"))
         folding = self._folding() if self._table.primary_key else {}
         refused += [
             f"column {key!r} of its primary key has the collation {folding[key]}, in which different keys are equal"
@@ -220,12 +260,60 @@ class Migrator(ABC):
             before, after = (actual[column], record.notes.get(column, "")), (wanted[column], stored.note)
             verdict = self._verdict(column, before, after)
             if verdict is Fit.NOT:
-                refused.append(f"column {column!r} is {' '.join(before).strip()}, not {' '.join(after).strip()}")
+                kinds = " to ".join(" ".join(kind).strip() or "any" for kind in (before, after))
+                misfits.append(Change(CHANGE_COLUMN, name, column, kinds))
             elif verdict is not Fit.SAME:
                 changes.append(self._widen(column, before[0], after[0], verdict))
-        if refused:
-            return [self._refuse(refused, record.text)]
-        return changes + self._recorded(record, actual)
+        if refused or (misfits and self._replaces is None):
+            return [self._refuse([*refused, *map(in_words, misfits)], record.text)]
+        left = self._left_to_refresh(misfits, actual)
+        return [*left, *changes, *self._recorded(record, actual, left)]
+
+    def _left_to_refresh(self, misfits: Sequence[Change], actual: Mapping[str, str]) -> Sequence[Change]:
+        """What the ``Swap`` of a full refresh has to change.
+
+        Raises:
+            UsageError: somebody else uses it.
+        """
+        if self._replaces is None:
+            return ()
+        left = list(misfits)
+        if left:
+            columns = {one.column for one in left if one.column}
+            users = self._in_use(columns, key=any(one.kind == CHANGE_KEY for one in left))
+            if users:
+                raise refused_change(self._table.name, left, users)
+        for column in tuple(self._texts):
+            users = self._in_use({column}, key=False)
+            self._users += users
+            if not users:
+                self._texts.remove(column)
+                kinds = f"{actual[column]} to {self._stored[column].sql or 'any'}"
+                left.append(Change(CHANGE_COLUMN, self._table.name, column, kinds))
+        return left
+
+    def _in_use(self, columns: Collection[str], *, key: bool) -> Sequence[str]:
+        used = self._uses.of(columns, key=key) if self._uses is not None else ()
+        return list(dict.fromkeys([*self._others, *used, *self._tied(columns, key=key)]))
+
+    def left(self) -> Sequence[Change]:
+        """In the transaction of a ``Swap``: what it has to change. Raises as ``plan``."""
+        found = self._find()
+        changes = self._changes(found, adopt=True) if found is not None else ()
+        return [one for one in changes if one.kind in BY_REFRESH]
+
+    def reshape(self, left: Sequence[Change]) -> None:
+        """In the transaction of a ``Swap``: change it. Whatever is in these columns is lost."""
+        found, actual = self._find(), self._session.columns(self._table.name)
+        if found is None:
+            raise AssertionError("a table that is to be changed is there")
+        wanted = self._wanted()
+        columns = {name: actual[name] for one in left if (name := one.column) and actual[name] != wanted[name]}
+        for statement in self._alter(columns, key=any(one.kind == CHANGE_KEY for one in left)):
+            self._session.run(Statement(statement))
+        for change in self._recorded(found.record, actual):
+            for statement in change.ddl:
+                self._session.run(Statement(statement))
 
     def _verdict(self, column: str, before: tuple[str, str], after: tuple[str, str]) -> Fit:
         """``_fit``, with a look at the values where they decide."""
@@ -262,15 +350,16 @@ class Migrator(ABC):
         ddl = f"ALTER TABLE {self._into} ALTER COLUMN {self._quote(column)} TYPE {kind}{using}"
         return Change("widen_column", self._table.name, column, f"{before} to {after}", (ddl,))
 
-    def _recorded(self, record: Record, actual: Mapping[str, str]) -> list[Change]:
-        """The comment, where it does not say what is true now."""
-        notes = dict(record.notes)
+    def _recorded(self, record: Record, actual: Mapping[str, str], left: Sequence[Change] = ()) -> list[Change]:
+        """The comment, where it does not say what is true now; what is left to a full refresh is not true yet."""
+        notes, later = dict(record.notes), {one.column for one in left}
+        key = record.primary_key if any(one.kind == CHANGE_KEY for one in left) else self._table.primary_key
         for column, stored in self._stored.items():
-            if column not in self._texts and (stored.note != "null" or column not in actual):
+            if column not in later and column not in self._texts and (stored.note != "null" or column not in actual):
                 notes.pop(column, None)
                 notes |= {column: stored.note} if stored.note else {}
         mark, columns = record.mark or self._new_mark(), tuple(dict.fromkeys([*record.columns, *self._stored]))
-        fresh = replace(record, primary_key=self._table.primary_key, notes=notes, columns=columns, mark=mark, ours=True)
+        fresh = replace(record, primary_key=key, notes=notes, columns=columns, mark=mark, ours=True)
         ddl = fresh.ddl(self._into, self._session.dialect)
         if fresh == replace(record, columns=columns, mark=mark):
             self._to_note = ddl if fresh != record else ()
@@ -302,10 +391,10 @@ class Migrator(ABC):
 
     def _refuse(self, reasons: Sequence[str], text: str) -> Change:
         why = "; ".join(reasons)
-        if self._mode is MigrateMode.FORCED:
+        if self._mode is MigrateMode.FORCED and self._replaces is None:
             return self._creation(text=text, kind=RECREATE, detail=why)
         raise TaskError(
             f"table {self._table.name!r} cannot be made to fit without losing its rows: {why}",
-            hint="`migrate_mode: forced` creates it again, empty, and reads everything again; a full refresh alone keeps the "
-            f"columns and the key that are stored{self._without_key()}",
+            hint="`--full-refresh` of the table reads it again, and then changes it with its rows; `migrate_mode: forced` creates "
+            f"it again, empty, and reads everything again{self._without_key()}",
         )

@@ -9,6 +9,7 @@ What is nested is JSON. A NaN is the text `NaN`, and a number of 2^63 or more a 
 """
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
@@ -125,6 +126,7 @@ class SQLiteDestination:
         fence: Fence,
         apply: bool = True,
         ownership: Ownership | None = None,
+        replaces: Scope | None = None,
     ) -> Migration:
         """Make the stored table fit ``table``."""
         table = self._names.table(table)
@@ -135,10 +137,10 @@ class SQLiteDestination:
                 change = creation(table, columns.stored, sql.relation("main", table.name), sql)
                 return Migration((change,), None, empty=True, owners=())
             with self._database.session() as session, self._database.meaning(f"look at {table.name}"):
-                return SQLiteMigrator(session, columns, mode).plan(ownership)
+                return SQLiteMigrator(session, columns, mode, replaces).plan(ownership)
         with self._database.writing(cascades=table.allow_cascade) as session, session.about(table.name):
             check_fence(session, fence)
-            return SQLiteMigrator(session, columns, mode).apply(ownership)
+            return SQLiteMigrator(session, columns, mode, replaces).apply(ownership)
 
     def write(self, window: Window, *, mode: WriteMode, fence: Fence) -> Receipt:
         """Take all messages of ``window``, in one transaction."""
@@ -156,7 +158,7 @@ class SQLiteDestination:
                 check_fence(session, fence, key=window.key, expected=window.expected)
                 if mode is not WriteMode.APPEND:
                     session.index_keys(step.table for step in staging.steps)
-                merge = Merge(session, window, mode, session.relation(DELIVERED))
+                merge = Merge(session, window, mode, session.relation(DELIVERED), partial(_migrator, session))
                 merge.apply(staging.steps)
                 window.emptied(merge.emptied())
                 state = save_state(session, window.key, window.state, expected=window.expected)
@@ -191,3 +193,7 @@ class SQLiteDestination:
     def close(self) -> None:
         """Release the file. A second call does nothing."""
         self._database.close()
+
+
+def _migrator(session: SQLiteSession, table: Table, replaces: Scope) -> SQLiteMigrator:
+    return SQLiteMigrator(session, session.stored(table), MigrateMode.SAFE, replaces)

@@ -1,7 +1,8 @@
 """Makes a stored SQLite table fit: how SQLite tells what is there."""
 
-from collections.abc import Mapping, Sequence
-from contextlib import closing
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import closing, suppress
+from typing import TYPE_CHECKING
 
 from strandline.connectors.arrow.widening import Fit, grown_from
 from strandline.connectors.sql.dialect import Statement
@@ -12,10 +13,13 @@ from strandline.connectors.sqlite.columns import Columns, folded
 from strandline.connectors.sqlite.destination_types import fit
 from strandline.connectors.sqlite.dialect import KEY_PREFIX, MARK_PREFIX
 from strandline.connectors.sqlite.session import SQLiteSession
-from strandline.destination import Change, MigrateMode
+from strandline.destination import Change, MigrateMode, Scope
 from strandline.errors import TaskError
 from strandline.lazy import sqlite3
 from strandline.table import SYNC_TIME
+
+if TYPE_CHECKING:
+    from sqlite3 import Connection
 
 __all__ = ["SQLiteMigrator"]
 
@@ -23,8 +27,10 @@ __all__ = ["SQLiteMigrator"]
 class SQLiteMigrator(Migrator):
     """SQLite does not tell cases apart, and keeps no identity of a table: an index does, see ``SQLiteDialect.keep``."""
 
-    def __init__(self, session: SQLiteSession, columns: Columns, mode: MigrateMode) -> None:
-        super().__init__(session, columns.table, columns.stored, mode)
+    def __init__(
+        self, session: SQLiteSession, columns: Columns, mode: MigrateMode, replaces: Scope | None = None
+    ) -> None:
+        super().__init__(session, columns.table, columns.stored, mode, replaces)
 
     def _find(self) -> Found | None:
         """See ``Migrator``; without a mark where the table is not one of ours."""
@@ -118,6 +124,68 @@ class SQLiteMigrator(Migrator):
         ]
         what = "nulls" if verdict is Fit.EMPTY else before
         return Change("widen_column", self._table.name, column, f"{what} to {kind or 'any'}", tuple(ddl))
+
+    def _tied(self, columns: Collection[str], *, key: bool) -> Sequence[str]:
+        """See ``Migrator``. SQLite says it when it is tried: in a copy of the tables without rows."""
+        actual, found = self._session.columns(self._table.name), self._unique_in_old_key() if key else []
+        for column in columns:
+            with closing(sqlite3.connect(":memory:", isolation_level=None)) as copy:
+                self._copy_into(copy)
+                try:
+                    for statement in self._alter({column: actual[column]}, key=key):
+                        copy.execute(statement)
+                except sqlite3.Error as error:
+                    found.append(f"something that SQLite tells of ({error})")
+        return found
+
+    def _copy_into(self, copy: "Connection") -> None:
+        """What there is but rows; without virtual tables."""
+        texts = self._session.fetch(
+            Statement(
+                "SELECT sql FROM main.sqlite_master WHERE sql IS NOT NULL AND name NOT GLOB 'sqlite_*' "
+                "ORDER BY CASE type WHEN 'table' THEN 1 WHEN 'view' THEN 2 WHEN 'index' THEN 3 ELSE 4 END, rowid"
+            )
+        )
+        for (text,) in texts:
+            with suppress(sqlite3.Error):
+                copy.execute(text)
+
+    def _unique_in_old_key(self) -> list[str]:
+        """Somebody's indexes that let an old key be there once only."""
+        name = self._table.name
+        old = {folded(column) for column in Record.parse(self._session.attached(name).note).primary_key}
+        found = self._session.fetch(
+            Statement(
+                "SELECT l.name, i.name FROM pragma_index_list(?, 'main') AS l, pragma_index_info(l.name, 'main') AS i "
+                'WHERE l."unique" ORDER BY 1',
+                (name,),
+            )
+        )
+        indexes: dict[str, set[str]] = {}
+        for index, column in found:
+            indexes.setdefault(index, set()).add(folded(column or ""))
+        return [f"index {index}" for index, columns in indexes.items() if columns <= old]
+
+    def _alter(self, columns: Mapping[str, str], *, key: bool) -> Sequence[str]:
+        """See ``Migrator``. As in ``_widen``; indexes are made again, ours of an old key are not."""
+        indexes = self._session.fetch(
+            Statement(
+                "SELECT name, sql FROM main.sqlite_master WHERE type = 'index' AND tbl_name = ? AND sql IS NOT NULL "
+                f"AND name NOT GLOB '{MARK_PREFIX}*' ORDER BY rowid",
+                (self._table.name,),
+            )
+        )
+        ddl = [f"DROP INDEX {self._quote(name)}" for name, _ in indexes]
+        for column in columns:
+            name, kind, spare = self._quote(column), self._stored[column].sql, self._quote(self._spare(column))
+            ddl += [
+                f"ALTER TABLE {self._into} ADD COLUMN {spare} {kind}".rstrip(),
+                f"ALTER TABLE {self._into} DROP COLUMN {name}",
+                f"ALTER TABLE {self._into} RENAME COLUMN {spare} TO {name}",
+            ]
+        of_key = f"({self._session.dialect.quoted(self._table.primary_key)})"
+        old = {name for name, text in indexes if key and name.startswith(KEY_PREFIX) and not text.endswith(of_key)}
+        return [*ddl, *(text for name, text in indexes if name not in old)]
 
     def _spare(self, column: str) -> str:
         """The name of a column that is not there."""
