@@ -75,6 +75,17 @@ class KeepsTheLatestTimestamp(Broken):
         return Changed(window, messages=lambda: sorted(window, key=key))
 
 
+class IgnoresTheVersionOrder(Broken):
+    def changed(self, window):
+        tables = {name: replace(table, version_order="") for name, table in window.tables.items()}
+        return Changed(window, tables=tables)
+
+
+class TakesStaleRowsForNewer(Broken):
+    def changed(self, window):
+        return Changed(window, pass_=replace(window.pass_, full=False, stale_us=0))
+
+
 class SkipsNullKeys(Broken):
     def change(self, window, message):
         if not isinstance(message, Insert):

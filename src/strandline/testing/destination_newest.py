@@ -10,7 +10,7 @@ import pytest
 from strandline.destination import WriteMode
 from strandline.lazy import pa
 from strandline.message import Delete, Insert, Swap
-from strandline.table import SYNC_TIME, Table
+from strandline.table import Table
 from strandline.testing.destination_fixtures import REFUSALS, DestinationFixtures, keys, needs, orders, same
 from strandline.testing.windows import Lineage
 
@@ -193,9 +193,7 @@ class NewestCases(DestinationFixtures):
         lineage.write(self._row(lineage, table, 1, 5, "older"))
         lineage.mode = WriteMode.OVERWRITE_DELETE_STALE
         lineage.delete_stale(table)
-        (row,) = [row for batch in lineage.read(table) for row in batch.to_pylist()]
-        assert (row["id"], row["updated_at"], row["name"]) == (1, 9, "newer")
-        assert row[SYNC_TIME].timestamp() * 1_000_000 == lineage.pass_.sync_time_us
+        same(lineage, table, self._row(lineage, table, 1, 9, "newer").batch)
 
     @needs(WriteMode.OVERWRITE)
     def test_a_newer_row_of_another_source_stays(self, lineage: Lineage) -> None:
