@@ -312,7 +312,7 @@ def of_postgresql() -> Iterator[tuple[str, str, Guarantee]]:
     ]
     for kind, words, settings in cases:
         columns = tuple(
-            Column(name, name, oid, False, "", field(name, oid, -1, nullable=False, is_nested=False), name)
+            Column(name, name, oid, False, field(name, oid, -1, nullable=False, is_nested=False), name)
             for name, oid in (("id", INT8), ("at", TIMESTAMPTZ))
         )
         key = ("id",) if kind == "r" else ()

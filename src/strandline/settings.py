@@ -5,13 +5,13 @@ import re
 from collections.abc import Iterator
 from datetime import timedelta
 from decimal import Decimal
-from typing import Annotated, TypeAlias
+from typing import Annotated, Any, TypeAlias
 
 from pydantic import BeforeValidator, Field, PlainSerializer, WithJsonSchema
 
 from strandline.lazy import pa
 
-__all__ = ["Duration", "Seconds", "Size", "duration_s", "parse_duration", "parse_size", "parse_type"]
+__all__ = ["Duration", "Seconds", "Size", "duration_s", "lasting", "parse_duration", "parse_size", "parse_type"]
 
 _PART = r"([0-9]+(?:\.[0-9]+)?)(ns|us|µs|ms|s|m|h|d)"
 _DURATION = re.compile(f"(?:{_PART})+")
@@ -69,6 +69,11 @@ Seconds: TypeAlias = Annotated[
     WithJsonSchema({"anyOf": [{"type": "number", "exclusiveMinimum": 0}, _WRITTEN]}),
 ]
 """A length of time, in a spec written as ``20s``, and never none. In Python: seconds."""
+
+
+def lasting(text: str, description: str) -> Any:
+    """A field with this ``Duration`` as its default, which a schema shows as it is written, and not as ISO 8601 has it."""
+    return Field(default=parse_duration(text), description=description, json_schema_extra={"default": text})
 
 
 def parse_size(value: object) -> int:

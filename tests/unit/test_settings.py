@@ -1,5 +1,6 @@
 """One grammar for durations, sizes and types, wherever in a spec they stand."""
 
+from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
 
@@ -9,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel, ValidationError
 
+from strandline.cli.schema import spec_schema
 from strandline.settings import Duration, Seconds, Size, duration_s, parse_duration, parse_size, parse_type
 
 UNITS = {
@@ -79,6 +81,20 @@ def test_a_part_of_a_second_is_a_whole_one_since_a_look_back_may_never_be_shorte
 
 def test_what_is_less_than_a_microsecond_is_not_nothing():
     assert parse_duration("1ns") == timedelta(microseconds=1)
+
+
+def places(schema: Any) -> Iterator[dict[str, Any]]:
+    if isinstance(schema, dict):
+        yield schema
+    for below in schema.values() if isinstance(schema, dict) else schema if isinstance(schema, list) else ():
+        yield from places(below)
+
+
+def test_the_defaults_that_an_editor_shows_can_be_written():
+    shown = [place["default"] for place in places(spec_schema()) if "pattern" in place and "default" in place]
+    assert "1h" in shown
+    for text in shown:
+        parse_duration(text)
 
 
 @given(st.integers(0, 1 << 40), st.sampled_from(sorted(BYTES)), st.sampled_from(["", " "]))

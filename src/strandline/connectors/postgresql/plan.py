@@ -1,7 +1,6 @@
 """What is known of a PostgreSQL table before it is read: the settings checked against the catalogue."""
 
 from dataclasses import dataclass, replace
-from datetime import timedelta
 from typing import Literal
 
 from pydantic import Field
@@ -11,7 +10,7 @@ from strandline.connectors.postgresql.source_types import FLOATS, NUMERIC, ORDER
 from strandline.connectors.sql.source_tables import TableSettings, known, selection, smallest_offset_s
 from strandline.errors import TaskError, UsageError
 from strandline.lazy import pa
-from strandline.settings import Duration, duration_s
+from strandline.settings import Duration, duration_s, lasting
 from strandline.table import FULL_READ, Guarantee, Table
 
 __all__ = ["Plan", "PostgreSQLTable", "Settle", "plan", "typed"]
@@ -61,9 +60,9 @@ class PostgreSQLTable(TableSettings):
         default="fail",
         description="Values that the column's type cannot hold at a destination, as infinity and NaN: `fail`, or `null`.",
     )
-    margin: Duration = Field(
-        default=timedelta(seconds=5),
-        description="`settle: cap`: how much earlier than its transaction's start a row may be stamped.",
+    margin: Duration = lasting(
+        "5s",
+        "`settle: cap`: how much earlier than its transaction's start a row may be stamped.",
     )
 
 

@@ -7,7 +7,6 @@ what is in flight) and ``heaps`` (transactions).
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from datetime import timedelta
 from functools import partial
 from typing import Any
 
@@ -33,7 +32,7 @@ from strandline.message import Cursor, Insert, Message
 from strandline.place import schema_place
 from strandline.probe import Probe
 from strandline.proposal import Proposals
-from strandline.settings import Duration, duration_s
+from strandline.settings import Duration, duration_s, lasting
 from strandline.source import RunContext, Task
 from strandline.table import Table
 from strandline.table_settings import PerTable
@@ -74,16 +73,12 @@ class PostgreSQLSource:
             description="The primary, if `connection_string` names a standby: `settle: cap` and `wait` must see its transactions.",
         )
         connections: int = Field(default=4, ge=1, description="How many connections may be open at once.")
-        statement_timeout: Duration = Field(
-            default=timedelta(hours=1),
-            description="How long one statement, and with it a snapshot, may last; a first load has many. 0: no limit.",
+        statement_timeout: Duration = lasting(
+            "1h",
+            "How long one statement, and with it a snapshot, may last; a first load has many. 0: no limit.",
         )
-        lock_timeout: Duration = Field(
-            default=timedelta(seconds=30), description="How long to wait for a lock, of a schema change say."
-        )
-        replay_timeout: Duration = Field(
-            default=timedelta(seconds=60), description="How long a standby may take to catch up with its primary."
-        )
+        lock_timeout: Duration = lasting("30s", "How long to wait for a lock, of a schema change say.")
+        replay_timeout: Duration = lasting("60s", "How long a standby may take to catch up with its primary.")
 
     def __init__(self, spec: Spec) -> None:
         self._spec = spec

@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from pydantic import BaseModel, ConfigDict, Field
 
 from strandline.errors import UsageError, did_you_mean
-from strandline.settings import Duration
+from strandline.settings import Duration, lasting
 
 __all__ = [
     "TableSettings",
@@ -34,9 +34,9 @@ class TableSettings(BaseModel):
     primary_key: list[str] | None = Field(
         default=None, min_length=1, description="Columns that identify a row. Default: the database's own."
     )
-    lag: Duration = Field(
-        default=timedelta(0),
-        description="Look-back window for rows that appear late, read again at every sync. "
+    lag: Duration = lasting(
+        "0",
+        "Look-back window for rows that appear late, read again at every sync. "
         "It reaches back over rows that were read since it was set.",
     )
     start: datetime | date | int | float | str | None = Field(

@@ -7,7 +7,6 @@ what its cursor is made of in ``high_water``.
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
-from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -33,7 +32,7 @@ from strandline.message import Cursor, Insert, Message
 from strandline.place import file_places
 from strandline.probe import Probe
 from strandline.proposal import Proposals
-from strandline.settings import Duration, duration_s
+from strandline.settings import Duration, duration_s, lasting
 from strandline.source import RunContext, Task
 from strandline.table import Table
 from strandline.table_settings import PerTable
@@ -65,9 +64,7 @@ class SQLiteSource:
         tables: PerTable[SQLiteTable] = Field(
             default_factory=partial(PerTable, SQLiteTable), description="How tables are read, by name or glob."
         )
-        busy_timeout: Duration = Field(
-            default=timedelta(seconds=30), description="How long to wait for a writer that holds the file."
-        )
+        busy_timeout: Duration = lasting("30s", "How long to wait for a writer that holds the file.")
 
     def __init__(self, spec: Spec, *, clock: Clock = _clock) -> None:
         self._spec, self._clock = spec, clock
