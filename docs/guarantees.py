@@ -188,6 +188,14 @@ PROMISED = (
         "`TestEverything`, `test_what_is_lost_when_a_table_is_created_again_is_said_before`",
     ),
     (
+        "P50: `files`: rows of files that have been removed, at a full refresh or a forced migration",
+        (
+            "stay: the run ends with exit code 2, and names how many files and rows are gone; a full refresh drops them with "
+            "`--allow-mass-delete` only, and says so"
+        ),
+        "`tests/holes/test_files_gone.py`",
+    ),
+    (
         "P50: a full refresh of a table whose columns have other types now, or that has another primary key",
         (
             "changes them in the transaction that exchanges the rows, and the table stays the same one; what uses them (rows of another "

@@ -9,7 +9,7 @@ from strandline.lazy import pa
 from strandline.message import Cursor, Insert, Message
 from strandline.table import Table
 
-__all__ = ["MissesTasks", "ReadsKeys", "RunContext", "Source", "Task"]
+__all__ = ["KnowsGone", "MissesTasks", "ReadsKeys", "RunContext", "Source", "Task"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +97,21 @@ class MissesTasks(Protocol):
 
         Raises:
             TaskError: it should be there, so the task fails.
+        """
+
+
+@runtime_checkable
+class KnowsGone(Protocol):
+    """A source that may not have any more what it had, as files that are removed. Optional: any other can read all of it again.
+
+    Rows of it are in the destination only, so the engine drops them only for who says so: it asks before a full refresh, and
+    before a table is created again.
+    """
+
+    def gone(self, task: Task, cursor: Cursor, context: RunContext) -> str:
+        """What the rows came from that this cursor covers and that cannot be read any more, in words; empty: nothing.
+
+        Also what was gone when the cursor was made, since the first row that led to it. Looks only.
         """
 
 

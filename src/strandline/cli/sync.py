@@ -39,7 +39,11 @@ _RUNS = Path(".cq/runs")
 @claiming
 @click.option("--no-migrate", is_flag=True, help="Fail where a table of the destination would have to change.")
 @click.option("--dry-run", is_flag=True, help="Show the plan, and stop there.")
-@click.option("--allow-mass-delete", is_flag=True, help="Delete stale rows even if they are most of a table.")
+@click.option(
+    "--allow-mass-delete",
+    is_flag=True,
+    help="Delete stale rows even if they are most of a table, and, at a full refresh, rows that cannot be read again.",
+)
 @click.option(
     "--summary-location",
     metavar="FILE",

@@ -8,6 +8,7 @@ from datetime import datetime
 from strandline.destination import Change, Fence
 from strandline.engine.answer import answered
 from strandline.engine.clock import Clock
+from strandline.engine.gone import dropped
 from strandline.engine.into import Into
 from strandline.engine.job import Job, Offer, ledger_of, offer_of, opened
 from strandline.engine.lease import Heartbeat, await_lease, take_over
@@ -22,7 +23,7 @@ from strandline.engine.window import Stop
 from strandline.errors import Problem, RetryableError, UsageError
 from strandline.message import Forget, Message
 from strandline.runs import TaskReport
-from strandline.source import RunContext, Task
+from strandline.source import RunContext, Source, Task
 from strandline.state import RUN_TASK, Pass, Phase, State, StateKey
 
 __all__ = ["migrate", "reset_states"]
@@ -39,7 +40,7 @@ def migrate(job: Job, *, run_id: str, clock: Clock | None = None) -> list[Change
     for into, ledger in zip(job.into, ledgers, strict=True):  # all of them are looked at before the first is changed
         await_lease(ledger, job.claim, ledger.load, clock=clock, stop=Stop())
         opened(job, into, ledger, offer, places)
-        refused += _refused(offer, into, ledger)
+        refused += _refused(job.source, offer, into, ledger, clock.now())
     check_refused(refused)
     for into, ledger in zip(job.into, ledgers, strict=True):
         with _leased(job, ledger, run_id, clock) as fence:
@@ -48,10 +49,15 @@ def migrate(job: Job, *, run_id: str, clock: Clock | None = None) -> list[Change
     return changes
 
 
-def _refused(offer: Offer, into: Into, ledger: Ledger) -> Iterator[Problem]:
+def _refused(source: Source, offer: Offer, into: Into, ledger: Ledger, now: datetime) -> Iterator[Problem]:
     nobody = Fence(ledger.source, ledger.destination, 0, "")
     for task in offer.tasks:
         lineage = survey(task, into, ledger, nobody)
+        doomed = doomed_tables(lineage, lineage.stored) if lineage.stored is not None else ()
+        try:
+            dropped(source, task, lineage, into, now, refresh=False, doomed=doomed)
+        except UsageError as error:
+            yield Problem(error.message, hint=error.hint)
         if isinstance(lineage.refused, UsageError):
             yield Problem(lineage.refused.message, hint=lineage.refused.hint)
         elif lineage.refused is not None or lineage.untrusted is not None:

@@ -9,6 +9,7 @@ from strandline.destination import Delivery, Fence, WriteMode
 from strandline.engine.answer import answered
 from strandline.engine.attached import referred
 from strandline.engine.delivery import delivery
+from strandline.engine.gone import dropped
 from strandline.engine.into import Into
 from strandline.engine.lease import Claim
 from strandline.engine.ledger import Ledger
@@ -182,11 +183,12 @@ def planned(job: Job, unit: Unit, now: datetime) -> TaskPlan:
     lineage = survey(task, into, ledger, _nobody(ledger), refresh=asked)
     pending = ledger.stored(ledger.key(refresh_task(task.id)))
     refresh = asked or is_unfinished(pending)
-    cursor, full, resumed, backfill, problem, hint, exit_code = None, True, False, False, "", "", 0
+    cursor, full, resumed, backfill, problem, hint, exit_code, lost = None, True, False, False, "", "", 0, ""
     warnings: tuple[str, ...] = ()
     try:
         now_us = int(now.timestamp() * 1e6)
         opening = open_lineage(lineage, now_us=now_us, stateless=job.stateless, anew=refresh, asked=asked)
+        lost = dropped(job.source, task, lineage, into, now, refresh=asked, doomed=opening.doomed)
         backfill = backfills(task, into, opening)
         anew = refresh or backfill
         full, resumed = opening.current.full or anew, opening.resumed and not anew
@@ -213,6 +215,7 @@ def planned(job: Job, unit: Unit, now: datetime) -> TaskPlan:
         exit_code=exit_code,
         refresh=refresh,
         backfill=backfill,
+        lost=lost,
     )
 
 

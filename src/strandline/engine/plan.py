@@ -113,6 +113,8 @@ class TaskPlan:
     refresh: bool = False
     backfill: bool = False
     """Everything is read again to fill new columns."""
+    lost: str = ""
+    """Which rows are dropped and cannot be read again, as the user has allowed."""
 
 
 def fingerprint(table: Table, mode: WriteMode) -> str:

@@ -181,6 +181,9 @@ class _Run:
         if found.problem:
             self._fail([unit.report], StateError(found.problem, hint=found.hint))
             return False
+        if found.lost:
+            unit.report.warnings.append(found.lost)
+            self._observer(Event(EventKind.WARNING, self._report.run_id, self._job.name, unit.report, found.lost))
         if not any(change.kind == RECREATE for change in found.changes):
             # known before the task begins, and so what its first event says
             unit.report.cursor_from = unit.report.cursor_to = found.cursor

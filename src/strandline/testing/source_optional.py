@@ -4,12 +4,13 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, suppress
 from dataclasses import replace
+from itertools import product
 
 from strandline.errors import TaskError
 from strandline.lazy import pa
-from strandline.message import Insert, Present
+from strandline.message import Checkpoint, Insert, Present
 from strandline.place import Placed
-from strandline.source import MissesTasks, ReadsKeys, RunContext, Source
+from strandline.source import KnowsGone, MissesTasks, ReadsKeys, RunContext, Source
 from strandline.table import Table
 from strandline.testing.exact import Row, exact_rows
 
@@ -56,6 +57,16 @@ class OptionalCases:
                 for message in [one for one in messages if isinstance(one, Present)]:
                     for keys in _gone(message.keys):
                         assert list(source.read_keys(task, message.table, keys, context)) == []
+
+    def test_what_was_just_read_is_not_gone(self, make_source: Callable[[], Source], context: RunContext) -> None:
+        with closing(make_source()) as source:
+            if not isinstance(source, KnowsGone):
+                return
+            for task in source.tasks(source.tables()):
+                messages = source.read(task, None, context)
+                cursors = [one.cursor for one in messages if isinstance(one, Checkpoint) and one.cursor is not None]
+                for cursor, absorbs in product(cursors, (True, False)):
+                    assert not source.gone(task, cursor, replace(context, absorbs=absorbs))
 
     def test_a_source_is_where_it_was_after_a_restart(self, make_source: Callable[[], Source]) -> None:
         with closing(make_source()) as one, closing(make_source()) as other:

@@ -7,7 +7,7 @@ from typing import Any
 
 from strandline.connectors.files.hive import hive_columns
 from strandline.connectors.files.paths import File
-from strandline.connectors.files.positions import Position, Work, cursor_of
+from strandline.connectors.files.positions import Gone, Position, Work, cursor_of
 from strandline.connectors.files.reading import Reader
 from strandline.errors import StrandlineError, TaskError
 from strandline.lazy import pa
@@ -30,6 +30,7 @@ class Delivery:
     file_column: str | None
     positions: dict[str, list[Any]]
     """Of each file; covers ``batches`` too."""
+    gone: Gone
     batches: "list[pa.RecordBatch]" = field(default_factory=list)
     rows: int = 0
     size_bytes: int = 0
@@ -66,7 +67,7 @@ class Delivery:
             batches, self.batches, self.rows, self.size_bytes = self.batches, [], 0, 0
             together = batches[0] if len(batches) == 1 else pa.concat_batches(batches)
             yield Insert(self.table.name, together)
-            yield Checkpoint(cursor_of(self.positions))
+            yield Checkpoint(cursor_of(self.positions, self.gone))
 
     def _has_room(self, batch: "pa.RecordBatch") -> bool:
         if not self.batches:

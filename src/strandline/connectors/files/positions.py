@@ -5,10 +5,11 @@ The cursor of a table is a JSON object::
     {"version": 1, "files": {"2024/a.csv": [size, mtime_ns, ctime_ns, inode, digest, covered, end, skip, rows, mark]},
      "shown": "1 file, 90 rows"}
 
-with one ``Position`` for each file that was read, or begun: some 150 bytes each.
+with one ``Position`` for each file that was read, or begun: some 150 bytes each. Where files have gone, ``"gone": [3, 270]``
+says how many, and how many rows were read of them.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
@@ -26,10 +27,12 @@ __all__ = [
     "AGAIN",
     "PARTLY",
     "SETTLED",
+    "Gone",
     "Position",
     "Step",
     "Work",
     "cursor_of",
+    "gone_of",
     "positions_of",
     "quiet",
     "young",
@@ -87,11 +90,32 @@ Step: TypeAlias = "tuple[pa.RecordBatch | None, Position]"
 _ROWS = Position._fields.index("rows")
 
 
-def cursor_of(files: Mapping[str, list[Any]]) -> Cursor:
+class Gone(NamedTuple):
+    """Files of which rows were delivered and that are nowhere any more."""
+
+    files: int = 0
+    rows: int = 0
+
+    def __str__(self) -> str:
+        return f"{self.files:,} file{'s' * (self.files != 1)} with {self.rows:,} rows"
+
+    def more(self, positions: Iterable[Position]) -> "Gone":
+        """With those of these positions."""
+        rows = [one.rows for one in positions if one.rows]
+        return Gone(self.files + len(rows), self.rows + sum(rows))
+
+
+def cursor_of(files: Mapping[str, list[Any]], gone: Gone = Gone()) -> Cursor:  # noqa: B008 -- it never changes
     """The cursor with a position, as a list, for each file. The mapping may change later, the lists may not."""
     count, rows = len(files), sum(position[_ROWS] for position in files.values())
     shown = f"{count:,} file{'s' * (count != 1)}, {rows:,} rows"
-    return {"version": _VERSION, "files": dict(files), "shown": shown}
+    lost = {"gone": list(gone)} if gone.files else {}
+    return {"version": _VERSION, "files": dict(files), **lost, "shown": shown}
+
+
+def gone_of(cursor: Cursor | None) -> Gone:
+    """What was gone when the cursor was made. Versions before 0.2 did not keep it."""
+    return Gone(*cursor.get("gone", ())) if cursor is not None else Gone()
 
 
 def positions_of(cursor: Cursor | None) -> dict[str, Position]:

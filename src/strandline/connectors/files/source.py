@@ -21,7 +21,8 @@ What is promised:
   which append mode adds to the old ones (``on_replace: reread``), or is an error (``fail``). Rows that are in it no
   more stay in the destination.
 - A file that vanishes is forgotten, and its rows stay (``on_vanish: ignore``), or is an error (``fail``); so is a table
-  all of whose files vanish. If it comes back after a sync without it, it is a new file.
+  all of whose files vanish. If it comes back after a sync without it, it is a new file. The cursor remembers that files have
+  vanished: a full refresh drops their rows only with ``--allow-mass-delete``, and a forced migration never.
 - Logs are rotated as one likes, and every line is delivered once: by renaming, by copying and truncating, compressed at
   once or later, several times between two syncs, and while they are read. For a file is known by its inode and by what
   was read of it. If it begins with that, and has another name now, then only what is new is read, provided that
@@ -74,7 +75,7 @@ from strandline.connectors.files.hive import hive_schema
 from strandline.connectors.files.json import JSONLines
 from strandline.connectors.files.json_path import json_path
 from strandline.connectors.files.paths import File, Place, find_files, holds, shown
-from strandline.connectors.files.positions import Position, cursor_of, positions_of
+from strandline.connectors.files.positions import Gone, Position, cursor_of, gone_of, positions_of
 from strandline.connectors.files.reading import LineFormat, Reader
 from strandline.connectors.files.schema import table_schema
 from strandline.connectors.files.settings import FilesSettings, FilesTable
@@ -158,7 +159,7 @@ class FilesSource:
     def read(self, task: Task, cursor: Cursor | None, context: RunContext) -> Iterator[Message]:
         """The rows of files that are new, and of what was added to others. See the module for what is promised."""
         table, spec = task.tables[0], self._spec
-        started_ns = int(context.started_at.timestamp() * 1_000_000) * 1_000
+        started_ns = _started_ns(context)
         files, survey = self._survey(task.id, positions_of(cursor), started_ns)
         lines, coding = self._lines(files, self._settings(task.id), self._marks.setdefault(task.id, {}))
         positions = {key: list(at) for key, at in survey.positions.items()}
@@ -175,15 +176,22 @@ class FilesSource:
             bytes_max=context.batch_bytes,
             moved=lambda content: survey.moved(content, positions),
         )
-        delivery = Delivery(table, reader, outside, hive, spec.file_column, positions)
+        gone = _gone(cursor, survey, context)
+        delivery = Delivery(table, reader, outside, hive, spec.file_column, positions, gone)
         for work in survey.works:
             yield from delivery.deliver(work)
         yield from delivery.flush()
         yield Complete(table.name)
-        yield Checkpoint(cursor_of(positions))
+        yield Checkpoint(cursor_of(positions, gone))
 
     def acknowledge(self, task: Task, cursors: Mapping[str, Cursor]) -> None:
         """Files need not be told."""
+
+    def gone(self, task: Task, cursor: Cursor, context: RunContext) -> str:
+        """Files that have vanished, now or before; in append mode those that were replaced, too."""
+        _, survey = self._survey(task.id, positions_of(cursor), _started_ns(context), judge=False)
+        gone = _gone(cursor, survey, context)
+        return str(gone) if gone.files else ""
 
     def missing(self, task: str) -> None:
         """All files of a table are gone, or have no rows; ``on_vanish`` says whether that may be."""
@@ -196,7 +204,9 @@ class FilesSource:
     def close(self) -> None:
         """Nothing is held between calls."""
 
-    def _survey(self, table: str, known: Mapping[str, Position], started_ns: int) -> tuple[list[File], Survey]:
+    def _survey(
+        self, table: str, known: Mapping[str, Position], started_ns: int, *, judge: bool = True
+    ) -> tuple[list[File], Survey]:
         """The files of a table, and which of them hold what was read.
 
         A log that is rotated after the files were listed is missing under its new name. So whatever was not found is
@@ -216,7 +226,8 @@ class FilesSource:
             files = self._listed(table) if survey.replaced or survey.vanished else listed
             if all((file.key, file.inode) in before for file in files):
                 break
-        survey.judge()
+        if judge:
+            survey.judge()
         return listed, survey
 
     def _listed(self, table: str) -> list[File]:
@@ -361,6 +372,16 @@ def _order(name: str, schema: "pa.Schema", column: str | None) -> str:
             hint="name a column of whole numbers, doubles, dates, timestamps or texts, or declare such a type in `types`",
         )
     return column or ""
+
+
+def _started_ns(context: RunContext) -> int:
+    return int(context.started_at.timestamp() * 1_000_000) * 1_000
+
+
+def _gone(cursor: Cursor | None, survey: Survey, context: RunContext) -> Gone:
+    """What has vanished until now. Where rows replace others by their key, a file that was replaced is the same one."""
+    lost = [*survey.vanished, *([] if context.absorbs else survey.replaced)]
+    return gone_of(cursor).more(survey.known[key] for key in lost)
 
 
 def _dialect(made: Sequence[LineFormat]) -> str:

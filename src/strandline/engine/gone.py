@@ -1,0 +1,56 @@
+"""Rows that cannot be read again are dropped only for who says so."""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from strandline.destination import WriteMode
+from strandline.engine.into import Into
+from strandline.engine.plan import Lineage
+from strandline.errors import StateError, UsageError
+from strandline.source import KnowsGone, RunContext, Source, Task
+
+__all__ = ["dropped"]
+
+
+def dropped(
+    source: Source, task: Task, lineage: Lineage, into: Into, now: datetime, *, refresh: bool, doomed: Sequence[str]
+) -> str:
+    """What is dropped of the stored rows and cannot be read again, as the user has allowed; in words, or nothing.
+
+    Args:
+        source: of the task.
+        task: that is read from nothing.
+        lineage: what there is of it.
+        into: where.
+        now: when the run begins.
+        refresh: a full refresh is asked for.
+        doomed: tables that have to be created again; see ``doomed_tables``.
+
+    Raises:
+        UsageError: the user has not allowed it.
+    """
+    state = lineage.stored or lineage.mirrored
+    stored = any(not found.empty for found in lineage.found.values())
+    if not (refresh or doomed) or not stored or state is None or state.cursor is None:
+        return ""
+    try:
+        context = RunContext("", lineage.key.source, now, absorbs=into.mode is not WriteMode.APPEND)
+        gone = source.gone(task, state.cursor, context) if isinstance(source, KnowsGone) else ""
+    except StateError:
+        return ""  # a cursor that cannot be read is given up, and by a full refresh only
+    if not gone:
+        return ""
+    back = "put back what is gone, and sync"
+    if not refresh:
+        raise UsageError(
+            f"{lineage.key}: {', '.join(map(repr, doomed))} would be created again, empty (migrate_mode: forced), and cannot be read "
+            f"again in full: gone are {gone}",
+            hint=f"{back}; or strandline sync --full-refresh '{task.id}' --allow-mass-delete, which drops the rows of what is gone "
+            "once it has read all else",
+        )
+    if into.share_max is None:
+        return f"{lineage.key}: the full refresh drops the rows of what is gone at the source, and cannot be read again: {gone}"
+    raise UsageError(
+        f"{lineage.key}: a full refresh would drop rows that cannot be read again: gone are {gone}",
+        hint=f"{back}; or, if these rows may go, run again with --allow-mass-delete",
+    )
