@@ -6,8 +6,10 @@ from datetime import UTC, datetime
 import psycopg
 import pytest
 
-from strandline.connectors.postgresql.catalog import leaves, literal, quote, relations
+from strandline.connectors.postgresql.catalog import leaves, relations
+from strandline.connectors.postgresql.dialect import literal
 from strandline.connectors.postgresql.source_session import Server
+from strandline.connectors.sql.dialect import quote
 from strandline.errors import TaskError
 from strandline.message import Insert
 from strandline.plugins import load_plugin

@@ -14,11 +14,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from strandline.connectors.postgresql.catalog import Leaf, literal, quote
+from strandline.connectors.postgresql.catalog import Leaf
 from strandline.connectors.postgresql.cursor import Saved
+from strandline.connectors.postgresql.dialect import literal
 from strandline.connectors.postgresql.heaps import young
 from strandline.connectors.postgresql.plan import Plan, typed
 from strandline.connectors.postgresql.source_types import TIMES
+from strandline.connectors.sql.dialect import quote
 from strandline.errors import CursorExpiredError
 
 __all__ = ["Back", "Ended", "ended", "look_back", "sequence_at", "written_since"]

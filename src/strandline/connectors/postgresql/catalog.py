@@ -5,10 +5,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from strandline.connectors.postgresql.dialect import literal
 from strandline.connectors.postgresql.source_types import TEXTS, expression, field
+from strandline.connectors.sql.dialect import quote
 from strandline.lazy import pa
 
-__all__ = ["Column", "Leaf", "Relation", "leaves", "literal", "quote", "relations"]
+__all__ = ["Column", "Leaf", "Relation", "leaves", "relations"]
 
 _CHOSEN = (
     # also what the role may not read: nothing is left out silently
@@ -146,17 +148,6 @@ class Leaf:
     pages: int
     readable: bool
     """It has pages, and the role may read all of it by its own name."""
-
-
-def quote(name: str) -> str:
-    """``name`` as an identifier."""
-    return '"' + name.replace('"', '""') + '"'
-
-
-def literal(value: str) -> str:
-    """``value`` as a string constant, whatever `standard_conforming_strings` says."""
-    quoted = value.replace("'", "''")
-    return f"'{quoted}'" if "\\" not in value else " E'" + quoted.replace("\\", "\\\\") + "'"
 
 
 def relations(session: Rows, schemas: Sequence[str]) -> list[Relation]:

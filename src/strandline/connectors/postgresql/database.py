@@ -11,7 +11,7 @@ from typing import Any
 from strandline import libpq
 from strandline.connection_string import HINT, NOT_UNDERSTOOD, understood
 from strandline.connectors.postgresql.destination_session import PostgreSQLSession
-from strandline.connectors.postgresql.dialect import PostgreSQLDialect
+from strandline.connectors.postgresql.dialect import literal
 from strandline.connectors.postgresql.errors import drivers, first_line, refused_connection, translated
 from strandline.connectors.sql.dialect import Statement
 from strandline.connectors.sql.tables import (
@@ -62,7 +62,7 @@ class Limits:
     def only_begin(self, *, application: str, read_only: bool) -> str:
         """The beginning of a transaction that holds no lock of ours."""
         settings = {
-            "application_name": PostgreSQLDialect().literal(application),
+            "application_name": literal(application),
             "statement_timeout": str(self.statement_ms),
             "lock_timeout": str(self.lock_ms),
             "idle_in_transaction_session_timeout": str(self.statement_ms),

@@ -7,7 +7,7 @@ compared as PostgreSQL keeps them, so that no setting of a session (`search_path
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from strandline.connectors.postgresql.catalog import literal
+from strandline.connectors.postgresql.dialect import literal
 from strandline.connectors.postgresql.plan import Plan
 from strandline.errors import CursorExpiredError
 

@@ -3,7 +3,7 @@
 from strandline.connectors.sql.dialect import Dialect, Statement
 from strandline.errors import TaskError
 
-__all__ = ["PostgreSQLDialect", "numbered"]
+__all__ = ["PostgreSQLDialect", "literal", "numbered"]
 
 _NAME_BYTES_MAX = 63
 
@@ -29,12 +29,6 @@ class PostgreSQLDialect(Dialect):
             )
         return super().quote(name)
 
-    def literal(self, text: str) -> str:
-        """``text`` as a constant, whatever ``standard_conforming_strings`` says; where no value can be bound."""
-        if "\0" in text:
-            raise TaskError(f"{text!r} cannot be a text in {self.name}")
-        return "E'" + text.replace("\\", "\\\\").replace("'", "''") + "'"
-
     def lock(self, name: str, *, shared: bool) -> Statement:
         """See ``Dialect``. An advisory lock of the transaction: it goes with it, whatever becomes of this process."""
         kind = "_shared" if shared else ""
@@ -48,6 +42,18 @@ class PostgreSQLDialect(Dialect):
         """See ``Dialect``."""
         digits = f"encode(substring({version} FROM 1 FOR 12), 'hex') || lpad(to_hex({number}), 8, '0')"
         return f"decode({digits}, 'hex')" if column_type == "bytea" else f"CAST({digits} AS {column_type})"
+
+
+def literal(text: str) -> str:
+    """``text`` as a constant, whatever ``standard_conforming_strings`` says; where no value can be bound.
+
+    Raises:
+        TaskError: no text of PostgreSQL can hold it.
+    """
+    if "\0" in text:
+        raise TaskError(f"{text!r} cannot be a text in PostgreSQL")
+    quoted = text.replace("'", "''")
+    return f"'{quoted}'" if "\\" not in text else " E'" + quoted.replace("\\", "\\\\") + "'"
 
 
 def numbered(statement: Statement) -> str:

@@ -9,7 +9,7 @@ Activity is cached inside a transaction, so each look is a statement of its own.
 import time
 from dataclasses import dataclass
 
-from strandline.connectors.postgresql.catalog import literal
+from strandline.connectors.postgresql.dialect import literal
 from strandline.connectors.postgresql.log import POSITION
 from strandline.connectors.postgresql.source_session import Server, Session
 from strandline.errors import RetryableError, UsageError

@@ -9,13 +9,15 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Any
 
-from strandline.connectors.postgresql.catalog import Column, literal, quote
+from strandline.connectors.postgresql.catalog import Column
 from strandline.connectors.postgresql.cursor import Flight, Saved
+from strandline.connectors.postgresql.dialect import literal
 from strandline.connectors.postgresql.horizon import in_flight
 from strandline.connectors.postgresql.order import check_values, past
 from strandline.connectors.postgresql.plan import Plan, typed
 from strandline.connectors.postgresql.source_session import Server, Session
 from strandline.connectors.postgresql.source_types import TIMES
+from strandline.connectors.sql.dialect import quote
 from strandline.connectors.sql.source_tables import smallest_offset_s
 from strandline.lazy import pa, pc
 from strandline.settings import duration_s

@@ -3,9 +3,11 @@
 from collections.abc import Iterator
 from typing import Any
 
-from strandline.connectors.postgresql.catalog import Column, literal, quote
+from strandline.connectors.postgresql.catalog import Column
+from strandline.connectors.postgresql.dialect import literal
 from strandline.connectors.postgresql.plan import Plan
 from strandline.connectors.postgresql.rows import Rows
+from strandline.connectors.sql.dialect import quote
 from strandline.lazy import pa, pc
 from strandline.message import Insert
 

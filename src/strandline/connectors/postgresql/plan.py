@@ -5,8 +5,10 @@ from typing import Literal
 
 from pydantic import Field
 
-from strandline.connectors.postgresql.catalog import Column, Relation, literal, quote
+from strandline.connectors.postgresql.catalog import Column, Relation
+from strandline.connectors.postgresql.dialect import literal
 from strandline.connectors.postgresql.source_types import FLOATS, NUMERIC, ORDERED, TIMES, OutOfRange
+from strandline.connectors.sql.dialect import quote
 from strandline.connectors.sql.source_tables import TableSettings, known, selection, smallest_offset_s
 from strandline.errors import TaskError, UsageError
 from strandline.lazy import pa

@@ -7,8 +7,9 @@ their transaction nor their address, which are columns too.
 from collections.abc import Iterable
 from typing import Any
 
-from strandline.connectors.postgresql.catalog import Relation, quote
+from strandline.connectors.postgresql.catalog import Relation
 from strandline.connectors.postgresql.plan import PostgreSQLTable
+from strandline.connectors.sql.dialect import quote
 from strandline.connectors.sql.source_tables import known
 from strandline.errors import TaskError
 

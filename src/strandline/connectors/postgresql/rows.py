@@ -3,11 +3,11 @@
 from collections.abc import Generator, Iterator, Sequence
 from typing import Any
 
-from strandline.connectors.postgresql.catalog import quote
 from strandline.connectors.postgresql.key import Key
 from strandline.connectors.postgresql.plan import Plan
 from strandline.connectors.postgresql.source_session import Session
 from strandline.connectors.postgresql.source_types import convert
+from strandline.connectors.sql.dialect import quote
 from strandline.lazy import pa, pc
 from strandline.message import Insert, Message, Present
 from strandline.source import RunContext

@@ -14,13 +14,15 @@ from contextlib import closing
 from dataclasses import dataclass
 from typing import Literal
 
-from strandline.connectors.postgresql.catalog import leaves, literal, quote
+from strandline.connectors.postgresql.catalog import leaves
 from strandline.connectors.postgresql.cursor import Heap, Pass
+from strandline.connectors.postgresql.dialect import literal
 from strandline.connectors.postgresql.heaps import Now
 from strandline.connectors.postgresql.log import FLUSHED, POSITION, Log
 from strandline.connectors.postgresql.plan import Plan
 from strandline.connectors.postgresql.rows import Rows
 from strandline.connectors.postgresql.source_session import Session
+from strandline.connectors.sql.dialect import quote
 from strandline.errors import CursorExpiredError, RetryableError
 from strandline.lazy import pa, pc
 from strandline.message import Message

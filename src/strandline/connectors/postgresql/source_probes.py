@@ -4,10 +4,11 @@ import time
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from strandline.connectors.postgresql.catalog import literal, quote
+from strandline.connectors.postgresql.dialect import literal
 from strandline.connectors.postgresql.plan import Plan
 from strandline.connectors.postgresql.source_session import Server, Session
 from strandline.connectors.postgresql.source_types import TIMES
+from strandline.connectors.sql.dialect import quote
 from strandline.probe import Probe, Verdict, clock_probe
 
 __all__ = ["probe_database", "probe_tables"]

@@ -2,7 +2,7 @@
 
 Every statement is a transaction of its own, which begins with all settings that its answer depends on (see ``libpq``),
 but for those inside of ``Session.transaction``; and none is ever left open: a slow destination holds at most the statement
-that is being read. Values stand in the text as literals, quoted by ``catalog.literal``: ADBC reads a statement
+that is being read. Values stand in the text as literals, quoted by ``dialect.literal``: ADBC reads a statement
 with parameters without COPY, row by row.
 """
 
@@ -17,7 +17,7 @@ from typing import Any, Literal, NoReturn
 
 from strandline import libpq
 from strandline.connection_string import HINT, NOT_UNDERSTOOD, understood
-from strandline.connectors.postgresql.catalog import literal
+from strandline.connectors.postgresql.dialect import literal
 from strandline.errors import RetryableError, StrandlineError, TaskError, UnreachableError, UsageError
 from strandline.lazy import adbc, pa, psycopg
 

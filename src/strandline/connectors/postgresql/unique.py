@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
-from strandline.connectors.postgresql.catalog import literal
+from strandline.connectors.postgresql.dialect import literal
 from strandline.connectors.postgresql.plan import Plan
 from strandline.connectors.sql.source_tables import not_unique
 from strandline.message import Message, Notice

@@ -1,7 +1,8 @@
 """SQL as text, by dialect. Pure: nothing here talks to a database.
 
 The statements are those that DuckDB, SQLite (3.35) and PostgreSQL (15) have in common. Where they differ, a ``Dialect``
-is asked. Names are quoted by ``Dialect.quote`` and nowhere else; values are always bound.
+is asked. Names are quoted by ``quote`` and nowhere else, and what we make is checked by ``Dialect.quote`` first; values are
+always bound.
 """
 
 from collections.abc import Collection, Sequence
@@ -11,7 +12,7 @@ from strandline.destination import Scope
 from strandline.errors import TaskError
 from strandline.table import CLIENT_ID, SOURCE_NAME, SYNC_TIME
 
-__all__ = ["SEQUENCE", "STAGE_PREFIX", "VERSION", "Dialect", "Statement"]
+__all__ = ["SEQUENCE", "STAGE_PREFIX", "VERSION", "Dialect", "Statement", "quote"]
 
 STAGE_PREFIX = "_cq_stage_"
 """No column of a user's table begins with it."""
@@ -19,6 +20,11 @@ SEQUENCE = "_cq_stage_sequence"
 """Column of a stage: the position of the row in the stream."""
 VERSION = "_cq_stage_version"
 """Column of a stage: what tells versions of the row apart, 16 bytes."""
+
+
+def quote(name: str) -> str:
+    """``name`` as an identifier: of what is there already, so that nothing has to be refused."""
+    return '"' + name.replace('"', '""') + '"'
 
 
 class Statement(NamedTuple):
@@ -51,7 +57,7 @@ class Dialect:
         """
         if not name or "\0" in name:
             raise TaskError(f"{name!r} cannot be a name in {self.name}", hint="rename the column or the table")
-        return '"' + name.replace('"', '""') + '"'
+        return quote(name)
 
     def quoted(self, names: Sequence[str], prefix: str = "") -> str:
         """A list of columns."""

@@ -3,9 +3,10 @@
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Literal
 
+from strandline.connectors.sql.dialect import quote
 from strandline.connectors.sql.key_times import IDS_MIN, Form, form_of, unit_of
 from strandline.connectors.sql.source_tables import smallest_offset_s
-from strandline.connectors.sqlite.catalog import last_id, quoted
+from strandline.connectors.sqlite.catalog import last_id
 from strandline.connectors.sqlite.cursor import Pass, Saved, decoded, encoded
 from strandline.connectors.sqlite.high_water import (
     Condition,
@@ -40,7 +41,7 @@ def filtered(plan: Plan, *, nulls: str | None = None) -> Condition:
     """
     parts = ["1"] if plan.settings.where is None else [f"({plan.settings.where}\n)"]
     if plan.table.incremental and (nulls or plan.settings.nulls) == "exclude":
-        parts.append(f"t.{quoted(plan.table.incremental_key[0])} IS NOT NULL")
+        parts.append(f"t.{quote(plan.table.incremental_key[0])} IS NOT NULL")
     return " AND ".join(parts), []
 
 
@@ -116,7 +117,7 @@ class Bounder:
     def key(self, saved: Saved | None) -> Key:
         """The key of the table: as it was when the cursor was made, or else as its values are."""
         (name,) = self._plan.table.incremental_key
-        plain = f"t.{quoted(name)}"
+        plain = f"t.{quote(name)}"
         type_ = self._plan.table.schema.field(name).type
         table, settings = self._plan.table.name, self._plan.settings
         if pa.types.is_integer(type_) or pa.types.is_decimal(type_):
@@ -243,7 +244,7 @@ class Bounder:
         """How many rows have no key; of those that are selected otherwise."""
         (name,) = self._plan.table.incremental_key
         where, values = filtered(self._plan, nulls="include")
-        sql = f"SELECT count(*) FROM {self._plan.relation} WHERE {where} AND t.{quoted(name)} IS NULL"
+        sql = f"SELECT count(*) FROM {self._plan.relation} WHERE {where} AND t.{quote(name)} IS NULL"
         return int(self._one(sql, *values))
 
     def _refuse_nulls(self) -> None:
@@ -284,7 +285,7 @@ class Bounder:
         entry = self._plan.entry
         if entry.key_is_total or len(entry.primary_key) > 1:
             return entry.key_is_total
-        column = f"t.{quoted(entry.primary_key[0])}"
+        column = f"t.{quote(entry.primary_key[0])}"
         return self._one(f"SELECT 1 FROM {self._plan.relation} WHERE {column} IS NULL LIMIT 1") is None
 
     def _until(self, address: str) -> list[Any] | None:
@@ -303,9 +304,9 @@ class Bounder:
             return []
         if address == "key":
             pairs = zip(entry.primary_key, entry.collations, strict=True)
-            return [f"t.{quoted(name)} COLLATE {quoted(collation)}" for name, collation in pairs]
+            return [f"t.{quote(name)} COLLATE {quote(collation)}" for name, collation in pairs]
         assert entry.rowid_alias is not None
-        return [f"t.{quoted(entry.rowid_alias)}"]
+        return [f"t.{quote(entry.rowid_alias)}"]
 
     def _first(self, key: Key, condition: str, values: list[Any], order: str) -> Any:
         where, bound = filtered(self._plan)

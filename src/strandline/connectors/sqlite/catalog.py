@@ -1,4 +1,7 @@
-"""SQLite's catalogue: which tables there are, and how the rows of each can be addressed. And opening the file."""
+"""SQLite's catalogue: which tables there are, and how the rows of each can be addressed. And opening the file.
+
+Always qualify a column: SQLite takes an unknown bare name in quotes for a text.
+"""
 
 import urllib.parse
 from collections.abc import Iterator, Sequence
@@ -7,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from strandline.connectors.sql.dialect import quote
 from strandline.errors import RetryableError, StrandlineError, TaskError, UnreachableError, UsageError
 from strandline.lazy import sqlite3
 
@@ -21,7 +25,6 @@ __all__ = [
     "does_not_work",
     "last_id",
     "of_the_statement",
-    "quoted",
     "transaction",
     "translated",
 ]
@@ -56,11 +59,6 @@ class Catalogued:
     """By which the index of the primary key orders its columns. Empty where the rowid is the key."""
     key_is_total: bool
     """Whether no row can lack a part of its primary key; SQLite allows that by default."""
-
-
-def quoted(name: str) -> str:
-    """``name`` as an identifier. Always qualify a column: SQLite takes an unknown bare name in quotes for a text."""
-    return '"' + name.replace('"', '""') + '"'
 
 
 def connect(path: str, *, busy_timeout_s: float) -> "Connection":
@@ -172,9 +170,9 @@ def _entry(connection: "Connection", name: str, *, is_view: bool, without_rowid:
     info = connection.execute(
         'SELECT name, upper(type), pk, "notnull" FROM pragma_table_xinfo(?) WHERE hidden <> 1 ORDER BY cid', [name]
     ).fetchall()
-    columns = ", ".join(f"t.{quoted(column)}" for column, *_ in info)
+    columns = ", ".join(f"t.{quote(column)}" for column, *_ in info)
     connection.execute(
-        f"SELECT {columns} FROM main.{quoted(name)} AS t LIMIT 0"
+        f"SELECT {columns} FROM main.{quote(name)} AS t LIMIT 0"
     )  # a function of a column may be missing
     key = [column for _, column in sorted((pk, column) for column, _, pk, _ in info if pk)]
     alias = None if is_view or without_rowid else _rowid_alias(connection, name, info)

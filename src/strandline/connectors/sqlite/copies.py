@@ -7,8 +7,9 @@ is deleted with the connection.
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from strandline.connectors.sql.dialect import quote
 from strandline.connectors.sqlite.bound import filtered
-from strandline.connectors.sqlite.catalog import quoted, transaction
+from strandline.connectors.sqlite.catalog import transaction
 from strandline.connectors.sqlite.high_water import Condition
 from strandline.connectors.sqlite.plan import Plan
 from strandline.connectors.sqlite.slices import Slice, Slicer, within_bounds
@@ -56,7 +57,7 @@ def looked_up(connection: "Connection", plan: Plan, keys: "pa.RecordBatch", cont
     with transaction(connection):
         if stored:
             _bring(connection, keys)
-            columns = ", ".join(f"t.{quoted(name)}" for name in keys.schema.names)
+            columns = ", ".join(f"t.{quote(name)}" for name in keys.schema.names)
             names = ", ".join(f"k{place}" for place in range(keys.num_columns))
             where += f" AND ({columns}) IN (SELECT {names} FROM {_KEYS})"
         copy(connection, slicer, plan, (where, values))

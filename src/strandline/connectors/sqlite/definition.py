@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from strandline.connectors.sqlite.catalog import quoted
+from strandline.connectors.sql.dialect import quote
 from strandline.connectors.sqlite.cursor import Definition
 from strandline.lazy import sqlite3
 
@@ -94,7 +94,7 @@ def _below(connection: "Connection", name: str) -> set[str]:
 
     connection.set_authorizer(note)
     try:
-        connection.execute(f"SELECT * FROM main.{quoted(name)} LIMIT 0")
+        connection.execute(f"SELECT * FROM main.{quote(name)} LIMIT 0")
     finally:
         connection.set_authorizer(None)
     return found

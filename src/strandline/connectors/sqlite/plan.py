@@ -7,8 +7,9 @@ from zoneinfo import ZoneInfo
 
 from pydantic import Field
 
+from strandline.connectors.sql.dialect import quote
 from strandline.connectors.sql.source_tables import TableSettings, known, selection, smallest_offset_s
-from strandline.connectors.sqlite.catalog import Catalogued, quoted
+from strandline.connectors.sqlite.catalog import Catalogued
 from strandline.connectors.sqlite.high_water import time_like
 from strandline.connectors.sqlite.source_types import TYPE_NAMES, arrow_type, declared_type, stored_type
 from strandline.errors import UsageError
@@ -68,7 +69,7 @@ class Plan:
     @property
     def relation(self) -> str:
         """The table in SQL; its columns are ``t."name"``."""
-        return f"main.{quoted(self.entry.name)} AS t"
+        return f"main.{quote(self.entry.name)} AS t"
 
     @property
     def zone(self) -> tzinfo:
@@ -135,7 +136,7 @@ def _check(connection: "Connection", table: Table, entry: Catalogued, settings: 
         try:
             # as an argument, so that it is one expression and closes no bracket of ours
             connection.execute(
-                f"SELECT 1 FROM main.{quoted(entry.name)} AS t WHERE iif({settings.where}\n, 1, 0) LIMIT 0"
+                f"SELECT 1 FROM main.{quote(entry.name)} AS t WHERE iif({settings.where}\n, 1, 0) LIMIT 0"
             )
         except sqlite3.Error as error:
             raise UsageError(
@@ -176,9 +177,9 @@ def _type(
     if found is not None and not (is_key and pa.types.is_floating(found)):
         return found
     # a NUMERIC key has whole numbers, mostly, and a float is no key
-    column = f"t.{quoted(name)}"
+    column = f"t.{quote(name)}"
     row = connection.execute(
-        f"SELECT typeof(k) FROM (SELECT {column} AS k FROM main.{quoted(entry.name)} AS t LIMIT {_PEEK_ROWS}) "
+        f"SELECT typeof(k) FROM (SELECT {column} AS k FROM main.{quote(entry.name)} AS t LIMIT {_PEEK_ROWS}) "
         "WHERE k IS NOT NULL LIMIT 1"
     ).fetchone()
     return found if row is None and found is not None else stored_type(row[0] if row else None)

@@ -9,8 +9,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from strandline.connectors.sql.dialect import quote
 from strandline.connectors.sql.key_names import says_changed, says_created
-from strandline.connectors.sqlite.catalog import Catalogued, last_id, quoted
+from strandline.connectors.sqlite.catalog import Catalogued, last_id
 from strandline.connectors.sqlite.plan import Plan
 from strandline.connectors.sqlite.source_probes import rows_about
 from strandline.proposal import Proposal, Setting
@@ -64,7 +65,7 @@ def _rows(connection: "Connection", entry: Catalogued) -> str:
     about = rows_about(connection, entry.name)
     if about is not None and about > _ROWS_COUNTED:
         return f"about {about:,}"
-    sql = f"SELECT count(*) FROM (SELECT 1 FROM main.{quoted(entry.name)} LIMIT {_ROWS_COUNTED + 1})"
+    sql = f"SELECT count(*) FROM (SELECT 1 FROM main.{quote(entry.name)} LIMIT {_ROWS_COUNTED + 1})"
     ((count,),) = connection.execute(sql)
     return f"{count:,}" if count <= _ROWS_COUNTED else f"more than {_ROWS_COUNTED:,}"
 
@@ -124,11 +125,11 @@ class _Candidate:
 
     @property
     def _from(self) -> str:
-        return f"FROM main.{quoted(self.entry.name)} AS t"
+        return f"FROM main.{quote(self.entry.name)} AS t"
 
     @property
     def _key(self) -> str:
-        return f"t.{quoted(self.column)}"
+        return f"t.{quote(self.column)}"
 
     def _one(self, sql: str, *values: object) -> Any:
         return self.connection.execute(sql, values).fetchone()[0]
@@ -173,7 +174,7 @@ class _Candidate:
         apart = (
             f"CASE WHEN typeof(c) = 'text' AND length(c) <= {_DATE_CHARACTERS} THEN {_DAY_S} ELSE 0 END + {_APART_S}"
         )
-        rows = f"SELECT {self._key} AS k, t.{quoted(created)} AS c {self._from} ORDER BY {self._key} DESC LIMIT {_ROWS_LOOKED_AT}"
+        rows = f"SELECT {self._key} AS k, t.{quote(created)} AS c {self._from} ORDER BY {self._key} DESC LIMIT {_ROWS_LOOKED_AT}"
         return bool(
             self._one(f"SELECT EXISTS (SELECT 1 FROM ({rows}) WHERE {seconds('k')} - {seconds('c')} > {apart})")
         )

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from strandline.connectors.sqlite.catalog import quoted
+from strandline.connectors.sql.dialect import quote
 from strandline.connectors.sqlite.high_water import Condition
 from strandline.connectors.sqlite.plan import Plan
 from strandline.connectors.sqlite.source_types import Misfit, storage_class, to_array
@@ -51,7 +51,7 @@ class Slicer:
         """The columns in SQL."""
         types = self._plan.settings.types
         return [
-            f"CAST(t.{quoted(name)} AS BLOB)" if name in types and types[name] == "binary" else f"t.{quoted(name)}"
+            f"CAST(t.{quote(name)} AS BLOB)" if name in types and types[name] == "binary" else f"t.{quote(name)}"
             for name in self._columns
         ]
 

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from strandline.connectors.sqlite.catalog import quoted
+from strandline.connectors.sql.dialect import quote
 from strandline.connectors.sqlite.plan import Plan
 from strandline.disk import file_system_probe
 from strandline.probe import Probe, Verdict
@@ -38,11 +38,11 @@ def _keyed(connection: "Connection", one: Plan) -> Iterator[Probe]:
         about = rows_about(connection, one.entry.name) if not one.entry.is_view else None
         if key not in one.entry.indexed and about is not None and about >= _ROWS_MANY:
             found = f"{name}.{key} leads no index, so every sync looks at all of about {about:,} rows"
-            mend = f"CREATE INDEX {quoted(f'{name}_{key}')} ON {quoted(name)} ({quoted(key)})"
+            mend = f"CREATE INDEX {quote(f'{name}_{key}')} ON {quote(name)} ({quote(key)})"
             yield Probe("index", Verdict.WARNING, found, mend, name)
         if one.settings.nulls == "include" and not one.entry.is_view and _has_null(connection, one, key):
             found = f"{name}.{key} is NULL in some rows, which are read again at every sync"
-            mend = f"UPDATE {quoted(name)} SET {quoted(key)} = … WHERE {quoted(key)} IS NULL; or choose `nulls: fail`"
+            mend = f"UPDATE {quote(name)} SET {quote(key)} = … WHERE {quote(key)} IS NULL; or choose `nulls: fail`"
             yield Probe("nulls", Verdict.WARNING, found, mend, name)
 
 
@@ -50,7 +50,7 @@ def _has_null(connection: "Connection", one: Plan, key: str) -> bool:
     """Only where an index answers at once: a probe must not read a large table."""
     if key not in one.entry.indexed:
         return False
-    sql = f"SELECT EXISTS (SELECT 1 FROM {one.relation} WHERE t.{quoted(key)} IS NULL)"
+    sql = f"SELECT EXISTS (SELECT 1 FROM {one.relation} WHERE t.{quote(key)} IS NULL)"
     return bool(connection.execute(sql).fetchone()[0])
 
 
@@ -59,5 +59,5 @@ def rows_about(connection: "Connection", name: str) -> int | None:
     found = connection.execute("SELECT wr FROM pragma_table_list WHERE schema = 'main' AND name = ?", [name]).fetchone()
     if found is None or found[0]:
         return None
-    row = connection.execute(f"SELECT coalesce(max(_rowid_), 0) FROM main.{quoted(name)}").fetchone()
+    row = connection.execute(f"SELECT coalesce(max(_rowid_), 0) FROM main.{quote(name)}").fetchone()
     return int(row[0])

@@ -7,8 +7,8 @@ once ``types`` has made a text of it. Rows of an equal key replace each other in
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from strandline.connectors.sql.dialect import quote
 from strandline.connectors.sqlite.bound import filtered
-from strandline.connectors.sqlite.catalog import quoted
 from strandline.connectors.sqlite.plan import Plan
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ def unlike_keys(connection: "Connection", plan: Plan) -> Iterator[str]:
     if not key:
         return
     where, values = filtered(plan)
-    columns = [f"t.{quoted(one)}" for one in key]
+    columns = [f"t.{quote(one)}" for one in key]
     lacking = " OR ".join(f"{column} IS NULL" for column in columns)
     called = ", ".join(key)
     if not _is_total(plan):

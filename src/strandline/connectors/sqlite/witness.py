@@ -13,8 +13,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from strandline.connectors.sql.dialect import quote
 from strandline.connectors.sqlite.bound import filtered
-from strandline.connectors.sqlite.catalog import quoted
 from strandline.connectors.sqlite.cursor import Seen, Witness, decoded, encoded
 from strandline.connectors.sqlite.high_water import Condition, Height, Key
 from strandline.connectors.sqlite.plan import Plan
@@ -129,7 +129,7 @@ def looked_at(connection: "Connection", plan: Plan, key: Key, seen: Seen, contex
 
 def _any_of(plan: Plan, keys: Sequence[Sequence[Any]]) -> Condition:
     columns = plan.table.primary_key if by_primary_key(plan) else plan.table.incremental_key
-    one = " AND ".join(f"t.{quoted(name)} = ?" for name in columns)
+    one = " AND ".join(f"t.{quote(name)} = ?" for name in columns)
     return " OR ".join(f"({one})" for _ in keys), [decoded(value) for key in keys for value in key]
 
 
