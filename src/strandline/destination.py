@@ -3,10 +3,10 @@
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from strandline.lazy import pa
-from strandline.message import Cursor, Message
+from strandline.message import Cursor, WindowMessage
 from strandline.ownership import Owner, Ownership
 from strandline.state import RUN_TASK, Pass, State, StateKey, Token
 from strandline.table import Table
@@ -26,6 +26,7 @@ __all__ = [
     "Held",
     "MigrateMode",
     "Migration",
+    "Readable",
     "Receipt",
     "Scope",
     "Window",
@@ -203,7 +204,7 @@ class Window(Protocol):
     pass_: Pass
     """The pass to which the rows belong."""
 
-    def __iter__(self) -> Iterator[Message]:
+    def __iter__(self) -> Iterator[WindowMessage]:
         """Every message but ``Schema``, ``Failure`` and ``Notice``, which the engine handles."""
 
     def emptied(self, tables: Collection[str]) -> None:
@@ -328,12 +329,17 @@ class Destination(Protocol):
         Evidence beside the states: rows of a task of which there is no state mean that the state was lost. Looks only.
         """
 
+    def close(self) -> None:
+        """Release what is held. A second call does nothing."""
+
+
+@runtime_checkable
+class Readable(Protocol):
+    """A destination that can show what it has stored. Optional: the engine never asks; tests and comparisons do."""
+
     def read(self, table: Table, *, columns: Sequence[str] | None = None) -> "Iterator[pa.RecordBatch]":
         """The stored rows, in no order, in the Arrow types of ``table``. Sees only what is committed.
 
         Raises:
             TaskError: there is no such table.
         """
-
-    def close(self) -> None:
-        """Release what is held. A second call does nothing."""

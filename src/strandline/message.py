@@ -17,13 +17,14 @@ __all__ = [
     "Failure",
     "Forget",
     "Insert",
-    "Message",
     "Notice",
     "Present",
     "Schema",
+    "SourceMessage",
     "Stale",
     "Swap",
     "Truncate",
+    "WindowMessage",
 ]
 
 Cursor: TypeAlias = Mapping[str, Any]
@@ -187,18 +188,7 @@ class Adopt:
     destination: str
 
 
-Message: TypeAlias = (
-    Adopt
-    | Schema
-    | Insert
-    | Delete
-    | Truncate
-    | Present
-    | Checkpoint
-    | Complete
-    | Failure
-    | Notice
-    | Stale
-    | Swap
-    | Forget
-)
+SourceMessage: TypeAlias = Schema | Insert | Delete | Truncate | Present | Checkpoint | Complete | Failure | Notice
+"""What a source may yield."""
+WindowMessage: TypeAlias = Insert | Delete | Truncate | Present | Checkpoint | Complete | Stale | Swap | Forget | Adopt
+"""What a destination is handed."""

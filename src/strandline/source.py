@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any, Protocol, runtime_checkable
 
 from strandline.lazy import pa
-from strandline.message import Cursor, Insert, Message
+from strandline.message import Cursor, Insert, SourceMessage
 from strandline.table import Table
 
 __all__ = ["KnowsGone", "MissesTasks", "ReadsKeys", "RunContext", "Source", "Task"]
@@ -63,7 +63,7 @@ class Source(Protocol):
         What has to be decided once for all tasks, a horizon above all, is decided here and travels in ``payload``.
         """
 
-    def read(self, task: Task, cursor: Cursor | None, context: RunContext) -> Iterator[Message]:
+    def read(self, task: Task, cursor: Cursor | None, context: RunContext) -> Iterator[SourceMessage]:
         """Everything of ``task`` that changed since ``cursor``, or all of it where that is ``None``.
 
         Called from one thread per task, several at once. The engine may close the iterator at any message. The same

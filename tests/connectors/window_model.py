@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from strandline.connectors.memory.destination import MemoryDestination
 from strandline.destination import Destination, WriteMode
-from strandline.message import Complete, Delete, Message, Truncate
+from strandline.message import Complete, Delete, Truncate, WindowMessage
 from strandline.plugins import load_plugin
 from strandline.table import Table
 from strandline.testing.destination_fixtures import keys, orders
@@ -52,7 +52,7 @@ def changed(
     """What a destination holds after a stream of changes; every value tells where in the stream it came from."""
     lineage.mode, lineage.task = mode, table.name
     lineage.migrate(table)
-    window: list[Message] = []
+    window: list[WindowMessage] = []
     for at, (kind, ids) in enumerate(changes):
         names = [f"{at}.{place}" for place in range(len(ids))]
         match kind:
@@ -79,7 +79,7 @@ def read_again(
     """What a destination holds after several passes over rows that are few, and often equal."""
     lineage.mode, lineage.task = mode, table.name
     lineage.migrate(table)
-    window: list[Message] = []
+    window: list[WindowMessage] = []
     for kind, ids in passes:
         if kind in {"insert", "reread"}:
             names = [str(one) for one in ids]

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-from strandline.message import Message
+from strandline.message import WindowMessage
 
 
 class Changed:
@@ -12,8 +12,8 @@ class Changed:
     def __init__(
         self,
         window,
-        change: Callable[[Message], Message | None] = lambda message: message,
-        messages: Callable[[], Iterable[Message]] | None = None,
+        change: Callable[[WindowMessage], WindowMessage | None] = lambda message: message,
+        messages: Callable[[], Iterable[WindowMessage]] | None = None,
         **attributes,
     ):
         self._window, self._change, self._messages = window, change, messages
@@ -22,7 +22,7 @@ class Changed:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._window, name)
 
-    def __iter__(self) -> Iterator[Message]:
+    def __iter__(self) -> Iterator[WindowMessage]:
         messages = self._messages() if self._messages else self._window
         return (changed for message in messages if (changed := self._change(message)) is not None)
 

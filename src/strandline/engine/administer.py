@@ -21,7 +21,7 @@ from strandline.engine.refresh import drops
 from strandline.engine.task import announce, survey
 from strandline.engine.window import Stop
 from strandline.errors import Problem, RetryableError, UsageError
-from strandline.message import Forget, Message
+from strandline.message import Forget, WindowMessage
 from strandline.runs import TaskReport
 from strandline.source import RunContext, Source, Task
 from strandline.state import RUN_TASK, Pass, Phase, State, StateKey
@@ -148,7 +148,7 @@ def _reset(job: Job, into: Into, ledger: Ledger, fence: Fence, key: StateKey, no
     last, refreshed = before.current or Pass(0, full=True), refreshed_task(key.task)
     note = fence.run_id if before.run_id else f"{fence.run_id}; {before.note}"
     state = before.given_up(run_id=fence.run_id, epoch=fence.epoch, note=note, now=now)
-    messages: list[Message] = [Forget(table) for table in before.tables]
+    messages: list[WindowMessage] = [Forget(table) for table in before.tables]
     if refreshed is not None:
         messages = drops(ledger.key(refreshed), before, last)
     Pipeline(

@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Self
 
-from strandline.message import Delete, Insert, Message, Present
+from strandline.message import Delete, Insert, Present, SourceMessage, WindowMessage
 
 __all__ = ["Ended", "Feed", "NothingYet"]
 
@@ -26,10 +26,12 @@ class Feed:
     source raises is raised by ``get`` after everything it had yielded.
     """
 
-    def __init__(self, messages: Callable[[], Iterator[Message]], *, bytes_max: int, name: str) -> None:
+    def __init__(
+        self, messages: Callable[[], Iterator[SourceMessage | WindowMessage]], *, bytes_max: int, name: str
+    ) -> None:
         self._messages = messages
         self._bytes_max = bytes_max
-        self._queue: deque[tuple[Message, int]] = deque()
+        self._queue: deque[tuple[SourceMessage | WindowMessage, int]] = deque()
         self._bytes = 0
         self._error: BaseException | None = None
         self._ended = False
@@ -48,7 +50,7 @@ class Feed:
             self._changed.notify_all()
         self._thread.join(timeout=5)
 
-    def get(self, *, timeout_s: float) -> Message:
+    def get(self, *, timeout_s: float) -> SourceMessage | WindowMessage:
         """The next message.
 
         Raises:
@@ -71,13 +73,13 @@ class Feed:
             self._changed.notify_all()
             return message
 
-    def put_back(self, message: Message) -> None:
+    def put_back(self, message: SourceMessage | WindowMessage) -> None:
         """Make ``message`` the next one again."""
         with self._changed:
             self._queue.appendleft((message, 0))
 
     def _fill(self) -> None:
-        messages: Iterator[Message] | None = None
+        messages: Iterator[SourceMessage | WindowMessage] | None = None
         try:
             messages = self._messages()
             for message in messages:
@@ -88,7 +90,7 @@ class Feed:
         finally:
             self._leave(messages)
 
-    def _put(self, message: Message) -> bool:
+    def _put(self, message: SourceMessage | WindowMessage) -> bool:
         size_bytes = _size_bytes(message)
         with self._changed:
             while self._bytes >= self._bytes_max and not self._closed:
@@ -105,7 +107,7 @@ class Feed:
             if self._error is None:
                 self._error = error
 
-    def _leave(self, messages: Iterator[Message] | None) -> None:
+    def _leave(self, messages: Iterator[SourceMessage | WindowMessage] | None) -> None:
         close = getattr(messages, "close", None)
         try:
             if close is not None:
@@ -117,7 +119,7 @@ class Feed:
             self._changed.notify_all()
 
 
-def _size_bytes(message: Message) -> int:
+def _size_bytes(message: SourceMessage | WindowMessage) -> int:
     match message:
         case Insert():
             return int(message.batch.nbytes) + (0 if message.version is None else int(message.version.nbytes))

@@ -16,7 +16,7 @@ from strandline.engine.plan import basis, fingerprint, has_other_rows, is_same, 
 from strandline.engine.spool import KeySpool
 from strandline.engine.window import Bounds, Stop, StoppedError, StreamWindow
 from strandline.errors import StateError, TaskError
-from strandline.message import Checkpoint, Cursor, Delete, Insert, Message, Notice, Present, Schema
+from strandline.message import Checkpoint, Cursor, Delete, Insert, Notice, Present, Schema, SourceMessage, WindowMessage
 from strandline.runs import TaskReport
 from strandline.source import ReadsKeys, RunContext, Source, Task
 from strandline.state import Pass, Phase, State, StateKey, TableState
@@ -127,7 +127,7 @@ class Pipeline:
                 f"the source ended without completing {', '.join(missing)}", hint="this is a fault of the source plugin"
             )
 
-    def _messages(self, cursor: Cursor | None) -> Iterator[Message]:
+    def _messages(self, cursor: Cursor | None) -> Iterator[SourceMessage]:
         """In the reader's thread: the source's messages, as the destination takes them.
 
         A changed table is known here at once, since the rows that follow are of it already; the writer's thread changes
@@ -187,7 +187,7 @@ class Pipeline:
             )
         decorator, cursor = self._decorator(), self.position
 
-        def messages() -> Iterator[Message]:
+        def messages() -> Iterator[WindowMessage]:
             for keys in swept.take(places[:LACKING_MAX]):
                 found = source.read_keys(self.task, table, keys, self.context)
                 yield from (decorator.insert(one) for one in found if one.batch.num_rows)
@@ -274,7 +274,7 @@ class Pipeline:
         self.acknowledge(self.state.cursor)
         return receipt
 
-    def settle(self, messages: Sequence[Message], state: State) -> None:
+    def settle(self, messages: Sequence[WindowMessage], state: State) -> None:
         """One window of the engine's own messages, and then ``state``; in the pass of this pipeline it counts as one."""
         if state.current is not None and state.current.sync_time_us == self.current.sync_time_us:
             state = replace(state, current=replace(state.current, windows=self.current.windows + 1))

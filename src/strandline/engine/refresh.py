@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from strandline.destination import MigrateMode, Migration
 from strandline.engine.plan import Opening, fingerprint, hidden_name, is_same, next_pass, recreates, refresh_task
-from strandline.message import Forget, Message, Swap
+from strandline.message import Forget, Swap, WindowMessage
 from strandline.state import Pass, Phase, State, StateKey, TableState
 from strandline.table import Table
 
@@ -119,6 +119,6 @@ class FullRefresh:
         self._run.ledger.save(side, self._run.following(state, cursor=None, current=done, tables={}))
 
 
-def drops(key: StateKey, given_up: State, current: Pass) -> list[Message]:
+def drops(key: StateKey, given_up: State, current: Pass) -> list[WindowMessage]:
     """What is left of a full refresh of ``key`` that is not gone on with."""
     return [Forget(hidden_name(key, name, current), drop=True) for name in given_up.tables]

@@ -18,12 +18,14 @@ from strandline.message import (
     Delete,
     Failure,
     Insert,
-    Message,
+    Notice,
     Present,
     Schema,
+    SourceMessage,
     Stale,
     Swap,
     Truncate,
+    WindowMessage,
 )
 from strandline.state import Pass, State, StateKey, Token
 from strandline.state_format import check_cursor
@@ -147,7 +149,7 @@ class StreamWindow:
         """Whether messages have come since the last checkpoint."""
         self._began_s = self._heard_s = clock.monotonic_s()
 
-    def __iter__(self) -> Iterator[Message]:  # noqa: C901 -- one loop, with every way in which it can end
+    def __iter__(self) -> Iterator[WindowMessage]:  # noqa: C901 -- one loop, with every way in which it can end
         stopping_since: float | None = None
         while True:
             try:
@@ -178,16 +180,17 @@ class StreamWindow:
                 if self._stop.requested or self._full():
                     break
                 continue
-            if self._take(message):
-                yield message
+            taken = self._take(message)
+            if taken is not None:
+                yield taken
             stopping_since = self._check_grace(stopping_since)
         if self._checkpoint is not None:
             # a cursor that cannot be saved must be known before any row is durable
             check_cursor(self.key, self._checkpoint.cursor)
         self.exhausted = True
 
-    def _take(self, message: Message) -> bool:
-        """Count the message; whether the destination should see it."""
+    def _take(self, message: SourceMessage | WindowMessage) -> WindowMessage | None:
+        """Count the message; what the destination should see of it."""
         self._open = True
         counts = self.counts
         match message:
@@ -201,12 +204,14 @@ class StreamWindow:
                 counts.completed.append(message.table)
             case Delete() | Truncate() | Present():
                 if self._mode is WriteMode.APPEND:
-                    return False
+                    return None
                 counts.removes.add(message.table)
             case Stale() | Swap():
                 counts.removes.add(message.table)
+            case Schema() | Notice():
+                raise AssertionError("what the engine handles does not come so far")
         counts.messages += 1
-        return True
+        return message
 
     def _may_end(self) -> bool:
         return self._checkpoint is not None and not self._open

@@ -8,7 +8,7 @@ import pytest
 from strandline.destination import MigrateMode, WriteMode
 from strandline.errors import TaskError
 from strandline.lazy import pa
-from strandline.message import Complete, Delete, Message, Swap
+from strandline.message import Complete, Delete, Swap, WindowMessage
 from strandline.ownership import Owner, Ownership
 from strandline.table import Table
 from strandline.testing.destination_fixtures import (
@@ -29,7 +29,7 @@ __all__ = ["ColumnCases"]
 _OVERWRITING = [WriteMode.OVERWRITE, WriteMode.OVERWRITE_DELETE_STALE]
 _OWNER = Owner("shop", "warehouse")
 
-Update = Callable[[Lineage, Table], list[Message]]
+Update = Callable[[Lineage, Table], list[WindowMessage]]
 UPDATES: dict[str, Update] = {
     "one row": lambda one, table: [one.insert(table, id=[1], name=["A"], note=["Y"])],
     "with a new one": lambda one, table: [one.insert(table, id=[1, 7], name=["A", "g"], note=["Y", "y"])],

@@ -11,7 +11,7 @@ import pytest
 from strandline.destination import MigrateMode, WriteMode
 from strandline.errors import StateConflictError
 from strandline.lazy import pa
-from strandline.message import Checkpoint, Complete, Message
+from strandline.message import Checkpoint, Complete, WindowMessage
 from strandline.state import HISTORY_MAX, KeepsState, Phase, State
 from strandline.testing.destination_fixtures import DestinationFixtures, Reopen, needs, orders, same
 from strandline.testing.windows import Lineage
@@ -141,7 +141,7 @@ class StateCases(DestinationFixtures):
         lineage.write(first)
         other, second = replace(lineage), _row(lineage, 2)
 
-        def messages() -> Iterator[Message]:
+        def messages() -> Iterator[WindowMessage]:
             yield _row(lineage, 3)
             other.write(second)
             yield Checkpoint({"id": 3})
@@ -205,7 +205,7 @@ class FenceCases(DestinationFixtures):
         row = _row(lineage, 1)
         lineage.write(row)
 
-        def messages() -> Iterator[Message]:
+        def messages() -> Iterator[WindowMessage]:
             yield _row(lineage, 2)
             replace(lineage).take_over()
             yield Checkpoint({"id": 2})

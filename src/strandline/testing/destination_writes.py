@@ -9,7 +9,7 @@ import pytest
 from strandline.destination import Delivery, WriteMode
 from strandline.errors import RetryableError, TaskError
 from strandline.lazy import pa
-from strandline.message import Checkpoint, Complete, Delete, Insert, Message, Truncate
+from strandline.message import Checkpoint, Complete, Delete, Insert, Truncate, WindowMessage
 from strandline.table import Table
 from strandline.testing.data import all_types_table
 from strandline.testing.destination_fixtures import (
@@ -122,7 +122,7 @@ class InsertCases(DestinationFixtures):
         lineage.write(kept)
         failure = RetryableError("the source is gone")
 
-        def messages() -> Iterator[Message]:
+        def messages() -> Iterator[WindowMessage]:
             yield lineage.insert(table, id=[1, 3], name=["c", "d"], note=[None, None])
             yield Checkpoint({"window": "half"})
             raise failure
@@ -233,7 +233,7 @@ class ReadCases(DestinationFixtures):
         lineage.migrate(table)
         seen: list[int] = []
 
-        def messages() -> Iterator[Message]:
+        def messages() -> Iterator[WindowMessage]:
             yield lineage.insert(table, id=[1], name=["a"], note=["x"])
             yield Checkpoint({"window": 1})
             seen.append(sum(batch.num_rows for batch in lineage.read(table)))

@@ -39,8 +39,7 @@ from strandline.destination import (
     WriteMode,
 )
 from strandline.errors import StrandlineError
-from strandline.lazy import pa
-from strandline.message import Cursor, Message
+from strandline.message import Cursor, SourceMessage, WindowMessage
 from strandline.ownership import Ownership
 from strandline.source import RunContext, Source, Task
 from strandline.state import KeepsState, State, StateBackend, StateKey, Token
@@ -192,7 +191,7 @@ class FaultySource:
         """See ``strandline.source.Source``."""
         return self._outside.reach("source.tasks", lambda: list(self._source.tasks(tables)))
 
-    def read(self, task: Task, cursor: Cursor | None, context: RunContext) -> Iterator[Message]:
+    def read(self, task: Task, cursor: Cursor | None, context: RunContext) -> Iterator[SourceMessage]:
         """See ``strandline.source.Source``."""
         messages = self._outside.reach("source.read", lambda: iter(self._source.read(task, cursor, context)))
         return _struck(messages, self._outside, "source.message")
@@ -237,7 +236,7 @@ class FaultyWindow:
         self.scope, self.pass_ = window.scope, window.pass_
         self._window, self._outside = window, outside
 
-    def __iter__(self) -> Iterator[Message]:
+    def __iter__(self) -> Iterator[WindowMessage]:
         return _struck(iter(self._window), self._outside, "window.message")
 
     def emptied(self, tables: Collection[str]) -> None:
@@ -293,10 +292,6 @@ class FaultyDestination:
         """See ``strandline.destination.Destination``."""
         return self._outside.reach("destination.holds", lambda: self._destination.holds(table, scope=scope))
 
-    def read(self, table: Table, *, columns: Sequence[str] | None = None) -> "Iterator[pa.RecordBatch]":
-        """See ``strandline.destination.Destination``."""
-        return self._outside.reach("destination.read", lambda: self._destination.read(table, columns=columns))
-
     def close(self) -> None:
         """See ``strandline.destination.Destination``."""
         self._outside.reach("destination.close", self._destination.close)
@@ -317,7 +312,7 @@ def faulty_destination(destination: Destination, outside: Outside) -> FaultyDest
     return kind(destination, outside)
 
 
-def _struck(messages: Iterator[Message], outside: Outside, call: str) -> Iterator[Message]:
+def _struck(messages: Iterator[T], outside: Outside, call: str) -> Iterator[T]:
     """The messages, each pulled as a call of its own, as is the end of them."""
     while True:
         message = outside.reach(call, lambda: next(messages, None))

@@ -34,10 +34,10 @@ from strandline.message import (
     Delete,
     Failure,
     Insert,
-    Message,
     Notice,
     Present,
     Schema,
+    SourceMessage,
     Swap,
 )
 from strandline.source import RunContext, Source, Task
@@ -76,7 +76,7 @@ def _stored(cursor: Cursor | None) -> Cursor | None:
     return back
 
 
-def _take(messages: Iterator[Message]) -> _Read:
+def _take(messages: Iterator[SourceMessage]) -> _Read:
     read = _Read()
     for message in messages:
         if isinstance(message, Insert):
@@ -307,11 +307,11 @@ def _read(source: Source, task: Task, context: RunContext) -> _Read:
     return _take(source.read(task, None, context))
 
 
-def _last(messages: Sequence[Message]) -> Cursor | None:
+def _last(messages: Sequence[SourceMessage]) -> Cursor | None:
     return _stored(next(message.cursor for message in reversed(messages) if isinstance(message, Checkpoint)))
 
 
-def _rows(messages: Sequence[Message] | Iterator[Message]) -> Counter[tuple[str, Row]]:
+def _rows(messages: Sequence[SourceMessage] | Iterator[SourceMessage]) -> Counter[tuple[str, Row]]:
     found: Counter[tuple[str, Row]] = Counter()
     for message in messages:
         if isinstance(message, Insert):
@@ -319,7 +319,7 @@ def _rows(messages: Sequence[Message] | Iterator[Message]) -> Counter[tuple[str,
     return found
 
 
-def _insert_counts(messages: Iterator[Message]) -> Counter[tuple[str, bool, Row]]:
+def _insert_counts(messages: Iterator[SourceMessage]) -> Counter[tuple[str, bool, Row]]:
     """Rows with their table and mark."""
     found: Counter[tuple[str, bool, Row]] = Counter()
     for message in messages:
@@ -352,7 +352,7 @@ def _in_steps(
     raise AssertionError(f"{task_id}: not complete after {_STEPS_MAX} checkpoints")
 
 
-def _check_grammar(task: Task, messages: Sequence[Message]) -> None:
+def _check_grammar(task: Task, messages: Sequence[SourceMessage]) -> None:
     names = {table.name for table in task.tables}
     assert isinstance(messages[-1], Checkpoint), "a read ends with a checkpoint"
     completed: list[str] = []

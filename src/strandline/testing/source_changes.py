@@ -6,7 +6,7 @@ from contextlib import closing
 from dataclasses import replace
 
 from strandline.lazy import pa
-from strandline.message import Checkpoint, Cursor, Insert, Message, Present
+from strandline.message import Checkpoint, Cursor, Insert, Present, SourceMessage
 from strandline.source import RunContext, Source, Task
 from strandline.testing.exact import Row, exact_rows
 
@@ -46,14 +46,14 @@ class ChangeCases:
                     assert not there - came, f"{task.id}: rows of {table.name!r} came neither now nor next time"
 
 
-def _check_sweep(task: Task, first: Sequence[Message], swept: Sequence[Message]) -> None:
+def _check_sweep(task: Task, first: Sequence[SourceMessage], swept: Sequence[SourceMessage]) -> None:
     keys = {table.name: table.primary_key for table in task.tables}
     for name, named in _present(swept).items():
         read = _rows(_batches(first, name), keys[name])
         assert set(read) <= named, f"{task.id}: rows of {name!r} that are there would be removed"
 
 
-def _until_rows(reading: Iterator[Message]) -> list[Message]:
+def _until_rows(reading: Iterator[SourceMessage]) -> list[SourceMessage]:
     messages = []
     for message in reading:
         messages.append(message)
@@ -62,7 +62,7 @@ def _until_rows(reading: Iterator[Message]) -> list[Message]:
     return messages
 
 
-def _batches(messages: Iterable[Message], table: str) -> "Iterator[pa.RecordBatch]":
+def _batches(messages: Iterable[SourceMessage], table: str) -> "Iterator[pa.RecordBatch]":
     return (message.batch for message in messages if isinstance(message, Insert) and message.table == table)
 
 
@@ -70,7 +70,7 @@ def _rows(batches: "Iterable[pa.RecordBatch]", columns: Sequence[str] = ()) -> C
     return Counter(row for batch in batches for row in exact_rows(batch.select(list(columns) or batch.schema.names)))
 
 
-def _present(messages: Sequence[Message]) -> dict[str, set[Row]]:
+def _present(messages: Sequence[SourceMessage]) -> dict[str, set[Row]]:
     named: dict[str, set[Row]] = {}
     for message in messages:
         if isinstance(message, Present):
@@ -79,5 +79,5 @@ def _present(messages: Sequence[Message]) -> dict[str, set[Row]]:
     return named
 
 
-def _last(messages: Sequence[Message]) -> Cursor | None:
+def _last(messages: Sequence[SourceMessage]) -> Cursor | None:
     return next(message.cursor for message in reversed(messages) if isinstance(message, Checkpoint))

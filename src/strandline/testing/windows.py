@@ -10,13 +10,14 @@ from strandline.destination import (
     Fence,
     MigrateMode,
     Migration,
+    Readable,
     Receipt,
     Scope,
     WriteMode,
 )
 from strandline.engine.window import window_id
 from strandline.lazy import pa
-from strandline.message import Checkpoint, Cursor, Insert, Message, Stale
+from strandline.message import Checkpoint, Cursor, Insert, Stale, WindowMessage
 from strandline.ownership import Ownership
 from strandline.state import KeepsState, Pass, State, StateBackend, StateKey, Token
 from strandline.table import CLIENT_ID, SOURCE_NAME, SYNC_TIME, Table, sync_time_type
@@ -35,7 +36,7 @@ class ListWindow:
 
     def __init__(
         self,
-        messages: Iterable[Message],
+        messages: Iterable[WindowMessage],
         *,
         key: StateKey,
         before: State | None,
@@ -54,8 +55,8 @@ class ListWindow:
         self.empty: frozenset[str] = frozenset()
         """What the destination has called ``emptied`` with."""
 
-    def __iter__(self) -> Iterator[Message]:
-        last: Message | None = None
+    def __iter__(self) -> Iterator[WindowMessage]:
+        last: WindowMessage | None = None
         for last in self._messages:
             yield last
         if not isinstance(last, Checkpoint):
@@ -159,7 +160,7 @@ class Lineage:
         """Begin another pass."""
         self.pass_ = replace(self.pass_, sync_time_us=self.pass_.sync_time_us + later_us)
 
-    def window(self, messages: Iterable[Message]) -> ListWindow:
+    def window(self, messages: Iterable[WindowMessage]) -> ListWindow:
         """A window of this lineage, as it is now."""
         return ListWindow(
             messages,
@@ -171,7 +172,7 @@ class Lineage:
             fence=self.fence,
         )
 
-    def write(self, *messages: Message) -> Receipt:
+    def write(self, *messages: WindowMessage) -> Receipt:
         """Write the messages and a checkpoint after them as one window."""
         self.windows += 1
         return self.write_window(self.window([*messages, Checkpoint({"window": self.windows})]))
@@ -215,6 +216,8 @@ class Lineage:
 
     def read(self, table: Table, *, columns: Sequence[str] | None = None) -> "list[pa.RecordBatch]":
         """What is stored."""
+        if not isinstance(self.destination, Readable):
+            raise AssertionError("the suite compares what is stored: see Readable")  # noqa: TRY004 -- it is the plugin's
         return list(self.destination.read(table, columns=columns))
 
 

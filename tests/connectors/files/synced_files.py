@@ -12,7 +12,7 @@ import pytest
 
 from strandline.connectors.files.content import Coding, Content
 from strandline.connectors.files.paths import File
-from strandline.message import Checkpoint, Complete, Insert, Message, Schema
+from strandline.message import Checkpoint, Complete, Insert, Schema, SourceMessage
 from strandline.plugins import load_plugin
 from strandline.source import RunContext, Task
 
@@ -40,7 +40,7 @@ class SyncedFiles:
         self.path = path
         self.spec = {"path": str(path)} | spec
         self.cursors = {}
-        self.messages: list[Message] = []
+        self.messages: list[SourceMessage] = []
 
     def write(self, name: str, content: bytes | str) -> Path:
         path = self.path / name
@@ -85,7 +85,7 @@ class SyncedFiles:
         self.messages = []
         return rows_of(self._kept(self.read(**settings)))
 
-    def _kept(self, messages: Iterator[tuple[Task, Message]]) -> Iterator[tuple[Task, Message]]:
+    def _kept(self, messages: Iterator[tuple[Task, SourceMessage]]) -> Iterator[tuple[Task, SourceMessage]]:
         for task, message in messages:
             self.messages.append(message)
             yield task, message
@@ -95,7 +95,7 @@ class SyncedFiles:
         return [row for rows in self.sync(**settings).values() for row in rows]
 
 
-def rows_of(messages: Iterator[tuple[Task, Message]]) -> dict[str, list[dict]]:
+def rows_of(messages: Iterator[tuple[Task, SourceMessage]]) -> dict[str, list[dict]]:
     """The rows, checked as the engine would: of the table's columns and types, complete, and covered at the end."""
     rows = defaultdict(list)
     tables, last, completed = {}, None, []

@@ -8,7 +8,7 @@ from pydantic import ValidationError
 
 from strandline.connectors.generated.source import GeneratedSource
 from strandline.connectors.generated.values import BASIC, TYPES
-from strandline.message import Checkpoint, Complete, Cursor, Insert, Message
+from strandline.message import Checkpoint, Complete, Cursor, Insert, SourceMessage
 from strandline.plugins import load_plugin
 from strandline.source import RunContext
 
@@ -18,7 +18,7 @@ def source(**settings) -> GeneratedSource:
     return cls(cls.Spec(**settings))
 
 
-def read(one: GeneratedSource, cursor: Cursor | None = None, *, table: int = 1, **limits) -> Iterator[Message]:
+def read(one: GeneratedSource, cursor: Cursor | None = None, *, table: int = 1, **limits) -> Iterator[SourceMessage]:
     [*tasks] = one.tasks(one.tables())
     return one.read(tasks[table - 1], cursor, RunContext("run", "shop", datetime.now(UTC), **limits))
 

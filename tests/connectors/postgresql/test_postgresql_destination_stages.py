@@ -13,7 +13,7 @@ from strandline.connectors.postgresql.database import Database
 from strandline.connectors.postgresql.destination_session import PostgreSQLSession
 from strandline.destination import WriteMode
 from strandline.errors import TaskError, UsageError
-from strandline.message import Checkpoint, Delete, Message
+from strandline.message import Checkpoint, Delete, WindowMessage
 from strandline.testing.destination_fixtures import keys, orders, same
 from strandline.testing.windows import Lineage
 
@@ -105,11 +105,11 @@ class TestPoolers:
         lineage.write(row(lineage, 0))
         before = lineage.stored()
 
-        def killed() -> Iterator[Message]:
+        def killed() -> Iterator[WindowMessage]:
             yield row(lineage, 1, 2, name="another client's")
             raise _KilledError
 
-        def torn() -> Iterator[Message]:
+        def torn() -> Iterator[WindowMessage]:
             pooler.next_one = 1
             yield row(lineage, 3, 4)
             pooler.next_one = 0
@@ -127,7 +127,7 @@ class TestPoolers:
         lineage.destination.staged_bytes_max = 1
         lineage.migrate(orders())
 
-        def torn() -> Iterator[Message]:
+        def torn() -> Iterator[WindowMessage]:
             for at in range(3):
                 pooler.next_one = at % 2
                 yield row(lineage, at)

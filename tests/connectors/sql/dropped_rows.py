@@ -8,7 +8,7 @@ import pytest
 
 from strandline.destination import WriteMode
 from strandline.errors import TaskError
-from strandline.message import Delete, Message, Swap
+from strandline.message import Delete, Swap, WindowMessage
 from strandline.table import Table
 from strandline.testing.destination_fixtures import keys, orders, same, unkeyed
 from strandline.testing.windows import Lineage
@@ -21,18 +21,18 @@ DROPPED = 2
 
 class Case(NamedTuple):
     mode: WriteMode
-    messages: Callable[[Lineage, Table], list[Message]]
+    messages: Callable[[Lineage, Table], list[WindowMessage]]
     stored: tuple[int, ...] = ()
     """The rows that are there before the trigger is."""
     table: Table = orders()
 
 
-def _whole(lineage: Lineage, table: Table, *ids: int, **options: bool) -> Message:
+def _whole(lineage: Lineage, table: Table, *ids: int, **options: bool) -> WindowMessage:
     values = {"name": ["new"] * len(ids)} | ({} if table.name == "events" else {"note": ["x"] * len(ids)})
     return lineage.insert(table, {"id": list(ids), **values}, **options)
 
 
-def _swap(lineage: Lineage, table: Table) -> list[Message]:
+def _swap(lineage: Lineage, table: Table) -> list[WindowMessage]:
     hidden = table.named("hidden")
     lineage.migrate(hidden)
     lineage.write(_whole(lineage, hidden, 1, 2, 3))

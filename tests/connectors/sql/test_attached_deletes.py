@@ -10,7 +10,7 @@ from attached_warehouse import KINDS, Warehouse, opened
 from strandline.destination import MigrateMode, WriteMode
 from strandline.errors import TaskError
 from strandline.lazy import pa
-from strandline.message import Complete, Delete, Insert, Message, Present, Stale, Swap, Truncate
+from strandline.message import Complete, Delete, Insert, Present, Stale, Swap, Truncate, WindowMessage
 from strandline.testing.destination_fixtures import keys, orders
 from strandline.testing.destination_swap import HIDDEN, refresh
 
@@ -50,7 +50,7 @@ def orders_of(warehouse: Warehouse) -> list[int]:
     return [row[0] for row in warehouse.sql("SELECT id FROM orders ORDER BY id")]
 
 
-def leaving(warehouse: Warehouse, how: str, *ids: int) -> list[Message]:
+def leaving(warehouse: Warehouse, how: str, *ids: int) -> list[WindowMessage]:
     """Messages after which only the orders of these ids are left."""
     gone = [one for one in (1, 2, 5) if one not in ids]
     match how:

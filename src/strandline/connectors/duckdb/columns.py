@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from strandline.connectors.arrow.casts import cast_back, cast_to, castable_inside, whole_micros
-from strandline.connectors.duckdb.session import DuckDBSession
+from strandline.connectors.duckdb.dialect import DuckDBDialect
 from strandline.connectors.duckdb.types import Stored, stored_type
 from strandline.connectors.sql.dialect import STAGE_PREFIX, VERSION
 from strandline.connectors.sql.tables import OWN_TABLES
@@ -23,7 +23,7 @@ class Columns:
 
     def __init__(self, table: Table) -> None:
         self.table = table
-        quote = DuckDBSession.dialect.quote
+        quote = DuckDBDialect().quote
         if table.name.lower() in OWN_TABLES:
             raise TaskError(f"table {table.name!r} has the name of a table of Strandline's own", hint="rename it")
         quote(table.name)
@@ -76,7 +76,7 @@ class Columns:
 
     def reading(self, names: Sequence[str]) -> str:
         """The list of a SELECT that gives these columns as Arrow can cast them."""
-        quote = DuckDBSession.dialect.quote
+        quote = DuckDBDialect().quote
         parts = []
         for name in names:
             read = self.stored[name].read

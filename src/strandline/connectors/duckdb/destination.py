@@ -5,7 +5,6 @@ There is no primary-key index: a merge by stage, delete and insert is faster wit
 """
 
 from collections.abc import Iterator, Sequence
-from functools import partial
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -15,30 +14,13 @@ from strandline.connectors.duckdb.migration import DuckDBMigrator
 from strandline.connectors.duckdb.probes import probe_database
 from strandline.connectors.duckdb.session import Database, DuckDBSession
 from strandline.connectors.duckdb.types import TYPES_REFUSED
+from strandline.connectors.sql.destination import SqlDestination
 from strandline.connectors.sql.dialect import Statement
-from strandline.connectors.sql.merge import Merge, holds
-from strandline.connectors.sql.migration import creation
-from strandline.connectors.sql.staging import STAGED_BYTES_MAX, Staging
-from strandline.connectors.sql.states import SqlStates, check_fence, save_state
-from strandline.connectors.sql.tables import DELIVERED
-from strandline.destination import (
-    Capabilities,
-    Delivery,
-    Fence,
-    Held,
-    MigrateMode,
-    Migration,
-    Receipt,
-    Scope,
-    Window,
-    WriteMode,
-)
+from strandline.destination import Fence, MigrateMode, Scope
 from strandline.errors import TaskError
 from strandline.lazy import pa
-from strandline.ownership import Ownership
 from strandline.place import file_places
 from strandline.probe import Probe
-from strandline.state import StateBackend
 from strandline.table import Table
 
 __all__ = ["DuckDBDestination"]
@@ -53,10 +35,11 @@ _VACUUM_TASKS_MAX = 4
 for seconds and in all of its memory; so it is done little by little, and not at all in a run that deletes hardly anything."""
 
 
-class DuckDBDestination:
+class DuckDBDestination(SqlDestination[DuckDBSession]):
     """See ``strandline.destination.Destination``. One connection; every call has a cursor of its own."""
 
-    staged_bytes_max = STAGED_BYTES_MAX
+    dialect = DuckDBSession.dialect
+    types_refused = TYPES_REFUSED
 
     class Spec(BaseModel):
         """Where the tables are."""
@@ -75,82 +58,24 @@ class DuckDBDestination:
         self.spec = spec
         settings = {"memory_limit": spec.memory_limit, "max_vacuum_tasks": "0"}
         self._database = Database(spec.path, spec.schema_name, settings)
-        self._states = SqlStates(self._database, f"DuckDB {spec.path}")
+        super().__init__(self._database, spec.schema_name, f"DuckDB {spec.path}")
         self._deleted = 0
-
-    @property
-    def capabilities(self) -> Capabilities:
-        """What DuckDB can do."""
-        return Capabilities(
-            write_modes=frozenset(WriteMode),
-            delivery=Delivery.ATOMIC,
-            orders_versions=True,
-            types_refused=TYPES_REFUSED,
-        )
-
-    @property
-    def states(self) -> StateBackend:
-        """The states beside the rows."""
-        return self._states
 
     def places(self) -> Sequence[str]:
         """The schema of the file; see ``strandline.place``."""
         names = file_places(self.spec.path) if self.spec.path != ":memory:" else []
         return [f"{name} {self.spec.schema_name}" for name in names]
 
-    def migrate(
-        self,
-        table: Table,
-        *,
-        mode: MigrateMode,
-        fence: Fence,
-        apply: bool = True,
-        ownership: Ownership | None = None,
-        replaces: Scope | None = None,
-    ) -> Migration:
-        """Make the stored table fit ``table``."""
-        columns = Columns(table)
-        if not apply:
-            if not self._database.exists:
-                sql = DuckDBSession.dialect
-                into = sql.relation(self.spec.schema_name, table.name)
-                return Migration((creation(table, columns.stored, into, sql),), None, empty=True, owners=())
-            with self._database.session() as session, self._database.meaning(f"look at {table.name}"):
-                return DuckDBMigrator(session, columns, mode, replaces).plan(ownership)
-        with self._database.writing() as session:
-            check_fence(session, fence)
-            return DuckDBMigrator(session, columns, mode, replaces).apply(ownership)
+    def _columns(self, table: Table) -> Columns:
+        return Columns(table)
 
-    def write(self, window: Window, *, mode: WriteMode, fence: Fence) -> Receipt:
-        """Take all messages of ``window``, in one transaction."""
-        columns: dict[int, Columns] = {}
+    def _migrator(
+        self, session: DuckDBSession, table: Table, mode: MigrateMode, replaces: Scope | None = None
+    ) -> DuckDBMigrator:
+        return DuckDBMigrator(session, table, mode, replaces)
 
-        def prepare(table: Table, batch: "pa.RecordBatch", version: "pa.Array | None") -> "pa.RecordBatch":
-            if id(table) not in columns:
-                columns[id(table)] = Columns(table)
-            return columns[id(table)].prepare(batch, version)
-
-        with self._database.session() as session:
-            staging = Staging(mode, prepare=prepare, spill=session.spill, bytes_max=self.staged_bytes_max)
-            staging.take(window)
-            with self._database.transaction(session):
-                check_fence(session, fence, key=window.key, expected=window.expected)
-                merge = Merge(session, window, mode, session.relation(DELIVERED), partial(_migrator, session))
-                merge.apply(staging.steps)
-                window.emptied(merge.emptied())
-                state = save_state(session, window.key, window.state, expected=window.expected)
-                self._vacuum(session, fence)
-        return Receipt(state, dict(merge.rows), dict(merge.known), merge.removed, merge.lacking)
-
-    def holds(self, table: Table, *, scope: Scope) -> Held:
-        """Whether there are rows of a scope."""
-        if not self._database.exists:
-            return Held(rows=False)
-        with self._database.session() as session, self._database.meaning(f"look at {table.name}"):
-            return Held(holds(session, table, scope))
-
-    def _vacuum(self, session: DuckDBSession, fence: Fence) -> None:
-        """In a transaction: whether the checkpoints after it fill the places of deleted rows."""
+    def _merged(self, session: DuckDBSession, fence: Fence) -> None:
+        """Whether the checkpoints after the transaction fill the places of deleted rows."""
         self._deleted += session.deleted
         if self._deleted >= _VACUUM_ROWS or fence.epoch % _VACUUM_RUNS == 0:
             session.run(Statement(f"SET GLOBAL max_vacuum_tasks = {_VACUUM_TASKS_MAX}"))
@@ -174,11 +99,3 @@ class DuckDBDestination:
     def probes(self) -> Iterator[Probe]:
         """Whether rows can be written and kept; see ``strandline.probe``."""
         yield from probe_database(self.spec.path, self.spec.schema_name, {"memory_limit": self.spec.memory_limit})
-
-    def close(self) -> None:
-        """Release the file. A second call does nothing."""
-        self._database.close()
-
-
-def _migrator(session: DuckDBSession, table: Table, replaces: Scope) -> DuckDBMigrator:
-    return DuckDBMigrator(session, Columns(table), MigrateMode.SAFE, replaces)

@@ -5,14 +5,13 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
 from strandline.connectors.arrow.widening import Fit, grows
-from strandline.connectors.duckdb.columns import Columns
 from strandline.connectors.duckdb.session import DuckDBSession
 from strandline.connectors.sql.dialect import Statement
 from strandline.connectors.sql.migration import Found, Migrator
 from strandline.connectors.sql.record import Record
 from strandline.destination import MigrateMode, Scope
 from strandline.errors import TaskError
-from strandline.table import SYNC_TIME
+from strandline.table import SYNC_TIME, Table
 
 __all__ = ["DuckDBMigrator"]
 
@@ -23,10 +22,8 @@ _EXACT = {"binary", "c", "posix"}
 class DuckDBMigrator(Migrator):
     """DuckDB does not tell cases apart, and keeps no identity of a table: the comment does."""
 
-    def __init__(
-        self, session: DuckDBSession, columns: Columns, mode: MigrateMode, replaces: Scope | None = None
-    ) -> None:
-        super().__init__(session, columns.table, columns.stored, mode, replaces)
+    def __init__(self, session: DuckDBSession, table: Table, mode: MigrateMode, replaces: Scope | None = None) -> None:
+        super().__init__(session, table, session.columns_of(table).stored, mode, replaces)
         self._known = session
 
     def _find(self) -> Found | None:

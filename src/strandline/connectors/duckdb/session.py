@@ -13,11 +13,13 @@ from typing import Any
 
 from strandline.connectors.duckdb.attached import attached_to
 from strandline.connectors.duckdb.catalog import Catalogs, Relation, Sight
+from strandline.connectors.duckdb.columns import Columns
 from strandline.connectors.duckdb.dialect import DuckDBDialect
 from strandline.connectors.duckdb.name import FileName
 from strandline.connectors.sql.attached import Attached
-from strandline.connectors.sql.dialect import SEQUENCE, Dialect, Statement
+from strandline.connectors.sql.dialect import Dialect, Statement
 from strandline.connectors.sql.file_probes import check_writable
+from strandline.connectors.sql.session import Session
 from strandline.connectors.sql.staging import Step
 from strandline.connectors.sql.tables import create_own_tables, create_register, has_own_tables, has_register
 from strandline.errors import (
@@ -30,6 +32,7 @@ from strandline.errors import (
     UsageError,
 )
 from strandline.lazy import duckdb, pa
+from strandline.table import Table
 
 __all__ = ["Database", "DuckDBSession"]
 
@@ -59,14 +62,14 @@ _gates: "weakref.WeakValueDictionary[str, _Gate]" = weakref.WeakValueDictionary(
 _gates_lock = threading.Lock()
 
 
-class DuckDBSession:
-    """See ``strandline.connectors.sql.session.Session``. One cursor; its temporary tables go with it."""
+class DuckDBSession(Session):
+    """One cursor; its temporary tables go with it."""
 
     dialect: Dialect = DuckDBDialect()
 
     def __init__(self, cursor: Any, schema: str, database: "Database") -> None:
+        super().__init__(schema)
         self.cursor = cursor
-        self.schema = schema
         self.sight = Sight(cursor, self.fetch, schema, database.catalogs)
         """What it sees of the catalog."""
         self.deleted = 0
@@ -75,6 +78,10 @@ class DuckDBSession:
         self._spilled: dict[int, str] = {}
         """The temporary tables of steps; a step lives as long as its session."""
         self._names = 0
+
+    def columns_of(self, table: Table) -> Columns:
+        """How the columns of a table are stored."""
+        return self._once(table, Columns)
 
     def run(self, statement: Statement) -> int:
         """How many rows it changed; 0 for DDL."""
@@ -98,10 +105,6 @@ class DuckDBSession:
         """Turns DuckDB's errors into ours, which name the table."""
         return self._database.meaning(f"write to {table}")
 
-    def relation(self, table: str) -> str:
-        """A stored table, qualified and quoted."""
-        return self.dialect.relation(self.schema, table)
-
     def columns(self, table: str) -> Mapping[str, str]:
         """The types of a stored table's columns, in order."""
         found = self.found(table)
@@ -124,7 +127,7 @@ class DuckDBSession:
         if step.spilled:
             self.spill(step)
             return self._spilled[id(step)]
-        return self.register(_placed(step) if sequence else _in_row_groups(step))
+        return self.register(pa.Table.from_batches(step.placed()) if sequence else _in_row_groups(step))
 
     def register(self, table: "pa.Table") -> str:
         """An Arrow table as a relation of this session; DuckDB does not copy it."""
@@ -140,16 +143,14 @@ class DuckDBSession:
 
     def _spill(self, step: Step) -> None:
         name = self._fresh()
-        self.cursor.register(name, _placed(step))
+        self.cursor.register(name, pa.Table.from_batches(step.placed()))
         target = self._spilled.get(id(step))
         if target is None:
             self._spilled[id(step)] = self.scratch(Statement(f'SELECT * FROM temp."{name}"'))
         else:
             self.run(Statement(f'INSERT INTO {target} SELECT * FROM temp."{name}"'))
         self.cursor.unregister(name)
-        step.spilled = step.rows
-        step.batches.clear()
-        step.starts.clear()
+        step.moved()
 
     def scratch(self, query: Statement) -> str:
         """A temporary table of a query's rows."""
@@ -168,12 +169,6 @@ def _in_row_groups(step: Step) -> "pa.Table":
     if step.rows < 2 * _ROW_GROUP_ROWS:
         return rows
     return pa.Table.from_batches(rows.combine_chunks().to_batches(max_chunksize=_ROW_GROUP_ROWS))
-
-
-def _placed(step: Step) -> "pa.Table":
-    """The batches of a step with the position of each row in the stream."""
-    places = [pa.arange(start, start + batch.num_rows) for start, batch in zip(step.starts, step.batches, strict=True)]
-    return pa.Table.from_batches(step.batches).append_column(SEQUENCE, pa.chunked_array(places, pa.int64()))
 
 
 class Database:
@@ -197,7 +192,7 @@ class Database:
         return self._connection is not None or (self.path != _MEMORY and Path(self.path).exists())
 
     @contextmanager
-    def session(self) -> Iterator[DuckDBSession]:
+    def session(self, *, cascades: bool = False) -> Iterator[DuckDBSession]:  # noqa: ARG002 -- DuckDB's never do
         """A cursor of its own, outside a transaction."""
         with self.meaning("open it"):
             cursor = self.catalogs.opened(self._open().cursor)
@@ -221,7 +216,16 @@ class Database:
             yield session if self._prepared or has_own_tables(session, self._place) else None
 
     @contextmanager
-    def writing(self) -> Iterator[DuckDBSession]:
+    def looking(self, table: str = "") -> Iterator[DuckDBSession | None]:
+        """To look at ``table``; ``None``: there is no database."""
+        if not self.exists:
+            yield None
+            return
+        with self.session() as session, self.meaning(f"look at {table}"):
+            yield session
+
+    @contextmanager
+    def writing(self, *, cascades: bool = False, repeatable: bool = False) -> Iterator[DuckDBSession]:  # noqa: ARG002 -- see ``SqlDatabase``
         """A transaction that commits unless something is raised."""
         with self.session() as session, self.transaction(session):
             yield session

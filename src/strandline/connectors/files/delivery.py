@@ -11,7 +11,7 @@ from strandline.connectors.files.positions import Gone, Position, Work, cursor_o
 from strandline.connectors.files.reading import Reader
 from strandline.errors import StrandlineError, TaskError
 from strandline.lazy import pa
-from strandline.message import Checkpoint, Insert, Message, Schema
+from strandline.message import Checkpoint, Insert, Schema, SourceMessage
 from strandline.table import Table
 
 __all__ = ["Delivery"]
@@ -36,7 +36,7 @@ class Delivery:
     size_bytes: int = 0
     """Of ``batches``."""
 
-    def deliver(self, work: Work) -> Iterator[Message]:
+    def deliver(self, work: Work) -> Iterator[SourceMessage]:
         """What is to be read of one file. When that fails, what was read before is sent first."""
         schema = self.reader.schema
         try:
@@ -51,7 +51,7 @@ class Delivery:
             yield from self.flush()
             raise
 
-    def _take(self, file: File, batch: "pa.RecordBatch | None", position: Position) -> Iterator[Message]:
+    def _take(self, file: File, batch: "pa.RecordBatch | None", position: Position) -> Iterator[SourceMessage]:
         if batch is not None:
             batch = self._with_file(batch, file)
             if not self._has_room(batch):
@@ -61,7 +61,7 @@ class Delivery:
             self.size_bytes += batch.nbytes
         self.positions[file.key] = list(position)
 
-    def flush(self) -> Iterator[Message]:
+    def flush(self) -> Iterator[SourceMessage]:
         """Send what is there, and where it ends."""
         if self.batches:
             batches, self.batches, self.rows, self.size_bytes = self.batches, [], 0, 0

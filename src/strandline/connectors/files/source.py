@@ -83,7 +83,7 @@ from strandline.connectors.files.survey import Policies, Survey
 from strandline.connectors.files.types import declared_types
 from strandline.errors import RetryableError, TaskError, UsageError
 from strandline.lazy import pa
-from strandline.message import Checkpoint, Complete, Cursor, Message
+from strandline.message import Checkpoint, Complete, Cursor, SourceMessage
 from strandline.place import file_places
 from strandline.source import RunContext, Task
 from strandline.table import Guarantee, Table, has_order
@@ -156,7 +156,7 @@ class FilesSource:
         """One task for each table."""
         return [Task(table.name, (table,)) for table in tables]
 
-    def read(self, task: Task, cursor: Cursor | None, context: RunContext) -> Iterator[Message]:
+    def read(self, task: Task, cursor: Cursor | None, context: RunContext) -> Iterator[SourceMessage]:
         """The rows of files that are new, and of what was added to others. See the module for what is promised."""
         table, spec = task.tables[0], self._spec
         started_ns = _started_ns(context)

@@ -16,7 +16,7 @@ from strandline.connectors.files.stored_tables import Layout, folder_of, table_o
 from strandline.destination import Window
 from strandline.errors import StateConflictError, TaskError, UsageError
 from strandline.lazy import pa, pc
-from strandline.message import Adopt, Complete, Forget, Insert, Message, Stale, Swap
+from strandline.message import Adopt, Complete, Forget, Insert, Stale, Swap, WindowMessage
 from strandline.ownership import Owner, check_writer
 from strandline.paths import encode_part
 from strandline.state import State, StateKey
@@ -55,7 +55,7 @@ class StagedWindow:
         self._sets: list[tuple[str, str]] = []
         """Staged files of delivered sets, and where they go."""
 
-    def take(self, message: Message) -> None:
+    def take(self, message: WindowMessage) -> None:
         """One more message.
 
         Raises:

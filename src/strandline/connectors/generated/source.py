@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from strandline.connectors.generated.values import BASIC, TYPES, arrow_type, column, mixed, seeded
 from strandline.errors import StateError
 from strandline.lazy import pa, pc
-from strandline.message import Checkpoint, Complete, Cursor, Insert, Message
+from strandline.message import Checkpoint, Complete, Cursor, Insert, SourceMessage
 from strandline.source import RunContext, Task
 from strandline.table import FULL_READ, Guarantee, Table
 
@@ -96,7 +96,7 @@ class GeneratedSource:
         """One for each table."""
         return [Task(table.name, (table,)) for table in tables]
 
-    def read(self, task: Task, cursor: Cursor | None, context: RunContext) -> Iterator[Message]:
+    def read(self, task: Task, cursor: Cursor | None, context: RunContext) -> Iterator[SourceMessage]:
         """The rows of the sync that ``cursor`` names, from the row that it names."""
         [table] = task.tables
         generator = _Generator(self.spec, table)

@@ -10,7 +10,7 @@ from strandline.connectors.memory.rows import Key, Row, changes_of, is_in, is_st
 from strandline.destination import LACKING_MAX, MigrateMode, Window, WriteMode
 from strandline.errors import TaskError, UsageError
 from strandline.lazy import pa
-from strandline.message import Adopt, Complete, Delete, Forget, Insert, Message, Present, Stale, Swap, Truncate
+from strandline.message import Adopt, Complete, Delete, Forget, Insert, Present, Stale, Swap, Truncate, WindowMessage
 from strandline.ownership import Owner, followed
 from strandline.state import Pass, StateKey
 from strandline.table import CQ_ID, SOURCE_NAME, SYNC_TIME, Table, sync_time_type
@@ -38,7 +38,7 @@ class Merge:
                 delivered = self._delivered(table)
                 delivered.versions, delivered.seen = Counter(), Counter()
 
-    def take(self, message: Message) -> None:
+    def take(self, message: WindowMessage) -> None:
         """Apply one message."""
         match message:
             case Insert():
@@ -55,7 +55,7 @@ class Merge:
             case _:
                 self._settle(message)
 
-    def _settle(self, message: Message) -> None:
+    def _settle(self, message: WindowMessage) -> None:
         """What only the engine sends."""
         match message:
             case Swap(table=name, hidden=hidden):

@@ -15,7 +15,18 @@ from pydantic import BaseModel, ConfigDict, Field
 from strandline.connectors.memory.store import MemoryStore, MemoryTransaction, Row
 from strandline.errors import StateError, UsageError
 from strandline.lazy import pa
-from strandline.message import Checkpoint, Complete, Cursor, Delete, Failure, Insert, Message, Present, Schema, Truncate
+from strandline.message import (
+    Checkpoint,
+    Complete,
+    Cursor,
+    Delete,
+    Failure,
+    Insert,
+    Present,
+    Schema,
+    SourceMessage,
+    Truncate,
+)
 from strandline.source import RunContext, Task
 from strandline.table import Table
 
@@ -75,7 +86,7 @@ class MemorySource:
             return [Task("all", tuple(tables), payload=payload)] if tables else []
         return [Task(table.name, (table,), payload=payload) for table in tables]
 
-    def read(self, task: Task, cursor: Cursor | None, context: RunContext) -> Iterator[Message]:
+    def read(self, task: Task, cursor: Cursor | None, context: RunContext) -> Iterator[SourceMessage]:
         """The tables of ``task`` one after another, each from where ``cursor`` says."""
         for number, message in enumerate(self._messages(task, cursor, context)):
             self.store.on_message(task.id, number)
@@ -106,7 +117,7 @@ class MemorySource:
     def close(self) -> None:
         """Nothing is held."""
 
-    def _messages(self, task: Task, cursor: Cursor | None, context: RunContext) -> Iterator[Message]:
+    def _messages(self, task: Task, cursor: Cursor | None, context: RunContext) -> Iterator[SourceMessage]:
         places, done = _opened(cursor)
         for table in task.tables:
             if table.name in done:
@@ -123,7 +134,7 @@ class MemorySource:
                 else:
                     yield message
 
-    def _table(self, wanted: Table, place: Any, horizon: Any, context: RunContext) -> Iterator[Message]:
+    def _table(self, wanted: Table, place: Any, horizon: Any, context: RunContext) -> Iterator[SourceMessage]:
         """One table; the cursors of its checkpoints are its places."""
         with self.store.lock:
             stored = self.store.stored[wanted.name]
@@ -255,7 +266,7 @@ def _chunks(events: Sequence[Row | _Gone], rows_max: int) -> Iterator[list[Row |
             yield alike[start : start + rows_max]
 
 
-def _delivery(table: Table, events: list[Row | _Gone], plan: _Plan, context: RunContext) -> Iterator[Message]:
+def _delivery(table: Table, events: list[Row | _Gone], plan: _Plan, context: RunContext) -> Iterator[SourceMessage]:
     """The message for a chunk of events, and a checkpoint; in halves while its batch has too many bytes."""
     if isinstance(events[0], Row):
         rows = [event for event in events if isinstance(event, Row)]

@@ -167,19 +167,21 @@ class Database:
     # sessions --------------------------------------------------------------------------------------------------------
 
     @contextmanager
-    def session(self) -> Iterator[PostgreSQLSession]:
+    def session(self, *, cascades: bool = False) -> Iterator[PostgreSQLSession]:  # noqa: ARG002 -- foreign keys always do
         """Outside a transaction."""
-        session = PostgreSQLSession(self._take, self._schema, self.place)
-        try:
-            yield session
-        finally:
-            if session.connected:
-                self._give_back(session)
+        with drivers():
+            session = PostgreSQLSession(self._take, self._schema, self.place)
+            try:
+                yield session
+            finally:
+                if session.connected:
+                    self._give_back(session)
 
     @contextmanager
-    def looking(self) -> Iterator[PostgreSQLSession]:
-        """A transaction that only looks."""
-        with self.session() as session, translated(self.place, "read it"), self._begun(session, read_only=True):
+    def looking(self, table: str = "") -> Iterator[PostgreSQLSession]:
+        """A transaction that only looks, at ``table`` perhaps."""
+        what = f"look at {table}" if table else "read it"
+        with self.session() as session, translated(self.place, what), self._begun(session, read_only=True):
             yield session
             session.connection.execute(b"ROLLBACK")
 
@@ -191,7 +193,7 @@ class Database:
             yield session if has_own_tables(session, self.place) else None
 
     @contextmanager
-    def writing(self, *, repeatable: bool = False) -> Iterator[PostgreSQLSession]:
+    def writing(self, *, cascades: bool = False, repeatable: bool = False) -> Iterator[PostgreSQLSession]:  # noqa: ARG002 -- see ``session``
         """A transaction that commits unless something is raised."""
         with self.session() as session, self.transaction(session, repeatable=repeatable):
             yield session

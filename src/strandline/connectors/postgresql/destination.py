@@ -4,7 +4,7 @@ Rows, cursor and fence are committed in one transaction of one connection, so an
 nor a duplicate. Batches are encoded by pgpq, without Python in between; they are read by ADBC.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import ExitStack, closing
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -18,37 +18,26 @@ from strandline.connectors.postgresql.destination_types import TYPES_REFUSED
 from strandline.connectors.postgresql.errors import drivers, translated
 from strandline.connectors.postgresql.merge import Learned, PostgreSQLMerge
 from strandline.connectors.postgresql.migration import PostgreSQLMigrator
+from strandline.connectors.sql.destination import SqlDestination
 from strandline.connectors.sql.dialect import Statement
-from strandline.connectors.sql.merge import holds
-from strandline.connectors.sql.staging import STAGED_BYTES_MAX, Staging, Step
-from strandline.connectors.sql.states import SqlStates, check_fence, save_state
-from strandline.destination import (
-    Capabilities,
-    Delivery,
-    Fence,
-    Held,
-    MigrateMode,
-    Migration,
-    Receipt,
-    Scope,
-    Window,
-    WriteMode,
-)
+from strandline.connectors.sql.merge import Merge
+from strandline.connectors.sql.staging import Step
+from strandline.connectors.sql.states import SqlStates
+from strandline.destination import MigrateMode, Scope, Window, WriteMode
 from strandline.lazy import adbc, pa
-from strandline.ownership import Ownership
 from strandline.place import schema_place
 from strandline.probe import Probe
 from strandline.settings import Seconds
-from strandline.state import StateBackend
 from strandline.table import Table
 
 __all__ = ["PostgreSQLDestination"]
 
 
-class PostgreSQLDestination:
+class PostgreSQLDestination(SqlDestination[PostgreSQLSession]):
     """See ``strandline.destination.Destination``. Every call has a connection of its own."""
 
-    staged_bytes_max = STAGED_BYTES_MAX
+    dialect = PostgreSQLSession.dialect
+    types_refused = TYPES_REFUSED
 
     class Spec(BaseModel):
         """Where the tables are."""
@@ -74,22 +63,9 @@ class PostgreSQLDestination:
         limits = Limits(statement_timeout_s=spec.statement_timeout, lock_timeout_s=spec.lock_timeout)
         self._database = Database(spec.connection_string, spec.schema_name, limits)
         self._learned: dict[str, Learned] = {}
-        self._states = _States(self._database, f"PostgreSQL schema {spec.schema_name}")
-
-    @property
-    def capabilities(self) -> Capabilities:
-        """What PostgreSQL can do."""
-        return Capabilities(
-            write_modes=frozenset(WriteMode),
-            delivery=Delivery.ATOMIC,
-            orders_versions=True,
-            types_refused=TYPES_REFUSED,
-        )
-
-    @property
-    def states(self) -> StateBackend:
-        """The states beside the rows."""
-        return self._states
+        place = f"PostgreSQL schema {spec.schema_name}"
+        super().__init__(self._database, spec.schema_name, place)
+        self._states = _States(self._database, place)
 
     def places(self) -> Sequence[str]:
         """The schema of this database of this server; see ``strandline.place``."""
@@ -102,54 +78,27 @@ class PostgreSQLDestination:
             )
         return [schema_place(system, database, self.spec.schema_name)]
 
-    def migrate(
-        self,
-        table: Table,
-        *,
-        mode: MigrateMode,
-        fence: Fence,
-        apply: bool = True,
-        ownership: Ownership | None = None,
-        replaces: Scope | None = None,
-    ) -> Migration:
-        """Make the stored table fit ``table``."""
+    def _columns(self, table: Table) -> Columns:
         with drivers():
-            columns = Columns(table)
-        if not apply:
-            with self._database.looking() as session, session.about(table.name):
-                return PostgreSQLMigrator(session, columns, mode, replaces).plan(ownership)
-        with self._database.writing(repeatable=True) as session, session.about(table.name):
-            check_fence(session, fence)
-            return PostgreSQLMigrator(session, columns, mode, replaces).apply(ownership)
+            return Columns(table)
 
-    def write(self, window: Window, *, mode: WriteMode, fence: Fence) -> Receipt:
-        """Take all messages of ``window``, in one transaction."""
-        with drivers(), self._database.session() as session:
+    def _migrator(
+        self, session: PostgreSQLSession, table: Table, mode: MigrateMode, replaces: Scope | None = None
+    ) -> PostgreSQLMigrator:
+        return PostgreSQLMigrator(session, table, mode, replaces)
 
-            def prepare(table: Table, batch: "pa.RecordBatch", version: "pa.Array | None") -> "pa.RecordBatch":
-                return session.columns_of(table).prepare(batch, version)
+    def _spill(self, session: PostgreSQLSession) -> Callable[[Step], None]:
+        def spill(step: Step) -> None:
+            # what is staged goes with its connection, so that a commit that was lost has left nothing
+            with self._database.transaction(session, repeatable=True), session.about(step.table.name):
+                session.spill(step)
 
-            def spill(step: Step) -> None:
-                # what is staged goes with its connection, so that a commit that was lost has left nothing
-                with self._database.transaction(session, repeatable=True), session.about(step.table.name):
-                    session.spill(step)
+        return spill
 
-            staging = Staging(mode, prepare=prepare, spill=spill, bytes_max=self.staged_bytes_max)
-            staging.take(window)
-            with self._database.transaction(session):
-                if session.spilled:
-                    session.check_backend()
-                check_fence(session, fence, key=window.key, expected=window.expected)
-                merge = PostgreSQLMerge(session, window, mode, self._learned)
-                merge.apply(staging.steps)
-                window.emptied(merge.emptied())
-                state = save_state(session, window.key, window.state, expected=window.expected)
-        return Receipt(state, dict(merge.rows), dict(merge.known), merge.removed, merge.lacking)
-
-    def holds(self, table: Table, *, scope: Scope) -> Held:
-        """Whether there are rows of a scope."""
-        with self._database.looking() as session, session.about(table.name):
-            return Held(holds(session, table, scope))
+    def _merge(self, session: PostgreSQLSession, window: Window, mode: WriteMode, steps: Collection[Step]) -> Merge:  # noqa: ARG002 -- none is prepared
+        if session.spilled:
+            session.check_backend()
+        return PostgreSQLMerge(session, window, mode, self._learned)
 
     def read(self, table: Table, *, columns: Sequence[str] | None = None) -> "Iterator[pa.RecordBatch]":
         """The stored rows, in the Arrow types of ``table``."""
@@ -179,10 +128,6 @@ class PostgreSQLDestination:
     def probes(self) -> Iterator[Probe]:
         """Whether rows can be written and kept; see ``strandline.probe``."""
         yield from probe_server(self._database, self.spec.schema_name)
-
-    def close(self) -> None:
-        """Close the connections. A second call does nothing."""
-        self._database.close()
 
 
 class _States(SqlStates):

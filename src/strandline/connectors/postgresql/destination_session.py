@@ -14,6 +14,7 @@ from strandline.connectors.postgresql.dialect import PostgreSQLDialect, numbered
 from strandline.connectors.postgresql.errors import POOLED_HINT, translated
 from strandline.connectors.sql.attached import Attached
 from strandline.connectors.sql.dialect import SEQUENCE, VERSION, Dialect, Statement
+from strandline.connectors.sql.session import Session
 from strandline.connectors.sql.staging import Step
 from strandline.errors import TaskError, UsageError
 from strandline.lazy import pa, psycopg
@@ -25,20 +26,19 @@ _ROWS_TO_ANALYZE = 1000
 """Below that, any plan will do."""
 
 
-class PostgreSQLSession:
-    """See ``strandline.connectors.sql.session.Session``. Used by one thread."""
+class PostgreSQLSession(Session):
+    """Used by one thread."""
 
     dialect: Dialect = PostgreSQLDialect()
 
     def __init__(self, take: "Callable[[], psycopg.Connection[Any]]", schema: str, place: str) -> None:
-        self.schema = schema
+        super().__init__(schema)
         self.place = place
         self.spilled: dict[int, str] = {}
         """The temporary tables of steps; they outlive the transaction in which they were filled."""
         self.transaction = ""
         """The lock that is this transaction's own."""
         self._take, self._taken = take, False
-        self._columns: dict[int, Columns] = {}
         self._names, self._token = 0, secrets.token_hex(8)
         self._backend: int | None = None
         """Whose temporary tables hold what was spilled."""
@@ -57,9 +57,7 @@ class PostgreSQLSession:
 
     def columns_of(self, table: Table) -> Columns:
         """How a table is stored."""
-        if id(table) not in self._columns:
-            self._columns[id(table)] = Columns(table)
-        return self._columns[id(table)]
+        return self._once(table, Columns)
 
     def run(self, statement: Statement) -> int:
         """How many rows it changed; 0 for DDL."""
@@ -95,10 +93,6 @@ class PostgreSQLSession:
         with translated(self.place, f"write to {table}", table=table):
             yield
 
-    def relation(self, table: str) -> str:
-        """A stored table, qualified and quoted."""
-        return self.dialect.relation(self.schema, table)
-
     def columns(self, table: str) -> Mapping[str, str]:
         """The types of a stored table's columns, in order."""
         one = self.dialect.parameter
@@ -128,7 +122,7 @@ class PostgreSQLSession:
         if step.spilled:
             self.spill(step)
             return self.spilled[id(step)]
-        columns, batches = self.columns_of(step.table), _placed(step) if sequence else step.batches
+        columns, batches = self.columns_of(step.table), step.placed() if sequence else step.batches
         staged = {name: stored.staged for name, stored in columns.stored.items() if stored.staged}
         relation = self._temporary(columns, batches[0].schema, staged)
         self._copy(columns, relation, batches)
@@ -153,7 +147,7 @@ class PostgreSQLSession:
         if not step.batches:
             return
         self.check_backend()
-        columns, batches = self.columns_of(step.table), _placed(step)
+        columns, batches = self.columns_of(step.table), step.placed()
         if id(step) not in self.spilled:
             self.spilled[id(step)] = self._temporary(columns, batches[0].schema, {}, drop=False)
         staged = any(columns.stored[name].staged for name in step.columns)
@@ -165,9 +159,7 @@ class PostgreSQLSession:
             self.run(Statement(f"INSERT INTO {self.spilled[id(step)]} ({names}) SELECT {names} FROM {relation}"))
         else:
             self._copy(columns, self.spilled[id(step)], batches)
-        step.spilled = step.rows
-        step.batches.clear()
-        step.starts.clear()
+        step.moved()
 
     def check_backend(self) -> None:
         """Of a session that has spilled: that this transaction has come to the same process of the server.
@@ -236,14 +228,6 @@ def _with_nulls(batch: "pa.RecordBatch", names: Sequence[str]) -> "pa.RecordBatc
     for name in names:
         batch = batch.append_column(name, pa.nulls(batch.num_rows, pa.string()))
     return batch
-
-
-def _placed(step: Step) -> "list[pa.RecordBatch]":
-    """The batches of a step with the position of each row in the stream."""
-    return [
-        batch.append_column(SEQUENCE, pa.arange(start, start + batch.num_rows))
-        for start, batch in zip(step.starts, step.batches, strict=True)
-    ]
 
 
 def _encoded(columns: Columns, encoder: Any, batch: "pa.RecordBatch") -> bytes:

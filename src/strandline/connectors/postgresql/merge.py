@@ -13,7 +13,6 @@ from strandline.connectors.postgresql.migration import PostgreSQLMigrator
 from strandline.connectors.sql.dialect import Statement
 from strandline.connectors.sql.merge import Merge, check_stored
 from strandline.connectors.sql.staging import Op, Step
-from strandline.connectors.sql.tables import DELIVERED
 from strandline.destination import Change, MigrateMode, Scope, Window, WriteMode
 from strandline.table import SYNC_TIME, Table
 
@@ -40,7 +39,7 @@ class PostgreSQLMerge(Merge):
     def __init__(
         self, session: PostgreSQLSession, window: Window, mode: WriteMode, learned: MutableMapping[str, Learned]
     ) -> None:
-        super().__init__(session, window, mode, session.relation(DELIVERED), self._migration)
+        super().__init__(session, window, mode, self._migration)
         self._learned = learned
 
     def apply(self, steps: Sequence[Step]) -> None:
@@ -60,7 +59,7 @@ class PostgreSQLMerge(Merge):
             self.unique.add(table.name)
 
     def _migration(self, table: Table, replaces: Scope) -> PostgreSQLMigrator:
-        return PostgreSQLMigrator(self._session, self._session.columns_of(table), MigrateMode.SAFE, replaces)
+        return PostgreSQLMigrator(self._session, table, MigrateMode.SAFE, replaces)
 
     def _reshape(self, step: Step, left: Sequence[Change]) -> None:
         """See ``Merge``. The index is that of the key that the table has then."""

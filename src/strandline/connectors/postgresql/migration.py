@@ -5,7 +5,6 @@ from dataclasses import replace
 
 from strandline.connectors.arrow.widening import Fit
 from strandline.connectors.postgresql.attached import dropped_with, tied_to
-from strandline.connectors.postgresql.columns import Columns
 from strandline.connectors.postgresql.destination_session import PostgreSQLSession
 from strandline.connectors.postgresql.destination_types import fits
 from strandline.connectors.postgresql.index import check_visible, own_indexes
@@ -14,6 +13,7 @@ from strandline.connectors.sql.migration import Found, Migrator
 from strandline.connectors.sql.record import Record
 from strandline.destination import MigrateMode, Scope
 from strandline.errors import TaskError
+from strandline.table import Table
 
 __all__ = ["PostgreSQLMigrator"]
 
@@ -27,9 +27,9 @@ class PostgreSQLMigrator(Migrator):
     """
 
     def __init__(
-        self, session: PostgreSQLSession, columns: Columns, mode: MigrateMode, replaces: Scope | None = None
+        self, session: PostgreSQLSession, table: Table, mode: MigrateMode, replaces: Scope | None = None
     ) -> None:
-        super().__init__(session, columns.table, columns.stored, mode, replaces)
+        super().__init__(session, table, session.columns_of(table).stored, mode, replaces)
         self._schema, self._pg = session.schema, session
 
     def _find(self) -> Found | None:

@@ -41,7 +41,7 @@ from strandline.connectors.postgresql.source_session import Server, Session
 from strandline.connectors.postgresql.unique import repeated_keys
 from strandline.errors import CursorExpiredError, RetryableError, TaskError
 from strandline.lazy import pa
-from strandline.message import Checkpoint, Complete, Cursor, Message, Notice
+from strandline.message import Checkpoint, Complete, Cursor, Notice, SourceMessage
 from strandline.source import RunContext
 
 __all__ = ["Reading"]
@@ -78,7 +78,7 @@ class Reading:
             and (plan.settings.deletes or ("sweep" if plan.kind == "xid" and context.mirror else "ignore")) == "sweep"
         )
 
-    def messages(self, cursor: Cursor | None) -> Iterator[Message]:
+    def messages(self, cursor: Cursor | None) -> Iterator[SourceMessage]:
         """All of ``Source.read``."""
         saved = None if cursor is None else Saved.parsed(cursor, self._name)
         if saved is not None:
@@ -142,7 +142,7 @@ class Reading:
         if now.xmax - xid >= 1 << 31:
             raise CursorExpiredError(f"table {self._name!r}: its cursor is more than 2^31 transactions old")
 
-    def _without_key(self) -> Iterator[Message]:
+    def _without_key(self) -> Iterator[SourceMessage]:
         """Rows whose key is null, where they are not to be read."""
         policy = self._plan.settings.nulls
         if self._key is None or policy == "include" or not self._key.column.nullable:
@@ -157,7 +157,7 @@ class Reading:
 
     # by heap ---------------------------------------------------------------------------------------------------------
 
-    def _begun(self, saved: Saved | None) -> Generator[Message, None, Saved]:
+    def _begun(self, saved: Saved | None) -> Generator[SourceMessage, None, Saved]:
         """The bounds of a new pass."""
         now, found = identity(self._session), self._leaves
         if saved is not None and not self._absorbs:
@@ -196,7 +196,7 @@ class Reading:
         begun = saved or Saved(kind=self._plan.kind, identity=now.identity)
         return begun.model_copy(update={"position": now.position, "current": current})
 
-    def _by_heap(self, saved: Saved) -> Iterator[Message]:
+    def _by_heap(self, saved: Saved) -> Iterator[SourceMessage]:
         current, now = _pass(saved), identity(self._session)
         seen, slices = current.seen, Slices(self._session, self._plan, self._rows, now, self._budget, self._log)
         while place := slices.at(_pass(saved)):
@@ -292,7 +292,7 @@ class Reading:
 
     # by key, and views -----------------------------------------------------------------------------------------------
 
-    def _by_key(self, saved: Saved, *, is_first: bool = False) -> Iterator[Message]:
+    def _by_key(self, saved: Saved, *, is_first: bool = False) -> Iterator[SourceMessage]:
         key = self._key
         assert key is not None
         now = identity(self._session)
@@ -329,7 +329,7 @@ class Reading:
         more = {"heaps": found, "since": str(now.xmin), "sequence": back.sequence}
         yield from self._ends(self._settled(saved, settled, seen, lowest, **more))
 
-    def _whole_view(self, saved: Saved | None) -> Iterator[Message]:
+    def _whole_view(self, saved: Saved | None) -> Iterator[SourceMessage]:
         if self._key is not None:
             begun = saved or Saved(kind="key", identity=identity(self._session).identity, plain=self._plan.has_heap)
             yield from self._by_key(begun.model_copy(update={"current": None}), is_first=saved is None)
@@ -338,7 +338,7 @@ class Reading:
             yield message
         yield from self._ends(None)
 
-    def _held(self, holder: str) -> Iterator[Message]:
+    def _held(self, holder: str) -> Iterator[SourceMessage]:
         if holder:
             yield Notice(
                 self._name,
@@ -348,7 +348,7 @@ class Reading:
     def _greatest(self, batch: "pa.RecordBatch", seen: str | None) -> str | None:
         return None if self._key is None else self._key.greatest(batch, seen)
 
-    def _ends(self, ended: Saved | None) -> Iterator[Message]:
+    def _ends(self, ended: Saved | None) -> Iterator[SourceMessage]:
         if self._sweeps:
             yield from self._rows.present()
         check_name(self._session, self._plan)

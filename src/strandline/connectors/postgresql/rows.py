@@ -9,7 +9,7 @@ from strandline.connectors.postgresql.source_session import Session
 from strandline.connectors.postgresql.source_types import convert
 from strandline.connectors.sql.dialect import quote
 from strandline.lazy import pa, pc
-from strandline.message import Insert, Message, Present
+from strandline.message import Insert, Present, SourceMessage
 from strandline.source import RunContext
 
 __all__ = ["Rows"]
@@ -26,7 +26,7 @@ class Rows:
         self.versioned = plan.tells
         """Whether marked rows carry a version of the source's."""
 
-    def messages(self, source: str, condition: str, mark: str) -> Iterator[tuple[Message, "pa.RecordBatch"]]:
+    def messages(self, source: str, condition: str, mark: str) -> Iterator[tuple[SourceMessage, "pa.RecordBatch"]]:
         """The rows of a query as messages, apart by whether another pass may have read them or may read them again."""
         for raw in self.raw(self.query(source, condition, mark)):
             yield from self.told(raw, mark)
@@ -44,7 +44,7 @@ class Rows:
         """The rows of a query as PostgreSQL sends them."""
         yield from self._session.read(query, batch_bytes=self._context.batch_bytes, where=self._name)
 
-    def told(self, raw: "pa.RecordBatch", mark: str) -> Iterator[tuple[Message, "pa.RecordBatch"]]:
+    def told(self, raw: "pa.RecordBatch", mark: str) -> Iterator[tuple[SourceMessage, "pa.RecordBatch"]]:
         """As messages, each with its rows."""
         batch = self._converted(raw)
         if mark == "FALSE":
@@ -89,7 +89,7 @@ class Rows:
         for start in range(0, batch.num_rows, step):
             yield batch.slice(start, step)
 
-    def present(self) -> Iterator[Message]:
+    def present(self) -> Iterator[SourceMessage]:
         """All primary keys, as they are after the rows were read."""
         chosen = [column for column in self._plan.columns if column.name in self._plan.table.primary_key]
         columns = ", ".join(f"{column.expression} AS {quote(column.name)}" for column in chosen)

@@ -25,7 +25,7 @@ from strandline.connectors.postgresql.source_session import Session
 from strandline.connectors.sql.dialect import quote
 from strandline.errors import CursorExpiredError, RetryableError
 from strandline.lazy import pa, pc
-from strandline.message import Message
+from strandline.message import SourceMessage
 
 __all__ = ["Border", "Budget", "Place", "Slices"]
 
@@ -118,7 +118,7 @@ class Slices:
 
     def read(
         self, place: Place, condition: str, mark: str, *, whole: bool
-    ) -> Iterator["tuple[Message, pa.RecordBatch] | Border"]:
+    ) -> Iterator["tuple[SourceMessage, pa.RecordBatch] | Border"]:
         """The rows of a place that meet the condition, and borders where everything before has come; one at its end.
 
         Raises:
@@ -148,7 +148,7 @@ class Slices:
 
     def _scanned(
         self, place: Place, query: str, mark: str, position: int
-    ) -> Generator["tuple[Message, pa.RecordBatch] | Border", None, bool]:
+    ) -> Generator["tuple[SourceMessage, pa.RecordBatch] | Border", None, bool]:
         """Whether the scan came to the end of the heap."""
         until, page, last = time.monotonic() + self._budget.scan_s, 0, b""
         with closing(self._rows.raw(query)) as batches:

@@ -28,7 +28,7 @@ from strandline.connectors.postgresql.source_probes import probe_database, probe
 from strandline.connectors.postgresql.source_session import Server
 from strandline.errors import CursorExpiredError, RetryableError, TaskError, UsageError
 from strandline.lazy import pa
-from strandline.message import Cursor, Insert, Message
+from strandline.message import Cursor, Insert, SourceMessage
 from strandline.place import schema_place
 from strandline.probe import Probe
 from strandline.proposal import Proposals
@@ -121,7 +121,7 @@ class PostgreSQLSource:
                 refuse_standby(session, "`settle: wait`")
         return [Task(_task_id(table.name), (table,), payload=payload) for table in tables]
 
-    def read(self, task: Task, cursor: Cursor | None, context: RunContext) -> Iterator[Message]:
+    def read(self, task: Task, cursor: Cursor | None, context: RunContext) -> Iterator[SourceMessage]:
         """A pass over the table of ``task``; see ``reading``."""
         planned = self._planned(task.tables[0].name)
         with self._server.session() as session:

@@ -6,7 +6,7 @@ from typing import Any
 from strandline.connectors.postgresql.dialect import literal
 from strandline.connectors.postgresql.plan import Plan
 from strandline.connectors.sql.source_tables import not_unique
-from strandline.message import Message, Notice
+from strandline.message import Notice, SourceMessage
 
 __all__ = ["repeated_keys"]
 
@@ -21,7 +21,7 @@ _IS_UNIQUE = (
 )
 
 
-def repeated_keys(session: Any, plan: Plan) -> Iterator[Message]:
+def repeated_keys(session: Any, plan: Plan) -> Iterator[SourceMessage]:
     """How many keys are on several rows, before a pass over everything; nothing is counted where an index forbids it."""
     chosen = plan.settings.primary_key
     if not chosen or (plan.relation.primary_key and set(plan.relation.primary_key) <= set(chosen)):

@@ -14,6 +14,7 @@ from strandline.connectors.sql.register import Register
 from strandline.connectors.sql.session import Session
 from strandline.connectors.sql.staging import Op, Step
 from strandline.connectors.sql.states import give_up
+from strandline.connectors.sql.tables import DELIVERED
 from strandline.connectors.sql.upsert import Rows, upsert
 from strandline.destination import LACKING_MAX, Change, Scope, Window, WriteMode
 from strandline.errors import MassDeleteError, TaskError
@@ -69,7 +70,6 @@ class Merge:
         session: Session,
         window: Window,
         mode: WriteMode,
-        delivered: str,
         migrator: Callable[[Table, Scope], Migrator],
     ) -> None:
         self.rows: Counter[str] = Counter()
@@ -80,7 +80,7 @@ class Merge:
         """Stored tables in which an index keeps a key from being there twice."""
         self._session, self._sql, self._window, self._mode = session, session.dialect, window, mode
         self._migrator = migrator
-        self._delivered = Delivered(session.dialect, delivered, window)
+        self._delivered = Delivered(session.dialect, session.relation(DELIVERED), window)
         self._appends = mode is WriteMode.APPEND
         self._last: set[int] = set()
         self._attached: dict[str, Attached] = {}

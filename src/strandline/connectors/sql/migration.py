@@ -4,7 +4,6 @@ import secrets
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
 
 from strandline.connectors.arrow.changes import in_words, refused_change
 from strandline.connectors.arrow.widening import EXACT_MAX, Fit, fit, is_plain
@@ -12,7 +11,7 @@ from strandline.connectors.sql.dialect import Dialect, Statement
 from strandline.connectors.sql.record import Record
 from strandline.connectors.sql.references import check_unreferenced
 from strandline.connectors.sql.register import Register
-from strandline.connectors.sql.session import Session
+from strandline.connectors.sql.session import Column, Session
 from strandline.connectors.sql.tables import DELIVERED
 from strandline.connectors.sql.users import Users
 from strandline.destination import (
@@ -29,22 +28,10 @@ from strandline.errors import TaskError
 from strandline.ownership import Ownership, claimed, refusal
 from strandline.table import CQ_ID, Table
 
-__all__ = ["Column", "Found", "Migrator", "creation"]
+__all__ = ["Found", "Migrator", "creation"]
 
 
 _TEXTS = {"VARCHAR", "TEXT", "CHARACTER VARYING"}
-
-
-class Column(Protocol):
-    """How a column is stored."""
-
-    @property
-    def sql(self) -> str:
-        """The SQL type."""
-
-    @property
-    def note(self) -> str:
-        """What the SQL type alone does not tell."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from strandline.connectors.sql.dialect import SEQUENCE
 from strandline.destination import Window, WriteMode
 from strandline.errors import TaskError, UsageError
 from strandline.lazy import pa, pc
@@ -18,11 +19,11 @@ from strandline.message import (
     Delete,
     Forget,
     Insert,
-    Message,
     Present,
     Stale,
     Swap,
     Truncate,
+    WindowMessage,
 )
 from strandline.state import StateKey
 from strandline.table import CQ_ID, Table
@@ -96,6 +97,19 @@ class Step:
             return False
         return not pc.any(pc.less_equal(key[1:], key[:-1])).as_py()
 
+    def placed(self) -> "list[pa.RecordBatch]":
+        """The batches with the position of each row in the stream."""
+        return [
+            batch.append_column(SEQUENCE, pa.arange(start, start + batch.num_rows))
+            for start, batch in zip(self.starts, self.batches, strict=True)
+        ]
+
+    def moved(self) -> None:
+        """The batches are in the temporary table now."""
+        self.spilled = self.rows
+        self.batches.clear()
+        self.starts.clear()
+
     def absent(self, columns: Sequence[str]) -> list[str]:
         """The table's columns that are not among these: they are null, whatever default the stored ones have."""
         return [name for name in self.table.schema.names if name not in columns]
@@ -134,7 +148,7 @@ class Staging:
                 self._spill(one)
         self._bytes = 0
 
-    def _add(self, message: Message, window: Window) -> None:
+    def _add(self, message: WindowMessage, window: Window) -> None:
         appends = self._mode is WriteMode.APPEND
         match message:
             case Insert():
@@ -159,7 +173,7 @@ class Staging:
             case _:
                 self._settle(message, window)
 
-    def _settle(self, message: Message, window: Window) -> None:
+    def _settle(self, message: WindowMessage, window: Window) -> None:
         """What only the engine sends."""
         match message:
             case Stale():

@@ -92,7 +92,7 @@ class Database:
         return Path(self.path).exists()
 
     @contextmanager
-    def session(self, *, create: bool = False, cascades: bool = False) -> Iterator[SQLiteSession]:
+    def session(self, *, create: bool = True, cascades: bool = False) -> Iterator[SQLiteSession]:
         """A connection of its own, outside a transaction.
 
         Args:
@@ -152,14 +152,23 @@ class Database:
         if not self.exists:
             yield None
             return
-        with self.session() as session, self.meaning("read it"):
+        with self.session(create=False) as session, self.meaning("read it"):
             session.connection.execute("BEGIN")
             yield session if has_own_tables(session, self._place) else None
 
     @contextmanager
-    def writing(self, *, cascades: bool = False) -> Iterator[SQLiteSession]:
+    def looking(self, table: str = "") -> Iterator[SQLiteSession | None]:
+        """To look at ``table``; ``None``: there is no database."""
+        if not self.exists:
+            yield None
+            return
+        with self.session(create=False) as session, self.meaning(f"look at {table}"):
+            yield session
+
+    @contextmanager
+    def writing(self, *, cascades: bool = False, repeatable: bool = False) -> Iterator[SQLiteSession]:  # noqa: ARG002 -- see ``SqlDatabase``
         """A transaction that commits unless something is raised."""
-        with self.session(create=True, cascades=cascades) as session, self.transaction(session):
+        with self.session(cascades=cascades) as session, self.transaction(session):
             yield session
 
     @contextmanager

@@ -8,16 +8,13 @@ digits (compare and order them by `CAST(… AS REAL)`), booleans 0 and 1, UUIDs 
 What is nested is JSON. A NaN is the text `NaN`, and a number of 2^63 or more a text of 20 digits.
 """
 
-from collections.abc import Iterator, Sequence
-from functools import partial
+from collections.abc import Collection, Iterator, Sequence
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from strandline.connectors.sql.merge import Merge, holds
-from strandline.connectors.sql.migration import creation
-from strandline.connectors.sql.staging import Staging
-from strandline.connectors.sql.states import SqlStates, check_fence, save_state
-from strandline.connectors.sql.tables import DELIVERED
+from strandline.connectors.sql.destination import SqlDestination
+from strandline.connectors.sql.merge import Merge
+from strandline.connectors.sql.staging import Staging, Step
 from strandline.connectors.sqlite.columns import Columns, folded
 from strandline.connectors.sqlite.database import Database
 from strandline.connectors.sqlite.destination_probes import probe_database
@@ -25,25 +22,12 @@ from strandline.connectors.sqlite.destination_types import TYPES_REFUSED
 from strandline.connectors.sqlite.migration import SQLiteMigrator
 from strandline.connectors.sqlite.session import SQLiteSession
 from strandline.connectors.sqlite.stored_names import StoredNames
-from strandline.destination import (
-    Capabilities,
-    Delivery,
-    Fence,
-    Held,
-    MigrateMode,
-    Migration,
-    Receipt,
-    Scope,
-    Window,
-    WriteMode,
-)
+from strandline.destination import MigrateMode, Scope, Window, WriteMode
 from strandline.errors import TaskError
 from strandline.lazy import pa
-from strandline.ownership import Ownership
 from strandline.place import file_places
 from strandline.probe import Probe
 from strandline.settings import Seconds
-from strandline.state import StateBackend
 from strandline.table import Table
 
 __all__ = ["SQLiteDestination"]
@@ -56,10 +40,12 @@ _STAGED_BYTES_MAX = 8 << 20
 Python's objects."""
 
 
-class SQLiteDestination:
+class SQLiteDestination(SqlDestination[SQLiteSession]):
     """See ``strandline.destination.Destination``. Every call has a connection of its own."""
 
     staged_bytes_max = _STAGED_BYTES_MAX
+    dialect = SQLiteSession.dialect
+    types_refused = TYPES_REFUSED
 
     class Spec(BaseModel):
         """Where the tables are."""
@@ -96,81 +82,35 @@ class SQLiteDestination:
         self.spec = spec
         self._names = StoredNames("" if folded(spec.schema_name) == _DEFAULT_SCHEMA else f"{spec.schema_name}_")
         self._database = Database(spec.path, busy_timeout_s=spec.busy_timeout)
-        self._states = SqlStates(self._database, f"SQLite {spec.path}")
-
-    @property
-    def capabilities(self) -> Capabilities:
-        """What SQLite can do."""
-        return Capabilities(
-            write_modes=frozenset(WriteMode),
-            delivery=Delivery.ATOMIC,
-            orders_versions=True,
-            types_refused=TYPES_REFUSED,
-        )
-
-    @property
-    def states(self) -> StateBackend:
-        """The states beside the rows."""
-        return self._states
+        super().__init__(self._database, "main", f"SQLite {spec.path}")
 
     def places(self) -> Sequence[str]:
         """The file, with the prefix of its tables where there is one; see ``strandline.place``."""
         prefix = f" {self._names.prefix}" if self._names.prefix else ""
         return [name + prefix for name in file_places(self.spec.path)]
 
-    def migrate(
-        self,
-        table: Table,
-        *,
-        mode: MigrateMode,
-        fence: Fence,
-        apply: bool = True,
-        ownership: Ownership | None = None,
-        replaces: Scope | None = None,
-    ) -> Migration:
-        """Make the stored table fit ``table``."""
-        table = self._names.table(table)
-        columns = Columns(table)
-        if not apply:
-            if not self._database.exists:
-                sql = SQLiteSession.dialect
-                change = creation(table, columns.stored, sql.relation("main", table.name), sql)
-                return Migration((change,), None, empty=True, owners=())
-            with self._database.session() as session, self._database.meaning(f"look at {table.name}"):
-                return SQLiteMigrator(session, columns, mode, replaces).plan(ownership)
-        with self._database.writing(cascades=table.allow_cascade) as session, session.about(table.name):
-            check_fence(session, fence)
-            return SQLiteMigrator(session, columns, mode, replaces).apply(ownership)
+    def _stored(self, table: Table) -> Table:
+        return self._names.table(table)
 
-    def write(self, window: Window, *, mode: WriteMode, fence: Fence) -> Receipt:
-        """Take all messages of ``window``, in one transaction."""
-        window = self._names.window(window)
-        cascades = any(table.allow_cascade for table in window.tables.values())
-        with self._database.session(create=True, cascades=cascades) as session:
+    def _renamed(self, window: Window) -> Window:
+        return self._names.window(window)
 
-            def prepare(table: Table, batch: "pa.RecordBatch", version: "pa.Array | None") -> "pa.RecordBatch":
-                return session.stored(table).prepare(batch, version)
+    def _columns(self, table: Table) -> Columns:
+        return Columns(table)
 
-            staging = Staging(mode, prepare=prepare, spill=session.spill, bytes_max=self.staged_bytes_max)
-            staging.take(window)
-            staging.spill()  # nobody has to wait for the lock while Python makes rows
-            with self._database.transaction(session):
-                check_fence(session, fence, key=window.key, expected=window.expected)
-                if mode is not WriteMode.APPEND:
-                    session.index_keys(step.table for step in staging.steps)
-                merge = Merge(session, window, mode, session.relation(DELIVERED), partial(_migrator, session))
-                merge.apply(staging.steps)
-                window.emptied(merge.emptied())
-                state = save_state(session, window.key, window.state, expected=window.expected)
-        return Receipt(state, dict(merge.rows), dict(merge.known), merge.removed, merge.lacking)
+    def _migrator(
+        self, session: SQLiteSession, table: Table, mode: MigrateMode, replaces: Scope | None = None
+    ) -> SQLiteMigrator:
+        return SQLiteMigrator(session, table, mode, replaces)
 
-    def holds(self, table: Table, *, scope: Scope) -> Held:
-        """Whether there are rows of a scope."""
-        table = self._names.table(table)
-        if not self._database.exists:
-            return Held(rows=False)
-        with self._database.session() as session, self._database.meaning(f"look at {table.name}"):
-            return Held(holds(session, table, scope))
+    def _take(self, staging: Staging, window: Window) -> None:
+        staging.take(window)
+        staging.spill()  # nobody has to wait for the lock while Python makes rows
+
+    def _merge(self, session: SQLiteSession, window: Window, mode: WriteMode, steps: Collection[Step]) -> Merge:
+        if mode is not WriteMode.APPEND:
+            session.index_keys(step.table for step in steps)
+        return super()._merge(session, window, mode, steps)
 
     def read(self, table: Table, *, columns: Sequence[str] | None = None) -> "Iterator[pa.RecordBatch]":
         """The stored rows, in the Arrow types of ``table``."""
@@ -178,8 +118,8 @@ class SQLiteDestination:
         names = list(columns) if columns is not None else table.schema.names
         if not self._database.exists:
             raise TaskError(f"{table.name}: there is no SQLite file {self.spec.path}")
-        with self._database.session() as session, self._database.meaning(f"read {table.name}"):
-            stored = session.stored(table)
+        with self._database.session(create=False) as session, self._database.meaning(f"read {table.name}"):
+            stored = session.columns_of(table)
             # qualified: SQLite takes an unknown bare name in quotes for a text
             query = f"SELECT {session.dialect.quoted(names, 't.')} FROM {session.relation(table.name)} AS t"
             cursor = session.connection.execute(query)
@@ -189,11 +129,3 @@ class SQLiteDestination:
     def probes(self) -> Iterator[Probe]:
         """Whether rows can be written and kept; see ``strandline.probe``."""
         yield from probe_database(self.spec.path, self._names.prefix)
-
-    def close(self) -> None:
-        """Release the file. A second call does nothing."""
-        self._database.close()
-
-
-def _migrator(session: SQLiteSession, table: Table, replaces: Scope) -> SQLiteMigrator:
-    return SQLiteMigrator(session, session.stored(table), MigrateMode.SAFE, replaces)

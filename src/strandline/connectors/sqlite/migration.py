@@ -9,14 +9,14 @@ from strandline.connectors.sql.dialect import Statement
 from strandline.connectors.sql.migration import Found, Migrator
 from strandline.connectors.sql.record import Record
 from strandline.connectors.sqlite.attached import kept_text
-from strandline.connectors.sqlite.columns import Columns, folded
+from strandline.connectors.sqlite.columns import folded
 from strandline.connectors.sqlite.destination_types import fit
 from strandline.connectors.sqlite.dialect import KEY_PREFIX, MARK_PREFIX
 from strandline.connectors.sqlite.session import SQLiteSession
 from strandline.destination import Change, MigrateMode, Scope
 from strandline.errors import TaskError
 from strandline.lazy import sqlite3
-from strandline.table import SYNC_TIME
+from strandline.table import SYNC_TIME, Table
 
 if TYPE_CHECKING:
     from sqlite3 import Connection
@@ -27,10 +27,8 @@ __all__ = ["SQLiteMigrator"]
 class SQLiteMigrator(Migrator):
     """SQLite does not tell cases apart, and keeps no identity of a table: an index does, see ``SQLiteDialect.keep``."""
 
-    def __init__(
-        self, session: SQLiteSession, columns: Columns, mode: MigrateMode, replaces: Scope | None = None
-    ) -> None:
-        super().__init__(session, columns.table, columns.stored, mode, replaces)
+    def __init__(self, session: SQLiteSession, table: Table, mode: MigrateMode, replaces: Scope | None = None) -> None:
+        super().__init__(session, table, session.columns_of(table).stored, mode, replaces)
 
     def _find(self) -> Found | None:
         """See ``Migrator``; without a mark where the table is not one of ours."""

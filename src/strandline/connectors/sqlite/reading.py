@@ -24,7 +24,7 @@ from strandline.connectors.sqlite.unique import unlike_keys
 from strandline.connectors.sqlite.witness import noted
 from strandline.errors import CursorExpiredError, TaskError
 from strandline.lazy import pa, pc
-from strandline.message import Checkpoint, Complete, Cursor, Insert, Message, Notice, Present
+from strandline.message import Checkpoint, Complete, Cursor, Insert, Notice, Present, SourceMessage
 from strandline.source import RunContext
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ class Reading:
         self._bounder = Bounder(connection, plan, clock)
         self._slicer = Slicer(connection, plan, context, plan.table.schema.names)
 
-    def messages(self, cursor: Cursor | None) -> Iterator[Message]:
+    def messages(self, cursor: Cursor | None) -> Iterator[SourceMessage]:
         """All of ``Source.read``."""
         name = self._plan.table.name
         saved = None if cursor is None else Saved.parsed(cursor, name)
@@ -113,7 +113,7 @@ class Reading:
 
     # slices ----------------------------------------------------------------------------------------------------------
 
-    def _slices(self, saved: Saved) -> Generator[Message, None, Saved]:
+    def _slices(self, saved: Saved) -> Generator[SourceMessage, None, Saved]:
         key, stages = self._stages(saved)
         while True:
             current = saved.current
@@ -198,7 +198,7 @@ class Reading:
         chosen, places = ", ".join([*self._slicer.select, *order]), ", ".join(order)
         return f"SELECT {chosen} FROM {self._plan.relation} WHERE {where} ORDER BY {places}", values
 
-    def _inserts(self, piece: Slice, heights: list[Any], saved: Saved, key: Key | None) -> Iterator[Message]:
+    def _inserts(self, piece: Slice, heights: list[Any], saved: Saved, key: Key | None) -> Iterator[SourceMessage]:
         """The rows, apart by whether another pass may have read them or may read them again."""
         current = saved.current
         assert current is not None
@@ -226,13 +226,13 @@ class Reading:
             if part.num_rows:
                 yield from self._bounded(part, reread=reread)
 
-    def _bounded(self, batch: "pa.RecordBatch", *, reread: bool) -> Iterator[Message]:
+    def _bounded(self, batch: "pa.RecordBatch", *, reread: bool) -> Iterator[SourceMessage]:
         for part in within_bounds(batch, self._context.batch_bytes):
             yield Insert(self._plan.table.name, part, reread=reread)
 
     # copies ----------------------------------------------------------------------------------------------------------
 
-    def _copied(self, saved: Saved) -> Generator[Message, None, Saved]:
+    def _copied(self, saved: Saved) -> Generator[SourceMessage, None, Saved]:
         """Rows without addresses, as views have none, nor tables whose rowids VACUUM may number anew.
 
         No position among them could be found again, so there is no checkpoint before the end.
@@ -256,7 +256,7 @@ class Reading:
             update={"witnesses": noted(saved.witnesses, self._plan, piece.batch, piece.keys, heights, top)}
         )
 
-    def _present(self, saved: Saved) -> Iterator[Message]:
+    def _present(self, saved: Saved) -> Iterator[SourceMessage]:
         """All primary keys, as they are together after the rows were read."""
         table = self._plan.table
         slicer = Slicer(self._connection, self._plan, self._context, table.primary_key)

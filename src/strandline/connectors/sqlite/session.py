@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from strandline.connectors.sql.attached import Attached
 from strandline.connectors.sql.dialect import SEQUENCE, Dialect, Statement
+from strandline.connectors.sql.session import Session
 from strandline.connectors.sql.staging import Step
 from strandline.connectors.sqlite.attached import attached_to
 from strandline.connectors.sqlite.columns import Columns, folded
@@ -23,8 +24,8 @@ _ROWS = 10_000
 """How many rows are Python objects at once."""
 
 
-class SQLiteSession:
-    """See ``strandline.connectors.sql.session.Session``. Its temporary tables go with its connection.
+class SQLiteSession(Session):
+    """Its temporary tables go with its connection.
 
     Args:
         connection: in autocommit.
@@ -34,12 +35,16 @@ class SQLiteSession:
     dialect: Dialect = SQLiteDialect()
 
     def __init__(self, connection: "Connection", meaning: Callable[[str], AbstractContextManager[None]]) -> None:
+        super().__init__("main")
         self.connection = connection
         self._meaning = meaning
-        self._known: dict[int, Columns] = {}
         self._staged: dict[int, str] = {}
         """The temporary tables of steps; a step lives as long as its session."""
         self._names = 0
+
+    def columns_of(self, table: Table) -> Columns:
+        """How the columns of a table are stored."""
+        return self._once(table, Columns)
 
     def run(self, statement: Statement) -> int:
         """How many rows it changed; 0 for DDL."""
@@ -62,22 +67,12 @@ class SQLiteSession:
         """Turns SQLite's errors into ours, which name the table."""
         return self._meaning(f"write to {table}")
 
-    def relation(self, table: str) -> str:
-        """A stored table, qualified and quoted."""
-        return self.dialect.relation("main", table)
-
     def columns(self, table: str) -> Mapping[str, str]:
         """The declared types of a stored table's columns, in order."""
         rows = self.fetch(
             Statement("SELECT name, type FROM pragma_table_xinfo(?, 'main') WHERE hidden <> 1 ORDER BY cid", (table,))
         )
         return {str(name): str(kind) for name, kind in rows}
-
-    def stored(self, table: Table) -> Columns:
-        """How the columns of a table are stored. The table lives as long as the session."""
-        if id(table) not in self._known:
-            self._known[id(table)] = Columns(table)
-        return self._known[id(table)]
 
     def attached(self, table: str) -> Attached:
         """What people have attached to a stored table."""
@@ -101,7 +96,7 @@ class SQLiteSession:
             self.connection.execute("COMMIT")
 
     def _spill(self, step: Step) -> None:
-        columns = self.stored(step.table)
+        columns = self.columns_of(step.table)
         names = step.batches[0].schema.names
         if id(step) not in self._staged:
             kinds = [columns.stored[name].sql if name in columns.stored else "BLOB" for name in names]
@@ -111,9 +106,7 @@ class SQLiteSession:
         for start, batch in zip(step.starts, step.batches, strict=True):
             for at in range(0, batch.num_rows, _ROWS):
                 self.connection.executemany(insert, columns.rows(batch.slice(at, _ROWS), start + at))
-        step.spilled = step.rows
-        step.batches.clear()
-        step.starts.clear()
+        step.moved()
 
     def scratch(self, query: Statement) -> str:
         """A temporary table of a query's rows."""

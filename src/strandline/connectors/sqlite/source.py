@@ -28,7 +28,7 @@ from strandline.connectors.sqlite.reading import Reading
 from strandline.connectors.sqlite.source_probes import probe_file
 from strandline.errors import TaskError, UsageError
 from strandline.lazy import pa, sqlite3
-from strandline.message import Cursor, Insert, Message
+from strandline.message import Cursor, Insert, SourceMessage
 from strandline.place import file_places
 from strandline.probe import Probe
 from strandline.proposal import Proposals
@@ -91,7 +91,7 @@ class SQLiteSource:
             self._planned(table.name)  # settings of a glob have to fit those that are chosen
         return [Task(_task_id(table.name), (table,)) for table in tables]
 
-    def read(self, task: Task, cursor: Cursor | None, context: RunContext) -> Iterator[Message]:
+    def read(self, task: Task, cursor: Cursor | None, context: RunContext) -> Iterator[SourceMessage]:
         """A pass over the table of ``task``; see ``reading``."""
         name = task.tables[0].name
         planned = self._planned(name)

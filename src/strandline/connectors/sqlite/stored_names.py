@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
 
 from strandline.destination import Scope, Window
-from strandline.message import Cursor, Forget, Message, Swap
+from strandline.message import Cursor, Forget, Swap, WindowMessage
 from strandline.state import Pass, State, StateKey, Token
 from strandline.table import Table
 
@@ -42,7 +42,7 @@ class _Window:
         self.tables: Mapping[str, Table] = {name: names.table(table) for name, table in window.tables.items()}
         self._window, self._prefix = window, names.prefix
 
-    def __iter__(self) -> Iterator[Message]:
+    def __iter__(self) -> Iterator[WindowMessage]:
         for message in self._window:
             match message:
                 case Swap(hidden=hidden):

@@ -1,0 +1,183 @@
+"""What the SQL destinations share: rows, cursor and fence in one transaction of one session."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Collection, Mapping
+from contextlib import AbstractContextManager
+from typing import ClassVar, Generic, Protocol, TypeVar
+
+from strandline.connectors.sql.dialect import Dialect
+from strandline.connectors.sql.merge import Merge, holds
+from strandline.connectors.sql.migration import Migrator, creation
+from strandline.connectors.sql.session import Session, StoredColumns
+from strandline.connectors.sql.staging import STAGED_BYTES_MAX, Staging, Step
+from strandline.connectors.sql.states import SqlStates, check_fence, save_state
+from strandline.destination import (
+    Capabilities,
+    Delivery,
+    Fence,
+    Held,
+    MigrateMode,
+    Migration,
+    Receipt,
+    Scope,
+    Window,
+    WriteMode,
+)
+from strandline.ownership import Ownership
+from strandline.state import StateBackend
+from strandline.table import Table
+
+__all__ = ["SqlDatabase", "SqlDestination"]
+
+S = TypeVar("S", bound=Session)
+
+
+class SqlDatabase(Protocol[S]):
+    """Opens sessions on one database. Safe to share between threads; a session is one thread's."""
+
+    def looking(self, table: str = "") -> AbstractContextManager[S | None]:
+        """A session that only looks, at ``table`` perhaps; ``None``: there is no database."""
+
+    def reading(self) -> AbstractContextManager[S | None]:
+        """A consistent view; ``None``: there is no database, or our tables are not in it."""
+
+    def writing(self, *, cascades: bool = False, repeatable: bool = False) -> AbstractContextManager[S]:
+        """A transaction that commits unless something is raised; our tables are there.
+
+        Args:
+            cascades: whether foreign keys decide what becomes of rows that refer to a deleted one.
+            repeatable: whether doing the same again would change nothing.
+        """
+
+    def session(self, *, cascades: bool = False) -> AbstractContextManager[S]:
+        """Outside a transaction, to write; see ``writing``."""
+
+    def transaction(self, session: S) -> AbstractContextManager[None]:
+        """One transaction of ``session``; our tables are there.
+
+        Raises:
+            StateError: whether it was committed is not known.
+        """
+
+    def close(self) -> None:
+        """Release what is open. A second call does nothing."""
+
+
+class SqlDestination(ABC, Generic[S]):
+    """See ``strandline.destination.Destination``.
+
+    Args:
+        database: where the rows lie.
+        schema: of the tables, as ``Dialect.relation`` takes it.
+        place: of the states, in words.
+    """
+
+    staged_bytes_max = STAGED_BYTES_MAX
+    dialect: ClassVar[Dialect]
+    types_refused: ClassVar[Mapping[str, str]]
+
+    def __init__(self, database: SqlDatabase[S], schema: str, place: str) -> None:
+        self._schema = schema
+        self._sessions = database
+        self._states = SqlStates(database, place)
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """All that there is."""
+        return Capabilities(
+            write_modes=frozenset(WriteMode),
+            delivery=Delivery.ATOMIC,
+            orders_versions=True,
+            types_refused=self.types_refused,
+        )
+
+    @property
+    def states(self) -> StateBackend:
+        """The states beside the rows."""
+        return self._states
+
+    @abstractmethod
+    def _columns(self, table: Table) -> StoredColumns:
+        """How the columns of a table are stored."""
+
+    @abstractmethod
+    def _migrator(self, session: S, table: Table, mode: MigrateMode, replaces: Scope | None = None) -> Migrator:
+        """Makes the stored table fit."""
+
+    def _stored(self, table: Table) -> Table:
+        """The table under the name that it has in the database."""
+        return table
+
+    def _renamed(self, window: Window) -> Window:
+        """The window with the names that its tables have in the database."""
+        return window
+
+    def _spill(self, session: S) -> Callable[[Step], None]:
+        """Moves the batches of a step into its temporary table."""
+        return session.spill
+
+    def _take(self, staging: Staging, window: Window) -> None:
+        """Everything of a window, before the transaction begins."""
+        staging.take(window)
+
+    def _merge(self, session: S, window: Window, mode: WriteMode, steps: Collection[Step]) -> Merge:  # noqa: ARG002 -- others prepare them
+        """At the beginning of the transaction: what merges the steps."""
+
+        def migrator(table: Table, replaces: Scope) -> Migrator:
+            return self._migrator(session, table, MigrateMode.SAFE, replaces)
+
+        return Merge(session, window, mode, migrator)
+
+    def _merged(self, session: S, fence: Fence) -> None:
+        """At the end of the transaction."""
+
+    def migrate(
+        self,
+        table: Table,
+        *,
+        mode: MigrateMode,
+        fence: Fence,
+        apply: bool = True,
+        ownership: Ownership | None = None,
+        replaces: Scope | None = None,
+    ) -> Migration:
+        """Make the stored table fit ``table``."""
+        table = self._stored(table)
+        columns = self._columns(table)
+        if not apply:
+            with self._sessions.looking(table.name) as looking:
+                if looking is not None:
+                    return self._migrator(looking, table, mode, replaces).plan(ownership)
+            into = self.dialect.relation(self._schema, table.name)
+            return Migration((creation(table, columns.stored, into, self.dialect),), None, empty=True, owners=())
+        writing = self._sessions.writing(cascades=table.allow_cascade, repeatable=True)
+        with writing as session, session.about(table.name):
+            check_fence(session, fence)
+            return self._migrator(session, table, mode, replaces).apply(ownership)
+
+    def write(self, window: Window, *, mode: WriteMode, fence: Fence) -> Receipt:
+        """Take all messages of ``window``, in one transaction."""
+        window = self._renamed(window)
+        with self._sessions.session(cascades=any(one.allow_cascade for one in window.tables.values())) as session:
+            staging = Staging(
+                mode, prepare=session.prepare, spill=self._spill(session), bytes_max=self.staged_bytes_max
+            )
+            self._take(staging, window)
+            with self._sessions.transaction(session):
+                check_fence(session, fence, key=window.key, expected=window.expected)
+                merge = self._merge(session, window, mode, staging.steps)
+                merge.apply(staging.steps)
+                window.emptied(merge.emptied())
+                state = save_state(session, window.key, window.state, expected=window.expected)
+                self._merged(session, fence)
+        return Receipt(state, dict(merge.rows), dict(merge.known), merge.removed, merge.lacking)
+
+    def holds(self, table: Table, *, scope: Scope) -> Held:
+        """Whether there are rows of a scope."""
+        table = self._stored(table)
+        with self._sessions.looking(table.name) as session:
+            return Held(session is not None and holds(session, table, scope))
+
+    def close(self) -> None:
+        """Release what is open. A second call does nothing."""
+        self._sessions.close()
