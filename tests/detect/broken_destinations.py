@@ -271,6 +271,37 @@ class ForgetsAtTheSwap(MemoryDestination):
         return receipt
 
 
+class ChangesColumnsBeforeTheSwap(MemoryDestination):
+    """Or before anybody has read a row."""
+
+    def migrate(self, table, *, mode, fence, apply=True, ownership=None, replaces=None):
+        found = super().migrate(table, mode=mode, fence=fence, apply=apply, ownership=ownership, replaces=replaces)
+        if apply and replaces is not None:
+            data = self._store.data.copy(table.name)
+            data.tables[table.name].table, data.tables[table.name].rows = table, {}
+            self._store.data = data
+        return found
+
+
+class KeepsTheOldColumns(MemoryDestination):
+    def write(self, window, *, mode, fence):
+        names = [table.name for table in window.tables.values()]
+        before = {name: self._store.data.tables[name].table for name in names if name in self._store.data.tables}
+        receipt = super().write(window, mode=mode, fence=fence)
+        for name, table in before.items():
+            if name in self._store.data.tables:
+                self._store.data.tables[name].table = table
+        return receipt
+
+
+class ChangesWhatOthersUse(MemoryDestination):
+    def migrate(self, table, *, mode, fence, apply=True, ownership=None, replaces=None):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(memory_rows.Stored, "strangers", lambda _stored, _scope: set())
+            ownership = ownership and replace(ownership, adopt=True)
+            return super().migrate(table, mode=mode, fence=fence, apply=apply, ownership=ownership, replaces=replaces)
+
+
 class RemembersADroppedTable(MemoryDestination):
     def migrate(self, table, *, mode, fence, apply=True, ownership=None, replaces=None):
         delivered = dict(self._store.data.delivered)

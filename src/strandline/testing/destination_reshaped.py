@@ -82,6 +82,7 @@ class ReshapeCases(DestinationFixtures):
         same(lineage, old, first.batch)
         lineage.write(Swap(new.name, HIDDEN))
         same(lineage, new, fresh.batch)
+        assert not _kinds(lineage, new)
         assert not lineage.migrate(new, apply=False).changes
         assert lineage.migrate(new).mark == mark
         assert side.migrate(new.named(HIDDEN), apply=False).mark is None
@@ -118,6 +119,7 @@ class ReshapeCases(DestinationFixtures):
         side.write(fresh, Complete(new.name))
         lineage.write(Swap(new.name, HIDDEN))
         same(lineage, new, fresh.batch)
+        assert not _kinds(lineage, new)
         assert not lineage.migrate(new, apply=False).changes
         assert lineage.migrate(new).mark == mark
         with pytest.raises(TaskError):
