@@ -162,3 +162,26 @@ def test_the_index_of_the_old_key_goes(warehouse: Warehouse) -> None:
         "sqlite_master WHERE type = 'index' AND name" if warehouse.kind == "sqlite" else "pg_indexes WHERE indexname"
     )
     assert warehouse.sql(f"SELECT count(*) FROM {found} LIKE 'cq!_key!_%' ESCAPE '!'") == [(1,)]
+
+
+def test_what_must_not_be_null_is_null_at_no_time(warehouse: Warehouse) -> None:
+    """Rows that are exchanged one by one, because of somebody's column, are there while their columns change."""
+    if warehouse.kind == "sqlite":
+        return  # which adds no constraint to a table
+    warehouse.sql("ALTER TABLE orders ALTER COLUMN v SET NOT NULL")
+    warehouse.sql("ALTER TABLE orders ADD COLUMN mine bigint")
+    refuses(warehouse, orders(v=pa.list_(pa.int64()), w=pa.string()), "NOT NULL")
+
+
+@pytest.mark.parametrize("clause", ["NOT NULL", "DEFAULT 'a'", "CHECK (v <> '')", "COLLATE NOCASE"])
+def test_what_somebodys_own_definition_says_of_a_column_is_named(warehouse: Warehouse, clause: str) -> None:
+    if warehouse.kind != "sqlite":
+        return
+    warehouse.sql("ALTER TABLE orders RENAME TO before")
+    columns = "_cq_sync_time, _cq_source_name, id, v, w"
+    warehouse.sql(
+        f"CREATE TABLE orders (_cq_sync_time TEXT, _cq_source_name TEXT, id INTEGER, v TEXT {clause}, w TEXT)"
+    )
+    warehouse.sql(f"INSERT INTO orders ({columns}) SELECT {columns} FROM before")
+    word = clause.partition(" ")[0].lower() if "DEFAULT" in clause else clause.partition(" ")[0]
+    refuses(warehouse, orders(v=pa.list_(pa.int64()), w=pa.string()), word)

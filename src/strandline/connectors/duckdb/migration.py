@@ -82,12 +82,13 @@ class DuckDBMigrator(Migrator):
 
     def _tied(self, columns: Collection[str], *, key: bool) -> Sequence[str]:  # noqa: ARG002 -- whichever they are
         """See ``Migrator``. DuckDB alters no column of a table that has an index, or a constraint that makes one."""
-        found = self._known.found(self._table.name)
+        found, minds = self._known.found(self._table.name), self._session.attached(self._table.name).minds(self._table)
+        # where rows are exchanged one by one, they are there while their columns change
         constraints = self._session.fetch(
             Statement(
                 "SELECT constraint_text FROM duckdb_constraints() WHERE database_name = current_database() "
-                "AND schema_name = ? AND table_name = ? AND constraint_type <> 'NOT NULL' ORDER BY 1",
-                (self._known.schema, self._table.name),
+                "AND schema_name = ? AND table_name = ? AND (? OR constraint_type <> 'NOT NULL') ORDER BY 1",
+                (self._known.schema, self._table.name, minds),
             )
         )
         indexes = [f"index {name}" for name in found.indexes] if found else []

@@ -82,15 +82,24 @@ _TIED = (
     "UNION SELECT 'index ' || x.relname FROM pg_index AS i JOIN t ON t.oid = i.indrelid JOIN pg_class AS x ON x.oid = i.indexrelid "
     "WHERE i.indisunique AND NOT starts_with(CAST(x.relname AS text), {0}) AND CAST({0} AS text[]) @> (SELECT array_agg("
     "CAST(a.attname AS text)) FROM pg_attribute AS a WHERE a.attrelid = t.oid AND a.attnum = ANY(CAST(i.indkey AS int2[]))) "
+    "UNION SELECT 'NOT NULL of column ' || a.attname FROM pg_attribute AS a JOIN t ON t.oid = a.attrelid "
+    "WHERE a.attnotnull AND CAST(a.attname AS text) = ANY(CAST({0} AS text[])) "
     "ORDER BY 1"
 )
 
 
 def tied_to(
-    session: "PostgreSQLSession", table: Table, columns: Collection[str], old_key: Collection[str]
+    session: "PostgreSQLSession",
+    table: Table,
+    columns: Collection[str],
+    old_key: Collection[str],
+    filled: Collection[str],
 ) -> Sequence[str]:
-    """What PostgreSQL does not let go on with these columns in another type, in words; and who keeps an old key unique."""
-    values = (session.schema, table.name, list(columns), INDEX_PREFIX, list(old_key))
+    """What PostgreSQL does not let go on with these columns in another type, in words; and who keeps an old key unique.
+
+    Columns that are ``filled`` are to have no null for a moment.
+    """
+    values = (session.schema, table.name, list(columns), INDEX_PREFIX, list(old_key), list(filled))
     rows = session.fetch(Statement(_TIED.replace("{0}", session.dialect.parameter), values))
     return [str(text) for (text,) in rows]
 

@@ -85,8 +85,11 @@ class PostgreSQLMigrator(Migrator):
 
     def _tied(self, columns: Collection[str], *, key: bool) -> Sequence[str]:
         """See ``Migrator``."""
-        old = Record.parse(self._session.attached(self._table.name).note).primary_key if key else ()
-        return tied_to(self._pg, self._table, columns, old)
+        attached = self._session.attached(self._table.name)
+        old = Record.parse(attached.note).primary_key if key else ()
+        # where rows are exchanged one by one, they are there while their columns change
+        filled = columns if attached.minds(self._table) else ()
+        return tied_to(self._pg, self._table, columns, old, filled)
 
     def _alter(self, columns: Mapping[str, str], *, key: bool) -> Sequence[str]:
         """See ``Migrator``. PostgreSQL makes the indexes of a column again."""

@@ -1,5 +1,6 @@
 """Makes a stored SQLite table fit: how SQLite tells what is there."""
 
+import re
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import closing, suppress
 from typing import TYPE_CHECKING
@@ -126,6 +127,7 @@ class SQLiteMigrator(Migrator):
     def _tied(self, columns: Collection[str], *, key: bool) -> Sequence[str]:
         """See ``Migrator``. SQLite says it when it is tried: in a copy of the tables without rows."""
         actual, found = self._session.columns(self._table.name), self._unique_in_old_key() if key else []
+        found += self._defined(columns)
         for column in columns:
             with closing(sqlite3.connect(":memory:", isolation_level=None)) as copy:
                 self._copy_into(copy)
@@ -135,6 +137,19 @@ class SQLiteMigrator(Migrator):
                 except sqlite3.Error as error:
                     found.append(f"something that SQLite tells of ({error})")
         return found
+
+    def _defined(self, columns: Collection[str]) -> list[str]:
+        """What somebody's own definition of the table says of these columns, and another column would not have."""
+        known = self._session.fetch(
+            Statement("""SELECT name, "notnull", dflt_value FROM pragma_table_xinfo(?, 'main')""", (self._table.name,))
+        )
+        found = [f"NOT NULL of column {name}" for name, filled, _ in known if filled and name in columns]
+        found += [f"the default of column {name}" for name, _, value in known if value is not None and name in columns]
+        ((text,),) = self._session.fetch(
+            Statement("SELECT sql FROM main.sqlite_master WHERE type = 'table' AND name = ?", (self._table.name,))
+        )
+        words = re.findall(r"\bCHECK\s*\(|\bCOLLATE\b", text, re.IGNORECASE) if columns else ()
+        return found + [f"{word.rstrip('( ').upper()} in the definition of the table" for word in dict.fromkeys(words)]
 
     def _copy_into(self, copy: "Connection") -> None:
         """What there is but rows; without virtual tables."""
