@@ -44,15 +44,15 @@ def test_what_is_stored_as_text_takes_the_plain_type_at_a_full_refresh(lake):
     columns = 'id, CAST(b AS integer), substr(CAST("at" AS varchar), 1, 19), n, x'
     first = {"1.csv": "id,b,at,n,x\n1,abc,abc,abc,abc\n"}
     assert lake(columns='id, b, "at", n, x', **first) == [(1, "abc", "abc", "abc", "abc")]
-    Path("in/1.csv").unlink()
     later = {"2.csv": "id,b,at,n,x\n2,true,2024-01-01 10:00:00,7,0.00001\n3,false,,-0.5,1e300\n"}
+    later |= {"1.csv": "id,b,at,n,x\n2,true,2024-01-01 10:00:00,7,0.00001\n"}
     synced = lake(columns='id, b, "at", n, x', **later)
     assert synced[0] == (1, "abc", "abc", "abc", "abc")
     assert [row[1] for row in synced[1:]] == ["true", "false"]
     planned = lake.command("plan", "--full-refresh", "t").text
     assert "change_column" in planned
     assert planned.count("will be altered by the full refresh") == 4
-    refreshed = lake("--full-refresh", "t", "--allow-mass-delete", columns=columns)
+    refreshed = lake("--full-refresh", "t", columns=columns)
     assert refreshed == [(2, 1, "2024-01-01 10:00:00", 7.0, 0.00001), (3, 0, None, -0.5, 1e300)]
     again = lake(columns=columns, **{"3.csv": "id,b,at,n,x\n4,true,,1,1\n"})
     assert again == [*refreshed, (4, 1, None, 1.0, 1.0)]

@@ -42,11 +42,14 @@ def dropped(
         return ""
     back = "put back what is gone, and sync"
     if not refresh:
+        replaced = (
+            f"; or strandline sync --full-refresh '{task.id}' --allow-mass-delete, which drops the rows of what is gone once it has "
+            "read all else"
+        )
         raise UsageError(
             f"{lineage.key}: {', '.join(map(repr, doomed))} would be created again, empty (migrate_mode: forced), and cannot be read "
             f"again in full: gone are {gone}",
-            hint=f"{back}; or strandline sync --full-refresh '{task.id}' --allow-mass-delete, which drops the rows of what is gone "
-            "once it has read all else",
+            hint=back + replaced * into.destination.capabilities.replace,
         )
     if into.share_max is None:
         return f"{lineage.key}: the full refresh drops the rows of what is gone at the source, and cannot be read again: {gone}"

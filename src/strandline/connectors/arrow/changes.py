@@ -41,6 +41,7 @@ def changes_to(
     mode: MigrateMode,
     *,
     are_doubles: Callable[[str], bool] = lambda _column: True,
+    hint: str = "--full-refresh changes it with its rows; migrate_mode: forced creates it again, empty",
 ) -> list[Change]:
     """What makes the stored table fit ``table``; ``are_doubles`` looks whether all whole numbers of a column are doubles.
 
@@ -54,10 +55,7 @@ def changes_to(
         return changes
     problems = "; ".join(map(in_words, misfits))
     if mode is MigrateMode.SAFE:
-        raise TaskError(
-            f"table {table.name!r} cannot be changed in place: {problems}",
-            hint="--full-refresh changes it with its rows; migrate_mode: forced creates it again, empty",
-        )
+        raise TaskError(f"table {table.name!r} cannot be changed in place: {problems}", hint=hint)
     return [Change(RECREATE, table.name, detail=problems)]
 
 

@@ -22,6 +22,8 @@ from strandline.table import CLIENT_ID, SOURCE_NAME, Table
 
 __all__ = ["Layout", "folder_of", "owners_of", "record_of", "table_of"]
 
+_HINT = "choose another `path`; migrate_mode: forced creates it again, empty"
+
 
 def folder_of(table: str) -> str:
     """Where the files of a table are, relative to the root."""
@@ -103,12 +105,9 @@ class Layout:
         if record.partition_by != self.partition_by:
             problems.append(f"it is partitioned by {record.partition_by}, and would be by {self.partition_by}")
         if not problems:
-            return changes_to(table_of(table.name, record), table, mode)
+            return changes_to(table_of(table.name, record), table, mode, hint=_HINT)
         if mode is MigrateMode.SAFE:
-            raise TaskError(
-                f"table {table.name!r} cannot be changed in place: {'; '.join(problems)}",
-                hint="choose another `path`; migrate_mode: forced creates it again, empty",
-            )
+            raise TaskError(f"table {table.name!r} cannot be changed in place: {'; '.join(problems)}", hint=_HINT)
         return [Change(RECREATE, table.name, detail="; ".join(problems))]
 
     def changed(self, record: Record, table: Table) -> Record:
