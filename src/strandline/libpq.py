@@ -8,14 +8,14 @@ where it stands alone: one that is prepared first may be executed by another pro
 
 import re
 import time
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from contextlib import suppress
 from typing import Any, Literal
 
 from strandline.errors import UnreachableError
 from strandline.lazy import adbc, adbc_postgresql, pa, psycopg
 
-__all__ = ["PARAMETERS", "STYLES", "begin", "bound", "connect", "execute", "pooler", "with_parameters"]
+__all__ = ["PARAMETERS", "STYLES", "begin", "bound", "connect", "execute", "fetched", "pooler", "with_parameters"]
 
 PARAMETERS = {
     "connect_timeout": "10",
@@ -108,17 +108,12 @@ def _opened(uri: str) -> "tuple[adbc.AdbcDatabase, adbc.AdbcConnection] | None":
     try:
         connection = adbc.AdbcConnection(database)
         execute(connection, "BEGIN READ ONLY")
-        with adbc.AdbcStatement(connection) as statement:
-            statement.set_sql_query("SELECT 1::int8 AS one")
-            handle, _ = statement.execute_query()
-            with pa.RecordBatchReader._import_from_c(handle.address) as reader:  # noqa: SLF001 -- its documented entry
-                known = reader.schema.field(0).type == pa.int64()
-                reader.read_all()
+        (batch,) = fetched(connection, "SELECT 1::int8 AS one")
         execute(connection, "COMMIT")
     except BaseException:
         _close(database, connection)
         raise
-    if not known:
+    if batch.schema.field(0).type != pa.int64():
         _close(database, connection)
         return None
     return database, connection
@@ -136,6 +131,35 @@ def execute(connection: "adbc.AdbcConnection", sql: str) -> None:
     with adbc.AdbcStatement(connection) as statement:
         statement.set_sql_query(sql)
         statement.execute_update()
+
+
+def fetched(connection: "adbc.AdbcConnection", sql: str, **options: str) -> "Iterator[pa.RecordBatch]":
+    """The rows of a query, as they come. When the iterator is closed, the server is told to stop.
+
+    Raises:
+        adbc.Error: what fails while rows come is one, too, and has no SQLSTATE.
+    """
+    with adbc.AdbcStatement(connection) as statement:
+        statement.set_sql_query(sql)
+        statement.set_options(**options)
+        handle, _ = statement.execute_query()
+        try:
+            with pa.RecordBatchReader._import_from_c(handle.address) as reader:  # noqa: SLF001 -- its documented entry
+                try:
+                    yield from reader
+                except GeneratorExit:
+                    _stop(statement, reader)
+                    raise
+        except (pa.ArrowException, OSError) as error:
+            raise adbc.Error(str(error), status_code=adbc.AdbcStatusCode.UNKNOWN) from None
+
+
+def _stop(statement: Any, reader: "pa.RecordBatchReader") -> None:
+    """End a query whose rows are not wanted any more; without a word the driver would read all the rest."""
+    with suppress(adbc.Error, pa.ArrowException, OSError):
+        statement.cancel()
+        for _ in reader:
+            pass
 
 
 def bound(connection: "psycopg.Connection[Any]", answer_s: float) -> None:

@@ -5,16 +5,14 @@ from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING
 
 from strandline.connectors.sql.attached import Attached, Reference
-from strandline.connectors.sql.dialect import Statement
+from strandline.connectors.sql.dialect import KEY_PREFIX, Statement
 from strandline.table import Table
 
 if TYPE_CHECKING:
     from strandline.connectors.postgresql.destination_session import PostgreSQLSession
 
-__all__ = ["INDEX_PREFIX", "attached_to", "dropped_with", "tied_to"]
+__all__ = ["attached_to", "dropped_with", "tied_to"]
 
-INDEX_PREFIX = "cq_key_"
-"""The name of our index of a primary key begins with it."""
 
 _ACTIONS = {"a": "NO ACTION", "r": "RESTRICT", "c": "CASCADE", "n": "SET NULL", "d": "SET DEFAULT"}
 
@@ -63,7 +61,7 @@ _DROPPED = (
 
 def dropped_with(session: "PostgreSQLSession", table: str) -> Sequence[str]:
     """What goes with a stored table that is dropped, in words; a view or a foreign key keeps it from being dropped."""
-    values = (session.schema, table, f"{INDEX_PREFIX}%".replace("_", r"\_"))
+    values = (session.schema, table, f"{KEY_PREFIX}%".replace("_", r"\_"))
     return [text for (text,) in session.fetch(Statement(_DROPPED.replace("{0}", session.dialect.parameter), values))]
 
 
@@ -99,7 +97,7 @@ def tied_to(
 
     Columns that are ``filled`` are to have no null for a moment.
     """
-    values = (session.schema, table.name, list(columns), INDEX_PREFIX, list(old_key), list(filled))
+    values = (session.schema, table.name, list(columns), KEY_PREFIX, list(old_key), list(filled))
     rows = session.fetch(Statement(_TIED.replace("{0}", session.dialect.parameter), values))
     return [str(text) for (text,) in rows]
 

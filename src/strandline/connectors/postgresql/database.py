@@ -4,15 +4,15 @@ import math
 import secrets
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from functools import cached_property
 from typing import Any
 
 from strandline import libpq
-from strandline.connection_string import HINT, NOT_UNDERSTOOD, understood
+from strandline.connection_string import HINT, understood
 from strandline.connectors.postgresql.destination_session import PostgreSQLSession
 from strandline.connectors.postgresql.dialect import literal
-from strandline.connectors.postgresql.errors import drivers, first_line, refused_connection, translated
+from strandline.connectors.postgresql.errors import connecting, drivers, first_line, translated
 from strandline.connectors.sql.dialect import Statement
 from strandline.connectors.sql.tables import (
     DELIVERED,
@@ -24,7 +24,7 @@ from strandline.connectors.sql.tables import (
     has_register,
 )
 from strandline.errors import RetryableError, StateError, UsageError
-from strandline.lazy import adbc, psycopg
+from strandline.lazy import psycopg
 
 __all__ = ["Database", "Limits"]
 
@@ -140,15 +140,9 @@ class Database:
         libpq.bound(connection, self._limits.answer_s)
         return connection
 
-    @contextmanager
-    def reached(self) -> Iterator[None]:
-        """Says why there is no connection; of a string that is not understood, without a word of what a driver says."""
-        try:
-            yield
-        except (psycopg.Error, adbc.Error) as error:
-            if understood(self._connection_string) is None:
-                raise UsageError(f"PostgreSQL cannot be reached: {NOT_UNDERSTOOD}", hint=HINT) from None
-            raise refused_connection(self.place, error) from error
+    def reached(self) -> AbstractContextManager[None]:
+        """Says why there is no connection."""
+        return connecting(self._connection_string, self.place)
 
     def _give_back(self, session: PostgreSQLSession) -> None:
         """Keep the connection if nothing of this session is left on it."""

@@ -24,7 +24,7 @@ from strandline.connectors.sql.merge import Merge
 from strandline.connectors.sql.staging import Step
 from strandline.connectors.sql.states import SqlStates
 from strandline.destination import MigrateMode, Scope, Window, WriteMode
-from strandline.lazy import adbc, pa
+from strandline.lazy import pa
 from strandline.place import schema_place
 from strandline.probe import Probe
 from strandline.settings import Seconds
@@ -118,11 +118,7 @@ class PostgreSQLDestination(SqlDestination[PostgreSQLSession]):
             stack.enter_context(closing(database))
             stack.enter_context(closing(connection))
             libpq.execute(connection, self._database.reading_begins)
-            statement = stack.enter_context(closing(adbc.AdbcStatement(connection)))
-            statement.set_sql_query(query)
-            handle, _ = statement.execute_query()
-            with pa.RecordBatchReader._import_from_c(handle.address) as reader:  # noqa: SLF001 -- how ADBC hands it over
-                yield from reader
+            yield from libpq.fetched(connection, query)
             libpq.execute(connection, "COMMIT")
 
     def probes(self) -> Iterator[Probe]:

@@ -2,9 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 
-from strandline.connectors.postgresql.attached import INDEX_PREFIX
 from strandline.connectors.postgresql.destination_session import PostgreSQLSession
-from strandline.connectors.sql.dialect import Statement
+from strandline.connectors.sql.dialect import KEY_PREFIX, Statement
 from strandline.errors import TaskError
 from strandline.table import Table
 
@@ -34,7 +33,7 @@ def make_index(session: PostgreSQLSession, table: Table) -> bool:
         )
     )
     for (oid,) in tables:
-        what = f"{session.dialect.quote(INDEX_PREFIX + oid)} ON {session.relation(table.name)} ({session.dialect.quoted(keys)})"
+        what = f"{session.dialect.quote(KEY_PREFIX + oid)} ON {session.relation(table.name)} ({session.dialect.quoted(keys)})"
         unique = Statement(f"CREATE UNIQUE INDEX {what}")
         if len(keys) == len(table.primary_key) and session.attempt(lambda: session.run(unique) == 0):  # noqa: B023 -- at once
             return True
@@ -67,7 +66,7 @@ def check_visible(session: PostgreSQLSession, table: str) -> None:
 def drop_index(session: PostgreSQLSession, table: Table) -> None:
     """Before rows are added to a table that was overwritten once: a key may come again."""
     for name, unique in _indexes(session, table).items():
-        if unique and name.startswith(INDEX_PREFIX):
+        if unique and name.startswith(KEY_PREFIX):
             session.run(Statement(f"DROP INDEX {session.relation(name)}"))
 
 
@@ -79,7 +78,7 @@ def own_indexes(session: PostgreSQLSession, table: Table) -> Sequence[str]:
             "SELECT x.relname FROM pg_index AS i JOIN pg_class AS x ON x.oid = i.indexrelid "
             "JOIN pg_class AS c ON c.oid = i.indrelid JOIN pg_namespace AS n ON n.oid = c.relnamespace "
             f"WHERE n.nspname = {one} AND c.relname = {one} AND starts_with(CAST(x.relname AS text), {one})",
-            (session.schema, table.name, INDEX_PREFIX),
+            (session.schema, table.name, KEY_PREFIX),
         )
     )
     return [str(name) for (name,) in rows]

@@ -7,36 +7,26 @@ with parameters without COPY, row by row.
 """
 
 import json
-import re
 import secrets
 import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from typing import Any, Literal, NoReturn
+from typing import Any, Literal
 
 from strandline import libpq
-from strandline.connection_string import HINT, NOT_UNDERSTOOD, understood
 from strandline.connectors.postgresql.dialect import literal
-from strandline.errors import RetryableError, StrandlineError, TaskError, UnreachableError, UsageError
-from strandline.lazy import adbc, pa, psycopg
+from strandline.connectors.postgresql.errors import connecting, meaning
+from strandline.errors import StrandlineError
+from strandline.lazy import adbc, pa
 
 __all__ = ["Server", "Session"]
 
 _LOOK_S = 60.0
 """How long a statement may take whose answer is small, as one that asks the catalogue."""
 _LONGEST_S = 2_000_000
-_UNREACHABLE = ("08", "57P", "53300")
-"""Classes and codes of SQLSTATE: the connection is gone, or none is free."""
-_PASSING = ("40", "42P01", "53", "55P03", "57014", "58")
-"""A conflict, a partition that was dropped meanwhile, a lack of resources, a lock or a statement that took too long,
-trouble of the server's machine."""
-_BYTES = {"22021", "22P05"}
-"""A text that is not of the encoding that it should be of."""
-_SAID = {"canceling statement": "57014", "conflict with recovery": "57014", "invalid byte sequence": "22021"}
 _IDLE_S = 10.0
 """Whatever lies between us and the server may forget a connection that is idle for longer, without telling us."""
-_STATE = re.compile(r"SQLSTATE: ([0-9A-Z]{5})")
 
 
 class Server:
@@ -79,10 +69,8 @@ class Server:
 
     def pooler(self) -> str:
         """See ``libpq.pooler``."""
-        try:
+        with connecting(self._uri):
             return libpq.pooler(self._uri)
-        except psycopg.Error as error:
-            raise _no_connection(str(error), self._uri) from None
 
     def close(self) -> None:
         """Release the connections that are not in use."""
@@ -108,10 +96,8 @@ class Session:
         self._settings = {**settings, "statement_timeout": f"'{min(statement_s, _LONGEST_S)}s'"}
         self._look = {"statement_timeout": f"'{min(statement_s or _LOOK_S, _LOOK_S)}s'"}
         self._inside = False
-        try:
+        with connecting(uri):
             self._database, self._connection = libpq.connect(uri)
-        except adbc_errors() as error:
-            raise _no_connection(str(error), uri) from None
 
     def read(
         self, sql: str, *, batch_bytes: int = 1 << 20, where: str = "", copy: bool = True, look: bool = False
@@ -127,24 +113,13 @@ class Session:
                 yield from self._read(sql, batch_bytes, where, copy=copy)
 
     def _read(self, sql: str, batch_bytes: int, where: str, *, copy: bool) -> "Iterator[pa.RecordBatch]":
-        statement = adbc.AdbcStatement(self._connection)
+        options = {"adbc.postgresql.batch_size_hint_bytes": str(batch_bytes)}
+        if not copy:
+            options["adbc.postgresql.use_copy"] = "false"
         try:
-            statement.set_sql_query(sql)
-            statement.set_options(**{"adbc.postgresql.batch_size_hint_bytes": str(batch_bytes)})
-            if not copy:
-                statement.set_options(**{"adbc.postgresql.use_copy": "false"})
-            handle, _ = statement.execute_query()
-            with pa.RecordBatchReader._import_from_c(handle.address) as reader:  # noqa: SLF001 -- its documented entry
-                try:
-                    yield from reader
-                except GeneratorExit:
-                    _stop(statement, reader)
-                    raise
-        except (*adbc_errors(), pa.ArrowException, OSError) as error:
-            _raise(error, where)
-        finally:
-            with suppress(*adbc_errors()):
-                statement.close()
+            yield from libpq.fetched(self._connection, sql, **options)
+        except adbc.Error as error:
+            raise _meaning(error, where) from None
 
     @contextmanager
     def transaction(
@@ -164,7 +139,7 @@ class Session:
         try:
             yield
         except BaseException:
-            with suppress(*adbc_errors()):
+            with suppress(adbc.Error):
                 libpq.execute(self._connection, "ROLLBACK")
             raise
         finally:
@@ -174,10 +149,10 @@ class Session:
     def _execute(self, sql: str, where: str) -> None:
         try:
             libpq.execute(self._connection, sql)
-        except adbc_errors() as error:
-            with suppress(*adbc_errors()):
+        except adbc.Error as error:
+            with suppress(adbc.Error):
                 libpq.execute(self._connection, "ROLLBACK")
-            _raise(error, where)
+            raise _meaning(error, where) from None
 
     def rows(self, sql: str, *, where: str = "") -> list[dict[str, Any]]:
         """All rows of a query that has few. Only one that names a table may take long: it may read many for them."""
@@ -202,60 +177,9 @@ class Session:
     def close(self) -> None:
         """Release it. A second call does nothing."""
         for one in (self._connection, self._database):
-            with suppress(*adbc_errors()):
+            with suppress(adbc.Error):
                 one.close()
 
 
-def _stop(statement: Any, reader: "pa.RecordBatchReader") -> None:
-    """End a query whose rows are not wanted any more; without a word the driver would read all the rest."""
-    with suppress(*adbc_errors(), pa.ArrowException, OSError):
-        statement.cancel()
-        for _ in reader:
-            pass
-
-
-def adbc_errors() -> tuple[type[Exception], ...]:
-    """What the driver raises."""
-    return (adbc.Error,)
-
-
-def _no_connection(text: str, uri: str) -> StrandlineError:
-    if understood(uri) is None:
-        return UsageError(f"PostgreSQL cannot be reached: {NOT_UNDERSTOOD}", hint=HINT)
-    # the driver's text may quote the connection string, and with it a password
-    _, _, said = text.rpartition("Failed to connect:")
-    lines = said.partition("Query was:")[0].replace("\\n", "\n").strip().splitlines()
-    reason = lines[0] if lines else "no connection"
-    if "FATAL:" in reason or "no password supplied" in reason:
-        return UnreachableError(
-            f"PostgreSQL: the server refuses the connection: {reason.split('FATAL:')[-1].strip()}",
-            hint="see `connection_string`",
-        )
-    return UnreachableError(
-        f"PostgreSQL does not answer: {reason}",
-        hint="is the server running, and the host of `connection_string` right?",
-    )
-
-
-def _raise(error: Exception, where: str) -> NoReturn:
-    """The driver's error as ours, by SQLSTATE; without the statement, which may hold values."""
-    text = str(error).split("Query was:")[0]
-    match = _STATE.search(str(error))
-    state = getattr(error, "sqlstate", None) or (match[1] if match else None)
-    reason = text.split("ERROR:")[-1].split("FATAL:")[-1].splitlines()
-    said = " ".join(line.strip() for line in reason if line.strip())
-    place = f"{where}: " if where else ""
-    if state is None and "ERROR:" in text:
-        # what fails while rows come, comes without its code
-        state = next((code for words, code in _SAID.items() if words in text), "XX000")
-    if state is None or state.startswith(_UNREACHABLE):
-        raise UnreachableError(f"{place}the connection to PostgreSQL was lost: {said}") from None
-    if state.startswith(_PASSING):
-        raise RetryableError(f"{place}PostgreSQL: {said}") from None
-    if state in _BYTES:
-        hint = "the database's encoding checks nothing (SQL_ASCII): mend the value, as by convert_from(v::bytea, 'LATIN1') for "
-        hint += "what was Latin-1; or leave the column out by `columns`"
-        raise TaskError(f"{place}PostgreSQL: {said}, so the text cannot be read as UTF-8", hint=hint) from None
-    if state == "42501":
-        raise TaskError(f"{place}PostgreSQL: {said}", hint="grant the role SELECT on it, or leave it out") from None
-    raise TaskError(f"{place}PostgreSQL: {said}") from None
+def _meaning(error: Exception, where: str) -> StrandlineError:
+    return meaning(error, f"{where}: PostgreSQL" if where else "PostgreSQL", reading=True)

@@ -12,10 +12,12 @@ from strandline.destination import Scope
 from strandline.errors import TaskError
 from strandline.table import CLIENT_ID, SOURCE_NAME, SYNC_TIME
 
-__all__ = ["SEQUENCE", "STAGE_PREFIX", "VERSION", "Dialect", "Statement", "quote"]
+__all__ = ["KEY_PREFIX", "SEQUENCE", "STAGE_PREFIX", "VERSION", "Dialect", "Statement", "quote"]
 
 STAGE_PREFIX = "_cq_stage_"
 """No column of a user's table begins with it."""
+KEY_PREFIX = "cq_key_"
+"""An index of ours by which rows are found begins with it."""
 SEQUENCE = "_cq_stage_sequence"
 """Column of a stage: the position of the row in the stream."""
 VERSION = "_cq_stage_version"

@@ -5,12 +5,10 @@ from collections.abc import Sequence
 from strandline.connectors.sql.dialect import SEQUENCE, Dialect
 from strandline.errors import TaskError
 
-__all__ = ["KEY_PREFIX", "MAIN", "MARK_PREFIX", "SQLiteDialect"]
+__all__ = ["MAIN", "MARK_PREFIX", "SQLiteDialect"]
 
 MAIN = '"main"'
 """The schema of all tables that are not temporary."""
-KEY_PREFIX = "cq_key_"
-"""An index of ours by which rows are found begins with it."""
 MARK_PREFIX = "cq_mark_"
 """The index of a table that keeps its mark begins with it."""
 

@@ -6,13 +6,13 @@ from contextlib import closing, suppress
 from typing import TYPE_CHECKING
 
 from strandline.connectors.arrow.widening import Fit, grown_from
-from strandline.connectors.sql.dialect import Statement
+from strandline.connectors.sql.dialect import KEY_PREFIX, Statement
 from strandline.connectors.sql.migration import Found, Migrator
 from strandline.connectors.sql.record import Record
 from strandline.connectors.sqlite.attached import kept_text
 from strandline.connectors.sqlite.columns import folded
 from strandline.connectors.sqlite.destination_types import fit
-from strandline.connectors.sqlite.dialect import KEY_PREFIX, MARK_PREFIX
+from strandline.connectors.sqlite.dialect import MARK_PREFIX
 from strandline.connectors.sqlite.session import SQLiteSession
 from strandline.destination import Change, MigrateMode, Scope
 from strandline.errors import TaskError

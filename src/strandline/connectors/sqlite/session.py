@@ -6,12 +6,12 @@ from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
 from strandline.connectors.sql.attached import Attached
-from strandline.connectors.sql.dialect import SEQUENCE, Dialect, Statement
+from strandline.connectors.sql.dialect import KEY_PREFIX, SEQUENCE, Dialect, Statement
 from strandline.connectors.sql.session import Session
 from strandline.connectors.sql.staging import Step
 from strandline.connectors.sqlite.attached import attached_to
 from strandline.connectors.sqlite.columns import Columns, folded
-from strandline.connectors.sqlite.dialect import KEY_PREFIX, SQLiteDialect
+from strandline.connectors.sqlite.dialect import SQLiteDialect
 from strandline.lazy import sqlite3
 from strandline.table import Table
 
