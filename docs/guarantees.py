@@ -9,7 +9,7 @@ from pathlib import Path
 
 from strandline.connectors.postgresql.catalog import Column, Relation
 from strandline.connectors.postgresql.plan import PostgreSQLTable, plan
-from strandline.connectors.postgresql.source_types import field
+from strandline.connectors.postgresql.types_read import field
 from strandline.destination import Capabilities, WriteMode
 from strandline.engine.delivery import delivery
 from strandline.lazy import pa

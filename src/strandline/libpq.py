@@ -15,7 +15,18 @@ from typing import Any, Literal
 from strandline.errors import UnreachableError
 from strandline.lazy import adbc, adbc_postgresql, pa, psycopg
 
-__all__ = ["PARAMETERS", "STYLES", "begin", "bound", "connect", "execute", "fetched", "pooler", "with_parameters"]
+__all__ = [
+    "PARAMETERS",
+    "STYLES",
+    "begin",
+    "bound",
+    "connect",
+    "execute",
+    "fetched",
+    "pooler",
+    "probing",
+    "with_parameters",
+]
 
 PARAMETERS = {
     "connect_timeout": "10",
@@ -194,12 +205,12 @@ def pooler(connection_string: str) -> Literal["", "session", "transaction"]:
     Raises:
         psycopg.Error: the server does not answer.
     """
-    with _probing(connection_string) as one:
+    with probing(connection_string) as one:
         first = _backend(one)
         # a pooler tells a number of its own, by which it finds what is to be cancelled
         if first == one.info.backend_pid:
             return ""
-        with _probing(connection_string) as other, other.transaction():
+        with probing(connection_string) as other, other.transaction():
             # the session that was used last is handed out first
             if _backend(other) == first:
                 return "transaction"
@@ -209,10 +220,15 @@ def pooler(connection_string: str) -> Literal["", "session", "transaction"]:
                 return "transaction"  # they are all taken
 
 
-def _probing(connection_string: str) -> "psycopg.Connection[Any]":
+def probing(connection_string: str, answer_s: float = _PROBE_S) -> "psycopg.Connection[Any]":
+    """A connection by which a few things are asked.
+
+    Raises:
+        psycopg.Error: the server does not answer.
+    """
     parameters = with_parameters(connection_string, PARAMETERS)
     connection = psycopg.connect(parameters, autocommit=True, prepare_threshold=None)
-    bound(connection, _PROBE_S)
+    bound(connection, answer_s)
     return connection
 
 

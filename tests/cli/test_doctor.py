@@ -14,7 +14,7 @@ from click.testing import CliRunner
 
 from strandline import disk, logs
 from strandline.cli import _examination, main
-from strandline.connectors.postgresql import destination_probes as postgresql_destination_probes
+from strandline.connectors.postgresql import probes as postgresql_probes
 from strandline.disk import file_system_probe, holders
 from strandline.plugins import load_plugin
 from strandline.probe import Probe, Verdict, clock_probe
@@ -315,7 +315,7 @@ class TestProbe:
 
     def test_crash_safety_that_was_turned_off(self):
         server = {"fsync": "off", "pages": "off", "commits": "on"}
-        found = list(postgresql_destination_probes._durable(server))
+        found = list(postgresql_probes._durable(server))
         assert [one.verdict for one in found] == [Verdict.PROBLEM, Verdict.WARNING]
         assert all(isinstance(one, Probe) and "ALTER SYSTEM SET" in one.mend for one in found)
 

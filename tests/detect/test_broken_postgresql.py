@@ -15,12 +15,12 @@ from postgresql_origin import Origin
 
 from strandline import libpq, selection
 from strandline.connectors.postgresql import columns as postgresql_columns
-from strandline.connectors.postgresql import destination_types as postgresql_destination_types
 from strandline.connectors.postgresql import horizon as postgresql_horizon
 from strandline.connectors.postgresql import key as postgresql_key
 from strandline.connectors.postgresql import log as postgresql_log
 from strandline.connectors.postgresql import reading as postgresql_reading
 from strandline.connectors.postgresql import source as postgresql_source
+from strandline.connectors.postgresql import types_stored as postgresql_types
 
 LATE = test_late_rows.test_hole_a_a_row_that_commits_after_a_later_one_was_synced
 PREPARED = test_late_rows.test_hole_a_a_prepared_transaction
@@ -166,8 +166,8 @@ QUOTED = texts.test_names_that_a_role_wants_quoted_are_no_others
 
 @pytest.mark.detects("P31", "PostgreSQL: json is stored as jsonb", by=KEEPS.__name__)
 def test_a_json_that_becomes_jsonb_is_noticed(copied, monkeypatch):
-    sound = postgresql_destination_types.stored_type
-    jsonb = replace(postgresql_destination_types._json(), sql="jsonb")
+    sound = postgresql_types.stored_type
+    jsonb = replace(postgresql_types._json(), sql="jsonb")
     monkeypatch.setattr(
         postgresql_columns,
         "stored_type",

@@ -10,7 +10,7 @@ import pytest
 from postgresql_origin import SCANS, TABLE, Origin, fill, meanwhile
 
 from services.postgresql import PostgreSQLServer
-from strandline.connectors.postgresql.source_session import Session
+from strandline.connectors.postgresql.server import Session
 from strandline.errors import RetryableError, UsageError
 from strandline.message import Checkpoint, Insert
 

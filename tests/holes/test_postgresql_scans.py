@@ -6,8 +6,8 @@ from postgresql_origin import BIG, PARTITIONED, SCANS, T2, TABLE, Origin, fill, 
 
 from strandline.connectors.postgresql import slices as postgresql_slices
 from strandline.connectors.postgresql.rows import Rows
+from strandline.connectors.postgresql.server import Session
 from strandline.connectors.postgresql.slices import Slices
-from strandline.connectors.postgresql.source_session import Session
 from strandline.errors import RetryableError
 from strandline.message import Checkpoint, Insert
 

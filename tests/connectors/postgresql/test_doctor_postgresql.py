@@ -11,8 +11,7 @@ from psycopg.conninfo import make_conninfo
 from services.postgresql import PostgreSQLServer, programs
 from strandline import logs
 from strandline.cli import main
-from strandline.connectors.postgresql import destination_probes as postgresql_destination_probes
-from strandline.connectors.postgresql import source_probes
+from strandline.connectors.postgresql import probes as postgresql_probes
 from strandline.plugins import load_plugin
 from strandline.probe import Verdict
 
@@ -118,7 +117,7 @@ class TestDestination:
         assert "synchronous_commit = off is overruled" in said.found
 
     def test_few_connections_left(self, postgresql, monkeypatch):
-        monkeypatch.setattr(postgresql_destination_probes, "_FREE_FEW", 1_000)
+        monkeypatch.setattr(postgresql_probes, "_FREE_FEW", 1_000)
         assert destination(postgresql)["connections"].verdict is Verdict.WARNING
 
 
@@ -161,7 +160,7 @@ class TestSource:
         assert not [one for one in source_probe_list(postgresql) if gid in one.found]
 
     def test_a_transaction_that_is_left_open_is_named_and_its_mend_ends_it(self, postgresql, monkeypatch):
-        monkeypatch.setattr(source_probes, "_LONG_S", 0)
+        monkeypatch.setattr(postgresql_probes, "_LONG_S", 0)
         execute(postgresql, *ORDERS)
         uri = make_conninfo(postgresql, application_name="forgotten")
         with contextlib.suppress(psycopg.OperationalError), psycopg.connect(uri) as idle:

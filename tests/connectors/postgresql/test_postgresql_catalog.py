@@ -8,7 +8,7 @@ import pytest
 
 from strandline.connectors.postgresql.catalog import leaves, relations
 from strandline.connectors.postgresql.dialect import literal
-from strandline.connectors.postgresql.source_session import Server
+from strandline.connectors.postgresql.server import Server
 from strandline.connectors.sql.dialect import quote
 from strandline.errors import TaskError
 from strandline.message import Insert

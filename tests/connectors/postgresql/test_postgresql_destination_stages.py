@@ -10,7 +10,7 @@ import pytest
 from postgresql_warehouse import Sql, as_user, ids_of, row, warehouse
 
 from strandline.connectors.postgresql.database import Database
-from strandline.connectors.postgresql.destination_session import PostgreSQLSession
+from strandline.connectors.postgresql.session import PostgreSQLSession
 from strandline.destination import WriteMode
 from strandline.errors import TaskError, UsageError
 from strandline.message import Checkpoint, Delete, WindowMessage

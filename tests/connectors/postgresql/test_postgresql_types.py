@@ -9,7 +9,7 @@ import psycopg
 import pyarrow as pa
 import pytest
 
-from strandline.connectors.postgresql.source_types import convert
+from strandline.connectors.postgresql.types_read import convert
 from strandline.errors import TaskError
 from strandline.message import Insert
 from strandline.plugins import load_plugin

@@ -9,7 +9,7 @@ from strandline.connectors.sql.dialect import KEY_PREFIX, Statement
 from strandline.table import Table
 
 if TYPE_CHECKING:
-    from strandline.connectors.postgresql.destination_session import PostgreSQLSession
+    from strandline.connectors.postgresql.session import PostgreSQLSession
 
 __all__ = ["attached_to", "dropped_with", "tied_to"]
 

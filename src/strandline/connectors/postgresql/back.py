@@ -19,7 +19,7 @@ from strandline.connectors.postgresql.cursor import Saved
 from strandline.connectors.postgresql.dialect import literal
 from strandline.connectors.postgresql.heaps import young
 from strandline.connectors.postgresql.plan import Plan, typed
-from strandline.connectors.postgresql.source_types import TIMES
+from strandline.connectors.postgresql.types_read import TIMES
 from strandline.connectors.sql.dialect import quote
 from strandline.errors import CursorExpiredError
 

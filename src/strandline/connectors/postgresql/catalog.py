@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from strandline.connectors.postgresql.dialect import literal
-from strandline.connectors.postgresql.source_types import TEXTS, expression, field
+from strandline.connectors.postgresql.types_read import TEXTS, expression, field
 from strandline.connectors.sql.dialect import quote
 from strandline.lazy import pa
 

@@ -7,8 +7,8 @@ from typing import Any
 
 from strandline.connectors.arrow.casts import cast_back, cast_to, whole_micros
 from strandline.connectors.arrow.json_text import decode_json, encode_json
-from strandline.connectors.postgresql.destination_types import Stored, stored_type
 from strandline.connectors.postgresql.dialect import PostgreSQLDialect
+from strandline.connectors.postgresql.types_stored import Stored, stored_type
 from strandline.connectors.sql.dialect import STAGE_PREFIX, VERSION
 from strandline.connectors.sql.tables import OWN_TABLES
 from strandline.errors import TaskError

@@ -10,9 +10,9 @@ from typing import Any
 
 from strandline import libpq
 from strandline.connection_string import HINT, understood
-from strandline.connectors.postgresql.destination_session import PostgreSQLSession
 from strandline.connectors.postgresql.dialect import literal
 from strandline.connectors.postgresql.errors import connecting, drivers, first_line, translated
+from strandline.connectors.postgresql.session import PostgreSQLSession
 from strandline.connectors.sql.dialect import Statement
 from strandline.connectors.sql.tables import (
     DELIVERED,

@@ -12,12 +12,12 @@ from pydantic import BaseModel, ConfigDict, Field
 from strandline import libpq
 from strandline.connectors.postgresql.columns import Columns
 from strandline.connectors.postgresql.database import Database, Limits
-from strandline.connectors.postgresql.destination_probes import probe_server
-from strandline.connectors.postgresql.destination_session import PostgreSQLSession
-from strandline.connectors.postgresql.destination_types import TYPES_REFUSED
 from strandline.connectors.postgresql.errors import drivers, translated
 from strandline.connectors.postgresql.merge import Learned, PostgreSQLMerge
 from strandline.connectors.postgresql.migration import PostgreSQLMigrator
+from strandline.connectors.postgresql.probes import probe_destination
+from strandline.connectors.postgresql.session import PostgreSQLSession
+from strandline.connectors.postgresql.types_stored import TYPES_REFUSED
 from strandline.connectors.sql.destination import SqlDestination
 from strandline.connectors.sql.dialect import Statement
 from strandline.connectors.sql.merge import Merge
@@ -123,7 +123,7 @@ class PostgreSQLDestination(SqlDestination[PostgreSQLSession]):
 
     def probes(self) -> Iterator[Probe]:
         """Whether rows can be written and kept; see ``strandline.probe``."""
-        yield from probe_server(self._database, self.spec.schema_name)
+        yield from probe_destination(self._database, self.spec.schema_name)
 
 
 class _States(SqlStates):

@@ -8,7 +8,7 @@ from strandline.connectors.postgresql.cursor import Heap, Identity
 from strandline.connectors.postgresql.dialect import literal
 from strandline.connectors.postgresql.log import FLUSHED, POSITION
 from strandline.connectors.postgresql.plan import Plan
-from strandline.connectors.postgresql.source_session import Session
+from strandline.connectors.postgresql.server import Session
 from strandline.connectors.sql.dialect import quote
 from strandline.errors import CursorExpiredError, TaskError
 

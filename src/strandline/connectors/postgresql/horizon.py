@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from strandline.connectors.postgresql.dialect import literal
 from strandline.connectors.postgresql.log import POSITION
-from strandline.connectors.postgresql.source_session import Server, Session
+from strandline.connectors.postgresql.server import Server, Session
 from strandline.errors import RetryableError, UsageError
 
 __all__ = ["Horizon", "in_flight", "look", "refuse_standby", "wait_for_replay", "xid_holder"]

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from strandline.connectors.postgresql.destination_session import PostgreSQLSession
+from strandline.connectors.postgresql.session import PostgreSQLSession
 from strandline.connectors.sql.dialect import KEY_PREFIX, Statement
 from strandline.errors import TaskError
 from strandline.table import Table

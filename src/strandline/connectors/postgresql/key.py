@@ -15,8 +15,8 @@ from strandline.connectors.postgresql.dialect import literal
 from strandline.connectors.postgresql.horizon import in_flight
 from strandline.connectors.postgresql.order import check_values, past
 from strandline.connectors.postgresql.plan import Plan, typed
-from strandline.connectors.postgresql.source_session import Server, Session
-from strandline.connectors.postgresql.source_types import TIMES
+from strandline.connectors.postgresql.server import Server, Session
+from strandline.connectors.postgresql.types_read import TIMES
 from strandline.connectors.sql.dialect import quote
 from strandline.connectors.sql.source_tables import smallest_offset_s
 from strandline.lazy import pa, pc

@@ -9,7 +9,7 @@ after the last row was read.
 
 import time
 
-from strandline.connectors.postgresql.source_session import Session
+from strandline.connectors.postgresql.server import Session
 from strandline.errors import RetryableError
 
 __all__ = ["FLUSHED", "POSITION", "Log"]

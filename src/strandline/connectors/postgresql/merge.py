@@ -7,9 +7,9 @@ not counted first. Neither is asked but tried, below a savepoint: the index of t
 from collections.abc import MutableMapping, Sequence
 from dataclasses import dataclass
 
-from strandline.connectors.postgresql.destination_session import PostgreSQLSession
 from strandline.connectors.postgresql.index import check_visible, drop_index, make_index
 from strandline.connectors.postgresql.migration import PostgreSQLMigrator
+from strandline.connectors.postgresql.session import PostgreSQLSession
 from strandline.connectors.sql.dialect import Statement
 from strandline.connectors.sql.merge import Merge, check_stored
 from strandline.connectors.sql.staging import Op, Step

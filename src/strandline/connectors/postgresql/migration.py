@@ -5,9 +5,9 @@ from dataclasses import replace
 
 from strandline.connectors.arrow.widening import Fit
 from strandline.connectors.postgresql.attached import dropped_with, tied_to
-from strandline.connectors.postgresql.destination_session import PostgreSQLSession
-from strandline.connectors.postgresql.destination_types import fits
 from strandline.connectors.postgresql.index import check_visible, own_indexes
+from strandline.connectors.postgresql.session import PostgreSQLSession
+from strandline.connectors.postgresql.types_stored import fits
 from strandline.connectors.sql.dialect import Statement
 from strandline.connectors.sql.migration import Found, Migrator
 from strandline.connectors.sql.record import Record

@@ -11,7 +11,7 @@ from typing import Any
 from strandline.connectors.postgresql.catalog import Column
 from strandline.connectors.postgresql.dialect import literal
 from strandline.connectors.postgresql.plan import Plan, typed
-from strandline.connectors.postgresql.source_types import NUMBERS
+from strandline.connectors.postgresql.types_read import NUMBERS
 from strandline.connectors.sql.dialect import quote
 from strandline.connectors.sql.key_times import IDS_MIN, Form, form_of
 from strandline.errors import TaskError

@@ -7,7 +7,7 @@ from pydantic import Field
 
 from strandline.connectors.postgresql.catalog import Column, Relation
 from strandline.connectors.postgresql.dialect import literal
-from strandline.connectors.postgresql.source_types import FLOATS, NUMERIC, ORDERED, TIMES, OutOfRange
+from strandline.connectors.postgresql.types_read import FLOATS, NUMERIC, ORDERED, TIMES, OutOfRange
 from strandline.connectors.sql.dialect import quote
 from strandline.connectors.sql.source_tables import TableSettings, known, selection, smallest_offset_s
 from strandline.errors import TaskError, UsageError

@@ -3,8 +3,8 @@
 from collections.abc import Iterable, Iterator, Sequence
 
 from strandline.connectors.postgresql.plan import Plan
-from strandline.connectors.postgresql.source_session import Session
-from strandline.connectors.postgresql.source_types import TIMES
+from strandline.connectors.postgresql.server import Session
+from strandline.connectors.postgresql.types_read import TIMES
 from strandline.connectors.sql.key_names import says_changed
 from strandline.proposal import Proposal
 

@@ -36,8 +36,8 @@ from strandline.connectors.postgresql.key import Key, Settled
 from strandline.connectors.postgresql.log import Log
 from strandline.connectors.postgresql.plan import Plan
 from strandline.connectors.postgresql.rows import Rows
+from strandline.connectors.postgresql.server import Server, Session
 from strandline.connectors.postgresql.slices import Border, Budget, Place, Slices
-from strandline.connectors.postgresql.source_session import Server, Session
 from strandline.connectors.postgresql.unique import repeated_keys
 from strandline.errors import CursorExpiredError, RetryableError, TaskError
 from strandline.lazy import pa

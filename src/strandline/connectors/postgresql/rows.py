@@ -5,8 +5,8 @@ from typing import Any
 
 from strandline.connectors.postgresql.key import Key
 from strandline.connectors.postgresql.plan import Plan
-from strandline.connectors.postgresql.source_session import Session
-from strandline.connectors.postgresql.source_types import convert
+from strandline.connectors.postgresql.server import Session
+from strandline.connectors.postgresql.types_read import convert
 from strandline.connectors.sql.dialect import quote
 from strandline.lazy import pa, pc
 from strandline.message import Insert, Present, SourceMessage

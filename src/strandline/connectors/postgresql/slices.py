@@ -21,7 +21,7 @@ from strandline.connectors.postgresql.heaps import Now
 from strandline.connectors.postgresql.log import FLUSHED, POSITION, Log
 from strandline.connectors.postgresql.plan import Plan
 from strandline.connectors.postgresql.rows import Rows
-from strandline.connectors.postgresql.source_session import Session
+from strandline.connectors.postgresql.server import Session
 from strandline.connectors.sql.dialect import quote
 from strandline.errors import CursorExpiredError, RetryableError
 from strandline.lazy import pa, pc

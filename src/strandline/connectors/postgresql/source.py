@@ -19,13 +19,13 @@ from strandline.connectors.postgresql.key import Key
 from strandline.connectors.postgresql.log import Log
 from strandline.connectors.postgresql.lookup import rows_of
 from strandline.connectors.postgresql.plan import Plan, PostgreSQLTable, plan
+from strandline.connectors.postgresql.probes import probe_source, probe_tables
 from strandline.connectors.postgresql.proposals import other_schemas, propose
 from strandline.connectors.postgresql.reading import Reading
 from strandline.connectors.postgresql.rights import check_schemas, schemas_of, unreadable
 from strandline.connectors.postgresql.rows import Rows
+from strandline.connectors.postgresql.server import Server
 from strandline.connectors.postgresql.slices import Budget
-from strandline.connectors.postgresql.source_probes import probe_database, probe_tables
-from strandline.connectors.postgresql.source_session import Server
 from strandline.errors import CursorExpiredError, RetryableError, TaskError, UsageError
 from strandline.lazy import pa
 from strandline.message import Cursor, Insert, SourceMessage
@@ -155,7 +155,7 @@ class PostgreSQLSource:
         """What holds cursors back, makes reading slow, or a promise weak; see ``strandline.probe``."""
         self.tables()
         plans = [one for one in self._plans.values() if one.unreadable is None]
-        yield from probe_database(
+        yield from probe_source(
             self._server, plans, connections=self._spec.connections, has_primary=self._primary is not None
         )
         yield from probe_tables(plans)

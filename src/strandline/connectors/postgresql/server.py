@@ -18,7 +18,7 @@ from strandline import libpq
 from strandline.connectors.postgresql.dialect import literal
 from strandline.connectors.postgresql.errors import connecting, meaning
 from strandline.errors import StrandlineError
-from strandline.lazy import adbc, pa
+from strandline.lazy import adbc, pa, psycopg
 
 __all__ = ["Server", "Session"]
 
@@ -67,10 +67,13 @@ class Server:
             with self._lock:
                 self._idle.append((time.monotonic(), session))
 
-    def pooler(self) -> str:
-        """See ``libpq.pooler``."""
+    @contextmanager
+    def probing(self) -> "Iterator[tuple[psycopg.Connection[Any], str]]":
+        """A connection by libpq, and what hands it out; see ``libpq.pooler``."""
         with connecting(self._uri):
-            return libpq.pooler(self._uri)
+            pooled, connection = libpq.pooler(self._uri), libpq.probing(self._uri)
+        with connection:
+            yield connection, pooled
 
     def close(self) -> None:
         """Release the connections that are not in use."""
