@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
-__all__ = ["Placed", "Reaches", "file_places", "schema_place"]
+__all__ = ["Placed", "Reaches", "file_places"]
 
 
 @runtime_checkable
@@ -45,14 +45,3 @@ def file_places(path: str | Path) -> list[str]:
     except OSError:
         return names
     return [*names, f"inode {found.st_dev}:{found.st_ino}"]
-
-
-def schema_place(system: str, database: str, schema: str) -> str:
-    """The name of a schema on a PostgreSQL server.
-
-    Args:
-        system: the server's system identifier. A standby has that of its primary.
-        database: its oid.
-        schema: its name.
-    """
-    return f"postgresql {system}/{database}/{schema}"

@@ -7,8 +7,10 @@ from typing import Any
 
 from strandline.errors import UsageError, did_you_mean
 
-__all__ = ["KINDS", "load_plugin", "plugin_names"]
+__all__ = ["DEFAULT_BACKEND", "KINDS", "load_plugin", "plugin_names"]
 
+DEFAULT_BACKEND = "local"
+"""The state backend of a source that names none."""
 KINDS = ("source", "destination", "state_backend")
 
 
@@ -44,15 +46,15 @@ def load_plugin(kind: str, name: str) -> Any:
 
     Args:
         kind: ``source``, ``destination`` or ``state_backend``.
-        name: as in a spec; ``cloudquery/postgresql`` means the built-in ``postgresql``.
+        name: as in a spec; ``cloudquery/NAME`` means ``NAME``.
 
     Raises:
         UsageError: there is none of that name, or it cannot be imported.
     """
     points = _found(kind, tuple(sys.path))
     short = name.removeprefix("cloudquery/")
+    kinds = kind.replace("_", " ")
     if short not in points:
-        kinds = kind.replace("_", " ")
         raise UsageError(
             f"there is no {kinds} plugin {name!r}",
             hint=did_you_mean(short, points, f"the {kinds} plugins are {', '.join(sorted(points))}"),
@@ -61,5 +63,17 @@ def load_plugin(kind: str, name: str) -> Any:
         return points[short].load()
     except ImportError as error:
         raise UsageError(
-            f"the {kind} plugin {name!r} cannot be imported: {error}", hint=f"pip install 'strandline[{short}]'"
+            f"the {kinds} plugin {name!r} cannot be imported: {error}", hint=_installs(points[short])
         ) from error
+
+
+def _installs(point: EntryPoint) -> str:
+    """What to do where a plugin's module is not complete: its package may have an extra of the plugin's name."""
+    if point.dist is None:
+        return "install what it needs"
+    extras = point.dist.metadata.get_all("Provides-Extra") or []
+    return (
+        f"pip install '{point.dist.name}[{point.name}]'"
+        if point.name in extras
+        else f"pip install -U {point.dist.name}"
+    )

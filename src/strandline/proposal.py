@@ -14,6 +14,8 @@ class Setting:
     name: str
     value: str
     why: str = ""
+    overwrites_only: bool = False
+    """It means nothing where rows are only appended, and is left out there."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,10 +13,11 @@ import test_postgresql_texts as texts
 from checks import Check
 from postgresql_origin import Origin
 
-from strandline import libpq, selection
+from strandline import selection
 from strandline.connectors.postgresql import columns as postgresql_columns
 from strandline.connectors.postgresql import horizon as postgresql_horizon
 from strandline.connectors.postgresql import key as postgresql_key
+from strandline.connectors.postgresql import libpq
 from strandline.connectors.postgresql import log as postgresql_log
 from strandline.connectors.postgresql import reading as postgresql_reading
 from strandline.connectors.postgresql import source as postgresql_source

@@ -11,7 +11,7 @@ import psycopg
 import pytest
 from test_engine import Numbers, destination, job
 
-from strandline import libpq
+from strandline.connectors.postgresql import libpq
 from strandline.engine.answer import answered
 from strandline.engine.preview import plan
 from strandline.engine.run import sync

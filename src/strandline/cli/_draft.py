@@ -11,9 +11,10 @@ from pathlib import Path
 from secrets import token_hex
 from typing import Any
 
-from strandline.cli._places import Place
+from strandline.cli._places import Meant
 from strandline.cli._spec_text import Document, spec_text
 from strandline.cli.schema import spec_schema
+from strandline.describe import check_drivers
 from strandline.destination import WriteMode
 from strandline.engine.answer import answered
 from strandline.errors import UsageError
@@ -75,12 +76,12 @@ class Draft:
 class Seen:
     """What a look at a source has shown."""
 
-    read: Place
+    read: Meant
     tables: list[Table]
     proposals: Proposals
 
 
-def look(read: Place) -> Seen:
+def look(read: Meant) -> Seen:
     """Look at the source.
 
     Raises:
@@ -88,39 +89,44 @@ def look(read: Place) -> Seen:
     """
     tables, proposals = answered(partial(_look, read), of=f"source {read.plugin!r}")
     if not tables:
-        raise UsageError(f"{read.shown} has no tables that can be read", hint="grant the role the right to read them")
+        raise UsageError(
+            f"{read.place.shown} has no tables that can be read", hint="grant the role the right to read them"
+        )
     return Seen(read, tables, proposals)
 
 
-def draft(seen: Seen, write: Place, *, name: str, output: Path) -> Draft:
+def draft(seen: Seen, write: Meant, *, name: str, output: Path) -> Draft:
     """A spec for a source that was looked at."""
     read, write = _reached_from(seen.read, output), _reached_from(write, output)
     mode, why = _mode(write, seen.tables)
     proposals = _fitting(seen.proposals, mode)
     variables: dict[str, str] = {}
     exports: dict[str, str] = {}
-    source = _document(read, name or _name(read.stem, "source"), variables, exports)
-    destination = _document(write, _name(write.stem, "warehouse"), variables, exports)
+    source = _document(read, name or _name(read.place.stem, "source"), variables, exports)
+    destination = _document(write, _name(write.place.stem, "warehouse"), variables, exports)
     text = spec_text(source, destination, proposals, mode=mode.value, mode_why=why, schema=str(SCHEMA))
     return Draft(source, destination, proposals, mode.value, text, output, variables, exports)
 
 
-def _reached_from(place: Place, output: Path) -> Place:
+def _reached_from(meant: Meant, output: Path) -> Meant:
     """A path counts from the directory of the spec."""
-    path = place.settings.get("path")
-    if path is None or output.absolute().parent == Path.cwd():
-        return place
-    return replace(place, settings={"path": str(Path(path).absolute())})
+    place = meant.place
+    if not place.path or output.absolute().parent == Path.cwd():
+        return meant
+    absolute = str(Path(place.settings[place.path]).absolute())
+    return replace(meant, place=replace(place, settings={**place.settings, place.path: absolute}))
 
 
-def _look(read: Place) -> tuple[list[Table], Proposals]:
+def _look(read: Meant) -> tuple[list[Table], Proposals]:
     cls = load_plugin("source", read.plugin)
-    with closing(cls(cls.Spec(**read.settings))) as reader:
+    check_drivers(cls, f"source {read.plugin!r}")
+    settings = read.place.settings
+    with closing(cls(cls.Spec(**settings))) as reader:
         if not isinstance(reader, Proposes):
             tables = list(reader.tables())
             return tables, Proposals(tuple(map(_as_offered, tables)))
         proposals = reader.proposals()
-    with closing(cls(cls.Spec(**read.settings, **proposals.settings))) as reader:
+    with closing(cls(cls.Spec(**settings, **proposals.settings))) as reader:
         return list(reader.tables()), proposals
 
 
@@ -129,9 +135,9 @@ def _as_offered(table: Table) -> Proposal:
     return Proposal(table.name, table.name, "", table.guarantee.name, notes=notes)
 
 
-def _mode(write: Place, tables: list[Table]) -> tuple[WriteMode, str]:
+def _mode(write: Meant, tables: list[Table]) -> tuple[WriteMode, str]:
     cls = load_plugin("destination", write.plugin)
-    can = cls(cls.Spec(**write.settings)).capabilities.write_modes
+    can = cls(cls.Spec(**write.place.settings)).capabilities.write_modes
     if not can - {WriteMode.APPEND}:
         again = any(not table.incremental for table in tables)
         why = (
@@ -152,15 +158,16 @@ def _fitting(proposals: Proposals, mode: WriteMode) -> Proposals:
         return proposals
 
     def kept(one: Proposal) -> Proposal:
-        return replace(one, settings=tuple(setting for setting in one.settings if setting.name != "deletes"))
+        return replace(one, settings=tuple(setting for setting in one.settings if not setting.overwrites_only))
 
     return replace(proposals, tables=tuple(map(kept, proposals.tables)))
 
 
-def _document(place: Place, name: str, variables: dict[str, str], exports: dict[str, str]) -> Document:
+def _document(meant: Meant, name: str, variables: dict[str, str], exports: dict[str, str]) -> Document:
+    place = meant.place
     settings: dict[str, Any] = dict(place.settings)
     if place.secret:
-        uri = settings["connection_string"]
+        uri = settings[place.secret]
         given = next(
             (one for one in (_known(uri), *(key for key, value in variables.items() if value == uri)) if one), ""
         )
@@ -170,8 +177,8 @@ def _document(place: Place, name: str, variables: dict[str, str], exports: dict[
         variables[variable] = uri
         if not given:
             exports[variable] = _with_mask(place.shown)
-        settings["connection_string"] = f"${{{variable}}}"
-    return Document(name, place.plugin, settings, place.shown if place.secret else "")
+        settings[place.secret] = f"${{{variable}}}"
+    return Document(name, meant.plugin, settings, place.shown if place.secret else "")
 
 
 def _with_mask(shown: str) -> str:

@@ -17,7 +17,6 @@ from strandline.engine.lease import tells_of_run
 from strandline.engine.plan import TaskPlan
 from strandline.engine.preview import plan
 from strandline.errors import StrandlineError
-from strandline.plugins import load_plugin
 from strandline.probe import Probe, Probes, Verdict
 from strandline.selection import among, select_tables
 from strandline.spec import Config, DestinationSpec, SourceSpec
@@ -149,12 +148,7 @@ def _clock(now: datetime) -> Probe:
 
 
 def _backend(source: SourceSpec) -> Iterator[Probe]:
-    if source.backend == "none":
-        mend = "leave `backend` out to keep cursors"
-        yield Probe("cursors", Verdict.WARNING, "none are kept, so every sync reads everything", mend)
-        return
-    backend = load_plugin("state_backend", source.backend)(source.backend_settings)
-    yield from _probed(backend, f"backend {source.backend!r}")
+    yield from _probed(source.open_backend(), f"backend {source.backend!r}")
 
 
 def _destination(spec: DestinationSpec) -> Iterator[Probe]:

@@ -5,6 +5,7 @@ from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 
+from strandline.describe import description_of
 from strandline.destination import Destination, Fence
 from strandline.engine.answer import answered
 from strandline.engine.into import Into
@@ -13,7 +14,6 @@ from strandline.engine.lease import Claim
 from strandline.engine.window import Bounds
 from strandline.errors import Problem, StrandlineError, UsageError
 from strandline.ownership import Owner
-from strandline.plugins import load_plugin
 from strandline.rules import check_rules, may_share, rules_of, stored_names
 from strandline.selection import among, check_globs, matches, select_tables, spoken
 from strandline.source import Source, Task
@@ -62,7 +62,7 @@ def open_job(config: Config, source: SourceSpec, choice: Choice | None = None) -
             source=plugin,
             into=into,
             backend=backend,
-            stateless=source.backend == "none",
+            stateless=description_of(backend).keeps_nothing,
             select=lambda tables: _select(source, tables, choice, offered),
             selects=lambda table: _selects(source, table, choice, offered),
             names=lambda table: bool({table.name, table.spec_name} & {*source.tables, *choice.select}),
@@ -95,7 +95,7 @@ def _backend(
 ) -> StateBackend | None:
     settings = source.backend_settings
     if not isinstance(settings, DestinationBackend):
-        backend: StateBackend = load_plugin("state_backend", source.backend)(settings)
+        backend = source.open_backend()
         stack.callback(backend.close)
         return backend
     if not settings.destination:

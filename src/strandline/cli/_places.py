@@ -1,163 +1,143 @@
-"""A URI, or a path, as the plugin that it means, with its settings."""
+"""A URI, or a path, as the plugin that it means, with its settings: what plugins say of themselves, put together."""
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from strandline.connection_string import HINT, understood, without_secrets
+from strandline.describe import (
+    Description,
+    Place,
+    Understands,
+    check_folder,
+    description_of,
+    file_path,
+    file_place,
+    name_of_file,
+)
 from strandline.errors import UsageError
-from strandline.logs import MASK, is_secret_name, register_parts, register_secret
-from strandline.plugins import plugin_names
+from strandline.logs import MASK, register_parts
+from strandline.plugins import load_plugin, plugin_names
 
-__all__ = ["FROM_EXAMPLES", "TO_EXAMPLES", "Place", "place_of"]
+__all__ = ["Meant", "examples", "meant", "proposed"]
 
-FROM_EXAMPLES = "postgresql://user@host/shop, shop.db, a directory of files, 'data/*.csv'"
-TO_EXAMPLES = "warehouse.duckdb, postgresql://user@host/warehouse, copy.sqlite, lake/ for files"
-
-_SQLITE = (".db", ".sqlite", ".sqlite3", ".db3")
-_FILES = (".csv", ".jsonl", ".ndjson", ".json", ".parquet")
-_ONE_FILE = ("duckdb", "sqlite")
-_PACKED = (".gz", ".zst")
-_SCHEMES = {
-    "postgresql": "postgresql",
-    "postgres": "postgresql",
-    "sqlite": "sqlite",
-    "duckdb": "duckdb",
-    "files": "files",
-    "file": "files",
-}
-_SETTINGS = re.compile(r"\s*(?:[a-z_]+\s*=[^/]*\s)?(?:host|hostaddr|dbname|service|user|password)\s*=")
-"""How a list of settings of PostgreSQL begins, and no path."""
-_USER = re.compile(r"/*[^/@:]*:[^@]*@")
 _WILD = re.compile(r"[*?\[]")
-_SUFFIXES = dict.fromkeys(_SQLITE, "sqlite") | {".duckdb": "duckdb"} | dict.fromkeys(_FILES, "files")
-_MAGIC = {b"SQLite format 3\0": (0, "sqlite"), b"DUCK": (8, "duckdb")}
+_HEAD_BYTES = 64
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
-    """A plugin with its settings."""
+class Meant:
+    """A plugin, and which place of it."""
 
     plugin: str
-    settings: Mapping[str, str]
-    stem: str
-    """What a name can be made of; may be empty."""
-    shown: str
-    """For people, without a password."""
-    secret: bool = False
-    """``connection_string`` holds a password, and must not be written down."""
+    place: Place
 
 
-def place_of(uri: str, kind: str) -> Place:
-    """What ``uri`` means as a ``source`` or a ``destination``.
+@dataclass(frozen=True, slots=True)
+class _Candidate:
+    kind: str
+    name: str
+    cls: Any
+
+    @property
+    def said(self) -> Description:
+        return description_of(self.cls)
+
+
+def meant(written: str, kind: str) -> Meant:
+    """What a user means by ``written`` as a ``source`` or a ``destination``.
 
     Raises:
-        UsageError: there is no plugin for it.
+        UsageError: there is no plugin for it, or it is wrong.
     """
-    register_parts(uri)
-    place = _meant(uri, kind)
-    if place.plugin not in plugin_names(kind):
-        raise _unknown(place.shown, kind)
-    if place.plugin == "files" and kind == "destination":
-        _check_directory(place.shown)
-    if place.plugin in _ONE_FILE and kind == "destination":
-        _check_parent(Path(place.settings["path"]))
+    register_parts(written)
+    found = _found(written, kind)
+    if found is None or found[0].kind != kind:
+        raise _unknown(written, kind)
+    candidate, place = found
+    if not isinstance(candidate.cls, Understands) and kind == "destination" and not candidate.said.folders:
+        check_folder(place.settings["path"])
     for value in place.settings.values():
         if "${" in value:
             raise UsageError(
                 f"{place.shown!r} has a '${{', which begins a variable in a spec", hint="choose another name"
             )
-    return place
+    return Meant(candidate.name, place)
 
 
-def _meant(uri: str, kind: str) -> Place:
-    scheme, separator, rest = uri.partition("://")
-    if _SETTINGS.match(uri) or (separator and _SCHEMES.get(scheme) == "postgresql"):
-        return _server(uri)
-    if not separator:
-        return _path(uri, kind)
-    if scheme == "test":
-        return Place("test", {}, "test", "generated rows")
-    if scheme not in _SCHEMES:
-        raise _unknown(f"{scheme}://" if re.fullmatch(r"[\w+.-]+", scheme) else MASK, kind)
-    if _USER.match(rest):
-        raise UsageError(f"a path ({scheme}://) has no user and no password", hint="write the path alone")
-    path = _relative_or_not(rest)
-    return Place(_SCHEMES[scheme], {"path": path}, Path(path).stem, path)
+def examples(kind: str) -> list[str]:
+    """Places as a user may write them, of all plugins."""
+    return [one for candidate in _plugins(kind) for one in candidate.said.examples]
 
 
-def _check_parent(path: Path) -> None:
-    folder = path.absolute().parent
-    if not folder.is_dir():
-        raise UsageError(f"there is no directory {folder}", hint=f"mkdir -p {folder}")
+def proposed() -> str | None:
+    """A destination for whoever has none."""
+    return next((one.said.proposed for one in _plugins("destination") if one.said.proposed), None)
 
 
-def _check_directory(path: str) -> None:
-    if not Path(path).is_dir() and not path.endswith(os.sep) and _by_name(path, Path(path)) == "files":
-        raise UsageError(
-            f"{path!r} names files, but tables are written as files of a directory",
-            hint="name the directory, as lake/, and choose `format` in the spec",
-        )
+def _plugins(kind: str) -> Iterator[_Candidate]:
+    """All that can be imported, by name."""
+    for name in plugin_names(kind):
+        try:
+            yield _Candidate(kind, name, load_plugin(kind, name))
+        except UsageError:
+            continue  # it fails when somebody names it
 
 
-def _unknown(what: str, kind: str) -> UsageError:
-    examples = FROM_EXAMPLES if kind == "source" else TO_EXAMPLES
-    return UsageError(f"no {kind} plugin is known for {what!r}", hint=f"for example {examples}")
+def _found(written: str, kind: str) -> tuple[_Candidate, Place] | None:
+    """The plugin whose place it is, of this kind first: one of the other kind alone tells why there is none."""
+    other = "destination" if kind == "source" else "source"
+    candidates = [*_plugins(kind), *_plugins(other)]
+    scheme, separator, _ = written.partition("://")
+    if separator:
+        claim = [one for one in candidates if scheme in one.said.schemes]
+        if not claim and scheme in plugin_names(kind):
+            load_plugin(kind, scheme)  # why it cannot be imported
+        return _understood(claim, written)
+    own = _understood([one for one in candidates if not _claims_paths(one)], written)
+    return own or (_understood(_by_path(written, candidates), written) if written else None)
 
 
-def _server(uri: str) -> Place:
-    settings = understood(uri)
-    if settings is None:
-        register_secret(uri)
-        raise UsageError("this connection string can be understood in more than one way, or in none", hint=HINT)
-    has_password = any(is_secret_name(name) for name in settings)
-    if has_password:
-        register_secret(uri)
-    stem = settings.get("dbname") or settings.get("host") or settings.get("hostaddr") or ""
-    return Place("postgresql", {"connection_string": uri}, stem, without_secrets(uri), has_password)
+def _claims_paths(one: _Candidate) -> bool:
+    said = one.said
+    return bool(said.suffixes or said.magic or said.folders) or not isinstance(one.cls, Understands)
 
 
-def _path(path: str, kind: str) -> Place:
-    if not path:
-        raise _unknown(path, kind)
-    found = Path(path).expanduser()
-    plugin = _by_content(found) or _by_name(path, found)
-    if not plugin:
-        raise _unknown(MASK if set(path) & set("@=") else path, kind)
-    text = str(found) if path.startswith("~") else path
-    above = Path(_WILD.split(path)[0]).parent if _WILD.search(path) else found
-    return Place(plugin, {"path": text}, _stem(above if above.name else Path.cwd()), text)
+def _understood(candidates: list[_Candidate], written: str) -> tuple[_Candidate, Place] | None:
+    for one in candidates:
+        place = one.cls.understand(written) if isinstance(one.cls, Understands) else file_place(written)
+        if place is not None:
+            return one, place
+    return None
 
 
-def _stem(path: Path) -> str:
-    whole = path if path.name not in {"", ".", ".."} else path.resolve()
-    return whole.name.partition(".")[0] or whole.name
+def _by_path(written: str, candidates: list[_Candidate]) -> list[_Candidate]:
+    """Those whose file it is by its content, else by its name, else those that take directories and patterns."""
+    path = Path(file_path(written))
+    head = _head(path)
+    if found := [one for one in candidates if any(head[at:].startswith(magic) for at, magic in one.said.magic)]:
+        return found
+    is_folder = path.is_dir() or written.endswith(os.sep)
+    suffix = Path(name_of_file(written)).suffix
+    if found := [one for one in candidates if not is_folder and suffix in one.said.suffixes]:
+        return found
+    return [one for one in candidates if one.said.folders and (is_folder or _WILD.search(written))]
 
 
-def _by_content(path: Path) -> str:
+def _head(path: Path) -> bytes:
     try:
         with path.open("rb") as file:
-            head = file.read(32)
+            return file.read(_HEAD_BYTES)
     except OSError:
-        return ""
-    return next((plugin for magic, (at, plugin) in _MAGIC.items() if head[at:].startswith(magic)), "")
+        return b""
 
 
-def _by_name(path: str, found: Path) -> str:
-    if found.is_dir() or path.endswith(os.sep):
-        return "files"
-    name = found.name
-    for packed in _PACKED:
-        name = name.removesuffix(packed)
-    suffix = Path(name).suffix.lower()
-    return _SUFFIXES.get(suffix) or ("files" if _WILD.search(path) else "")
-
-
-def _relative_or_not(rest: str) -> str:
-    """What follows ``sqlite://``: three slashes may mean a relative path, as elsewhere, or an absolute one as written."""
-    readings = [rest[1:], rest] if rest.startswith("/") else [rest]
-    there = [one for one in readings if one and Path(one).exists()]
-    may_be = [one for one in readings if one and Path(one).parent.is_dir()]
-    return next(iter([*there, *may_be, *readings]))
+def _unknown(written: str, kind: str) -> UsageError:
+    scheme, separator, _ = written.partition("://")
+    if separator:
+        shown = f"{scheme}://" if re.fullmatch(r"[\w+.-]+", scheme) else MASK
+    else:
+        shown = MASK if set(written) & set("@=") else written
+    return UsageError(f"no {kind} plugin is known for {shown!r}", hint=f"for example {', '.join(examples(kind))}")

@@ -18,7 +18,7 @@ from strandline.logs import said
 
 if TYPE_CHECKING:
     from strandline.cli._draft import Draft, Seen
-    from strandline.cli._places import Place
+    from strandline.cli._places import Meant
 
 __all__ = ["command"]
 
@@ -48,7 +48,7 @@ def command(
     source is only read, the destination is not touched, and no password is written down.
     """
     from strandline.cli._draft import draft, look
-    from strandline.cli._places import FROM_EXAMPLES, TO_EXAMPLES, place_of
+    from strandline.cli._places import examples, meant, proposed
 
     asks = not (source and destination) and sys.stdin.isatty()
     if output.exists() and not force and asks:
@@ -57,20 +57,22 @@ def command(
         raise UsageError(f"{output} is there already", hint="--force replaces it; --output names another file")
     if not (source and destination) and not asks:
         missing = " and ".join(one for one, given in (("--from", source), ("--to", destination)) if not given)
-        example = "strandline init --from postgresql://me@host/shop --to warehouse.duckdb"
-        raise UsageError(f"{missing} is missing, and there is no terminal to ask on", hint=f"for example: {example}")
+        example = f"--from {next(iter(examples('source')), 'URI')} --to {next(iter(examples('destination')), 'URI')}"
+        raise UsageError(
+            f"{missing} is missing, and there is no terminal to ask on", hint=f"for example: strandline init {example}"
+        )
 
     def reader(uri: str) -> "Seen":
-        return look(place_of(uri, "source"))
+        return look(meant(uri, "source"))
 
-    def writer(uri: str) -> "Place":
-        return place_of(uri, "destination")
+    def writer(uri: str) -> "Meant":
+        return meant(uri, "destination")
 
-    seen = reader(source) if source else _ask("Read from", FROM_EXAMPLES, reader, settings)
+    seen = reader(source) if source else _ask("Read from", examples("source"), reader, settings)
     write = (
         writer(destination)
         if destination
-        else _ask("Write to", TO_EXAMPLES, writer, settings, default="warehouse.duckdb")
+        else _ask("Write to", examples("destination"), writer, settings, default=proposed())
     )
     written = draft(seen, write, name=name or "", output=output)
     written.save(force=force)
@@ -80,10 +82,10 @@ def command(
 
 
 def _ask(
-    what: str, examples: str, take: Callable[[str], Answer], settings: Settings, default: str | None = None
+    what: str, known: list[str], take: Callable[[str], Answer], settings: Settings, default: str | None = None
 ) -> Answer:
     """Until the answer can be used."""
-    click.echo("\n".join(wrapped("For example: ", examples, width=error_width())), err=True)
+    click.echo("\n".join(wrapped("For example: ", ", ".join(known), width=error_width())), err=True)
     while True:
         answer: str = click.prompt(what, default=default, err=True)
         try:

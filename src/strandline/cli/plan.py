@@ -12,6 +12,7 @@ from strandline.cli._jobs import Choice, choose, open_job
 from strandline.cli._layout import terminal_width, wrapped
 from strandline.cli._options import load_config, spec_argument
 from strandline.cli._sync_options import choosing
+from strandline.describe import TellsHow, how_by
 from strandline.destination import BY_REFRESH, WriteMode
 from strandline.engine.job import Job
 from strandline.engine.lease import tells_of_run
@@ -19,7 +20,8 @@ from strandline.engine.plan import TaskPlan
 from strandline.engine.preview import plan
 from strandline.logs import said
 from strandline.runs import describe_cursor
-from strandline.spec import Config, SourceSpec
+from strandline.source import Source
+from strandline.spec import Config
 from strandline.table import Guarantee, Table
 
 __all__ = ["command", "show_plans"]
@@ -51,7 +53,7 @@ def show_plans(config: Config, choice: Choice) -> int:
         for destination in dict.fromkeys(one.key.destination for one in plans):
             mine = [one for one in plans if one.key.destination == destination]
             for one in mine:
-                click.echo("\n".join(_lines(one, _Reading(one, source, tables), width)))
+                click.echo("\n".join(_lines(one, _Reading(one, job.source, tables), width)))
             for line in _shared(mine, width):
                 click.echo(line)
         codes += [one.exit_code for one in plans]
@@ -78,7 +80,7 @@ class _Reading:
     """How the tables of a task are read."""
 
     plan: TaskPlan
-    source: SourceSpec
+    source: Source
     tables: Mapping[str, Table]
 
     @property
@@ -104,15 +106,12 @@ class _Reading:
     def _of(self, table: Table) -> str:
         if not table.incremental:
             return f"{table.name} in full"
-        by_xid = table.guarantee.name == "settled (xid)"
-        key = ", ".join(table.incremental_key) or ("xid" if by_xid else "")
-        settings = self.source.own_settings.written(table.name, table.spec_name)
-        deletes, lag = settings.get("deletes"), settings.get("lag")
-        if deletes is None and by_xid and self.plan.mode is WriteMode.OVERWRITE_DELETE_STALE:
-            deletes = "sweep"  # its default there
-        more = [f"lag: {lag}"] if lag else []
-        more += ["deletes: sweep"] if deletes == "sweep" else []
-        return f"incrementally{f' by {key}' if key else ''}" + (f" ({', '.join(more)})" if more else "")
+        mirror = self.plan.mode is WriteMode.OVERWRITE_DELETE_STALE
+        if isinstance(self.source, TellsHow):
+            how = self.source.how(table, mirror=mirror)
+        else:
+            how = how_by(", ".join(table.incremental_key), {})
+        return f"incrementally {how}".rstrip()
 
 
 def _lines(one: TaskPlan, reading: _Reading, width: int | None) -> list[str]:

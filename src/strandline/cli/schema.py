@@ -100,8 +100,10 @@ def _when(kind: str, plugin: tuple[str, str], fields: dict[str, Any]) -> dict[st
             "if": {"properties": {"path": {"enum": [name, f"cloudquery/{name}"]}}, "required": ["path"]},
             "then": {"properties": fields},
         }
+    from strandline.plugins import DEFAULT_BACKEND
+
     condition: dict[str, Any] = {"properties": {"backend": {"const": name}}}
-    if name != "local":
+    if name != DEFAULT_BACKEND:
         condition["required"] = ["backend"]
     return {"if": condition, "then": {"properties": {"backend_spec": fields["spec"]}}}
 

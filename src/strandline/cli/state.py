@@ -148,9 +148,7 @@ def _states(config: Config, source: SourceSpec) -> Iterator[tuple[StateKey, Stat
 
 def _backends(config: Config, source: SourceSpec) -> Iterator[StateBackend]:
     if source.backend != "destination":
-        from strandline.plugins import load_plugin
-
-        yield load_plugin("state_backend", source.backend)(source.backend_settings)
+        yield source.open_backend()
         return
     for name in source.destinations:
         opened = config.destination(name).open()

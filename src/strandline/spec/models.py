@@ -17,13 +17,15 @@ from pydantic import (
     model_validator,
 )
 
-from strandline.destination import Destination, MigrateMode, WriteMode
+from strandline.describe import check_drivers
+from strandline.destination import Capabilities, Destination, MigrateMode, WriteMode
 from strandline.errors import Problem, StrandlineError, UsageError
-from strandline.plugins import load_plugin
+from strandline.plugins import DEFAULT_BACKEND, load_plugin
 from strandline.rules import TableRules
 from strandline.settings import Seconds, Size
 from strandline.source import Source
 from strandline.spec.tables import BLOCK, own_model, takes_globs
+from strandline.state import StateBackend
 from strandline.table_settings import Entry, PerTable
 
 __all__ = [
@@ -79,7 +81,7 @@ class _Document(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     name: str = Field(min_length=1, max_length=NAME_LENGTH_MAX, description="Unique; it names the states.")
-    path: str = Field(min_length=1, description="The plugin. `cloudquery/postgresql` is the built-in `postgresql`.")
+    path: str = Field(min_length=1, description="The plugin. `cloudquery/NAME` is `NAME`.")
     registry: Registry = Field("builtin", description="Where the plugin comes from.")
     version: str = Field("", description="CloudQuery's; not used, for plugins are Python packages here.")
     spec: _Mapping = Field({}, description="The plugin's own settings.", repr=False)
@@ -131,7 +133,7 @@ class SourceSpec(_Document):
     )
     skip_dependent_tables: bool = Field(True, description="Whether child tables are read only where a glob matches.")
     destinations: list[str] = Field(min_length=1, description="Names of destinations.")
-    backend: str = Field("local", description="The state backend's plugin, or `destination`.")
+    backend: str = Field(DEFAULT_BACKEND, description="The state backend's plugin, or `destination`.")
     backend_spec: _Mapping = Field({}, description="The state backend's own settings.", repr=False)
     backend_options: BackendOptions | None = Field(None, description="CloudQuery's spelling of `backend: destination`.")
     concurrency: int = Field(8, ge=1, description="How many tasks run at once.")
@@ -188,9 +190,18 @@ class SourceSpec(_Document):
         model = DestinationBackend if self.backend == "destination" else load_plugin("state_backend", self.backend).Spec
         return _settings(model, self.backend_spec, f"backend of source {self.name!r}")
 
+    def open_backend(self) -> StateBackend:
+        """The state backend that is not a destination, constructed; touches nothing outside."""
+        plugin = load_plugin("state_backend", self.backend)
+        check_drivers(plugin, f"backend {self.backend!r}")
+        backend: StateBackend = plugin(self.backend_settings)
+        return backend
+
     def open(self) -> Source:
         """The source, constructed; touches nothing outside."""
-        source: Source = load_plugin("source", self.plugin)(self.settings)
+        plugin = load_plugin("source", self.plugin)
+        check_drivers(plugin, f"source {self.name!r}")
+        source: Source = plugin(self.settings)
         return source
 
 
@@ -231,12 +242,18 @@ class DestinationSpec(_Document):
         return _destination_settings(self.plugin, self.name, self.spec)
 
     @cached_property
+    def capabilities(self) -> Capabilities:
+        """What the plugin can do with these settings; its drivers need not be installed."""
+        return _open(self.plugin, self.name, self.spec).capabilities
+
+    @cached_property
     def batch(self) -> Batch:
         """The bounds of a window that ``spec`` sets."""
         return Batch.model_validate(self.spec)
 
     def open(self) -> Destination:
         """The destination, constructed; touches nothing outside."""
+        check_drivers(load_plugin("destination", self.plugin), f"destination {self.name!r}")
         return _open(self.plugin, self.name, self.spec)
 
 

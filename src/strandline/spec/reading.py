@@ -10,7 +10,7 @@ from typing import Any
 
 from strandline.errors import Problem, UsageError, did_you_mean
 from strandline.logs import redact
-from strandline.plugins import load_plugin, plugin_names
+from strandline.plugins import DEFAULT_BACKEND, load_plugin, plugin_names
 from strandline.spec.check import check
 from strandline.spec.document import File, Node, parse, read
 from strandline.spec.models import (
@@ -251,7 +251,7 @@ class _Reading:
         named = document.text_at("spec", "backend")
         model: Any = DestinationBackend
         if named is None:
-            model = load_plugin("state_backend", "local").Spec
+            model = load_plugin("state_backend", DEFAULT_BACKEND).Spec
         elif named.value == "destination":
             keeper = document.text_at("spec", "backend_spec", "destination")
             self.named += [(str(keeper.value), keeper)] if keeper and keeper.value else []
@@ -272,7 +272,7 @@ class _Reading:
                 check(plugin.Spec, document, self.problems, below=("spec", "spec"), value=settings)
         if destination is None or plugin is None or len(self.problems) > before:
             return
-        can = destination.open().capabilities.write_modes
+        can = destination.capabilities.write_modes
         if destination.write_mode not in can:
             spec, _ = document.at(("spec", "write_mode"))
             modes = ", ".join(sorted(can))

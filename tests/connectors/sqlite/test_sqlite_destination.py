@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 from window_model import CHANGES, PASSES, WRITER, changed, check_what_is_there, read_again, same_as_in_the_model
 
-import strandline.lazy
+from strandline.connectors.sqlite import drivers
 from strandline.connectors.sqlite.destination import SQLiteDestination
 from strandline.destination import Fence, MigrateMode, WriteMode
 from strandline.errors import LockedError, StateError, StrandlineError, TaskError, UsageError
@@ -141,7 +141,7 @@ class TestFile:
     def test_an_sqlite_that_is_too_old_is_refused(
         self, lineage: Lineage, path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(strandline.lazy.sqlite3, "sqlite_version_info", (3, 34, 1))
+        monkeypatch.setattr(drivers.sqlite3, "sqlite_version_info", (3, 34, 1))
         with pytest.raises(UsageError, match="too old") as raised:
             lineage.migrate(orders())
         assert "3.35" in raised.value.hint

@@ -16,6 +16,7 @@ from strandline.connectors.duckdb.session import Database, DuckDBSession
 from strandline.connectors.duckdb.types import TYPES_REFUSED
 from strandline.connectors.sql.destination import SqlDestination
 from strandline.connectors.sql.dialect import Statement
+from strandline.describe import Description
 from strandline.destination import Fence, MigrateMode, Scope
 from strandline.errors import TaskError
 from strandline.lazy import pa
@@ -38,6 +39,15 @@ for seconds and in all of its memory; so it is done little by little, and not at
 class DuckDBDestination(SqlDestination[DuckDBSession]):
     """See ``strandline.destination.Destination``. One connection; every call has a cursor of its own."""
 
+    description = Description(
+        schemes=("duckdb",),
+        suffixes=(".duckdb",),
+        magic=((8, b"DUCK"),),
+        examples=("warehouse.duckdb",),
+        proposed="warehouse.duckdb",
+        drivers=("duckdb",),
+        installs="strandline[duckdb]",
+    )
     dialect = DuckDBSession.dialect
     types_refused = TYPES_REFUSED
 

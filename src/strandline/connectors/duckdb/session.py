@@ -15,6 +15,7 @@ from strandline.connectors.duckdb.attached import attached_to
 from strandline.connectors.duckdb.catalog import Catalogs, Relation, Sight
 from strandline.connectors.duckdb.columns import Columns
 from strandline.connectors.duckdb.dialect import DuckDBDialect
+from strandline.connectors.duckdb.drivers import duckdb
 from strandline.connectors.duckdb.name import FileName
 from strandline.connectors.sql.attached import Attached
 from strandline.connectors.sql.dialect import Dialect, Statement
@@ -31,7 +32,7 @@ from strandline.errors import (
     UnreachableError,
     UsageError,
 )
-from strandline.lazy import duckdb, pa
+from strandline.lazy import pa
 from strandline.table import Table
 
 __all__ = ["Database", "DuckDBSession"]

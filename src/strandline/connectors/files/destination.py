@@ -20,7 +20,9 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from strandline import describe
 from strandline.connectors.arrow.changes import texts_of
+from strandline.connectors.files.description import WRITTEN, directory
 from strandline.connectors.files.formats import FORMATS, Compression, FileFormat
 from strandline.connectors.files.log import Commit, Entry, Log
 from strandline.connectors.files.probes import probe_root
@@ -58,6 +60,13 @@ _WRITERS_MAX = 4
 
 class FilesDestination:
     """See ``strandline.destination.Destination``."""
+
+    description = WRITTEN
+
+    @classmethod
+    def understand(cls, written: str) -> describe.Place:
+        """A directory; see ``strandline.describe.Understands``."""
+        return directory(written)
 
     class Spec(BaseModel):
         """Where the files are, and what they are."""

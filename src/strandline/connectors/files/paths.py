@@ -17,7 +17,7 @@ from pathlib import Path
 from strandline.errors import UsageError
 from strandline.logs import printable
 
-__all__ = ["File", "Place", "find_files", "hive_of", "holds", "shown"]
+__all__ = ["SUFFIXES", "File", "Place", "find_files", "hive_of", "holds", "shown"]
 
 _FORMATS = {
     ".csv": "csv",
@@ -29,6 +29,7 @@ _FORMATS = {
     ".json": "jsonl",
     ".parquet": "parquet",
 }
+SUFFIXES = tuple(_FORMATS)
 _COMPRESSIONS = {".gz": "gzip", ".zst": "zstd"}
 _GONE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP})
 """Removed meanwhile, or a link to nowhere."""

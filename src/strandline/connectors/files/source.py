@@ -70,6 +70,7 @@ from pathlib import Path
 from strandline.connectors.files.content import UTF_8, Coding
 from strandline.connectors.files.csv import CSVLines
 from strandline.connectors.files.delivery import Delivery
+from strandline.connectors.files.description import READ
 from strandline.connectors.files.dialect import in_words
 from strandline.connectors.files.hive import hive_schema
 from strandline.connectors.files.json import JSONLines
@@ -100,6 +101,7 @@ _LISTS_MAX = 3
 class FilesSource:
     """Reads the files of local directories. Implements ``strandline.source.Source``."""
 
+    description = READ
     Spec = FilesSettings
 
     def __init__(self, spec: FilesSettings) -> None:

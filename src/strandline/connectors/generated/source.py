@@ -14,6 +14,7 @@ from typing import Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from strandline.connectors.generated.values import BASIC, TYPES, arrow_type, column, mixed, seeded
+from strandline.describe import Description, Place
 from strandline.errors import StateError
 from strandline.lazy import pa, pc
 from strandline.message import Checkpoint, Complete, Cursor, Insert, SourceMessage
@@ -31,6 +32,13 @@ _SETTLED = Guarantee("settled (generated)", "a full refresh sees the table as it
 
 class GeneratedSource:
     """Reads tables ``test_1``, ``test_2`` … that exist nowhere."""
+
+    description = Description(schemes=("test",), examples=("test://",))
+
+    @classmethod
+    def understand(cls, written: str) -> Place | None:
+        """``test://``; see ``strandline.describe.Understands``."""
+        return Place({}, "test", "generated rows") if written == "test://" else None
 
     class Spec(BaseModel):
         """Settings of the ``test`` source."""

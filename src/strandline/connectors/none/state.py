@@ -1,10 +1,12 @@
 """No state at all."""
 
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from pydantic import BaseModel, ConfigDict
 
+from strandline.describe import Description
+from strandline.probe import Probe, Verdict
 from strandline.state import State, StateKey, Token
 
 __all__ = ["NoState"]
@@ -16,6 +18,8 @@ class NoState:
     The one backend that breaks the contract on purpose: it forgets what it saves, and so notices no conflict. Fence and
     pass still live in an atomic destination.
     """
+
+    description = Description(keeps_nothing=True)
 
     class Spec(BaseModel):
         """The backend ``none`` has no settings."""
@@ -39,6 +43,11 @@ class NoState:
         """Nothing, always."""
         del key
         return []
+
+    def probes(self) -> Iterator[Probe]:
+        """See ``strandline.probe``."""
+        fix = "leave `backend` out to keep cursors"
+        yield Probe("cursors", Verdict.WARNING, "none are kept, so every sync reads everything", fix)
 
     def close(self) -> None:
         """Do nothing."""

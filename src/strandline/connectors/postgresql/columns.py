@@ -8,11 +8,12 @@ from typing import Any
 from strandline.connectors.arrow.casts import cast_back, cast_to, whole_micros
 from strandline.connectors.arrow.json_text import decode_json, encode_json
 from strandline.connectors.postgresql.dialect import PostgreSQLDialect
+from strandline.connectors.postgresql.drivers import pgpq, pgpq_encoders, pgpq_schema
 from strandline.connectors.postgresql.types_stored import Stored, stored_type
 from strandline.connectors.sql.dialect import STAGE_PREFIX, VERSION
 from strandline.connectors.sql.tables import OWN_TABLES
 from strandline.errors import TaskError
-from strandline.lazy import pa, pc, pgpq, pgpq_encoders, pgpq_schema
+from strandline.lazy import pa, pc
 from strandline.table import Table
 
 __all__ = ["Columns"]

@@ -8,9 +8,10 @@ from contextlib import AbstractContextManager, contextmanager, suppress
 from functools import cached_property
 from typing import Any
 
-from strandline import libpq
 from strandline.connection_string import HINT, understood
+from strandline.connectors.postgresql import libpq
 from strandline.connectors.postgresql.dialect import literal
+from strandline.connectors.postgresql.drivers import psycopg
 from strandline.connectors.postgresql.errors import connecting, drivers, first_line, translated
 from strandline.connectors.postgresql.session import PostgreSQLSession
 from strandline.connectors.sql.dialect import Statement
@@ -24,7 +25,6 @@ from strandline.connectors.sql.tables import (
     has_register,
 )
 from strandline.errors import RetryableError, StateError, UsageError
-from strandline.lazy import psycopg
 
 __all__ = ["Database", "Limits"]
 

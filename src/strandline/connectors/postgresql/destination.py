@@ -9,12 +9,14 @@ from contextlib import ExitStack, closing
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from strandline import libpq
+from strandline.connectors.postgresql import libpq
 from strandline.connectors.postgresql.columns import Columns
 from strandline.connectors.postgresql.database import Database, Limits
+from strandline.connectors.postgresql.description import WRITTEN, place
 from strandline.connectors.postgresql.errors import drivers, translated
 from strandline.connectors.postgresql.merge import Learned, PostgreSQLMerge
 from strandline.connectors.postgresql.migration import PostgreSQLMigrator
+from strandline.connectors.postgresql.place import schema_place
 from strandline.connectors.postgresql.probes import probe_destination
 from strandline.connectors.postgresql.session import PostgreSQLSession
 from strandline.connectors.postgresql.types_stored import TYPES_REFUSED
@@ -23,9 +25,9 @@ from strandline.connectors.sql.dialect import Statement
 from strandline.connectors.sql.merge import Merge
 from strandline.connectors.sql.staging import Step
 from strandline.connectors.sql.states import SqlStates
+from strandline.describe import Place
 from strandline.destination import MigrateMode, Scope, Window, WriteMode
 from strandline.lazy import pa
-from strandline.place import schema_place
 from strandline.probe import Probe
 from strandline.settings import Seconds
 from strandline.table import Table
@@ -36,6 +38,7 @@ __all__ = ["PostgreSQLDestination"]
 class PostgreSQLDestination(SqlDestination[PostgreSQLSession]):
     """See ``strandline.destination.Destination``. Every call has a connection of its own."""
 
+    description = WRITTEN
     dialect = PostgreSQLSession.dialect
     types_refused = TYPES_REFUSED
 
@@ -63,9 +66,14 @@ class PostgreSQLDestination(SqlDestination[PostgreSQLSession]):
         limits = Limits(statement_timeout_s=spec.statement_timeout, lock_timeout_s=spec.lock_timeout)
         self._database = Database(spec.connection_string, spec.schema_name, limits)
         self._learned: dict[str, Learned] = {}
-        place = f"PostgreSQL schema {spec.schema_name}"
-        super().__init__(self._database, spec.schema_name, place)
-        self._states = _States(self._database, place)
+        where = f"PostgreSQL schema {spec.schema_name}"
+        super().__init__(self._database, spec.schema_name, where)
+        self._states = _States(self._database, where)
+
+    @classmethod
+    def understand(cls, written: str) -> Place | None:
+        """A URL or settings of libpq; see ``strandline.describe.Understands``."""
+        return place(written)
 
     def places(self) -> Sequence[str]:
         """The schema of this database of this server; see ``strandline.place``."""

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 from strandline.connection_string import HINT, NOT_UNDERSTOOD, understood
+from strandline.connectors.postgresql.drivers import adbc, psycopg
 from strandline.connectors.sql.dialect import KEY_PREFIX
 from strandline.errors import (
     RetryableError,
@@ -17,7 +18,6 @@ from strandline.errors import (
     UnreachableError,
     UsageError,
 )
-from strandline.lazy import adbc, psycopg
 
 __all__ = ["MISSING", "POOLED_HINT", "connecting", "drivers", "first_line", "meaning", "translated"]
 

@@ -94,6 +94,11 @@ class Plan:
             return "full"
         return "xid" if self.settle == "xid" else "key"
 
+    def sweeps(self, *, mirror: bool) -> bool:
+        """Whether deleted rows are found by comparing keys, where the destination is to be a ``mirror`` of the source."""
+        by_default = "sweep" if self.kind == "xid" and mirror else "ignore"
+        return (self.settings.deletes or by_default) == "sweep"
+
     @property
     def has_heap(self) -> bool:
         """Whether it stores rows."""

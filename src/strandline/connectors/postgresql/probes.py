@@ -10,16 +10,16 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from typing import Any
 
-from strandline import libpq
+from strandline.connectors.postgresql import libpq
 from strandline.connectors.postgresql.database import Database
 from strandline.connectors.postgresql.dialect import PostgreSQLDialect, literal
+from strandline.connectors.postgresql.drivers import psycopg
 from strandline.connectors.postgresql.errors import POOLED_HINT, drivers, translated
 from strandline.connectors.postgresql.plan import Plan
 from strandline.connectors.postgresql.server import Server, Session
 from strandline.connectors.postgresql.types_read import TIMES
 from strandline.connectors.sql.dialect import quote
 from strandline.connectors.sql.tables import DELIVERED, HISTORY, STATES
-from strandline.lazy import psycopg
 from strandline.probe import Probe, Verdict, clock_probe
 
 __all__ = ["probe_destination", "probe_source", "probe_tables"]

@@ -73,10 +73,7 @@ class Reading:
         self._ended_before: Ended | None = None
         """By key: which transactions had ended before its rows were read."""
         self._depends, self._log = dict[str, str](), Log(session)
-        self._sweeps = (
-            bool(plan.table.primary_key)
-            and (plan.settings.deletes or ("sweep" if plan.kind == "xid" and context.mirror else "ignore")) == "sweep"
-        )
+        self._sweeps = bool(plan.table.primary_key) and plan.sweeps(mirror=context.mirror)
 
     def messages(self, cursor: Cursor | None) -> Iterator[SourceMessage]:
         """All of ``Source.read``."""

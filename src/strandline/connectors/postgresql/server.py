@@ -14,11 +14,12 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import Any, Literal
 
-from strandline import libpq
+from strandline.connectors.postgresql import libpq
 from strandline.connectors.postgresql.dialect import literal
+from strandline.connectors.postgresql.drivers import adbc, psycopg
 from strandline.connectors.postgresql.errors import connecting, meaning
 from strandline.errors import StrandlineError
-from strandline.lazy import adbc, pa, psycopg
+from strandline.lazy import pa
 
 __all__ = ["Server", "Session"]
 

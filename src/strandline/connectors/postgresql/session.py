@@ -11,13 +11,14 @@ from strandline.connectors.arrow.casts import MEND_VALUE
 from strandline.connectors.postgresql.attached import attached_to
 from strandline.connectors.postgresql.columns import Columns
 from strandline.connectors.postgresql.dialect import PostgreSQLDialect, numbered
+from strandline.connectors.postgresql.drivers import psycopg
 from strandline.connectors.postgresql.errors import POOLED_HINT, translated
 from strandline.connectors.sql.attached import Attached
 from strandline.connectors.sql.dialect import SEQUENCE, VERSION, Dialect, Statement
 from strandline.connectors.sql.session import Session
 from strandline.connectors.sql.staging import Step
 from strandline.errors import TaskError, UsageError
-from strandline.lazy import pa, psycopg
+from strandline.lazy import pa
 from strandline.table import Table
 
 __all__ = ["PostgreSQLSession"]

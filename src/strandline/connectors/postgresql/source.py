@@ -13,11 +13,13 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from strandline.connectors.postgresql.catalog import Relation, relations
+from strandline.connectors.postgresql.description import READ, place
 from strandline.connectors.postgresql.heaps import identity
 from strandline.connectors.postgresql.horizon import look, refuse_standby, wait_for_replay
 from strandline.connectors.postgresql.key import Key
 from strandline.connectors.postgresql.log import Log
 from strandline.connectors.postgresql.lookup import rows_of
+from strandline.connectors.postgresql.place import schema_place
 from strandline.connectors.postgresql.plan import Plan, PostgreSQLTable, plan
 from strandline.connectors.postgresql.probes import probe_source, probe_tables
 from strandline.connectors.postgresql.proposals import other_schemas, propose
@@ -26,10 +28,10 @@ from strandline.connectors.postgresql.rights import check_schemas, schemas_of, u
 from strandline.connectors.postgresql.rows import Rows
 from strandline.connectors.postgresql.server import Server
 from strandline.connectors.postgresql.slices import Budget
+from strandline.describe import Place, how_by
 from strandline.errors import CursorExpiredError, RetryableError, TaskError, UsageError
 from strandline.lazy import pa
 from strandline.message import Cursor, Insert, SourceMessage
-from strandline.place import schema_place
 from strandline.probe import Probe
 from strandline.proposal import Proposals
 from strandline.settings import Duration, duration_s, lasting
@@ -49,6 +51,7 @@ _DEFAULT_SCHEMA = "public"
 class PostgreSQLSource:
     """See ``strandline.source.Source``. Safe to share between threads: every read has a connection of its own."""
 
+    description = READ
     slice_pages, scan_s = _SLICE_PAGES, _SCAN_S
 
     class Spec(BaseModel):
@@ -90,6 +93,11 @@ class PostgreSQLSource:
         self._ranges: set[str] = set()
         """Tables of which a reading has failed, and that are tried again without a scan."""
 
+    @classmethod
+    def understand(cls, written: str) -> Place | None:
+        """A URL or settings of libpq; see ``strandline.describe.Understands``."""
+        return place(written)
+
     def tables(self) -> Sequence[Table]:
         """Every table and view of the schemas, by name; what the role may not read, with the right that it lacks."""
         with self._server.session() as session:
@@ -109,6 +117,13 @@ class PostgreSQLSource:
             plans = {name: self._plan(session, relation, name) for name, relation in found.items()}
         self._plans = plans
         return [one.table for one in plans.values()]
+
+    def how(self, table: Table, *, mirror: bool) -> str:
+        """By its key or by transactions; see ``strandline.describe.TellsHow``."""
+        planned = self._planned(table.name)
+        key = ", ".join(table.incremental_key) or ("xid" if planned.kind == "xid" else "")
+        lag = self._spec.tables.written(table.name, table.spec_name).get("lag")
+        return how_by(key, {"lag": lag, "deletes": "sweep" if planned.sweeps(mirror=mirror) else ""})
 
     def tasks(self, tables: Sequence[Table]) -> Iterable[Task]:
         """Each table is a task. The horizon is taken once, before any of them opens a snapshot."""

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from strandline.connectors.sql.dialect import quote
+from strandline.connectors.sqlite.drivers import sqlite3
 from strandline.errors import RetryableError, StrandlineError, TaskError, UnreachableError, UsageError
-from strandline.lazy import sqlite3
 
 if TYPE_CHECKING:
     from sqlite3 import Connection, OperationalError

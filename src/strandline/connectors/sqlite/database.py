@@ -21,6 +21,7 @@ from strandline.connectors.sql.tables import (
     has_register,
 )
 from strandline.connectors.sqlite.dialect import MAIN
+from strandline.connectors.sqlite.drivers import sqlite3
 from strandline.connectors.sqlite.session import SQLiteSession
 from strandline.errors import (
     LockedError,
@@ -31,7 +32,6 @@ from strandline.errors import (
     UnreachableError,
     UsageError,
 )
-from strandline.lazy import sqlite3
 
 if TYPE_CHECKING:
     from sqlite3 import Connection

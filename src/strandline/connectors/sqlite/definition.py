@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from strandline.connectors.sql.dialect import quote
 from strandline.connectors.sqlite.cursor import Definition
-from strandline.lazy import sqlite3
+from strandline.connectors.sqlite.drivers import sqlite3
 
 if TYPE_CHECKING:
     from sqlite3 import Connection

@@ -17,6 +17,7 @@ from strandline.connectors.sql.merge import Merge
 from strandline.connectors.sql.staging import Staging, Step
 from strandline.connectors.sqlite.columns import Columns, folded
 from strandline.connectors.sqlite.database import Database
+from strandline.connectors.sqlite.description import WRITTEN
 from strandline.connectors.sqlite.destination_probes import probe_database
 from strandline.connectors.sqlite.destination_types import TYPES_REFUSED
 from strandline.connectors.sqlite.migration import SQLiteMigrator
@@ -43,6 +44,7 @@ Python's objects."""
 class SQLiteDestination(SqlDestination[SQLiteSession]):
     """See ``strandline.destination.Destination``. Every call has a connection of its own."""
 
+    description = WRITTEN
     staged_bytes_max = _STAGED_BYTES_MAX
     dialect = SQLiteSession.dialect
     types_refused = TYPES_REFUSED

@@ -10,10 +10,11 @@ from pydantic import Field
 from strandline.connectors.sql.dialect import quote
 from strandline.connectors.sql.source_tables import TableSettings, known, selection, smallest_offset_s
 from strandline.connectors.sqlite.catalog import Catalogued
+from strandline.connectors.sqlite.drivers import sqlite3
 from strandline.connectors.sqlite.high_water import time_like
 from strandline.connectors.sqlite.source_types import TYPE_NAMES, arrow_type, declared_type, stored_type
 from strandline.errors import UsageError
-from strandline.lazy import pa, sqlite3
+from strandline.lazy import pa
 from strandline.settings import duration_s
 from strandline.table import FULL_READ, Guarantee, Table
 

@@ -55,7 +55,8 @@ def propose(connection: "Connection", plans: Iterable[Plan]) -> Iterator[Proposa
         settings = [Setting("incremental_key", chosen, why)]
         if not stamped:
             settings.append(Setting("lag", "1m", "for stamps that were taken before the row could be written"))
-        settings.append(Setting("deletes", "sweep", "compares all primary keys, so that deleted rows go here too"))
+        why = "compares all primary keys, so that deleted rows go here too"
+        settings.append(Setting("deletes", "sweep", why, overwrites_only=True))
         yield Proposal(entry.name, entry.name, rows, "settled (single writer)", tuple(settings))
 
 

@@ -12,7 +12,7 @@ from strandline.connectors.sql.staging import Step
 from strandline.connectors.sqlite.attached import attached_to
 from strandline.connectors.sqlite.columns import Columns, folded
 from strandline.connectors.sqlite.dialect import SQLiteDialect
-from strandline.lazy import sqlite3
+from strandline.connectors.sqlite.drivers import sqlite3
 from strandline.table import Table
 
 if TYPE_CHECKING:

@@ -5,11 +5,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from strandline.connectors.sql.dialect import quote
+from strandline.connectors.sqlite.drivers import sqlite3
 from strandline.connectors.sqlite.high_water import Condition
 from strandline.connectors.sqlite.plan import Plan
 from strandline.connectors.sqlite.source_types import Misfit, storage_class, to_array
 from strandline.errors import TaskError
-from strandline.lazy import pa, sqlite3
+from strandline.lazy import pa
 from strandline.source import RunContext
 
 if TYPE_CHECKING:

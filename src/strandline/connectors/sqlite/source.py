@@ -22,12 +22,15 @@ from strandline.connectors.sqlite.catalog import (
     translated,
 )
 from strandline.connectors.sqlite.copies import looked_up
+from strandline.connectors.sqlite.description import READ
+from strandline.connectors.sqlite.drivers import sqlite3
 from strandline.connectors.sqlite.plan import Plan, SQLiteTable, plan
 from strandline.connectors.sqlite.proposals import propose
 from strandline.connectors.sqlite.reading import Reading
 from strandline.connectors.sqlite.source_probes import probe_file
+from strandline.describe import how_by
 from strandline.errors import TaskError, UsageError
-from strandline.lazy import pa, sqlite3
+from strandline.lazy import pa
 from strandline.message import Cursor, Insert, SourceMessage
 from strandline.place import file_places
 from strandline.probe import Probe
@@ -54,6 +57,8 @@ def _clock(connection: "Connection") -> int:
 
 class SQLiteSource:
     """See ``strandline.source.Source``. Safe to share between threads: every call has a connection of its own."""
+
+    description = READ
 
     class Spec(BaseModel):
         """Where the tables are, and how they are read."""
@@ -84,6 +89,13 @@ class SQLiteSource:
         readable = [one.table for one in self._plans.values()]
         broken = [Table(name, _no_columns(), unreadable=error) for name, error in unreadable.items()]
         return sorted([*readable, *broken], key=lambda table: table.name)
+
+    def how(self, table: Table, *, mirror: bool) -> str:
+        """By its key; see ``strandline.describe.TellsHow``."""
+        del mirror  # what is deleted is looked for only where the spec says so
+        written = self._spec.tables.written(table.name, table.spec_name)
+        deletes = "sweep" if written.get("deletes") == "sweep" else ""
+        return how_by(", ".join(table.incremental_key), {"lag": written.get("lag"), "deletes": deletes})
 
     def tasks(self, tables: Sequence[Table]) -> Iterable[Task]:
         """Each table is a task."""

@@ -12,8 +12,9 @@ from collections.abc import Generator, Iterator, Mapping
 from contextlib import suppress
 from typing import Any, Literal
 
+from strandline.connectors.postgresql.drivers import adbc, adbc_postgresql, psycopg
 from strandline.errors import UnreachableError
-from strandline.lazy import adbc, adbc_postgresql, pa, psycopg
+from strandline.lazy import pa
 
 __all__ = [
     "PARAMETERS",
