@@ -20,13 +20,13 @@ def reader(rows):
 
     from strandline.message import Insert
     from strandline.plugins import load_plugin
-    from strandline.source import RunContext
+    from strandline.reading import Reading
 
     cls = load_plugin("source", "test")
     source = cls(cls.Spec(rows=rows))
     (task,) = source.tasks(source.tables())
-    context = RunContext("bench", "bench", datetime.now(UTC))
-    batches = (one.batch for one in source.read(task, None, context) if isinstance(one, Insert))
+    reading = Reading(None, datetime.now(UTC))
+    batches = (one.batch for one in source.read(task, reading) if isinstance(one, Insert))
     return pa.RecordBatchReader.from_batches(task.tables[0].schema, batches)
 
 

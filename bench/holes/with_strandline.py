@@ -14,8 +14,8 @@ def watch(fault):
     read, write, save = SQLiteSource.read, DuckDBDestination.write, LocalState.save
     written = []
 
-    def reading(self, task, cursor, context):
-        for message in read(self, task, cursor, context):
+    def reading(self, task, reading):
+        for message in read(self, task, reading):
             if hasattr(message, "batch"):
                 fault.read(message.batch.num_rows)
             yield message

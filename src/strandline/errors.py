@@ -66,8 +66,8 @@ class StrandlineError(Exception):
         self.hint = hint
 
     def __reduce__(self) -> tuple[object, ...]:
-        """Errors cross process borders with their hint."""
-        return _rebuild, (type(self), self.message, self.hint)
+        """Errors cross process borders with all that they say."""
+        return _rebuild, (type(self), self.message, self.hint), self.__dict__
 
 
 def _rebuild(cls: type[StrandlineError], message: str, hint: str) -> StrandlineError:
@@ -97,7 +97,21 @@ class UsageError(StrandlineError):
 
 
 class RetryableError(StrandlineError):
-    """A passing failure: the engine reads again from the last saved cursor, a bounded number of times."""
+    """A passing failure: the engine reads again from the last saved cursor.
+
+    A bounded number of times, unless a cursor was saved in between that the run did not have yet.
+    """
+
+    def __init__(self, message: str, *, hint: str = "", after_s: float = 0.0) -> None:
+        """See above.
+
+        Args:
+            message: what happened.
+            hint: what to do about it.
+            after_s: how long to wait at least before the next attempt, as a rate limit says.
+        """
+        super().__init__(message, hint=hint)
+        self.after_s = after_s
 
 
 class UnreachableError(RetryableError):

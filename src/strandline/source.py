@@ -7,6 +7,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from strandline.lazy import pa
 from strandline.message import Cursor, Insert, SourceMessage
+from strandline.reading import Reading
 from strandline.table import Table
 
 __all__ = ["KnowsGone", "MissesTasks", "ReadsKeys", "RunContext", "Source", "Task"]
@@ -37,14 +38,8 @@ class RunContext:
     started_at: datetime
     """UTC, by the clock of the machine that started the run."""
     batch_rows: int = 65_536
-    """How many rows a batch should have at most."""
+    """See ``Reading``."""
     batch_bytes: int = 16 << 20
-    """How many bytes a batch should have at most; a single larger row is allowed."""
-    mirror: bool = False
-    """The destination is to hold what the source holds, and no more (`overwrite-delete-stale`): a source that can tell
-    which rows are gone does so, unless its own settings say otherwise."""
-    absorbs: bool = True
-    """A row that is delivered again replaces itself (the overwrite modes). False: it may be stored twice (append)."""
 
 
 class Source(Protocol):
@@ -63,14 +58,24 @@ class Source(Protocol):
         What has to be decided once for all tasks, a horizon above all, is decided here and travels in ``payload``.
         """
 
-    def read(self, task: Task, cursor: Cursor | None, context: RunContext) -> Iterator[SourceMessage]:
-        """Everything of ``task`` that changed since ``cursor``, or all of it where that is ``None``.
+    def read(self, task: Task, reading: Reading) -> Iterator[SourceMessage]:
+        """Everything of ``task`` that changed since ``reading.cursor``, or all of it where that is ``None``.
 
-        Called from one thread per task, several at once. The engine may close the iterator at any message. The same
-        call again, with the cursor of any checkpoint, yields the rest: rows before that checkpoint are never needed
+        Called from one thread per task, several at once. The engine may close the iterator at any message. A read that is
+        ``resumed`` from the cursor of any checkpoint yields the rest of the pass: rows before that checkpoint are never needed
         again, rows after it are never missing. Ends with a ``Complete`` for each table and a last ``Checkpoint``.
 
-        A cursor is honest: it covers no row that was not yielded, and never passes the source's clock.
+        A cursor is honest: it covers no row that was not yielded, and never passes the source's clock. It consists of JSON
+        values that JSON does not change, and is checked before a row that it covers is committed.
+
+        A resumed read gets on: from one cursor to the next it needs no more messages than an uninterrupted one, and it never
+        comes back to a cursor that the pass had before. Otherwise a pass that is interrupted at the same place each time, by a
+        limit of requests, say, would never end. So nothing is repeated when a read is resumed: no upper bound is taken anew, no
+        look-back window read again. The engine gives up a pass that does not get on (see ``RetryableError``).
+
+        Args:
+            task: one of ``tasks``.
+            reading: from where, in which pass, within which bounds; see there for what it does for a source.
         """
 
     def acknowledge(self, task: Task, cursors: Mapping[str, Cursor]) -> None:
@@ -108,8 +113,8 @@ class KnowsGone(Protocol):
     before a table is created again.
     """
 
-    def gone(self, task: Task, cursor: Cursor, context: RunContext) -> str:
-        """What the rows came from that this cursor covers and that cannot be read any more, in words; empty: nothing.
+    def gone(self, task: Task, reading: Reading) -> str:
+        """What the rows came from that ``reading.cursor`` covers and that cannot be read any more, in words; empty: nothing.
 
         Also what was gone when the cursor was made, since the first row that led to it. Looks only.
         """
@@ -124,7 +129,7 @@ class ReadsKeys(Protocol):
     it, the table fails.
     """
 
-    def read_keys(self, task: Task, table: str, keys: "pa.RecordBatch", context: RunContext) -> Iterator[Insert]:
+    def read_keys(self, task: Task, table: str, keys: "pa.RecordBatch", reading: Reading) -> Iterator[Insert]:
         """The rows that have these primary keys now. Those that are gone are left out.
 
         Called from the task's thread, after ``read`` has sent ``Complete`` for the table, with keys that it has sent as
@@ -134,7 +139,7 @@ class ReadsKeys(Protocol):
             task: the task that is read.
             table: the name of one of its tables.
             keys: the columns of the primary key, as ``Present`` had them; a few thousand rows.
-            context: of the run.
+            reading: of the pass; its cursor is the one that ``read`` sent last.
 
         Raises:
             As ``read``.

@@ -135,7 +135,8 @@ class Drifting:
     def tasks(self, tables):
         return [Task("t", tuple(tables))]
 
-    def read(self, task, cursor, context):
+    def read(self, task, reading):
+        cursor = reading.cursor
         for number in range(cursor["next"] if cursor else 0, len(self.values)):
             row = {
                 "id": pa.array([number], pa.int64()),

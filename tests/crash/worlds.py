@@ -22,7 +22,7 @@ from strandline.engine.run import sync
 from strandline.engine.task import Retries
 from strandline.engine.window import Bounds
 from strandline.message import Insert
-from strandline.source import RunContext
+from strandline.reading import Reading
 from strandline.state import RUN_TASK, Phase, State, StateKey, is_newer
 from strandline.table import SYNC_TIME
 from strandline.testing.faults import FaultySource, FaultyStates, faulty_destination
@@ -337,10 +337,10 @@ class MemoryWorld(_Contents):
         if place not in self._left:
             source = self.source_at(step)
             [task] = source.tasks(source.tables())
-            context = RunContext("", "shop", datetime(2026, 1, 1, tzinfo=UTC))
+            reading = Reading(cursor, datetime(2026, 1, 1, tzinfo=UTC))
             self._left[place] = Counter(
                 tuple(row.values())
-                for message in source.read(task, cursor, context)
+                for message in source.read(task, reading)
                 if isinstance(message, Insert)
                 for row in message.batch.to_pylist()
             )

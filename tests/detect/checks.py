@@ -236,7 +236,7 @@ class Sends(test_engine.Numbers):
         super().__init__("a", incremental=False)
         self.batch = batch
 
-    def read(self, task, cursor, context):
+    def read(self, task, reading):
         yield from [Insert("a", self.batch), Complete("a"), Checkpoint(None)]
 
 

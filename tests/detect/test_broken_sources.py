@@ -15,8 +15,8 @@ from strandline.testing.source import SourceConformance
 class Broken(SQLiteSource):
     """Changes the messages of a read."""
 
-    def read(self, task, cursor, context):
-        yield from self.changed(list(super().read(task, cursor, context)), cursor)
+    def read(self, task, reading):
+        yield from self.changed(list(super().read(task, reading)), reading.cursor)
 
     def changed(self, messages, cursor):
         return messages
@@ -100,15 +100,38 @@ class ChecksBeforeItsRows(Broken):
 class EndsAtTheNewestRow(Broken):
     """The cursor is taken when the read ends, and not when it begins."""
 
-    def read(self, task, cursor, context):
-        yield from list(SQLiteSource.read(self, task, cursor, context))[:-1]
-        *_, last = SQLiteSource.read(self, task, cursor, context)
+    def read(self, task, reading):
+        yield from list(SQLiteSource.read(self, task, reading))[:-1]
+        *_, last = SQLiteSource.read(self, task, reading)
         yield last
 
 
 class NamesAnotherTable(Broken):
     def changed(self, messages, cursor):
         return [replace(one, table="other") if isinstance(one, Insert) else one for one in messages]
+
+
+class StandsStillWhenItGoesOn(Broken):
+    """A resumed read saves the cursor that it was given before it goes on."""
+
+    def changed(self, messages, cursor):
+        return [Checkpoint(cursor), *messages] if within_a_pass(cursor) else messages
+
+
+class StepsBackWhenItGoesOn(Broken):
+    """A look-back window is read also by a read that is resumed, and not only where a pass begins."""
+
+    def read(self, task, reading):
+        if reading.resumed and "after" in reading.cursor.get("current", {}):
+            current = reading.cursor["current"]
+            current = {**current, "after": [max(1, current["after"][0] - 15)]}
+            reading = replace(reading, cursor={**reading.cursor, "current": current})
+        return super().read(task, reading)
+
+
+class SavesTuples(Broken):
+    def changed(self, messages, cursor):
+        return [Checkpoint({**one.cursor, "at": (1, 2)}) if isinstance(one, Checkpoint) else one for one in messages]
 
 
 class SavesWhatJSONCannotHold(Broken):
@@ -126,15 +149,15 @@ class ChangesTypes(Broken):
 
 
 class YieldsLargeBatches(Broken):
-    def read(self, task, cursor, context):
-        return super().read(task, cursor, replace(context, batch_rows=1000, batch_bytes=1 << 20))
+    def read(self, task, reading):
+        return super().read(task, replace(reading, batch_rows=1000, batch_bytes=1 << 20))
 
 
 class TakesAnyCursor(Broken):
-    def read(self, task, cursor, context):
-        if cursor is not None and cursor["version"] != 1:
+    def read(self, task, reading):
+        if reading.cursor is not None and reading.cursor["version"] != 1:
             raise AssertionError
-        yield from super().read(task, cursor, context)
+        yield from super().read(task, reading)
 
 
 class NamesTasksBySomethingElse(Broken):
@@ -153,7 +176,7 @@ class ReadsEverythingAlways(Broken):
 
 
 class FindsNothingByItsKey(Broken):
-    def read_keys(self, task, table, keys, context):
+    def read_keys(self, task, table, keys, reading):
         return iter(())
 
 
@@ -198,6 +221,17 @@ BROKEN = {
         "what_changes_while_it_is_read_comes_now_or_next_time",
     ),
     NamesAnotherTable: ("P11", "rows name a table that is not the task's", "messages_keep_the_grammar"),
+    StandsStillWhenItGoesOn: (
+        "P25",
+        "a resumed read saves where it was first",
+        "a_read_that_is_always_interrupted_after_as_many_messages_gets_on",
+    ),
+    StepsBackWhenItGoesOn: (
+        "P25",
+        "a resumed read steps back by a look-back window",
+        "a_read_that_is_always_interrupted_after_as_many_messages_gets_on",
+    ),
+    SavesTuples: ("P4", "JSON changes a cursor", "a_cursor_comes_back_from_json_as_it_was"),
     SavesWhatJSONCannotHold: ("P4", "a cursor does not survive JSON", "messages_keep_the_grammar"),
     ChangesTypes: ("P31", "batches have other types than their table", "batches_fit_their_tables_and_their_bounds"),
     YieldsLargeBatches: ("P26", "batches are larger than was asked for", "batches_keep_to_few_bytes"),
@@ -240,12 +274,12 @@ def run(case, cls, shop):
         return cls(cls.Spec(path=str(shop.path), tables=settings))
 
     suite = SourceConformance()
-    context = SourceConformance.context.__wrapped__(suite)
+    reading = SourceConformance.reading.__wrapped__(suite)
     test = getattr(suite, case)
     names = test.__code__.co_varnames[1 : test.__code__.co_argcount]
     available = {
         "make_source": make_source,
-        "context": context,
+        "reading": reading,
         "change": lambda: shop.execute("INSERT INTO t (v) VALUES (?)", ("new",), ("new",)),
     }
     test(**{name: available[name] for name in names})

@@ -94,8 +94,8 @@ def _commits_meanwhile():
 def looks_at_the_clock_afterwards(patch):
     sound = MemorySource._table
 
-    def table(self, wanted, place, horizon, context):
-        for message in sound(self, wanted, place, horizon, context):
+    def table(self, wanted, place, horizon, reading):
+        for message in sound(self, wanted, place, horizon, reading):
             if isinstance(message, Checkpoint) and message.cursor and "after" not in message.cursor:
                 seen, horizon = message.cursor["seen"], self.store.horizon
                 yield Checkpoint(message.cursor | {"key": min(seen, horizon)})

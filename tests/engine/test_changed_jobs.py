@@ -23,8 +23,8 @@ class Later(Numbers):
         super().__init__("a")
         self.first = first
 
-    def read(self, task, cursor, context):
-        for message in super().read(task, cursor, context):
+    def read(self, task, reading):
+        for message in super().read(task, reading):
             if not (isinstance(message, Insert) and message.batch["id"][0].as_py() < self.first):
                 yield message
 
@@ -58,7 +58,8 @@ class Log(Numbers):
     def tasks(self, tables):
         return [Task("log", tuple(tables))]
 
-    def read(self, task, cursor, context):
+    def read(self, task, reading):
+        cursor = reading.cursor
         for number in range(0 if cursor is None else cursor["next"], 6):
             if number == self.until:
                 raise TaskError("interrupted")

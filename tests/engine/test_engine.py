@@ -44,7 +44,8 @@ class Numbers:
     def tasks(self, tables):
         return [Task(table.name, (table,)) for table in tables]
 
-    def read(self, task, cursor, context):
+    def read(self, task, reading):
+        cursor = reading.cursor
         (table,) = task.tables
         for number in range(0 if cursor is None else cursor["next"], self.count):
             self.trouble(table.name, number)
@@ -324,7 +325,7 @@ def test_a_plan_says_what_a_sync_would_do_and_touches_nothing(store):
 
 def test_a_source_that_ends_without_completing_its_table_fails(store):
     source = Numbers("a")
-    source.read = lambda task, cursor, context: iter([Checkpoint({"next": 1})])
+    source.read = lambda task, reading: iter([Checkpoint({"next": 1})])
     report = sync(job(source, store))
     assert report.exit_code == 1
     assert "without completing" in report.tasks[0].error.message
@@ -406,10 +407,11 @@ def test_a_source_may_insist_on_a_table_that_is_offered_no_longer(store):
 @pytest.mark.parametrize("kind", [Delete, Present])
 def test_deletes_reach_rows_whose_primary_key_is_their_cq_id(store, kind):
     class Deleting(Numbers):
-        def read(self, task, cursor, context):
+        def read(self, task, reading):
+            cursor = reading.cursor
             keys = [2, 3] if kind is Delete else [0, 1, 4, 5]
             if cursor is None:
-                yield from super().read(task, cursor, context)
+                yield from super().read(task, reading)
                 return
             yield kind("a", pa.record_batch({"id": pa.array(keys, pa.int64())}))
             yield Complete("a")
@@ -494,8 +496,8 @@ def test_a_full_refresh_of_a_table_that_is_not_synced_any_more_is_named_until_it
 @pytest.mark.parametrize("mode", WriteMode)
 def test_what_a_reset_forgets_is_delivered_again(store, mode):
     class Marking(Numbers):
-        def read(self, task, cursor, context):
-            for message in super().read(task, cursor, context):
+        def read(self, task, reading):
+            for message in super().read(task, reading):
                 yield replace(message, reread=True) if isinstance(message, Insert) else message
 
     one = job(Marking("a"), store, mode=mode)

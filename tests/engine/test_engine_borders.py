@@ -25,7 +25,8 @@ def store(request):
 class Growing(Numbers):
     """After its first row, the table has one more column, and again after the second."""
 
-    def read(self, task, cursor, context):
+    def read(self, task, reading):
+        cursor = reading.cursor
         table, start = task.tables[0], 0 if cursor is None else cursor["next"]
         for number in range(start, self.count):
             fields = {"id": pa.int64()} | {f"new{n}": pa.string() for n in range(number)}
@@ -58,8 +59,8 @@ class Strange(Numbers):
 
     cursor = None
 
-    def read(self, task, cursor, context):
-        for message in super().read(task, cursor, context):
+    def read(self, task, reading):
+        for message in super().read(task, reading):
             yield Checkpoint(self.cursor) if isinstance(message, Checkpoint) and message.cursor["next"] > 4 else message
 
 
@@ -329,15 +330,15 @@ class Swept(Numbers):
         super().__init__(*names, **more)
         self.late, self.asked = [], []
 
-    def read(self, task, cursor, context):
+    def read(self, task, reading):
         (table,) = task.tables
-        for message in super().read(task, cursor, context):
+        for message in super().read(task, reading):
             if isinstance(message, Complete):
                 for some in (range(self.count), self.late):
                     yield Present(table.name, pa.record_batch({"id": pa.array(some, pa.int64())}))
             yield message
 
-    def read_keys(self, task, table, keys, context):
+    def read_keys(self, task, table, keys, reading):
         self.asked += keys["id"].to_pylist()
         yield Insert(table, pa.record_batch({"id": keys["id"]}))
 
@@ -487,8 +488,8 @@ class Copied(Numbers):
         self.schema = pa.schema(ours | {"id": pa.int64(), "source_cq_id": pa.string()})
         self.offered = [replace(one, schema=self.schema) for one in self.offered]
 
-    def read(self, task, cursor, context):
-        for message in super().read(task, cursor, context):
+    def read(self, task, reading):
+        for message in super().read(task, reading):
             if isinstance(message, Insert):
                 number = message.batch["id"][0].as_py()
                 row = {"_cq_sync_time": 5, "_cq_source_name": "first", "_cq_id": f"u{number}", "id": number}

@@ -30,8 +30,9 @@ class Server:
     def tasks(self, tables):
         return [Task(table.name, (table,)) for table in tables]
 
-    def read(self, task, cursor, context):
-        self.mirrors.append(context.mirror)
+    def read(self, task, reading):
+        cursor = reading.cursor
+        self.mirrors.append(reading.mirror)
         yield Notice("t", "the moon is full")
         if cursor is not None and cursor["history"] != self.history:
             raise CursorExpiredError("the server was restored")
@@ -92,8 +93,8 @@ def test_rows_that_come_back_before_the_next_sync_were_never_gone(run):
 def test_a_sweep_of_keys_is_not_believed_in_the_sync_that_notices(run):
     sound = run.server.read
 
-    def sweeping(task, cursor, context):
-        for message in sound(task, cursor, context):
+    def sweeping(task, reading):
+        for message in sound(task, reading):
             if isinstance(message, Complete):
                 yield Present("t", pa.record_batch({"id": pa.array(sorted(run.server.rows), pa.int64())}))
             yield message
@@ -112,8 +113,8 @@ def test_a_table_that_every_sync_appends_whole_begins_again_by_itself(run, monke
     monkeypatch.setattr(run.server, "tables", lambda: [whole])
     sound = run.server.read
 
-    def breaks(task, cursor, context):
-        for number, message in enumerate(sound(task, cursor, context)):
+    def breaks(task, reading):
+        for number, message in enumerate(sound(task, reading)):
             if number == 2:
                 yield Checkpoint({"history": run.server.history})
                 raise TaskError("the line was cut")
@@ -142,7 +143,7 @@ def test_appending_stops_since_it_would_store_rows_twice(run):
 
 def test_a_server_that_expires_at_every_look_fails_in_the_end(run):
     run(WriteMode.OVERWRITE)
-    run.server.read = lambda task, cursor, context: (_ for _ in ()).throw(CursorExpiredError("restored"))
+    run.server.read = lambda task, reading: (_ for _ in ()).throw(CursorExpiredError("restored"))
     report, _ = run(WriteMode.OVERWRITE)
     assert report.exit_code == 1
 

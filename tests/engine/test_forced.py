@@ -43,7 +43,8 @@ class Values:
     def tasks(self, tables):
         return [Task("all", tuple(tables))]
 
-    def read(self, task, cursor, context):
+    def read(self, task, reading):
+        cursor = reading.cursor
         first = 0 if cursor is None else cursor["next"]
         for number in range(first, self.count):
             for table in task.tables:

@@ -138,8 +138,8 @@ def test_without_a_register_a_table_that_was_adopted_stays_ours_without_a_row(tm
 class Later(Numbers):
     """Other keys."""
 
-    def read(self, task, cursor, context):
-        for message in super().read(task, cursor, context):
+    def read(self, task, reading):
+        for message in super().read(task, reading):
             if isinstance(message, Insert):
                 yield replace(message, batch=pa.record_batch({"id": pc.add(message.batch.column("id"), 100)}))
             else:
@@ -273,7 +273,8 @@ def _stored(store):
 class Rereading(Numbers):
     """Reads all its rows again at every sync, and says so."""
 
-    def read(self, task, cursor, context):
+    def read(self, task, reading):
+        cursor = reading.cursor
         table = task.tables[0]
         rows = [{"id": number} for number in range(self.count)]
         yield Insert(table.name, pa.RecordBatch.from_pylist(rows, table.schema), reread=cursor is not None)

@@ -187,6 +187,31 @@ def test_a_quiet_source_lets_a_window_close_in_time_and_a_silent_one_is_given_up
         quiet.set()
 
 
+def test_a_source_that_waits_for_a_rate_limit_and_says_so_is_not_given_up():
+    ready, said = threading.Event(), threading.Event()
+
+    class Limited(SteppingClock):
+        """Says that it is alive whenever somebody looks; done after a hundred seconds."""
+
+        def monotonic_s(self):
+            feed.alive()
+            if self.seconds > 100:
+                ready.set()
+            return super().monotonic_s()
+
+    def messages():
+        assert ready.wait(60)
+        yield rows(1)
+        yield Checkpoint({"n": 1})
+        said.set()
+
+    feed = Feed(messages, bytes_max=1 << 20, name="test")
+    with feed:
+        one = window(feed, clock=Limited(), bounds=Bounds(stall_s=5))
+        assert len(list(one)) == 1
+    assert said.is_set()
+
+
 def test_a_slow_destination_slows_the_source():
     sent = []
 

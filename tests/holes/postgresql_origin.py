@@ -36,8 +36,8 @@ def meanwhile(origin, at, action):
     source = origin.source()
     read, done = source.read, []
 
-    def reading(task, cursor, context):
-        for number, message in enumerate(read(task, cursor, context)):
+    def reading(task, reading):
+        for number, message in enumerate(read(task, reading)):
             yield message
             if number == at and not done:
                 done.append(at)

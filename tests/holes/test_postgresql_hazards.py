@@ -258,8 +258,8 @@ def test_a_first_load_goes_on_at_the_page_where_it_was(shop, scan_s):
     source = shop.source()
     read, messages = source.read, []
 
-    def failing(task, cursor, context):
-        for message in read(task, cursor, context):
+    def failing(task, reading):
+        for message in read(task, reading):
             yield message
             messages.append(message)
             if len(messages) == 30:

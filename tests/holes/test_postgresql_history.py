@@ -270,9 +270,9 @@ def test_a_first_load_goes_on_at_a_standby_that_is_partly_behind(pair, monkeypat
         source = shop.source()
         read = source.read
 
-        def killed(task, cursor, context):
+        def killed(task, reading):
             checkpoints = 0
-            for message in read(task, cursor, context):
+            for message in read(task, reading):
                 if checkpoints == 2:
                     raise TaskError("killed")
                 yield message

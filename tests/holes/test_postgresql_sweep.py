@@ -10,7 +10,7 @@ from places import between
 from postgresql_origin import TABLE, Origin, fill
 
 from strandline.message import Insert, Present
-from strandline.source import RunContext
+from strandline.reading import Reading
 from strandline.testing.exact import exact_rows
 
 KINDS = {
@@ -48,12 +48,12 @@ def mirror(postgresql):
 
 def looked_up(origin):
     """The rows that were read, and those that its keys have found."""
-    context = RunContext("run", "shop", datetime.now(UTC), mirror=True)
+    reading = Reading(None, datetime.now(UTC), mirror=True)
     with closing(origin.source()) as source:
         (task,) = source.tasks([one for one in source.tables() if one.name == "t"])
-        messages = list(source.read(task, None, context))
+        messages = list(source.read(task, reading))
         keys = [one.keys for one in messages if isinstance(one, Present)]
-        found = [one for some in keys for one in source.read_keys(task, "t", some, context)]
+        found = [one for some in keys for one in source.read_keys(task, "t", some, reading)]
     return [
         Counter(row for one in some if isinstance(one, Insert) for row in exact_rows(one.batch))
         for some in (messages, found)

@@ -36,6 +36,7 @@ class Feed:
         self._error: BaseException | None = None
         self._ended = False
         self._closed = False
+        self._alive = False
         self._changed = threading.Condition()
         self._thread = threading.Thread(target=self._fill, name=f"read {name}", daemon=True)
 
@@ -72,6 +73,15 @@ class Feed:
             self._bytes -= size_bytes
             self._changed.notify_all()
             return message
+
+    def alive(self) -> None:
+        """The source is at work though it sends nothing. From any thread."""
+        self._alive = True
+
+    def was_alive(self) -> bool:
+        """Whether it has said so since the last look."""
+        alive, self._alive = self._alive, False
+        return alive
 
     def put_back(self, message: SourceMessage | WindowMessage) -> None:
         """Make ``message`` the next one again."""

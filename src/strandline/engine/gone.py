@@ -7,7 +7,8 @@ from strandline.destination import WriteMode
 from strandline.engine.into import Into
 from strandline.engine.plan import Lineage
 from strandline.errors import StateError, UsageError
-from strandline.source import KnowsGone, RunContext, Source, Task
+from strandline.reading import Reading
+from strandline.source import KnowsGone, Source, Task
 
 __all__ = ["dropped"]
 
@@ -34,8 +35,8 @@ def dropped(
     if not (refresh or doomed) or not stored or state is None or state.cursor is None:
         return ""
     try:
-        context = RunContext("", lineage.key.source, now, absorbs=into.mode is not WriteMode.APPEND)
-        gone = source.gone(task, state.cursor, context) if isinstance(source, KnowsGone) else ""
+        reading = Reading(state.cursor, now, absorbs=into.mode is not WriteMode.APPEND)
+        gone = source.gone(task, reading) if isinstance(source, KnowsGone) else ""
     except StateError:
         return ""  # a cursor that cannot be read is given up, and by a full refresh only
     if not gone:

@@ -4,9 +4,10 @@ One ``Pipeline`` is one task into one destination, in one pass, in one thread (a
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 
-from strandline.destination import LACKING_MAX, Fence, Migration, Receipt
+from strandline.destination import LACKING_MAX, Fence, Migration, Receipt, WriteMode
 from strandline.engine.clock import Clock
 from strandline.engine.feed import Ended, Feed, NothingYet
 from strandline.engine.into import Into
@@ -17,6 +18,7 @@ from strandline.engine.spool import KeySpool
 from strandline.engine.window import Bounds, Stop, StoppedError, StreamWindow
 from strandline.errors import StateError, TaskError
 from strandline.message import Checkpoint, Cursor, Delete, Insert, Notice, Present, Schema, SourceMessage, WindowMessage
+from strandline.reading import Reading
 from strandline.runs import TaskReport
 from strandline.source import ReadsKeys, RunContext, Source, Task
 from strandline.state import Pass, Phase, State, StateKey, TableState
@@ -100,17 +102,16 @@ class Pipeline:
         stored = self.into.stored(table, self.task)
         return stored if self.hidden is None else stored.named(self.hidden(table.name))
 
-    def run(self, cursor: Cursor | None) -> None:
-        """One attempt: from ``cursor`` until the source has no more.
+    def run(self, cursor: Cursor | None, *, resumed: bool) -> None:
+        """One attempt: from ``cursor`` until the source has no more; see ``Reading`` for ``resumed``.
 
         Raises:
             StoppedError: it was stopped before its tables were complete.
             TaskError: among others, when the source ends without having completed its tables.
         """
         self.prepare(self.task.tables)
-        name = f"{self.key}"
         try:
-            with Feed(lambda: self._messages(cursor), bytes_max=_FEED_BYTES_MAX, name=name) as feed:
+            with self._fed(self._messages, cursor, resumed=resumed) as feed:
                 while self._more(feed):
                     receipt = self.deliver(feed)
                     for table, places in receipt.lacking.items():
@@ -127,14 +128,37 @@ class Pipeline:
                 f"the source ended without completing {', '.join(missing)}", hint="this is a fault of the source plugin"
             )
 
-    def _messages(self, cursor: Cursor | None) -> Iterator[SourceMessage]:
+    @contextmanager
+    def _fed(
+        self,
+        messages: Callable[[Reading], Iterator[SourceMessage | WindowMessage]],
+        cursor: Cursor | None,
+        *,
+        resumed: bool,
+    ) -> Iterator[Feed]:
+        """What the source yields of a reading, which ends with the block."""
+        feed = Feed(lambda: messages(reading), bytes_max=_FEED_BYTES_MAX, name=f"{self.key}")
+        reading = Reading(
+            cursor,
+            self.context.started_at,
+            resumed=resumed,
+            mirror=self.into.mode is WriteMode.OVERWRITE_DELETE_STALE,
+            absorbs=self.into.mode is not WriteMode.APPEND,
+            batch_rows=self.context.batch_rows,
+            batch_bytes=self.context.batch_bytes,
+            on_alive=feed.alive,
+        )
+        with feed, closing(reading):
+            yield feed
+
+    def _messages(self, reading: Reading) -> Iterator[SourceMessage]:
         """In the reader's thread: the source's messages, as the destination takes them.
 
         A changed table is known here at once, since the rows that follow are of it already; the writer's thread changes
         the stored table later, between the windows before and after it.
         """
         decorator = self._decorator()
-        for message in self.source.read(self.task, cursor, self.context):
+        for message in self.source.read(self.task, reading):
             match message:
                 case Schema(table=table):
                     decorator.change(table, self._as_stored(table))
@@ -187,9 +211,9 @@ class Pipeline:
             )
         decorator, cursor = self._decorator(), self.position
 
-        def messages() -> Iterator[WindowMessage]:
+        def messages(reading: Reading) -> Iterator[WindowMessage]:
             for keys in swept.take(places[:LACKING_MAX]):
-                found = source.read_keys(self.task, table, keys, self.context)
+                found = source.read_keys(self.task, table, keys, reading)
                 yield from (decorator.insert(one) for one in found if one.batch.num_rows)
                 yield Checkpoint(cursor)
 
@@ -197,7 +221,7 @@ class Pipeline:
             f"{self.key}: {min(count, LACKING_MAX)} rows of {table!r} that the source has were missing in the destination, "
             "and are read by their keys"
         )
-        with Feed(messages, bytes_max=_FEED_BYTES_MAX, name=f"{self.key}") as feed:
+        with self._fed(messages, cursor, resumed=True) as feed:
             while self._more(feed):
                 self.deliver(feed)
         if self.stop.requested:
@@ -220,6 +244,8 @@ class Pipeline:
             except Ended:
                 return False
             except NothingYet:
+                if feed.was_alive():
+                    began_s = self.clock.monotonic_s()
                 silent_s = self.clock.monotonic_s() - began_s
                 if silent_s >= self.into.bounds.stall_s:
                     raise TaskError(f"the source has sent nothing for {silent_s:.0f} s") from None

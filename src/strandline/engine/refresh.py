@@ -37,11 +37,12 @@ class FullRefresh:
         given_up, self._run.gives_up = self._run.gives_up, False
         if pending is None or pending.current is None or given_up or not self._goes_on(key, pending, pending.current):
             pending, current = self._begin_refresh(key, main, pending, now_us)
+            resumed = False
         else:
-            current = pending.current
+            current, resumed = pending.current, True
         pipeline = self._run.pipeline(side, pending, current, hide=key)
         if current.phase is Phase.READING:
-            pipeline.run(pending.cursor)
+            pipeline.run(pending.cursor, resumed=resumed)
         side_state = pipeline.state
         if side_state is None or side_state.current is None or side_state.current.phase is Phase.READING:
             return False

@@ -3,6 +3,7 @@
 Crash, retry and next run are one code path: open, go on from the last saved cursor, finish the pass.
 """
 
+import json
 import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -37,7 +38,7 @@ __all__ = ["Retries", "TaskRun", "announce", "backfills", "survey"]
 
 @dataclass(frozen=True, slots=True)
 class Retries:
-    """How long a passing failure is put up with. A commit starts the count again."""
+    """How long a passing failure is put up with. The count starts again with a commit of a cursor that the run did not have yet."""
 
     attempts_max: int = 5
     first_s: float = 0.5
@@ -135,7 +136,7 @@ class TaskRun:
         Raises:
             StrandlineError: what stopped the task.
         """
-        attempt, windows, expired = 0, 0, False
+        attempt, expired, reached = 0, False, set[str]()
         while True:
             try:
                 self._attempt()
@@ -145,11 +146,12 @@ class TaskRun:
                 expired = True
                 self._forget_cursor(error)
             except RetryableError as error:
-                attempt = 1 if self.report.windows > windows else attempt + 1
-                windows = self.report.windows
+                place = json.dumps(self.report.cursor_to, sort_keys=True)
+                attempt = attempt + 1 if place in reached else 1
+                reached.add(place)
                 if attempt >= self.retries.attempts_max or self.stop.requested:
                     raise
-                pause_s = self.retries.pause_s(attempt)
+                pause_s = max(self.retries.pause_s(attempt), error.after_s)
                 self._say(EventKind.RETRY, f"{error.message}; trying again in {pause_s:.1f} s")
                 self.stop.wait(pause_s)
             else:
@@ -282,7 +284,7 @@ class TaskRun:
         self.report.full = current.full
         if self.stateless:
             self._held = pipeline
-        pipeline.run(cursor)
+        pipeline.run(cursor, resumed=held is not None or opening.resumed)
         self._finish(pipeline)
 
     def _finish(self, pipeline: Pipeline) -> None:
@@ -330,11 +332,7 @@ class TaskRun:
             into=self.into,
             fence=self.fence,
             ledger=self.ledger,
-            context=replace(
-                self.context,
-                mirror=self._mirrors,
-                absorbs=self.into.mode is not WriteMode.APPEND,
-            ),
+            context=self.context,
             report=self.report,
             state=state,
             current=current,

@@ -233,6 +233,8 @@ class StreamWindow:
             )
 
     def _check_stall(self) -> None:
+        if self._feed.was_alive():
+            self._heard_s = self._clock.monotonic_s()
         silent_s = self._clock.monotonic_s() - self._heard_s
         if silent_s >= self._bounds.stall_s:
             raise RetryableError(f"the source has sent nothing for {silent_s:.0f} s")

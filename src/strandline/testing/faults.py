@@ -41,7 +41,8 @@ from strandline.destination import (
 from strandline.errors import StrandlineError
 from strandline.message import Cursor, SourceMessage, WindowMessage
 from strandline.ownership import Ownership
-from strandline.source import RunContext, Source, Task
+from strandline.reading import Reading
+from strandline.source import Source, Task
 from strandline.state import KeepsState, State, StateBackend, StateKey, Token
 from strandline.table import Table
 
@@ -191,9 +192,9 @@ class FaultySource:
         """See ``strandline.source.Source``."""
         return self._outside.reach("source.tasks", lambda: list(self._source.tasks(tables)))
 
-    def read(self, task: Task, cursor: Cursor | None, context: RunContext) -> Iterator[SourceMessage]:
+    def read(self, task: Task, reading: Reading) -> Iterator[SourceMessage]:
         """See ``strandline.source.Source``."""
-        messages = self._outside.reach("source.read", lambda: iter(self._source.read(task, cursor, context)))
+        messages = self._outside.reach("source.read", lambda: iter(self._source.read(task, reading)))
         return _struck(messages, self._outside, "source.message")
 
     def acknowledge(self, task: Task, cursors: Mapping[str, Cursor]) -> None:

@@ -10,7 +10,7 @@
             return lambda: cls(cls.Spec(path=str(tmp_path / "shop.db")))
 
 ``make_source`` is called several times: each call is a restart over the same data, which must not change meanwhile.
-Small batches come from the ``context`` fixture, which a subclass may replace.
+Small batches come from the ``reading`` fixture, which a subclass may replace.
 """
 
 import json
@@ -40,10 +40,12 @@ from strandline.message import (
     SourceMessage,
     Swap,
 )
-from strandline.source import RunContext, Source, Task
+from strandline.reading import Reading
+from strandline.source import Source, Task
 from strandline.table import Table
 from strandline.testing.exact import Row, exact_rows
 from strandline.testing.source_changes import ChangeCases
+from strandline.testing.source_interrupted import InterruptedCases
 from strandline.testing.source_optional import OptionalCases
 
 __all__ = ["SourceConformance"]
@@ -98,9 +100,9 @@ class _Given:
         raise NotImplementedError("a subclass gives `make_source`")
 
     @pytest.fixture
-    def context(self) -> RunContext:
+    def reading(self) -> Reading:
         """Small batches, so that there are many checkpoints."""
-        return RunContext("run", "source", datetime(2026, 1, 1, tzinfo=UTC), batch_rows=3, batch_bytes=1 << 20)
+        return Reading(None, datetime(2026, 1, 1, tzinfo=UTC), batch_rows=3, batch_bytes=1 << 20)
 
     @pytest.fixture
     def change(self) -> Callable[[], None]:
@@ -147,42 +149,42 @@ class ReadCases(_Given):
 
     # one read --------------------------------------------------------------------------------------------------------
 
-    def test_messages_keep_the_grammar(self, make_source: MakeSource, context: RunContext) -> None:
+    def test_messages_keep_the_grammar(self, make_source: MakeSource, reading: Reading) -> None:
         with _opened(make_source) as (source, tasks):
             for task in tasks:
-                _check_grammar(task, list(source.read(task, None, context)))
+                _check_grammar(task, list(source.read(task, reading)))
 
-    def test_batches_fit_their_tables_and_their_bounds(self, make_source: MakeSource, context: RunContext) -> None:
+    def test_batches_fit_their_tables_and_their_bounds(self, make_source: MakeSource, reading: Reading) -> None:
         with _opened(make_source) as (source, tasks):
             for task in tasks:
                 tables = {table.name: table for table in task.tables}
-                for message in source.read(task, None, context):
+                for message in source.read(task, reading):
                     if isinstance(message, Insert):
-                        _check_batch(message, tables[message.table], context)
+                        _check_batch(message, tables[message.table], reading)
 
-    def test_batches_keep_to_few_bytes(self, make_source: MakeSource, context: RunContext) -> None:
-        few = replace(context, batch_rows=1_000, batch_bytes=256)
+    def test_batches_keep_to_few_bytes(self, make_source: MakeSource, reading: Reading) -> None:
+        few = replace(reading, batch_rows=1_000, batch_bytes=256)
         with _opened(make_source) as (source, tasks):
             for task in tasks:
                 tables = {table.name: table for table in task.tables}
-                messages = list(source.read(task, None, few))
+                messages = list(source.read(task, few))
                 for message in messages:
                     if isinstance(message, Insert):
                         _check_batch(message, tables[message.table], few)
-                assert _take(iter(messages)).rows == _take(source.read(task, None, context)).rows
+                assert _take(iter(messages)).rows == _take(source.read(task, reading)).rows
 
-    def test_two_reads_yield_the_same_rows(self, make_source: MakeSource, context: RunContext) -> None:
+    def test_two_reads_yield_the_same_rows(self, make_source: MakeSource, reading: Reading) -> None:
         with _opened(make_source) as (source, tasks), _opened(make_source) as (other, _):
             for task in tasks:
-                assert _take(source.read(task, None, context)).rows == _take(other.read(task, None, context)).rows
+                assert _take(source.read(task, reading)).rows == _take(other.read(task, reading)).rows
 
     def test_reads_in_several_threads_do_not_disturb_each_other(
-        self, make_source: MakeSource, context: RunContext
+        self, make_source: MakeSource, reading: Reading
     ) -> None:
         with _opened(make_source) as (source, tasks), ThreadPoolExecutor(4) as pool:
             for task in tasks:
-                alone = _take(source.read(task, None, context)).rows
-                together = [pool.submit(_read, source, task, context) for _ in range(4)]
+                alone = _take(source.read(task, reading)).rows
+                together = [pool.submit(_read, source, task, reading) for _ in range(4)]
                 assert all(future.result().rows == alone for future in together)
 
 
@@ -190,102 +192,99 @@ class ResumeCases(_Given):
     """A read that goes on from a checkpoint."""
 
     def test_a_full_read_is_the_sum_of_reads_resumed_from_every_checkpoint(
-        self, make_source: MakeSource, context: RunContext
+        self, make_source: MakeSource, reading: Reading
     ) -> None:
         with _opened(make_source) as (source, tasks):
-            whole = {task.id: _take(source.read(task, None, context)) for task in tasks}
+            whole = {task.id: _take(source.read(task, reading)) for task in tasks}
         for number, task in enumerate(tasks):
             read = whole[task.id]
             for place in _sample(len(read.checkpoints) - 1):
                 cursor, before = read.checkpoints[place]
                 with _opened(make_source) as (source, again):
-                    rest = _take(source.read(again[number], cursor, context)).rows
+                    rest = _take(source.read(again[number], _resumed(reading, cursor))).rows
                 for table in task.tables:
                     first, second = before.get(table.name, Counter()), rest.get(table.name, Counter())
                     where = f"{task.id}, checkpoint {place}: {cursor}"
                     assert first + second == read.rows.get(table.name, Counter()), where
 
     def test_a_read_that_dies_after_every_checkpoint_loses_nothing_and_repeats_nothing(
-        self, make_source: MakeSource, context: RunContext
+        self, make_source: MakeSource, reading: Reading
     ) -> None:
         with _opened(make_source) as (source, tasks):
             for task in tasks:
-                whole = _insert_counts(source.read(task, None, context))
-                assert _in_steps(make_source, task.id, context) == whole, task.id
+                whole = _insert_counts(source.read(task, reading))
+                assert _in_steps(make_source, task.id, reading) == whole, task.id
 
     def test_a_second_pass_is_the_sum_of_reads_resumed_from_every_checkpoint(
-        self, make_source: MakeSource, context: RunContext, change: Callable[[], None]
+        self, make_source: MakeSource, reading: Reading, change: Callable[[], None]
     ) -> None:
         with _opened(make_source) as (source, tasks):
-            cursors = [_last(list(source.read(task, None, context))) for task in tasks]
+            cursors = [_last(list(source.read(task, reading))) for task in tasks]
         change()
         with _opened(make_source) as (source, tasks):
-            whole = [_take(source.read(task, cursor, context)) for task, cursor in zip(tasks, cursors, strict=True)]
-            marked = [
-                _insert_counts(source.read(task, cursor, context)) for task, cursor in zip(tasks, cursors, strict=True)
-            ]
+            passes = [replace(reading, cursor=cursor) for cursor in cursors]
+            whole = [_take(source.read(task, one)) for task, one in zip(tasks, passes, strict=True)]
+            marked = [_insert_counts(source.read(task, one)) for task, one in zip(tasks, passes, strict=True)]
             for task, read, cursor, rows in zip(tasks, whole, cursors, marked, strict=True):
                 for place in _sample(len(read.checkpoints) - 1):
                     between, before = read.checkpoints[place]
-                    rest = _take(source.read(task, between, context)).rows
+                    rest = _take(source.read(task, _resumed(reading, between))).rows
                     for table in task.tables:
                         first, second = before.get(table.name, Counter()), rest.get(table.name, Counter())
                         assert first + second == read.rows.get(table.name, Counter()), f"{task.id}: {between}"
-                assert _in_steps(make_source, task.id, context, cursor) == rows, task.id
+                assert _in_steps(make_source, task.id, reading, cursor) == rows, task.id
 
-    def test_leaving_at_any_message_is_harmless(self, make_source: MakeSource, context: RunContext) -> None:
+    def test_leaving_at_any_message_is_harmless(self, make_source: MakeSource, reading: Reading) -> None:
         with _opened(make_source) as (source, tasks):
             for task in tasks:
-                messages = list(source.read(task, None, context))
+                messages = list(source.read(task, reading))
                 for count in _sample(len(messages)):
-                    reading = source.read(task, None, context)
-                    taken = list(islice(reading, count))
-                    reading.close()  # type: ignore[attr-defined]
+                    left = source.read(task, reading)
+                    taken = list(islice(left, count))
+                    left.close()  # type: ignore[attr-defined]
                     assert len(taken) == count
-                assert _take(source.read(task, None, context)).rows == _take(iter(messages)).rows
+                assert _take(source.read(task, reading)).rows == _take(iter(messages)).rows
 
     def test_a_second_sync_of_an_incremental_table_yields_only_what_was_marked(
-        self, make_source: MakeSource, context: RunContext
+        self, make_source: MakeSource, reading: Reading
     ) -> None:
         with _opened(make_source) as (source, tasks):
             for task in tasks:
                 if not all(table.incremental for table in task.tables):
                     continue
-                first = list(source.read(task, None, context))
+                first = list(source.read(task, reading))
                 marked = _rows(message for message in first if isinstance(message, Insert) and message.reread)
-                second = list(source.read(task, _last(first), context))
+                second = list(source.read(task, replace(reading, cursor=_last(first))))
                 for message in second:
                     assert not isinstance(message, Insert) or message.reread, f"{task.id}: unmarked rows came again"
                 assert _rows(second) <= marked, f"{task.id}: rows came again that were not marked at first"
 
     def test_a_table_that_is_read_in_full_starts_again_from_nothing(
-        self, make_source: MakeSource, context: RunContext
+        self, make_source: MakeSource, reading: Reading
     ) -> None:
         with _opened(make_source) as (source, tasks):
             for task in tasks:
                 if any(table.incremental for table in task.tables):
                     continue
-                first = list(source.read(task, None, context))
+                first = list(source.read(task, reading))
                 assert _last(first) is None
                 assert not any(isinstance(message, Insert) and message.reread for message in first)
 
-    def test_a_cursor_of_another_source_is_refused_in_words(self, make_source: MakeSource, context: RunContext) -> None:
+    def test_a_cursor_of_another_source_is_refused_in_words(self, make_source: MakeSource, reading: Reading) -> None:
         with _opened(make_source) as (source, tasks):
             for task in tasks:
                 with pytest.raises(StrandlineError) as caught:
-                    list(source.read(task, {"strange": [1, 2, 3]}, context))
+                    list(source.read(task, replace(reading, cursor={"strange": [1, 2, 3]})))
                 assert caught.value.hint
 
 
-class SourceConformance(ReadCases, ResumeCases, ChangeCases, OptionalCases):
+class SourceConformance(ReadCases, ResumeCases, InterruptedCases, ChangeCases, OptionalCases):
     """Subclass it, and give it a ``make_source`` fixture."""
 
-    def test_an_acknowledged_cursor_may_be_acknowledged_again(
-        self, make_source: MakeSource, context: RunContext
-    ) -> None:
+    def test_an_acknowledged_cursor_may_be_acknowledged_again(self, make_source: MakeSource, reading: Reading) -> None:
         with _opened(make_source) as (source, tasks):
             for task in tasks:
-                last = _last(list(source.read(task, None, context)))
+                last = _last(list(source.read(task, reading)))
                 if last is not None:
                     source.acknowledge(task, {"warehouse": last, "lake": last})
                     source.acknowledge(task, {"warehouse": last, "lake": last})
@@ -303,8 +302,12 @@ def _opened(make_source: MakeSource) -> Iterator[tuple[Source, list[Task]]]:
         yield source, list(source.tasks(source.tables()))
 
 
-def _read(source: Source, task: Task, context: RunContext) -> _Read:
-    return _take(source.read(task, None, context))
+def _read(source: Source, task: Task, reading: Reading) -> _Read:
+    return _take(source.read(task, reading))
+
+
+def _resumed(reading: Reading, cursor: Cursor | None) -> Reading:
+    return replace(reading, cursor=cursor, resumed=True)
 
 
 def _last(messages: Sequence[SourceMessage]) -> Cursor | None:
@@ -329,23 +332,24 @@ def _insert_counts(messages: Iterator[SourceMessage]) -> Counter[tuple[str, bool
 
 
 def _in_steps(
-    make_source: MakeSource, task_id: str, context: RunContext, cursor: Cursor | None = None
+    make_source: MakeSource, task_id: str, reading: Reading, cursor: Cursor | None = None
 ) -> Counter[tuple[str, bool, Row]]:
     """The same, by a reader that is killed after each checkpoint, and by another one that goes on from there."""
     found: Counter[tuple[str, bool, Row]] = Counter()
     completed: set[str] = set()
+    reading = replace(reading, cursor=cursor)
     for _ in range(_STEPS_MAX):
         kept = []
         with _opened(make_source) as (source, tasks):
             task = next(task for task in tasks if task.id == task_id)
-            reading = source.read(task, cursor, context)
-            for message in reading:
+            messages = source.read(task, reading)
+            for message in messages:
                 kept.append(message)
                 completed |= {message.table} if isinstance(message, Complete) else set()
                 if isinstance(message, Checkpoint):
-                    cursor = _stored(message.cursor)
+                    reading = _resumed(reading, _stored(message.cursor))
                     break
-            reading.close()  # type: ignore[attr-defined]
+            messages.close()  # type: ignore[attr-defined]
         found += _insert_counts(iter(kept))
         if completed == {table.name for table in task.tables}:
             return found
@@ -380,12 +384,12 @@ def _check_grammar(task: Task, messages: Sequence[SourceMessage]) -> None:
     assert last_complete < len(messages) - 1
 
 
-def _check_batch(message: Insert, table: Table, context: RunContext) -> None:
+def _check_batch(message: Insert, table: Table, reading: Reading) -> None:
     batch = message.batch
     batch.validate(full=True)
     for column in batch.schema:
         assert column.type == table.schema.field(column.name).type, f"{table.name}.{column.name}"
-    assert 0 < batch.num_rows <= context.batch_rows
+    assert 0 < batch.num_rows <= reading.batch_rows
     # a source may go by an estimate of its rows, so the bound in bytes is not sharp
-    assert batch.num_rows == 1 or batch.nbytes <= 2 * context.batch_bytes
+    assert batch.num_rows == 1 or batch.nbytes <= 2 * reading.batch_bytes
     assert message.version is None or message.version.type == pa.binary(16)

@@ -7,7 +7,8 @@ from dataclasses import replace
 
 from strandline.lazy import pa
 from strandline.message import Checkpoint, Cursor, Insert, Present, SourceMessage
-from strandline.source import RunContext, Source, Task
+from strandline.reading import Reading
+from strandline.source import Source, Task
 from strandline.testing.exact import Row, exact_rows
 
 __all__ = ["ChangeCases"]
@@ -16,31 +17,29 @@ __all__ = ["ChangeCases"]
 class ChangeCases:
     """Part of ``SourceConformance``, which has the fixtures."""
 
-    def test_a_sweep_names_every_row_that_was_read(
-        self, make_source: Callable[[], Source], context: RunContext
-    ) -> None:
+    def test_a_sweep_names_every_row_that_was_read(self, make_source: Callable[[], Source], reading: Reading) -> None:
         """What is not named is removed from the destination, also by a later sync to which nothing has changed."""
         with closing(make_source()) as source:
             for task in source.tasks(source.tables()):
-                for one in (context, replace(context, mirror=True)):
-                    first = list(source.read(task, None, one))
+                for one in (reading, replace(reading, mirror=True)):
+                    first = list(source.read(task, one))
                     _check_sweep(task, first, first)
-                    _check_sweep(task, first, list(source.read(task, _last(first), one)))
+                    _check_sweep(task, first, list(source.read(task, replace(one, cursor=_last(first)))))
 
     def test_what_changes_while_it_is_read_comes_now_or_next_time(
-        self, make_source: Callable[[], Source], context: RunContext, change: Callable[[], None]
+        self, make_source: Callable[[], Source], reading: Reading, change: Callable[[], None]
     ) -> None:
         with closing(make_source()) as source:
             tasks = list(source.tasks(source.tables()))
-            readings = [iter(source.read(task, None, context)) for task in tasks]
-            first = [_until_rows(reading) for reading in readings]
+            reads = [iter(source.read(task, reading)) for task in tasks]
+            first = [_until_rows(one) for one in reads]
             change()
-            for messages, reading in zip(first, readings, strict=True):
-                messages.extend(reading)
+            for messages, left in zip(first, reads, strict=True):
+                messages.extend(left)
         with closing(make_source()) as source:
             for task, messages in zip(source.tasks(source.tables()), first, strict=True):
-                following = list(source.read(task, _last(messages), context))
-                whole = list(source.read(task, None, context))
+                following = list(source.read(task, replace(reading, cursor=_last(messages))))
+                whole = list(source.read(task, reading))
                 for table in task.tables:
                     there, came = (_rows(_batches(some, table.name)) for some in (whole, [*messages, *following]))
                     assert not there - came, f"{task.id}: rows of {table.name!r} came neither now nor next time"

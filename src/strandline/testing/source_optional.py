@@ -10,7 +10,8 @@ from strandline.errors import TaskError
 from strandline.lazy import pa
 from strandline.message import Checkpoint, Insert, Present
 from strandline.place import Placed
-from strandline.source import KnowsGone, MissesTasks, ReadsKeys, RunContext, Source
+from strandline.reading import Reading
+from strandline.source import KnowsGone, MissesTasks, ReadsKeys, Source
 from strandline.table import Table
 from strandline.testing.exact import Row, exact_rows
 
@@ -30,12 +31,12 @@ class OptionalCases:
                     assert source.missing("a task that nobody offers") is None  # type: ignore[func-returns-value]
 
     def test_rows_are_found_by_the_keys_that_a_sweep_names(
-        self, make_source: Callable[[], Source], context: RunContext
+        self, make_source: Callable[[], Source], reading: Reading
     ) -> None:
         """Each row as it was read, by every key that was sent as present; in one look-up or in many, in any order."""
         with closing(make_source()) as source:
             for task in source.tasks(source.tables()):
-                messages = list(source.read(task, None, replace(context, mirror=True)))
+                messages = list(source.read(task, replace(reading, mirror=True)))
                 for table in task.tables:
                     swept = [one.keys for one in messages if isinstance(one, Present) and one.table == table.name]
                     if not isinstance(source, ReadsKeys) or not any(keys.num_rows for keys in swept):
@@ -44,29 +45,29 @@ class OptionalCases:
                     read = _rows(one for one in messages if isinstance(one, Insert) and one.table == table.name)
                     backwards = keys.take(pa.array(range(keys.num_rows - 1, -1, -1)))
                     for asked in ([keys], [backwards], [keys.slice(at, 1) for at in range(keys.num_rows)]):
-                        found = [one for some in asked for one in source.read_keys(task, table.name, some, context)]
+                        found = [one for some in asked for one in source.read_keys(task, table.name, some, reading)]
                         assert _rows(found) == read, f"{task.id}: {table.name}"
-                        _check_found(found, table, context)
+                        _check_found(found, table, reading)
 
-    def test_a_key_that_is_gone_finds_no_row(self, make_source: Callable[[], Source], context: RunContext) -> None:
+    def test_a_key_that_is_gone_finds_no_row(self, make_source: Callable[[], Source], reading: Reading) -> None:
         with closing(make_source()) as source:
             if not isinstance(source, ReadsKeys):
                 return
             for task in source.tasks(source.tables()):
-                messages = list(source.read(task, None, replace(context, mirror=True)))
+                messages = list(source.read(task, replace(reading, mirror=True)))
                 for message in [one for one in messages if isinstance(one, Present)]:
                     for keys in _gone(message.keys):
-                        assert list(source.read_keys(task, message.table, keys, context)) == []
+                        assert list(source.read_keys(task, message.table, keys, reading)) == []
 
-    def test_what_was_just_read_is_not_gone(self, make_source: Callable[[], Source], context: RunContext) -> None:
+    def test_what_was_just_read_is_not_gone(self, make_source: Callable[[], Source], reading: Reading) -> None:
         with closing(make_source()) as source:
             if not isinstance(source, KnowsGone):
                 return
             for task in source.tasks(source.tables()):
-                messages = source.read(task, None, context)
+                messages = source.read(task, reading)
                 cursors = [one.cursor for one in messages if isinstance(one, Checkpoint) and one.cursor is not None]
                 for cursor, absorbs in product(cursors, (True, False)):
-                    assert not source.gone(task, cursor, replace(context, absorbs=absorbs))
+                    assert not source.gone(task, replace(reading, cursor=cursor, absorbs=absorbs))
 
     def test_a_source_is_where_it_was_after_a_restart(self, make_source: Callable[[], Source]) -> None:
         with closing(make_source()) as one, closing(make_source()) as other:
@@ -89,9 +90,9 @@ def _rows(found: Iterable[Insert]) -> Counter[Row]:
     return Counter(row for one in found for row in exact_rows(one.batch))
 
 
-def _check_found(found: Sequence[Insert], table: Table, context: RunContext) -> None:
+def _check_found(found: Sequence[Insert], table: Table, reading: Reading) -> None:
     for one in found:
         assert one.table == table.name
         assert one.batch.schema.names == table.schema.names
-        assert 0 < one.batch.num_rows <= context.batch_rows
+        assert 0 < one.batch.num_rows <= reading.batch_rows
         one.batch.validate(full=True)

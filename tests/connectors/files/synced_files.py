@@ -14,7 +14,8 @@ from strandline.connectors.files.content import Coding, Content
 from strandline.connectors.files.paths import File
 from strandline.message import Checkpoint, Complete, Insert, Schema, SourceMessage
 from strandline.plugins import load_plugin
-from strandline.source import RunContext, Task
+from strandline.reading import Reading
+from strandline.source import Task
 
 LATER = timedelta(hours=1)
 """After the files were written, so that their times are old and their last lines quiet."""
@@ -68,14 +69,15 @@ class SyncedFiles:
                 raise table.unreadable
         return tables
 
-    def context(self, after: timedelta = LATER, rows_max: int = 65_536, bytes_max: int = 16 << 20) -> RunContext:
-        return RunContext("run", "source", datetime.now(UTC) + after, rows_max, bytes_max)
+    def reading(self, cursor, after: timedelta = LATER, rows_max: int = 65_536, bytes_max: int = 16 << 20):
+        return Reading(cursor, datetime.now(UTC) + after, batch_rows=rows_max, batch_bytes=bytes_max)
 
     def read(self, *, after: timedelta = LATER, rows_max: int = 65_536, bytes_max: int = 16 << 20, **spec):
         """Every message of a sync; the cursors follow the checkpoints as they come."""
-        source, context = self.source(**spec), self.context(after, rows_max, bytes_max)
+        source = self.source(**spec)
         for task in source.tasks(self.tables(**spec)):
-            for message in source.read(task, self.cursors.get(task.id), context):
+            reading = self.reading(self.cursors.get(task.id), after, rows_max, bytes_max)
+            for message in source.read(task, reading):
                 if isinstance(message, Checkpoint):
                     self.cursors[task.id] = json.loads(json.dumps(message.cursor))
                 yield task, message

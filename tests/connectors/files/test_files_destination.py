@@ -421,7 +421,8 @@ class Numbers:
     def tasks(self, tables):
         return [Task("numbers", tuple(tables))]
 
-    def read(self, task, cursor, context):
+    def read(self, task, reading):
+        cursor = reading.cursor
         begin = cursor["next"] if cursor else 0
         yield Insert("numbers", pa.record_batch({"id": pa.array(range(begin, self.count), pa.int64())}))
         yield Complete("numbers")

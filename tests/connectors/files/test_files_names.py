@@ -151,7 +151,7 @@ def test_a_column_that_appears_while_a_sync_begins_is_not_left_out(files):
     (task,) = source.tasks(source.tables())
     files.write("t/a=1/b=2/2.csv", "id\n2\n")
     with pytest.raises(RetryableError, match="directories b=… have appeared"):
-        list(source.read(task, None, files.context()))
+        list(source.read(task, files.reading(None)))
     assert files.rows() == [{"id": 1, "a": 1, "b": None}, {"id": 2, "a": 1, "b": 2}]
 
 

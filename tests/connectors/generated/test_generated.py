@@ -10,7 +10,7 @@ from strandline.connectors.generated.source import GeneratedSource
 from strandline.connectors.generated.values import BASIC, TYPES
 from strandline.message import Checkpoint, Complete, Cursor, Insert, SourceMessage
 from strandline.plugins import load_plugin
-from strandline.source import RunContext
+from strandline.reading import Reading
 
 
 def source(**settings) -> GeneratedSource:
@@ -20,7 +20,7 @@ def source(**settings) -> GeneratedSource:
 
 def read(one: GeneratedSource, cursor: Cursor | None = None, *, table: int = 1, **limits) -> Iterator[SourceMessage]:
     [*tasks] = one.tasks(one.tables())
-    return one.read(tasks[table - 1], cursor, RunContext("run", "shop", datetime.now(UTC), **limits))
+    return one.read(tasks[table - 1], Reading(cursor, datetime.now(UTC), **limits))
 
 
 def rows(messages) -> pa.Table:

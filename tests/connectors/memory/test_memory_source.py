@@ -1,4 +1,5 @@
 from collections import Counter
+from dataclasses import replace
 from datetime import UTC, date, datetime
 
 import pyarrow as pa
@@ -10,10 +11,10 @@ from strandline.connectors.memory.source import MemoryStore
 from strandline.errors import RetryableError, TaskError, UsageError
 from strandline.message import Checkpoint, Complete, Delete, Failure, Insert, Present, Schema, Truncate
 from strandline.plugins import load_plugin
-from strandline.source import RunContext
+from strandline.reading import Reading
 from strandline.table import Table
 
-CONTEXT = RunContext("run", "shop", datetime.now(UTC))
+READING = Reading(None, datetime.now(UTC))
 SCHEMA = pa.schema([("id", pa.int64()), ("at", pa.int64()), ("what", pa.string())])
 BY_KEY = Table("orders", SCHEMA, primary_key=("id",), incremental_key=("at",), incremental=True)
 BY_CHANGE = Table("orders", SCHEMA, primary_key=("id",), incremental=True)
@@ -36,11 +37,11 @@ def row(key, at, what="x"):
     return {"id": key, "at": at, "what": what}
 
 
-def sync(source, cursor=None, *, until=None, context=CONTEXT):
+def sync(source, cursor=None, *, until=None, reading=READING):
     """One pass of the only task: its messages, and the cursor it leaves; cut after the checkpoint ``until``."""
     [task] = source.tasks(source.tables())
     messages, checkpoints = [], 0
-    for message in source.read(task, cursor, context):
+    for message in source.read(task, replace(reading, cursor=cursor)):
         messages.append(message)
         if isinstance(message, Checkpoint):
             cursor = message.cursor
@@ -252,7 +253,7 @@ def test_a_table_that_changed_since_it_was_asked_for_says_so(store, source):
     [task] = one.tasks(one.tables())
     wider = Table("orders", SCHEMA.append(pa.field("more", pa.string())), primary_key=("id",), incremental=True)
     store.create(wider)
-    first, second, *_ = one.read(task, None, CONTEXT)
+    first, second, *_ = one.read(task, READING)
     assert isinstance(first, Schema)
     assert first.table.schema == wider.schema
     assert second.batch.to_pylist() == [row(1, 1) | {"more": None}]
@@ -277,7 +278,7 @@ def test_a_read_fails_where_it_was_told_to_and_as_often(store, source, times):
     one = source(batch_rows=1)
     [task] = one.tasks(one.tables())
     for _ in range(times):
-        messages = one.read(task, None, CONTEXT)
+        messages = one.read(task, READING)
         assert ids([next(messages), next(messages), next(messages)]) == [0, 1]
         with pytest.raises(RetryableError):
             next(messages)
@@ -296,8 +297,8 @@ def test_a_hook_changes_rows_while_they_are_read(store, source):
 def test_batches_keep_to_their_bounds(store, source):
     store.create(BY_CHANGE)
     store.upsert("orders", *(row(key, 0, "x" * 100) for key in range(50)))
-    context = RunContext("run", "shop", datetime.now(UTC), batch_rows=20, batch_bytes=1000)
-    batches = [m.batch for m in sync(source(), context=context)[0] if isinstance(m, Insert)]
+    reading = Reading(None, datetime.now(UTC), batch_rows=20, batch_bytes=1000)
+    batches = [m.batch for m in sync(source(), reading=reading)[0] if isinstance(m, Insert)]
     assert sum(batch.num_rows for batch in batches) == 50
     assert all(batch.nbytes <= 1000 for batch in batches)
 

@@ -13,7 +13,7 @@ from strandline.connectors.sql.dialect import quote
 from strandline.errors import TaskError
 from strandline.message import Insert
 from strandline.plugins import load_plugin
-from strandline.source import RunContext
+from strandline.reading import Reading
 
 
 def prepared(uri, *statements):
@@ -34,8 +34,8 @@ def offered(uri, name="t", **settings):
 def rows(uri, **settings):
     read = source(uri, **settings)
     (task,) = read.tasks([next(one for one in read.tables() if one.name == "t")])
-    context = RunContext("run", "shop", datetime.now(UTC))
-    return [row for one in read.read(task, None, context) if isinstance(one, Insert) for row in one.batch.to_pylist()]
+    reading = Reading(None, datetime.now(UTC))
+    return [row for one in read.read(task, reading) if isinstance(one, Insert) for row in one.batch.to_pylist()]
 
 
 @pytest.fixture
@@ -206,7 +206,7 @@ class TestConnections:
         prepared(postgresql, "CREATE TABLE t (id int PRIMARY KEY)", "INSERT INTO t VALUES (1)")
         read = source(postgresql)
         (task,) = read.tasks(read.tables())
-        assert list(read.read(task, None, RunContext("run", "shop", datetime.now(UTC))))
+        assert list(read.read(task, Reading(None, datetime.now(UTC))))
         assert connections(postgresql) == 1
         read.close()
         assert connections(postgresql) == 0

@@ -13,7 +13,7 @@ from strandline.connectors.postgresql.types_read import convert
 from strandline.errors import TaskError
 from strandline.message import Insert
 from strandline.plugins import load_plugin
-from strandline.source import RunContext
+from strandline.reading import Reading
 
 # the calendar repeats after 400 years
 LATE_US = (date(2246, 12, 31).toordinal() - date(1970, 1, 1).toordinal() + 730 * 146_097) * 86_400_000_000
@@ -26,8 +26,8 @@ def read(uri, **settings):
     source = cls(cls.Spec(connection_string=uri, tables={"t": settings}))
     (table,) = source.tables()
     (task,) = source.tasks([table])
-    context = RunContext("run", "shop", datetime.now(UTC))
-    found = [message.batch for message in source.read(task, None, context) if isinstance(message, Insert)]
+    reading = Reading(None, datetime.now(UTC))
+    found = [message.batch for message in source.read(task, reading) if isinstance(message, Insert)]
     arrays = [batch.column("v") for batch in found]
     for array in arrays:
         array.validate(full=True)

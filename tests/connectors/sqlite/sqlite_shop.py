@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 from strandline.connectors.sqlite.source import SQLiteSource
 from strandline.message import Checkpoint, Complete, Insert, Present
-from strandline.source import RunContext
+from strandline.reading import Reading
 
 
 def at(*, form="%Y-%m-%d %H:%M:%S", **ago):
@@ -69,10 +69,10 @@ class Shop:
 
     def reading(self, cursor=None, *, name="t", **bounds):
         source = self.source()
-        context = RunContext("run", "shop", datetime.now(UTC), **{"batch_rows": 100, "batch_bytes": 1 << 20, **bounds})
+        reading = Reading(cursor, datetime.now(UTC), **{"batch_rows": 100, "batch_bytes": 1 << 20, **bounds})
         tables = [table for table in source.tables() if table.name == name]
         (task,) = source.tasks(tables)
-        return source.read(task, cursor, context)
+        return source.read(task, reading)
 
     def sync(self, cursor=None, **bounds):
         return taken(self.reading(cursor, **bounds))

@@ -8,7 +8,7 @@ from sqlite_shop import Shop, at, insert, keyed, taken
 
 from strandline.connectors.sqlite.source import SQLiteSource
 from strandline.errors import CursorExpiredError, TaskError, UsageError
-from strandline.source import RunContext
+from strandline.reading import Reading
 
 
 @pytest.fixture(params=[False, True], ids=["journal", "wal"])
@@ -228,7 +228,7 @@ def test_what_is_added_to_an_empty_table_while_it_is_read_comes_with_the_next_sy
 
     source = SQLiteSource(SQLiteSource.Spec(path=str(shop.path), tables=shop.settings), clock=clock)
     (task,) = source.tasks(source.tables())
-    first = taken(source.read(task, None, RunContext("run", "shop", datetime.now(UTC))))
+    first = taken(source.read(task, Reading(None, datetime.now(UTC))))
     second = shop.sync(first.cursor)
     assert first.rows + second.rows
     shop.close()

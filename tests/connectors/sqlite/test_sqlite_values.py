@@ -10,7 +10,7 @@ from sqlite_shop import Shop, at
 
 from strandline.connectors.sqlite.source import SQLiteSource
 from strandline.errors import RetryableError, TaskError, UnreachableError, UsageError
-from strandline.source import RunContext
+from strandline.reading import Reading
 
 
 @pytest.fixture
@@ -355,9 +355,5 @@ def test_a_task_is_read_by_another_process_that_has_not_asked_for_tables(shop):
     shop.execute("INSERT INTO t VALUES (1), (2)")
     source_ = shop.source()
     (task,) = pickle.loads(pickle.dumps(list(source_.tasks(source_.tables()))))
-    (insert,) = [
-        one
-        for one in shop.source().read(task, None, RunContext("run", "shop", datetime.now(UTC)))
-        if hasattr(one, "batch")
-    ]
+    (insert,) = [one for one in shop.source().read(task, Reading(None, datetime.now(UTC))) if hasattr(one, "batch")]
     assert insert.batch.column("id").to_pylist() == [1, 2]

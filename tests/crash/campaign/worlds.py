@@ -15,7 +15,7 @@ from campaign.stores import STORES
 from strandline.connectors.local.state import LocalState
 from strandline.message import Insert
 from strandline.plugins import load_plugin
-from strandline.source import RunContext
+from strandline.reading import Reading
 from strandline.spec.models import without_batch
 from strandline.state import StateKey
 
@@ -49,10 +49,10 @@ class Wrong:
         return bool(self.problems)
 
 
-def _read(source, task, cursor, context):
+def _read(source, task, cursor):
     return Counter(
         (row["id"], row["v"])
-        for message in source.read(task, cursor, context)
+        for message in source.read(task, Reading(cursor, datetime.now(UTC)))
         if isinstance(message, Insert)
         for row in message.batch.to_pylist()
     )
@@ -190,13 +190,12 @@ class World:
         source = load_plugin("source", self.cell.source)
         source = source(source.Spec(**self.origin.spec["spec"]))
         states, stored = self._states(), self.store.contents(self.origin.columns)
-        context = RunContext("", "shop", datetime.now(UTC))
         found = {}
         with closing(source):
             for task in source.tasks([one for one in source.tables() if one.name in self.origin.tables]):
                 state = states.get(StateKey("shop", task.id, "warehouse"))
-                left = _read(source, task, state.cursor if state else None, context)
-                covered = _read(source, task, None, context) - left
+                left = _read(source, task, state.cursor if state else None)
+                covered = _read(source, task, None) - left
                 found[task.id] = left, covered, Counter(row for _, row in stored.get(task.id, ()))
         return found
 

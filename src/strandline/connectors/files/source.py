@@ -86,7 +86,8 @@ from strandline.errors import RetryableError, TaskError, UsageError
 from strandline.lazy import pa
 from strandline.message import Checkpoint, Complete, Cursor, SourceMessage
 from strandline.place import file_places
-from strandline.source import RunContext, Task
+from strandline.reading import Reading
+from strandline.source import Task
 from strandline.table import Guarantee, Table, has_order
 
 __all__ = ["FilesSource"]
@@ -158,10 +159,10 @@ class FilesSource:
         """One task for each table."""
         return [Task(table.name, (table,)) for table in tables]
 
-    def read(self, task: Task, cursor: Cursor | None, context: RunContext) -> Iterator[SourceMessage]:
+    def read(self, task: Task, reading: Reading) -> Iterator[SourceMessage]:
         """The rows of files that are new, and of what was added to others. See the module for what is promised."""
-        table, spec = task.tables[0], self._spec
-        started_ns = _started_ns(context)
+        table, spec, cursor = task.tables[0], self._spec, reading.cursor
+        started_ns = _started_ns(reading)
         files, survey = self._survey(task.id, positions_of(cursor), started_ns)
         lines, coding = self._lines(files, self._settings(task.id), self._marks.setdefault(task.id, {}))
         positions = {key: list(at) for key, at in survey.positions.items()}
@@ -174,11 +175,11 @@ class FilesSource:
             coding=coding,
             wait=spec.on_unfinished == "wait",
             started_ns=started_ns,
-            rows_max=context.batch_rows,
-            bytes_max=context.batch_bytes,
+            rows_max=reading.batch_rows,
+            bytes_max=reading.batch_bytes,
             moved=lambda content: survey.moved(content, positions),
         )
-        gone = _gone(cursor, survey, context)
+        gone = _gone(survey, reading)
         delivery = Delivery(table, reader, outside, hive, spec.file_column, positions, gone)
         for work in survey.works:
             yield from delivery.deliver(work)
@@ -189,10 +190,10 @@ class FilesSource:
     def acknowledge(self, task: Task, cursors: Mapping[str, Cursor]) -> None:
         """Files need not be told."""
 
-    def gone(self, task: Task, cursor: Cursor, context: RunContext) -> str:
+    def gone(self, task: Task, reading: Reading) -> str:
         """Files that have vanished, now or before; in append mode those that were replaced, too."""
-        _, survey = self._survey(task.id, positions_of(cursor), _started_ns(context), judge=False)
-        gone = _gone(cursor, survey, context)
+        _, survey = self._survey(task.id, positions_of(reading.cursor), _started_ns(reading), judge=False)
+        gone = _gone(survey, reading)
         return str(gone) if gone.files else ""
 
     def missing(self, task: str) -> None:
@@ -376,14 +377,14 @@ def _order(name: str, schema: "pa.Schema", column: str | None) -> str:
     return column or ""
 
 
-def _started_ns(context: RunContext) -> int:
-    return int(context.started_at.timestamp() * 1_000_000) * 1_000
+def _started_ns(reading: Reading) -> int:
+    return int(reading.started_at.timestamp() * 1_000_000) * 1_000
 
 
-def _gone(cursor: Cursor | None, survey: Survey, context: RunContext) -> Gone:
+def _gone(survey: Survey, reading: Reading) -> Gone:
     """What has vanished until now. Where rows replace others by their key, a file that was replaced is the same one."""
-    lost = [*survey.vanished, *([] if context.absorbs else survey.replaced)]
-    return gone_of(cursor).more(survey.known[key] for key in lost)
+    lost = [*survey.vanished, *([] if reading.absorbs else survey.replaced)]
+    return gone_of(reading.cursor).more(survey.known[key] for key in lost)
 
 
 def _dialect(made: Sequence[LineFormat]) -> str:

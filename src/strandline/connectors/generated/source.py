@@ -18,7 +18,8 @@ from strandline.describe import Description, Place
 from strandline.errors import StateError
 from strandline.lazy import pa, pc
 from strandline.message import Checkpoint, Complete, Cursor, Insert, SourceMessage
-from strandline.source import RunContext, Task
+from strandline.reading import Reading
+from strandline.source import Task
 from strandline.table import FULL_READ, Guarantee, Table
 
 __all__ = ["GeneratedSource"]
@@ -104,13 +105,13 @@ class GeneratedSource:
         """One for each table."""
         return [Task(table.name, (table,)) for table in tables]
 
-    def read(self, task: Task, cursor: Cursor | None, context: RunContext) -> Iterator[SourceMessage]:
+    def read(self, task: Task, reading: Reading) -> Iterator[SourceMessage]:
         """The rows of the sync that ``cursor`` names, from the row that it names."""
         [table] = task.tables
         generator = _Generator(self.spec, table)
-        sync, row = _place(cursor)
+        sync, row = _place(reading.cursor)
         end = generator.rows_of(sync)
-        step = generator.batch_rows(context)
+        step = generator.batch_rows(reading)
         while row < end:
             stop = min(row + step, end)
             yield Insert(table.name, generator.delivery(sync, row, stop))
@@ -225,11 +226,11 @@ class _Generator:
         columns += [column(field.type, seeded(bits, zlib.crc32(field.name.encode()))) for field in made]
         return pa.RecordBatch.from_arrays(columns, schema=self.table.schema)
 
-    def batch_rows(self, context: RunContext) -> int:
+    def batch_rows(self, reading: Reading) -> int:
         """How many rows fit into a batch, by the size of a few, with room for larger ones."""
         ids = pa.arange(0, 256)
         row_bytes = self.batch(ids, ids).nbytes / len(ids)
-        return max(1, min(context.batch_rows, int(context.batch_bytes / (1.25 * row_bytes))))
+        return max(1, min(reading.batch_rows, int(reading.batch_bytes / (1.25 * row_bytes))))
 
 
 def _modulo(numbers: "pa.Array", modulus: int) -> "pa.Array":

@@ -27,7 +27,8 @@ from strandline.message import (
     SourceMessage,
     Truncate,
 )
-from strandline.source import RunContext, Task
+from strandline.reading import Reading
+from strandline.source import Task
 from strandline.table import Table
 
 __all__ = ["MemorySource", "MemoryStore", "MemoryTransaction"]
@@ -86,9 +87,9 @@ class MemorySource:
             return [Task("all", tuple(tables), payload=payload)] if tables else []
         return [Task(table.name, (table,), payload=payload) for table in tables]
 
-    def read(self, task: Task, cursor: Cursor | None, context: RunContext) -> Iterator[SourceMessage]:
+    def read(self, task: Task, reading: Reading) -> Iterator[SourceMessage]:
         """The tables of ``task`` one after another, each from where ``cursor`` says."""
-        for number, message in enumerate(self._messages(task, cursor, context)):
+        for number, message in enumerate(self._messages(task, reading)):
             self.store.on_message(task.id, number)
             yield message
 
@@ -97,7 +98,7 @@ class MemorySource:
         task: Task,  # noqa: ARG002 -- names of tables are names of the store
         table: str,
         keys: "pa.RecordBatch",
-        context: RunContext,
+        reading: Reading,
     ) -> Iterator[Insert]:
         """The rows of these primary keys; see ``strandline.source.ReadsKeys``."""
         with self.store.lock:
@@ -105,8 +106,8 @@ class MemorySource:
             found = [stored.rows.get(stored.key(key)) for key in keys.to_pylist()]
         rows = [row for row in found if row is not None]
         plan = _in_full(rows, None)
-        for events in _chunks(rows, min(context.batch_rows, self.spec.batch_rows or context.batch_rows)):
-            for message in _delivery(stored.table, events, plan, context):
+        for events in _chunks(rows, min(reading.batch_rows, self.spec.batch_rows or reading.batch_rows)):
+            for message in _delivery(stored.table, events, plan, reading):
                 if isinstance(message, Insert):
                     yield message
 
@@ -117,15 +118,15 @@ class MemorySource:
     def close(self) -> None:
         """Nothing is held."""
 
-    def _messages(self, task: Task, cursor: Cursor | None, context: RunContext) -> Iterator[SourceMessage]:
-        places, done = _opened(cursor)
+    def _messages(self, task: Task, reading: Reading) -> Iterator[SourceMessage]:
+        places, done = _opened(reading.cursor)
         for table in task.tables:
             if table.name in done:
                 continue
             if table.name in self.store.failures:
                 yield Failure(table.name, self.store.failures[table.name])
                 continue
-            for message in self._table(table, places.get(table.name), task.payload["horizon"], context):
+            for message in self._table(table, places.get(table.name), task.payload["horizon"], reading):
                 if isinstance(message, Complete):
                     done.append(table.name)
                 if isinstance(message, Checkpoint):
@@ -134,7 +135,7 @@ class MemorySource:
                 else:
                     yield message
 
-    def _table(self, wanted: Table, place: Any, horizon: Any, context: RunContext) -> Iterator[SourceMessage]:
+    def _table(self, wanted: Table, place: Any, horizon: Any, reading: Reading) -> Iterator[SourceMessage]:
         """One table; the cursors of its checkpoints are its places."""
         with self.store.lock:
             stored = self.store.stored[wanted.name]
@@ -147,9 +148,9 @@ class MemorySource:
             plan = _by_key(table, rows, place, horizon)
         else:
             plan = _by_change(rows, deletes if self.spec.deletes == "feed" else {}, place)
-        rows_max = min(context.batch_rows, self.spec.batch_rows or context.batch_rows)
+        rows_max = min(reading.batch_rows, self.spec.batch_rows or reading.batch_rows)
         for events in _chunks(plan.events, rows_max):
-            yield from _delivery(table, events, plan, context)
+            yield from _delivery(table, events, plan, reading)
         if self.spec.deletes == "sweep":
             for start in range(0, len(rows), rows_max):
                 yield Present(table.name, _keys(table, [row.values for row in rows[start : start + rows_max]]))
@@ -266,14 +267,14 @@ def _chunks(events: Sequence[Row | _Gone], rows_max: int) -> Iterator[list[Row |
             yield alike[start : start + rows_max]
 
 
-def _delivery(table: Table, events: list[Row | _Gone], plan: _Plan, context: RunContext) -> Iterator[SourceMessage]:
+def _delivery(table: Table, events: list[Row | _Gone], plan: _Plan, reading: Reading) -> Iterator[SourceMessage]:
     """The message for a chunk of events, and a checkpoint; in halves while its batch has too many bytes."""
     if isinstance(events[0], Row):
         rows = [event for event in events if isinstance(event, Row)]
         batch = pa.RecordBatch.from_pylist([dict(row.values) for row in rows], schema=table.schema)
-        if batch.nbytes > context.batch_bytes and len(rows) > 1:
-            yield from _delivery(table, events[: len(events) // 2], plan, context)
-            yield from _delivery(table, events[len(events) // 2 :], plan, context)
+        if batch.nbytes > reading.batch_bytes and len(rows) > 1:
+            yield from _delivery(table, events[: len(events) // 2], plan, reading)
+            yield from _delivery(table, events[len(events) // 2 :], plan, reading)
             return
         yield Insert(table.name, batch, reread=any(map(plan.reread, rows)))
     elif events[0].values is None:

@@ -42,9 +42,9 @@ from strandline.connectors.postgresql.unique import repeated_keys
 from strandline.errors import CursorExpiredError, RetryableError, TaskError
 from strandline.lazy import pa
 from strandline.message import Checkpoint, Complete, Cursor, Notice, SourceMessage
-from strandline.source import RunContext
+from strandline.reading import Reading
 
-__all__ = ["Reading"]
+__all__ = ["TableRead"]
 
 
 def _is_idle(now: Now, xid: str | None) -> bool:
@@ -52,7 +52,7 @@ def _is_idle(now: Now, xid: str | None) -> bool:
     return str(now.xmax) == xid
 
 
-class Reading:
+class TableRead:
     """Reads with one session, in one thread."""
 
     def __init__(
@@ -60,20 +60,20 @@ class Reading:
         server: Server,
         session: Session,
         plan: Plan,
-        context: RunContext,
+        reading: Reading,
         payload: Mapping[str, Any],
         budget: Budget,
     ) -> None:
         self._session, self._plan, self._budget, self._name = session, plan, budget, plan.table.name
         self._key = Key(plan, server, payload) if plan.kind == "key" else None
-        self._rows = Rows(session, plan, context, self._key)
-        self._absorbs = context.absorbs
+        self._rows = Rows(session, plan, reading, self._key)
+        self._absorbs = reading.absorbs
         self._leaves: list[Leaf] = []
         """The heaps of the table when this reading began."""
         self._ended_before: Ended | None = None
         """By key: which transactions had ended before its rows were read."""
         self._depends, self._log = dict[str, str](), Log(session)
-        self._sweeps = bool(plan.table.primary_key) and plan.sweeps(mirror=context.mirror)
+        self._sweeps = bool(plan.table.primary_key) and plan.sweeps(mirror=reading.mirror)
 
     def messages(self, cursor: Cursor | None) -> Iterator[SourceMessage]:
         """All of ``Source.read``."""

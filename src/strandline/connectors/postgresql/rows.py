@@ -10,7 +10,7 @@ from strandline.connectors.postgresql.types_read import convert
 from strandline.connectors.sql.dialect import quote
 from strandline.lazy import pa, pc
 from strandline.message import Insert, Present, SourceMessage
-from strandline.source import RunContext
+from strandline.reading import Reading
 
 __all__ = ["Rows"]
 
@@ -20,8 +20,8 @@ _MARK, _VERSION = "_cq_known", "_cq_version"
 class Rows:
     """Of one table, read with one session."""
 
-    def __init__(self, session: Session, plan: Plan, context: RunContext, key: Key | None) -> None:
-        self._session, self._plan, self._context, self._key = session, plan, context, key
+    def __init__(self, session: Session, plan: Plan, reading: Reading, key: Key | None) -> None:
+        self._session, self._plan, self._reading, self._key = session, plan, reading, key
         self._name = plan.table.name
         self.versioned = plan.tells
         """Whether marked rows carry a version of the source's."""
@@ -42,7 +42,7 @@ class Rows:
 
     def raw(self, query: str) -> Generator["pa.RecordBatch"]:
         """The rows of a query as PostgreSQL sends them."""
-        yield from self._session.read(query, batch_bytes=self._context.batch_bytes, where=self._name)
+        yield from self._session.read(query, batch_bytes=self._reading.batch_bytes, where=self._name)
 
     def told(self, raw: "pa.RecordBatch", mark: str) -> Iterator[tuple[SourceMessage, "pa.RecordBatch"]]:
         """As messages, each with its rows."""
@@ -85,7 +85,7 @@ class Rows:
 
     def _bounded(self, batch: "pa.RecordBatch") -> Iterator["pa.RecordBatch"]:
         bytes_each = max(1, batch.nbytes // max(1, batch.num_rows))
-        step = max(1, min(self._context.batch_rows, self._context.batch_bytes // bytes_each))
+        step = max(1, min(self._reading.batch_rows, self._reading.batch_bytes // bytes_each))
         for start in range(0, batch.num_rows, step):
             yield batch.slice(start, step)
 
@@ -96,7 +96,7 @@ class Rows:
         condition = self._key.all() if self._key else "TRUE"
         sql = f"SELECT {columns} FROM {self._plan.source} WHERE {condition} AND {self._plan.where}"
         schema, empty = pa.schema([column.field for column in chosen]), True
-        for raw in self._session.read(sql, batch_bytes=self._context.batch_bytes, where=self._name):
+        for raw in self._session.read(sql, batch_bytes=self._reading.batch_bytes, where=self._name):
             arrays = [self._convert(raw.column(at), field) for at, field in enumerate(schema)]
             for part in self._bounded(
                 pa.record_batch(arrays, schema=schema).select(list(self._plan.table.primary_key))

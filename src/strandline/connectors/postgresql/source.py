@@ -23,7 +23,7 @@ from strandline.connectors.postgresql.place import schema_place
 from strandline.connectors.postgresql.plan import Plan, PostgreSQLTable, plan
 from strandline.connectors.postgresql.probes import probe_source, probe_tables
 from strandline.connectors.postgresql.proposals import other_schemas, propose
-from strandline.connectors.postgresql.reading import Reading
+from strandline.connectors.postgresql.reading import TableRead
 from strandline.connectors.postgresql.rights import check_schemas, schemas_of, unreadable
 from strandline.connectors.postgresql.rows import Rows
 from strandline.connectors.postgresql.server import Server
@@ -34,8 +34,9 @@ from strandline.lazy import pa
 from strandline.message import Cursor, Insert, SourceMessage
 from strandline.probe import Probe
 from strandline.proposal import Proposals
+from strandline.reading import Reading
 from strandline.settings import Duration, duration_s, lasting
-from strandline.source import RunContext, Task
+from strandline.source import Task
 from strandline.table import Table
 from strandline.table_settings import PerTable
 
@@ -136,23 +137,23 @@ class PostgreSQLSource:
                 refuse_standby(session, "`settle: wait`")
         return [Task(_task_id(table.name), (table,), payload=payload) for table in tables]
 
-    def read(self, task: Task, cursor: Cursor | None, context: RunContext) -> Iterator[SourceMessage]:
+    def read(self, task: Task, reading: Reading) -> Iterator[SourceMessage]:
         """A pass over the table of ``task``; see ``reading``."""
         planned = self._planned(task.tables[0].name)
         with self._server.session() as session:
-            reading = Reading(self._server, session, planned, context, task.payload, self._budget(planned))
+            table = TableRead(self._server, session, planned, reading, task.payload, self._budget(planned))
             try:
-                yield from reading.messages(cursor)
+                yield from table.messages(reading.cursor)
             except (RetryableError, CursorExpiredError):
                 self._ranges.add(planned.table.name)  # what was too long for one statement, short ones may read
                 raise
 
-    def read_keys(self, task: Task, table: str, keys: "pa.RecordBatch", context: RunContext) -> Iterator[Insert]:
+    def read_keys(self, task: Task, table: str, keys: "pa.RecordBatch", reading: Reading) -> Iterator[Insert]:
         """The rows that have these primary keys now. It ends when a crash of the server cannot take them back any more."""
         planned = self._planned(table)
         with self._server.session() as session:
             key = Key(planned, self._server, task.payload) if planned.kind == "key" else None
-            yield from rows_of(Rows(session, planned, context, key), planned, keys)
+            yield from rows_of(Rows(session, planned, reading, key), planned, keys)
             log, now = Log(session), identity(session)
             log.saw(now.position, now.flushed)
             log.wait()

@@ -15,7 +15,7 @@ from strandline.connectors.sqlite.plan import Plan
 from strandline.connectors.sqlite.slices import Slice, Slicer, within_bounds
 from strandline.lazy import pa
 from strandline.message import Insert
-from strandline.source import RunContext
+from strandline.reading import Reading
 
 if TYPE_CHECKING:
     from sqlite3 import Connection
@@ -49,9 +49,9 @@ def copied(slicer: Slicer) -> Iterator[Slice]:
             return
 
 
-def looked_up(connection: "Connection", plan: Plan, keys: "pa.RecordBatch", context: RunContext) -> Iterator[Insert]:
+def looked_up(connection: "Connection", plan: Plan, keys: "pa.RecordBatch", reading: Reading) -> Iterator[Insert]:
     """The rows of these primary keys as they are now; see ``strandline.source.ReadsKeys``."""
-    slicer = Slicer(connection, plan, context, plan.table.schema.names)
+    slicer = Slicer(connection, plan, reading, plan.table.schema.names)
     where, values = filtered(plan)
     stored = _are_stored_so(plan)
     with transaction(connection):
@@ -65,7 +65,7 @@ def looked_up(connection: "Connection", plan: Plan, keys: "pa.RecordBatch", cont
         if piece.batch is None:
             continue
         batch = piece.batch if stored else _those(piece.batch, keys)
-        for part in within_bounds(batch, context.batch_bytes):
+        for part in within_bounds(batch, reading.batch_bytes):
             if part.num_rows:
                 yield Insert(plan.table.name, part, reread=True)
 

@@ -27,7 +27,7 @@ from strandline.connectors.sqlite.high_water import Height, Key
 from strandline.connectors.sqlite.plan import Plan
 from strandline.connectors.sqlite.witness import Found, columns_of, is_quick, looked_at
 from strandline.errors import CursorExpiredError
-from strandline.source import RunContext
+from strandline.reading import Reading
 
 if TYPE_CHECKING:
     from sqlite3 import Connection
@@ -61,9 +61,7 @@ def later(old: Origin | None, new: Origin) -> Origin:
     return old if old is not None and _was_put_back(old, new) else new
 
 
-def check(
-    connection: "Connection", plan: Plan, saved: Saved, now: Origin, key: Key | None, context: RunContext
-) -> Seen:
+def check(connection: "Connection", plan: Plan, saved: Saved, now: Origin, key: Key | None, reading: Reading) -> Seen:
     """Compare what a cursor tells with what is there now; within the caller's transaction.
 
     Args:
@@ -72,7 +70,7 @@ def check(
         saved: with the bounds of the pass.
         now: of the same transaction.
         key: the incremental key, if there is one.
-        context: of the run.
+        reading: of the pass.
 
     Returns:
         The witnesses, as they are now.
@@ -87,11 +85,11 @@ def check(
     if key is None or bound is None:
         return saved.witnesses
     put_back, altered = _was_put_back(was, now), was.schema_version != now.schema_version
-    if context.absorbs and _was_rebuilt(was, now):
+    if reading.absorbs and _was_rebuilt(was, now):
         raise _expired(plan, "it seems to have been made anew, so that rows that are not new may not have been read")
     if not (put_back or altered or is_quick(plan)):
         return saved.witnesses
-    found = looked_at(connection, plan, key, saved.witnesses, context)
+    found = looked_at(connection, plan, key, saved.witnesses, reading)
     _check_rows(plan, key, found, bound)
     if put_back:
         _check_newest(plan, found)

@@ -25,12 +25,12 @@ from strandline.connectors.sqlite.witness import noted
 from strandline.errors import CursorExpiredError, TaskError
 from strandline.lazy import pa, pc
 from strandline.message import Checkpoint, Complete, Cursor, Insert, Notice, Present, SourceMessage
-from strandline.source import RunContext
+from strandline.reading import Reading
 
 if TYPE_CHECKING:
     from sqlite3 import Connection
 
-__all__ = ["Reading"]
+__all__ = ["TableRead"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,13 +43,13 @@ class _Stage:
     """The range of the key, where rows come in its order."""
 
 
-class Reading:
+class TableRead:
     """Reads with one connection, in one thread."""
 
-    def __init__(self, connection: "Connection", plan: Plan, context: RunContext, clock: Clock) -> None:
-        self._connection, self._plan, self._context = connection, plan, context
+    def __init__(self, connection: "Connection", plan: Plan, reading: Reading, clock: Clock) -> None:
+        self._connection, self._plan, self._reading = connection, plan, reading
         self._bounder = Bounder(connection, plan, clock)
-        self._slicer = Slicer(connection, plan, context, plan.table.schema.names)
+        self._slicer = Slicer(connection, plan, reading, plan.table.schema.names)
 
     def messages(self, cursor: Cursor | None) -> Iterator[SourceMessage]:
         """All of ``Source.read``."""
@@ -100,7 +100,7 @@ class Reading:
             return begun.model_copy(update={"origin": now})
         key = self._bounder.key(begun) if self._plan.table.incremental else None
         old = begun.model_copy(update={"origin": saved.origin, "witnesses": saved.witnesses})
-        witnesses = check(self._connection, self._plan, old, now, key, self._context)
+        witnesses = check(self._connection, self._plan, old, now, key, self._reading)
         return old.model_copy(update={"origin": now, "witnesses": witnesses})
 
     def _ended(self, saved: Saved) -> Saved | None:
@@ -227,7 +227,7 @@ class Reading:
                 yield from self._bounded(part, reread=reread)
 
     def _bounded(self, batch: "pa.RecordBatch", *, reread: bool) -> Iterator[SourceMessage]:
-        for part in within_bounds(batch, self._context.batch_bytes):
+        for part in within_bounds(batch, self._reading.batch_bytes):
             yield Insert(self._plan.table.name, part, reread=reread)
 
     # copies ----------------------------------------------------------------------------------------------------------
@@ -259,7 +259,7 @@ class Reading:
     def _present(self, saved: Saved) -> Iterator[SourceMessage]:
         """All primary keys, as they are together after the rows were read."""
         table = self._plan.table
-        slicer = Slicer(self._connection, self._plan, self._context, table.primary_key)
+        slicer = Slicer(self._connection, self._plan, self._reading, table.primary_key)
         with transaction(self._connection):
             where, values = filtered(self._plan)
             key = self._bounder.key(saved) if table.incremental else None
@@ -270,7 +270,7 @@ class Reading:
             copy(self._connection, slicer, self._plan, (where, values))
         empty = True
         for piece in copied(slicer):
-            for part in within_bounds(piece.batch, self._context.batch_bytes):
+            for part in within_bounds(piece.batch, self._reading.batch_bytes):
                 empty = False
                 yield Present(table.name, part)
         if empty:

@@ -11,7 +11,7 @@ from strandline.connectors.sqlite.plan import Plan
 from strandline.connectors.sqlite.source_types import Misfit, storage_class, to_array
 from strandline.errors import TaskError
 from strandline.lazy import pa
-from strandline.source import RunContext
+from strandline.reading import Reading
 
 if TYPE_CHECKING:
     from sqlite3 import Connection
@@ -39,8 +39,8 @@ class Slice:
 class Slicer:
     """Turns rows of one table into batches."""
 
-    def __init__(self, connection: "Connection", plan: Plan, context: RunContext, columns: Sequence[str]) -> None:
-        self._connection, self._plan, self._context = connection, plan, context
+    def __init__(self, connection: "Connection", plan: Plan, reading: Reading, columns: Sequence[str]) -> None:
+        self._connection, self._plan, self._reading = connection, plan, reading
         self._columns = list(columns)
         self._schema = pa.schema([plan.table.schema.field(name) for name in columns])
         self._row_bytes: float | None = None
@@ -65,7 +65,7 @@ class Slicer:
         parts: list[pa.RecordBatch] = []
         keys: list[Any] = []
         last: tuple[Any, ...] = ()
-        rows_left, bytes_left = self._context.batch_rows, self._context.batch_bytes
+        rows_left, bytes_left = self._reading.batch_rows, self._reading.batch_bytes
         for sql, values in queries:
             for rows in self._chunks(f"{sql} LIMIT {rows_left}", values, bytes_left):
                 part, columns = self._batch(rows)

@@ -26,7 +26,7 @@ from strandline.connectors.sqlite.description import READ
 from strandline.connectors.sqlite.drivers import sqlite3
 from strandline.connectors.sqlite.plan import Plan, SQLiteTable, plan
 from strandline.connectors.sqlite.proposals import propose
-from strandline.connectors.sqlite.reading import Reading
+from strandline.connectors.sqlite.reading import TableRead
 from strandline.connectors.sqlite.source_probes import probe_file
 from strandline.describe import how_by
 from strandline.errors import TaskError, UsageError
@@ -35,8 +35,9 @@ from strandline.message import Cursor, Insert, SourceMessage
 from strandline.place import file_places
 from strandline.probe import Probe
 from strandline.proposal import Proposals
+from strandline.reading import Reading
 from strandline.settings import Duration, duration_s, lasting
-from strandline.source import RunContext, Task
+from strandline.source import Task
 from strandline.table import Table
 from strandline.table_settings import PerTable
 
@@ -103,24 +104,24 @@ class SQLiteSource:
             self._planned(table.name)  # settings of a glob have to fit those that are chosen
         return [Task(_task_id(table.name), (table,)) for table in tables]
 
-    def read(self, task: Task, cursor: Cursor | None, context: RunContext) -> Iterator[SourceMessage]:
+    def read(self, task: Task, reading: Reading) -> Iterator[SourceMessage]:
         """A pass over the table of ``task``; see ``reading``."""
         name = task.tables[0].name
         planned = self._planned(name)
         with closing(self._connect()) as connection, translated(self._spec.path, name):
-            yield from Reading(connection, planned, context, self._clock).messages(cursor)
+            yield from TableRead(connection, planned, reading, self._clock).messages(reading.cursor)
 
     def read_keys(
         self,
         task: Task,  # noqa: ARG002 -- each table is a task
         table: str,
         keys: "pa.RecordBatch",
-        context: RunContext,
+        reading: Reading,
     ) -> Iterator[Insert]:
         """The rows of these primary keys; see ``strandline.source.ReadsKeys``."""
         planned = self._planned(table)
         with closing(self._connect()) as connection, translated(self._spec.path, table):
-            yield from looked_up(connection, planned, keys, context)
+            yield from looked_up(connection, planned, keys, reading)
 
     def acknowledge(self, task: Task, cursors: Mapping[str, Cursor]) -> None:
         """Nothing to do: SQLite does not know its readers."""

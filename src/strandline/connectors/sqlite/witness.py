@@ -20,7 +20,7 @@ from strandline.connectors.sqlite.high_water import Condition, Height, Key
 from strandline.connectors.sqlite.plan import Plan
 from strandline.connectors.sqlite.slices import Slicer
 from strandline.lazy import pa
-from strandline.source import RunContext
+from strandline.reading import Reading
 
 if TYPE_CHECKING:
     from sqlite3 import Connection
@@ -108,11 +108,11 @@ def noted(
     return Seen(columns=columns, rows=[one for name, one in rows.items() if name in kept])
 
 
-def looked_at(connection: "Connection", plan: Plan, key: Key, seen: Seen, context: RunContext) -> list[Found]:
+def looked_at(connection: "Connection", plan: Plan, key: Key, seen: Seen, reading: Reading) -> list[Found]:
     """What has become of the witnesses; within the caller's transaction."""
     if not seen.rows:
         return []
-    slicer = Slicer(connection, plan, context, plan.table.schema.names)
+    slicer = Slicer(connection, plan, reading, plan.table.schema.names)
     where, values = filtered(plan)
     condition, more = _any_of(plan, [one.key for one in seen.rows])
     sql = f"SELECT {', '.join(slicer.select)} FROM {plan.relation} WHERE {where} AND ({condition})"
