@@ -216,3 +216,44 @@ def test_the_lock_fits_the_project():
 def test_the_lock_names_the_public_index_only():
     text = (ROOT / "uv.lock").read_text("utf-8")
     assert set(re.findall(r"https?://([^/\"]+)", text)) == {"pypi.org", "files.pythonhosted.org"}
+
+
+def strings(path: Path) -> Iterator[tuple[int, str]]:
+    """Every text of a module with its line, docstrings too."""
+    return (
+        (node.lineno, node.value)
+        for node in nodes(path)
+        if isinstance(node, ast.Constant) and isinstance(node.value, str)
+    )
+
+
+SYSTEMS = re.compile(
+    r"postgres|psycopg|libpq|adbc|sqlite|duckdb|hackernews|redis|iceberg|mysql|snowflake|bigquery", re.IGNORECASE
+)
+NAMES_ALLOWED = {
+    # what is secret in a connection string of any system, whether or not there is a connector for it
+    "connection_string.py": SYSTEMS.pattern,
+    # the default of `backend`
+    "plugins.py": "local",
+    # CloudQuery's registries
+    "spec/models.py": "local",
+    # what a file system is made of
+    "disk.py": "memory",
+}
+
+
+def test_nothing_but_connectors_names_a_connector():
+    """Plugins describe themselves (`strandline.describe`), so that those of third parties are no lesser ones."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["entry-points"]
+    plugins = {name for group, named in project.items() if group.startswith("strandline.") for name in named}
+    package = ROOT / "src" / "strandline"
+    plugins.remove("none")  # which is the word for nothing, too
+    named = [
+        f"{place(path, line)} {text.strip()[:60]!r}"
+        for path in SRC
+        if path.relative_to(package).parts[0] not in {"connectors", "testing"}
+        for line, text in strings(path)
+        if (text in plugins or SYSTEMS.search(text))
+        and not re.search(NAMES_ALLOWED.get(str(path.relative_to(package)), "^$"), text, re.IGNORECASE)
+    ]
+    assert named == []

@@ -1,5 +1,6 @@
 """A plugin package as a third party would install it, made of files: found by its entry points."""
 
+import shutil
 from pathlib import Path
 
 SOURCE = """
@@ -94,3 +95,24 @@ def install(site: Path) -> None:
     (package / "destination.py").write_text(DESTINATION)
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: acme-strandline\nVersion: 3.1\n")
     (info / "entry_points.txt").write_text(ENTRY_POINTS)
+
+
+KIOSK = """
+[strandline.source]
+kiosk = kiosk_strandline:KioskSource
+
+[strandline.destination]
+kiosk = kiosk_strandline:KioskDestination
+
+[strandline.state_backend]
+kiosk = kiosk_strandline:KioskState
+"""
+
+
+def install_kiosk(site: Path) -> None:
+    """Put the package of ``kiosk.py`` where ``site`` is searched for modules: plugins that work."""
+    info = site / "kiosk_strandline-1.2.dist-info"
+    info.mkdir(parents=True)
+    shutil.copy(Path(__file__).with_name("kiosk.py"), site / "kiosk_strandline.py")
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: kiosk-strandline\nVersion: 1.2\n")
+    (info / "entry_points.txt").write_text(KIOSK)

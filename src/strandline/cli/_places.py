@@ -67,9 +67,9 @@ def meant(written: str, kind: str) -> Meant:
     return Meant(candidate.name, place)
 
 
-def examples(kind: str) -> list[str]:
-    """Places as a user may write them, of all plugins."""
-    return [one for candidate in _plugins(kind) for one in candidate.said.examples]
+def examples(kind: str) -> Iterator[str]:
+    """Places as a user may write them, of all plugins, which are imported one after the other."""
+    return (one for candidate in _plugins(kind) for one in candidate.said.examples)
 
 
 def proposed() -> str | None:

@@ -1,7 +1,7 @@
 """The spec that `init` writes: by hand, with comments, every value quoted by the YAML library where it needs it."""
 
 import io
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -90,12 +90,12 @@ def _with(line: str, comment: str) -> str:
     return f"{line:<{_COMMENT_COLUMN}}  # {said(comment)}" if comment else line
 
 
-def _scalar(value: str | Sequence[str]) -> str:
+def _scalar(value: Any) -> str:
     """A value, or a list of some, as YAML has it on one line."""
     yaml = YAML(typ="safe", pure=True)
     yaml.width = 1 << 30
     # what is not printable is escaped, so that the file says what a reader sees
-    yaml.allow_unicode = all(one.isprintable() for one in ([value] if isinstance(value, str) else value))
+    yaml.allow_unicode = all(str(one).isprintable() for one in (value if isinstance(value, list | tuple) else [value]))
     yaml.default_flow_style = True
     text = io.StringIO()
     yaml.dump(value, text)

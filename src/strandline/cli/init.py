@@ -26,7 +26,17 @@ Answer = TypeVar("Answer")
 _NAME_MIN = 12
 
 
-@click.command("init")
+class _Init(click.Command):
+    """Its help ends with an example of an installed source and destination."""
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """See click."""
+        del ctx
+        formatter.write_paragraph()
+        formatter.write_text(f"For example: {_example()}")
+
+
+@click.command("init", cls=_Init)
 @click.option("--from", "source", metavar="URI", help="What to read: a database, a file, a directory of files.")
 @click.option("--to", "destination", metavar="URI", help="Where it goes: a database, or a file of one.")
 @click.option("--name", metavar="NAME", help="The source's name, which also names its states. Default: from the URI.")
@@ -44,8 +54,8 @@ def command(
 ) -> None:
     """Write a spec: look at a source, and propose how each table is read.
 
-    For example: strandline init --from shop.db --to warehouse.duckdb. On a terminal it asks for what is missing. The
-    source is only read, the destination is not touched, and no password is written down.
+    On a terminal it asks for what is missing. The source is only read, the destination is not touched, and no password
+    is written down.
     """
     from strandline.cli._draft import draft, look
     from strandline.cli._places import examples, meant, proposed
@@ -57,10 +67,7 @@ def command(
         raise UsageError(f"{output} is there already", hint="--force replaces it; --output names another file")
     if not (source and destination) and not asks:
         missing = " and ".join(one for one, given in (("--from", source), ("--to", destination)) if not given)
-        example = f"--from {next(iter(examples('source')), 'URI')} --to {next(iter(examples('destination')), 'URI')}"
-        raise UsageError(
-            f"{missing} is missing, and there is no terminal to ask on", hint=f"for example: strandline init {example}"
-        )
+        raise UsageError(f"{missing} is missing, and there is no terminal to ask on", hint=f"for example: {_example()}")
 
     def reader(uri: str) -> "Seen":
         return look(meant(uri, "source"))
@@ -81,8 +88,15 @@ def command(
             tell("\n".join(wrapped(first, said(line), width=terminal_width())))
 
 
+def _example() -> str:
+    from strandline.cli._places import examples
+
+    source, destination = (next(examples(kind), "URI") for kind in ("source", "destination"))
+    return f"strandline init --from {source} --to {destination}"
+
+
 def _ask(
-    what: str, known: list[str], take: Callable[[str], Answer], settings: Settings, default: str | None = None
+    what: str, known: Iterator[str], take: Callable[[str], Answer], settings: Settings, default: str | None = None
 ) -> Answer:
     """Until the answer can be used."""
     click.echo("\n".join(wrapped("For example: ", ", ".join(known), width=error_width())), err=True)

@@ -12,8 +12,8 @@ __all__ = ["READ", "WRITTEN", "directory"]
 
 _SCHEMES = ("files", "file")
 _WILD = re.compile(r"[*?\[]")
-READ = Description(schemes=_SCHEMES, suffixes=SUFFIXES, folders=True, examples=("a directory of files", "'data/*.csv'"))
-WRITTEN = Description(schemes=_SCHEMES, suffixes=SUFFIXES, folders=True, examples=("lake/ for files",))
+READ = Description(schemes=_SCHEMES, suffixes=SUFFIXES, folders=True, examples=("data/", "'data/*.csv'"))
+WRITTEN = Description(schemes=_SCHEMES, suffixes=SUFFIXES, folders=True, examples=("lake/",))
 
 
 def directory(written: str) -> Place:
