@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from strandline.connectors.sql.dialect import quote
 from strandline.connectors.sqlite.drivers import sqlite3
-from strandline.errors import RetryableError, StrandlineError, TaskError, UnreachableError, UsageError
+from strandline.connectors.sqlite.errors import of_the_statement, translated
+from strandline.errors import TaskError, UnreachableError, UsageError
 
 if TYPE_CHECKING:
     from sqlite3 import Connection, OperationalError
@@ -24,9 +25,7 @@ __all__ = [
     "connect",
     "does_not_work",
     "last_id",
-    "of_the_statement",
     "transaction",
-    "translated",
 ]
 
 VERSION_MIN = (3, 37, 0)
@@ -93,39 +92,6 @@ def connect(path: str, *, busy_timeout_s: float) -> "Connection":
     return connection
 
 
-@contextmanager
-def translated(path: str, table: str | None = None) -> Iterator[None]:
-    """Turn what the driver raises into errors that say what to do next."""
-    try:
-        yield
-    except sqlite3.Error as error:
-        raise _translate(error, path, table) from error
-
-
-def _translate(error: Exception, path: str, table: str | None) -> StrandlineError:
-    text = str(error)
-    where = f"SQLite file {path!r}" + (f", table {table!r}" if table else "")
-    if "not a database" in text:
-        return UsageError(f"{path!r} is not an SQLite database", hint="check `path`; an encrypted file cannot be read")
-    if "locked" in text or "busy" in text:
-        return RetryableError(f"{where}: a writer held the file longer than `busy_timeout`", hint="sync again later")
-    if "unable to open" in text:
-        return UnreachableError(
-            f"{where}: it cannot be opened ({text})",
-            hint="its file and, in WAL mode, its directory must be readable; the -shm file beside it writable",
-        )
-    if "readonly" in text:
-        return UnreachableError(
-            f"{where}: a crashed writer left a journal that a reader may not roll back",
-            hint=f"open it once with write permission: sqlite3 {path!r} .tables",
-        )
-    if "disk I/O" in text:
-        return RetryableError(f"{where}: {text}", hint="look at the disk; the sync resumes from the last checkpoint")
-    if "malformed" in text:
-        return TaskError(f"{where}: the file is damaged ({text})", hint="`sqlite3 FILE .recover` saves what is left")
-    return TaskError(f"{where}: {text}", hint="run the sync again if the table was being altered; else check `where`")
-
-
 def catalogue(connection: "Connection") -> tuple[dict[str, Catalogued], dict[str, TaskError]]:
     """Every table and view whose rows can be read, by name; and those whose rows cannot, each with the reason.
 
@@ -159,11 +125,6 @@ def does_not_work(name: str, kind: str, error: "OperationalError") -> TaskError:
     return TaskError(
         f"{kind} {name!r} does not work: {error}", hint=f"mend the {kind}, drop it, or leave it out (`skip_tables`)"
     )
-
-
-def of_the_statement(error: "OperationalError") -> bool:
-    """Whether the statement cannot be executed, so that it would fail at every attempt."""
-    return error.sqlite_errorcode == sqlite3.SQLITE_ERROR
 
 
 def _entry(connection: "Connection", name: str, *, is_view: bool, without_rowid: bool) -> Catalogued:

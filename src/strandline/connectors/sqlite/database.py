@@ -7,10 +7,9 @@ import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from strandline.connectors.sql.dialect import Statement
-from strandline.connectors.sql.file_probes import check_writable
 from strandline.connectors.sql.tables import (
     DELIVERED,
     HISTORY,
@@ -22,16 +21,9 @@ from strandline.connectors.sql.tables import (
 )
 from strandline.connectors.sqlite.dialect import MAIN
 from strandline.connectors.sqlite.drivers import sqlite3
+from strandline.connectors.sqlite.errors import is_busy, meaning
 from strandline.connectors.sqlite.session import SQLiteSession
-from strandline.errors import (
-    LockedError,
-    RetryableError,
-    StateError,
-    StrandlineError,
-    TaskError,
-    UnreachableError,
-    UsageError,
-)
+from strandline.errors import StateError, UsageError
 
 if TYPE_CHECKING:
     from sqlite3 import Connection
@@ -56,7 +48,6 @@ _PRAGMAS = (
     "journal_size_limit = 67108864",
 )
 _Identity = tuple[int, int]
-_PATH_HINT = "path must be an SQLite file, or a new name in a directory that exists"
 
 
 class _Gate:
@@ -221,7 +212,7 @@ class Database:
         try:
             yield
         except sqlite3.Error as error:
-            raise self._translated(error, what) from error
+            raise meaning(error, self.path, what) from error
 
     def _connect(self, *, create: bool) -> "Connection":
         if sqlite3.sqlite_version_info < VERSION_MIN:
@@ -259,40 +250,12 @@ class Database:
         try:
             connection.execute("COMMIT")
         except sqlite3.Error as error:
-            code = _code(error)
             with suppress(sqlite3.Error):
                 connection.execute("ROLLBACK")
-            if code in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}:
-                raise self._translated(error, "commit") from error
+            if is_busy(error):
+                raise meaning(error, self.path, "commit") from error
             # what failed may have been the last thing to do (fsync), or the first
             raise StateError(
                 f"{self._place}: it is not known whether a commit happened: {error}",
                 hint="the next run reads what was stored and goes on from there",
             ) from error
-
-    def _translated(self, error: Exception, what: str) -> StrandlineError:
-        place = f"{self._place}: cannot {what}: {error}"
-        match _code(error):
-            case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED:
-                return LockedError(
-                    f"{self._place}: another process writes to it, for longer than busy_timeout",
-                    hint="let it end: --wait-lock 10m waits for it, or raise busy_timeout",
-                )
-            case sqlite3.SQLITE_NOTADB:
-                return UsageError(f"{self.path} is not an SQLite database, or an encrypted one", hint=_PATH_HINT)
-            case sqlite3.SQLITE_CANTOPEN | sqlite3.SQLITE_PERM | sqlite3.SQLITE_READONLY | sqlite3.SQLITE_AUTH:
-                check_writable(Path(self.path))
-                return UsageError(place, hint=f"{_PATH_HINT}; both must be writable")
-            case sqlite3.SQLITE_CORRUPT:
-                return StateError(place, hint="the file is damaged: restore it from a backup")
-            case sqlite3.SQLITE_FULL | sqlite3.SQLITE_IOERR:
-                return UnreachableError(place, hint="look at the disk, also at that of temporary files")
-            case sqlite3.SQLITE_NOMEM | sqlite3.SQLITE_PROTOCOL | sqlite3.SQLITE_SCHEMA:
-                return RetryableError(place)
-        return TaskError(place)
-
-
-def _code(error: Exception) -> Any:
-    """SQLite's primary result code; none where the driver itself refused."""
-    code = getattr(error, "sqlite_errorcode", None)
-    return None if code is None else code & 0xFF

@@ -13,6 +13,7 @@ from strandline.connectors.sqlite.attached import attached_to
 from strandline.connectors.sqlite.columns import Columns, folded
 from strandline.connectors.sqlite.dialect import SQLiteDialect
 from strandline.connectors.sqlite.drivers import sqlite3
+from strandline.connectors.sqlite.errors import is_duplicate
 from strandline.table import Table
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ class SQLiteSession(Session):
         try:
             return action()
         except sqlite3.IntegrityError as error:
-            if error.sqlite_errorcode not in {sqlite3.SQLITE_CONSTRAINT_UNIQUE, sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY}:
+            if not is_duplicate(error):
                 raise
             return False
 

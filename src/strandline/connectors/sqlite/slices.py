@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from strandline.connectors.sql.dialect import quote
 from strandline.connectors.sqlite.drivers import sqlite3
+from strandline.connectors.sqlite.errors import undecodable
 from strandline.connectors.sqlite.high_water import Condition
 from strandline.connectors.sqlite.plan import Plan
 from strandline.connectors.sqlite.source_types import Misfit, storage_class, to_array
@@ -88,7 +89,7 @@ class Slicer:
             while rows := found.fetchmany(self._chunk_rows(size_bytes)):
                 yield rows
         except sqlite3.OperationalError as error:
-            if "decode" not in str(error):
+            if not undecodable(error):
                 raise
             raise self._undecodable(sql, values) from error
 

@@ -13,17 +13,11 @@ from typing import TYPE_CHECKING
 from pydantic import BaseModel, ConfigDict, Field
 
 from strandline.connectors.sqlite.bound import Clock
-from strandline.connectors.sqlite.catalog import (
-    Catalogued,
-    catalogue,
-    connect,
-    does_not_work,
-    of_the_statement,
-    translated,
-)
+from strandline.connectors.sqlite.catalog import Catalogued, catalogue, connect, does_not_work
 from strandline.connectors.sqlite.copies import looked_up
 from strandline.connectors.sqlite.description import READ
 from strandline.connectors.sqlite.drivers import sqlite3
+from strandline.connectors.sqlite.errors import of_the_statement, translated
 from strandline.connectors.sqlite.plan import Plan, SQLiteTable, plan
 from strandline.connectors.sqlite.proposals import propose
 from strandline.connectors.sqlite.reading import TableRead
