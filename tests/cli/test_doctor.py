@@ -235,7 +235,7 @@ class TestFiles:
         assert mend == f"wait for it with --wait-lock 10m, or end process {holder.pid}"
 
     def test_an_sqlite_file_that_a_writer_holds_names_it(self, work, doctor, monkeypatch):
-        monkeypatch.setattr("strandline.connectors.sqlite.destination_probes._BUSY_TIMEOUT_S", 0.05)
+        monkeypatch.setattr("strandline.connectors.sqlite.probes._BUSY_TIMEOUT_S", 0.05)
         (work / "strandline.yml").write_text(SPEC.replace("duckdb", "sqlite"))
         hold = "import sqlite3; c = sqlite3.connect('warehouse.sqlite'); c.execute('BEGIN IMMEDIATE'); print('held', flush=True); input()"
         command = [sys.executable, "-c", hold]

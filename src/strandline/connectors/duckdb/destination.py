@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from strandline.connectors.arrow.casts import cast_back
 from strandline.connectors.duckdb.columns import Columns
 from strandline.connectors.duckdb.migration import DuckDBMigrator
-from strandline.connectors.duckdb.probes import probe_database
+from strandline.connectors.duckdb.probes import probe_destination
 from strandline.connectors.duckdb.session import Database, DuckDBSession
 from strandline.connectors.duckdb.types import TYPES_REFUSED
 from strandline.connectors.sql.destination import SqlDestination
@@ -108,4 +108,4 @@ class DuckDBDestination(SqlDestination[DuckDBSession]):
 
     def probes(self) -> Iterator[Probe]:
         """Whether rows can be written and kept; see ``strandline.probe``."""
-        yield from probe_database(self.spec.path, self.spec.schema_name, {"memory_limit": self.spec.memory_limit})
+        yield from probe_destination(self.spec.path, self.spec.schema_name, {"memory_limit": self.spec.memory_limit})

@@ -9,10 +9,10 @@ from strandline.connectors.duckdb.session import Database
 from strandline.connectors.sql.file_probes import beside, probe_file
 from strandline.probe import Probe, Verdict
 
-__all__ = ["probe_database"]
+__all__ = ["probe_destination"]
 
 
-def probe_database(path: str, schema: str, settings: Mapping[str, str]) -> Iterator[Probe]:
+def probe_destination(path: str, schema: str, settings: Mapping[str, str]) -> Iterator[Probe]:
     """Probes of the file at ``path``, or where it will be."""
     if path == ":memory:":
         yield Probe("file", Verdict.WARNING, "a database in memory ends with each sync", "name a file in `path`")

@@ -7,8 +7,8 @@ from typing import Any
 from strandline.connectors.arrow.casts import MEND_VALUE, cast_back, cast_to
 from strandline.connectors.sql.dialect import STAGE_PREFIX, VERSION
 from strandline.connectors.sql.tables import OWN_TABLES
-from strandline.connectors.sqlite.destination_types import Stored, stored_type
 from strandline.connectors.sqlite.dialect import SQLiteDialect
+from strandline.connectors.sqlite.types_stored import Stored, stored_type
 from strandline.errors import TaskError
 from strandline.lazy import pa
 from strandline.table import Table

@@ -18,11 +18,11 @@ from strandline.connectors.sql.staging import Staging, Step
 from strandline.connectors.sqlite.columns import Columns, folded
 from strandline.connectors.sqlite.database import Database
 from strandline.connectors.sqlite.description import WRITTEN
-from strandline.connectors.sqlite.destination_probes import probe_database
-from strandline.connectors.sqlite.destination_types import TYPES_REFUSED
 from strandline.connectors.sqlite.migration import SQLiteMigrator
+from strandline.connectors.sqlite.probes import probe_destination
 from strandline.connectors.sqlite.session import SQLiteSession
 from strandline.connectors.sqlite.stored_names import StoredNames
+from strandline.connectors.sqlite.types_stored import TYPES_REFUSED
 from strandline.destination import MigrateMode, Scope, Window, WriteMode
 from strandline.errors import TaskError
 from strandline.lazy import pa
@@ -130,4 +130,4 @@ class SQLiteDestination(SqlDestination[SQLiteSession]):
 
     def probes(self) -> Iterator[Probe]:
         """Whether rows can be written and kept; see ``strandline.probe``."""
-        yield from probe_database(self.spec.path, self._names.prefix)
+        yield from probe_destination(self.spec.path, self._names.prefix)

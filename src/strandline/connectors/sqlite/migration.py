@@ -11,10 +11,10 @@ from strandline.connectors.sql.migration import Found, Migrator
 from strandline.connectors.sql.record import Record
 from strandline.connectors.sqlite.attached import kept_text
 from strandline.connectors.sqlite.columns import folded
-from strandline.connectors.sqlite.destination_types import fit
 from strandline.connectors.sqlite.dialect import MARK_PREFIX
 from strandline.connectors.sqlite.drivers import sqlite3
 from strandline.connectors.sqlite.session import SQLiteSession
+from strandline.connectors.sqlite.types_stored import fit
 from strandline.destination import Change, MigrateMode, Scope
 from strandline.errors import TaskError
 from strandline.table import SYNC_TIME, Table

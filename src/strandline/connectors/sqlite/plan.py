@@ -12,7 +12,7 @@ from strandline.connectors.sql.source_tables import TableSettings, known, select
 from strandline.connectors.sqlite.catalog import Catalogued
 from strandline.connectors.sqlite.drivers import sqlite3
 from strandline.connectors.sqlite.high_water import time_like
-from strandline.connectors.sqlite.source_types import TYPE_NAMES, arrow_type, declared_type, stored_type
+from strandline.connectors.sqlite.types_read import TYPE_NAMES, arrow_type, declared_type, stored_type
 from strandline.errors import UsageError
 from strandline.lazy import pa
 from strandline.settings import duration_s

@@ -9,7 +9,7 @@ from strandline.connectors.sqlite.drivers import sqlite3
 from strandline.connectors.sqlite.errors import undecodable
 from strandline.connectors.sqlite.high_water import Condition
 from strandline.connectors.sqlite.plan import Plan
-from strandline.connectors.sqlite.source_types import Misfit, storage_class, to_array
+from strandline.connectors.sqlite.types_read import Misfit, storage_class, to_array
 from strandline.errors import TaskError
 from strandline.lazy import pa
 from strandline.reading import Reading

@@ -19,9 +19,9 @@ from strandline.connectors.sqlite.description import READ
 from strandline.connectors.sqlite.drivers import sqlite3
 from strandline.connectors.sqlite.errors import of_the_statement, translated
 from strandline.connectors.sqlite.plan import Plan, SQLiteTable, plan
+from strandline.connectors.sqlite.probes import probe_source
 from strandline.connectors.sqlite.proposals import propose
 from strandline.connectors.sqlite.reading import TableRead
-from strandline.connectors.sqlite.source_probes import probe_file
 from strandline.describe import how_by
 from strandline.errors import TaskError, UsageError
 from strandline.lazy import pa
@@ -124,7 +124,7 @@ class SQLiteSource:
         """What makes reading slow, or a promise weak; see ``strandline.probe``."""
         plans, _ = self._look()
         with closing(self._connect()) as connection, translated(self._spec.path):
-            yield from probe_file(connection, self._spec.path, plans.values())
+            yield from probe_source(connection, self._spec.path, plans.values())
 
     def proposals(self) -> Proposals:
         """By which column each table is read best; see ``strandline.proposal``."""
