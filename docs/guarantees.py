@@ -113,7 +113,7 @@ PROMISED = (
         "`tests/holes/test_postgresql_ids.py`",
     ),
     (
-        "P45: `sqlite`: a file put back or exchanged, a table made anew, another column of the same name, another view, ids that go back",
+        "P45: `sqlite`: a file put back or exchanged, a table created again, another column of the same name, another view, ids that go back",
         (
             "the cursor expires: `overwrite` modes read again and delete nothing in that sync, `append` stops with a hint. Noticed by "
             "the definition, the file's counters and 16 rows; what these do not show is in ADR 24"

@@ -198,7 +198,7 @@ def requirements(entries: list[dict[str, object]]) -> set[tuple[object, object]]
 
 
 def test_the_lock_fits_the_project():
-    """What `uv sync --frozen` installs is what pyproject.toml asks for. To mend: make lock."""
+    """What `uv sync --frozen` installs is what pyproject.toml asks for. To fix: make lock."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
     lock = tomllib.loads((ROOT / "uv.lock").read_text("utf-8"))
     ours = next(package for package in lock["package"] if package["name"] == "strandline")["metadata"]

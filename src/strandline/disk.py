@@ -60,18 +60,18 @@ def file_system(path: Path) -> str:
     return found
 
 
-def file_system_probe(path: Path, *, network: Verdict, mend: str, what: str) -> Probe:
+def file_system_probe(path: Path, *, network: Verdict, fix: str, what: str) -> Probe:
     """Whether locks hold there, and whether it outlives the machine's next start.
 
     Args:
         path: need not be there yet.
         network: how bad a network file system is.
-        mend: what to do about that.
+        fix: what to do about that.
         what: would be lost with a file system in memory.
     """
     kind, subject = file_system(path), "file system"
     if NETWORK.fullmatch(kind):
-        return Probe(subject, network, f"a network file system ({kind}), where locks may not hold", mend)
+        return Probe(subject, network, f"a network file system ({kind}), where locks may not hold", fix)
     if kind in _FLEETING:
         found = f"{kind}: {_FLEETING[kind]}; {what} ends with the machine's or the container's life"
         return Probe(subject, Verdict.WARNING, found, f"mount a volume, and keep {what} there")
@@ -92,11 +92,11 @@ def room_probes(path: Path) -> Iterator[Probe]:
     found = os.statvfs(existing(path))
     free = found.f_bavail * found.f_frsize
     verdict = Verdict.PROBLEM if free < _FREE_BYTES_MIN else Verdict.WARNING if free < _FREE_BYTES_FEW else Verdict.OK
-    mend = f"free some: df -h {existing(path)}" if verdict is not Verdict.OK else ""
-    yield Probe("free space", verdict, f"{_size(free)} free", mend)
+    fix = f"free some: df -h {existing(path)}" if verdict is not Verdict.OK else ""
+    yield Probe("free space", verdict, f"{_size(free)} free", fix)
     if found.f_files and found.f_favail < _FREE_INODES_FEW:
-        mend = f"delete files: df -i {existing(path)}"
-        yield Probe("free space", Verdict.WARNING, f"{found.f_favail:,} files can be made, no more", mend)
+        fix = f"delete files: df -i {existing(path)}"
+        yield Probe("free space", Verdict.WARNING, f"{found.f_favail:,} files can be made, no more", fix)
 
 
 def holders(path: Path) -> list[int]:

@@ -8,7 +8,7 @@
     │   └── UnreachableError   a source or destination does not answer                      exit 5 once it gives up
     ├── TaskError              this task fails, its cursor stays, the run goes on           exit 1
     │   ├── MassDeleteError    more would be deleted than was allowed
-    │   └── CursorExpiredError the source cannot go on from the cursor: the table has to be read anew
+    │   └── CursorExpiredError the source cannot go on from the cursor: the table has to be read again
     ├── StateError             corrupt, foreign, newer or contradicted state: stop          exit 3, never from zero
     └── StateConflictError     fenced out by another run: stop                              exit 4
         └── LockedError        another process holds the destination or the state          exit 4, at once

@@ -28,7 +28,7 @@ class Probe:
     """In a word or two: ``rights``, ``free space``."""
     verdict: Verdict
     found: str
-    mend: str = ""
+    fix: str = ""
     """What to do about it: a command, a setting, a statement of SQL. Empty where nothing is wrong."""
     table: str = ""
     """The source's table that it is about; it is left out where the spec does not choose that table."""

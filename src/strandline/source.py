@@ -70,7 +70,7 @@ class Source(Protocol):
 
         A resumed read gets on: from one cursor to the next it needs no more messages than an uninterrupted one, and it never
         comes back to a cursor that the pass had before. Otherwise a pass that is interrupted at the same place each time, by a
-        limit of requests, say, would never end. So nothing is repeated when a read is resumed: no upper bound is taken anew, no
+        limit of requests, say, would never end. So nothing is repeated when a read is resumed: no upper bound is taken again, no
         look-back window read again. The engine gives up a pass that does not get on (see ``RetryableError``).
 
         Args:

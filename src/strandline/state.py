@@ -141,7 +141,7 @@ class State:
         return self.cursor is None and not self.tables
 
     def given_up(self, *, run_id: str, epoch: int, note: str, now: datetime | None = None) -> "State":
-        """The next state of a lineage that begins anew: nothing is known of what was delivered, and no pass goes on."""
+        """The next state of a lineage that begins again: nothing is known of what was delivered, and no pass goes on."""
         return self.following(
             run_id=run_id,
             epoch=epoch,

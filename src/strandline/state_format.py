@@ -246,7 +246,7 @@ def _checksum(body: Mapping[str, Any]) -> str:
 
 
 def _repair(key: StateKey) -> str:
-    reset = f"strandline state reset {key.source!r} {key.task!r} forgets it"
+    reset = f"strandline state reset {key.source!r} {key.task!r} discards it"
     if key.task.startswith("@"):
         return reset
     return f"strandline sync --full-refresh {key.task!r} replaces the rows and the state; or {reset}, and the rows stay"

@@ -88,7 +88,7 @@ def test_a_lease_is_said_once_by_sync_and_is_one_warning_of_doctor(cli, holder):
     assert done.stdout.count("--takeover fences it out") == 1
     examined = cli("doctor").stdout
     assert examined.count("has been syncing shop into copy") == 1
-    assert re.search(r"mend: wait until it ends\n", examined)
+    assert re.search(r"fix: wait until it ends\n", examined)
 
 
 def failed_with(*errors):

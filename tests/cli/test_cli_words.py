@@ -21,14 +21,14 @@ def test_a_spec_that_is_not_there_is_named_in_the_first_line(cli):
     assert cli("sync", "latin.yml").stderr.startswith("error: latin.yml:1:1: not UTF-8\n")
 
 
-def test_doctor_does_not_say_to_mend_what_it_does_not_name(cli):
+def test_doctor_does_not_say_to_fix_what_it_does_not_name(cli):
     cli.shop("orders", path="not/there/w.duckdb")
     said = cli("doctor").stdout
     assert (
         "warning  agreement: not compared with the destination, since this cannot be used: destination copy\n" in said
     )
-    assert "mend: run doctor again when destination copy can be\n" in said
-    assert "mend that" not in said
+    assert "fix: run doctor again when destination copy can be\n" in said
+    assert "fix that" not in said
 
 
 @pytest.mark.parametrize("command", [(), ("state",), ("plugin",)])

@@ -63,9 +63,9 @@ def doctor(run):
 
 
 def bad(findings, subject=None):
-    """What is not ok, as (verdict, found, mend)."""
+    """What is not ok, as (verdict, found, fix)."""
     return [
-        (one["verdict"], one["found"], one["mend"])
+        (one["verdict"], one["found"], one["fix"])
         for one in findings
         if one["verdict"] != "ok" and subject in (None, one["subject"])
     ]
@@ -101,7 +101,7 @@ class TestAll:
         (problem,) = [one for one in findings if one["verdict"] == "problem"]
         assert problem["place"] == "source shop"
         assert "there is no SQLite file 'shop.db'" in problem["found"]
-        assert problem["mend"].startswith("check `path`")
+        assert problem["fix"].startswith("check `path`")
         assert {"destination warehouse", "backend of shop"} <= {one["place"] for one in findings}
 
     def test_a_bug_in_a_plugin_is_a_problem_and_no_traceback(self, work, run, monkeypatch):
@@ -135,10 +135,10 @@ class TestAll:
         (state,) = (work / ".cq/state/shop").glob("orders@*.json")
         state.write_text(state.read_text().replace("1", "2"))
         code, findings = doctor()
-        ((verdict, found, mend),) = bad(findings)
+        ((verdict, found, fix),) = bad(findings)
         assert (code, verdict) == (1, "problem")
         assert "damaged" in found
-        assert "strandline state reset 'shop' 'orders'" in mend
+        assert "strandline state reset 'shop' 'orders'" in fix
 
     def test_a_destination_that_lost_its_table_contradicts_the_state(self, work, run, doctor):
         run("sync")
@@ -150,12 +150,12 @@ class TestAll:
     def test_a_clock_behind_the_newest_sync_is_said(self, work, run, doctor, monkeypatch):
         run("sync")
         monkeypatch.setattr(_examination, "_newest_us", lambda _job: 4_000_000_000_000_000)
-        ((verdict, found, mend),) = bad(doctor()[1], "clock")
+        ((verdict, found, fix),) = bad(doctor()[1], "clock")
         assert (verdict, found.split(" UTC")[0]) == (
             "warning",
             "the newest sync time in the states is 2096-10-02 07:06:40",
         )
-        assert "set-ntp" in mend
+        assert "set-ntp" in fix
 
     def test_a_table_without_a_key_is_said_where_changed_rows_would_pile_up(self, work, doctor):
         with closing(sqlite3.connect("shop.db")) as shop, shop:
@@ -171,8 +171,8 @@ class TestStateDirectory:
     def test_one_that_others_may_read(self, work, doctor):
         (work / ".cq/state").mkdir(parents=True)
         (work / ".cq/state").chmod(0o755)
-        ((verdict, _, mend),) = bad(doctor()[1])
-        assert (verdict, mend) == ("warning", f"chmod 700 {work / '.cq/state'}")
+        ((verdict, _, fix),) = bad(doctor()[1])
+        assert (verdict, fix) == ("warning", f"chmod 700 {work / '.cq/state'}")
 
     def test_a_file_in_its_place(self, work, doctor):
         (work / ".cq").mkdir()
@@ -190,7 +190,7 @@ class TestStateDirectory:
         mounts.write_text(f"1 0 0:1 / / rw - ext4 a rw\n2 1 0:2 / {work} rw - {kind} b rw\n")
         monkeypatch.setattr(disk, "_MOUNTS", mounts)
         found = [one for one in doctor()[1] if (one["place"], one["subject"]) == ("backend of shop", "file system")]
-        assert [(one["verdict"], said in one["found"], bool(one["mend"])) for one in found] == [(verdict, True, True)]
+        assert [(one["verdict"], said in one["found"], bool(one["fix"])) for one in found] == [(verdict, True, True)]
 
     def test_a_mount_whose_name_has_a_space(self, tmp_path, monkeypatch):
         place = tmp_path / "a b"
@@ -198,7 +198,7 @@ class TestStateDirectory:
         mounts = tmp_path / "mountinfo"
         mounts.write_text(f"1 0 0:1 / / rw - ext4 a rw\n2 1 0:2 / {tmp_path}/a\\040b rw - nfs b rw\n")
         monkeypatch.setattr(disk, "_MOUNTS", mounts)
-        probe = file_system_probe(place / "new", network=Verdict.PROBLEM, mend="m", what="w")
+        probe = file_system_probe(place / "new", network=Verdict.PROBLEM, fix="m", what="w")
         assert probe.verdict is Verdict.PROBLEM
 
     def test_a_full_disk(self, work, doctor, monkeypatch):
@@ -229,10 +229,10 @@ class TestFiles:
             assert holder.stdout.readline() == "held\n"
             code, findings = doctor()
             holder.communicate("\n")
-        ((_, found, mend),) = bad(findings, "use")
+        ((_, found, fix),) = bad(findings, "use")
         assert code == 1
         assert f"process {holder.pid}" in found
-        assert mend == f"wait for it with --wait-lock 10m, or end process {holder.pid}"
+        assert fix == f"wait for it with --wait-lock 10m, or end process {holder.pid}"
 
     def test_an_sqlite_file_that_a_writer_holds_names_it(self, work, doctor, monkeypatch):
         monkeypatch.setattr("strandline.connectors.sqlite.probes._BUSY_TIMEOUT_S", 0.05)
@@ -254,7 +254,7 @@ class TestFiles:
         )
         code, findings = doctor()
         assert code == 1
-        assert f"mkdir -p {work / 'x'}" in [mend for _, _, mend in bad(findings)]
+        assert f"mkdir -p {work / 'x'}" in [fix for _, _, fix in bad(findings)]
 
     @pytest.mark.parametrize("kind", ["duckdb", "sqlite"])
     def test_probing_rights_leaves_no_table(self, work, run, doctor, kind):
@@ -275,13 +275,13 @@ class TestSQLiteSource:
         with closing(sqlite3.connect("shop.db")) as shop, shop:
             shop.execute("DROP INDEX orders_at")
             shop.execute("INSERT INTO orders VALUES (200000, datetime('now', '-1 day'))")
-        ((verdict, found, mend),) = bad(doctor()[1])
+        ((verdict, found, fix),) = bad(doctor()[1])
         assert (verdict, found) == (
             "warning",
             "orders.at leads no index, so every sync looks at all of about 200,000 rows",
         )
         with closing(sqlite3.connect("shop.db")) as shop, shop:
-            shop.execute(mend)
+            shop.execute(fix)
         assert bad(doctor()[1]) == []
 
     def test_only_tables_that_are_chosen_are_looked_at(self, work, doctor):
@@ -311,13 +311,13 @@ class TestProbe:
     )
     def test_clocks(self, apart_s, verdict, said):
         probe = clock_probe(apart_s, whose="the server's clock")
-        assert (probe.verdict, said in probe.found, bool(probe.mend)) == (verdict, True, verdict is not Verdict.OK)
+        assert (probe.verdict, said in probe.found, bool(probe.fix)) == (verdict, True, verdict is not Verdict.OK)
 
     def test_crash_safety_that_was_turned_off(self):
         server = {"fsync": "off", "pages": "off", "commits": "on"}
         found = list(postgresql_probes._durable(server))
         assert [one.verdict for one in found] == [Verdict.PROBLEM, Verdict.WARNING]
-        assert all(isinstance(one, Probe) and "ALTER SYSTEM SET" in one.mend for one in found)
+        assert all(isinstance(one, Probe) and "ALTER SYSTEM SET" in one.fix for one in found)
 
 
 def test_what_is_printed_cannot_move_the_terminals_cursor(work, run):

@@ -93,7 +93,7 @@ def test_a_delete_of_a_zombie_is_refused(kind, mode):
         (Point("backend.save", 2), Point("backend.save", 2, after=True), Point("destination.migrate", 1)),
         (Point("backend.save", 2), Point("backend.save", 2, after=True), Point("backend.save", 2)),
     ],
-    ids=["before the fence is raised", "while it looks around", "in the mirror", "in the mirror while it is mended"],
+    ids=["before the fence is raised", "while it looks around", "in the mirror", "in the mirror while it is fixed"],
 )
 def test_the_earlier_run_may_go_on_until_the_later_one_takes_over(stops, goes_on, at):
     """The earlier one waits at ``stops``, then comes as far as ``goes_on`` while the later one waits ``at`` some point."""

@@ -158,7 +158,7 @@ def swaps_without_the_cursor(patch):
     "P21",
     "a destination that knows nothing of delivered rows begins anew",
     the_test(
-        test_engine.test_an_emptied_destination_stops_the_run_and_a_full_refresh_mends_it,
+        test_engine.test_an_emptied_destination_stops_the_run_and_a_full_refresh_fixes_it,
         store=checks.new_store,
         request=checks.new_request,
     ),

@@ -240,8 +240,8 @@ def test_a_source_that_was_empty_for_once_deletes_nothing_and_blocks_nothing(sto
     assert "--allow-mass-delete" in refused.tasks[0].error.hint
     assert ids(store) == [0, 1, 2, 3, 4, 5]
     source.count = 5
-    mended = sync(one)
-    assert (mended.exit_code, mended.tasks[0].rows_deleted) == (0, 1)
+    fixed = sync(one)
+    assert (fixed.exit_code, fixed.tasks[0].rows_deleted) == (0, 1)
     assert ids(store) == [0, 1, 2, 3, 4]
 
 
@@ -280,7 +280,7 @@ def test_overwriting_with_an_incremental_key_but_no_primary_key_is_refused_befor
     assert store.states.load("numbers") == {}
 
 
-def test_an_emptied_destination_stops_the_run_and_a_full_refresh_mends_it(store, request):
+def test_an_emptied_destination_stops_the_run_and_a_full_refresh_fixes_it(store, request):
     one = job(Numbers("a"), store)
     assert sync(one).exit_code == 0
     other = job(Numbers("a"), destination(request.node.nodeid + "another"), backend=one.backend)

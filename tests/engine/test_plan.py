@@ -32,7 +32,7 @@ def test_nothing_anywhere_is_a_first_sync():
     opening = open_lineage(found(None), now_us=NOW)
     assert opening.cursor is None
     assert opening.current == Pass(NOW, full=True)
-    assert not opening.mend
+    assert not opening.fix
 
 
 def test_equal_states_go_on_from_the_cursor_in_a_new_pass():
@@ -40,26 +40,26 @@ def test_equal_states_go_on_from_the_cursor_in_a_new_pass():
     opening = open_lineage(found(stored, stored), now_us=NOW)
     assert opening.cursor == {"at": "x"}
     assert opening.current == Pass(NOW, full=False)
-    assert not opening.mend
+    assert not opening.fix
     assert not opening.resumed
 
 
-def test_a_mirror_that_is_behind_is_mended():
+def test_a_mirror_that_is_behind_is_fixed():
     opening = open_lineage(found(state(1, 2), state(1, 1)), now_us=NOW)
-    assert opening.mend
+    assert opening.fix
     assert opening.cursor == {"at": "x"}
     assert not opening.warnings
 
 
 def test_a_mirror_that_is_lost_is_written_again():
-    assert open_lineage(found(state()), now_us=NOW).mend
+    assert open_lineage(found(state()), now_us=NOW).fix
 
 
 def test_a_restored_destination_is_believed_with_a_warning():
     opening = open_lineage(found(state(1, 1), state(1, 2, cursor={"at": "y"})), now_us=NOW)
     assert opening.cursor == {"at": "x"}
     assert "restored" in opening.warnings[0]
-    assert opening.mend
+    assert opening.fix
 
 
 def test_a_destination_that_knows_nothing_of_delivered_rows_stops_the_run():

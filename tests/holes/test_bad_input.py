@@ -113,7 +113,7 @@ def test_a_state_that_cannot_be_trusted_stops_its_table(table, capfd, how):
     table.origin.execute("INSERT INTO t VALUES (2, '2026-01-02 00:00:00', 'b')")
     refused(table, capfd, 3, str(state_file(table).parent.relative_to(table.directory)), "hint:")
     for path in state_file(table).parent.glob("*.json"):
-        path.unlink()  # the mend that the hint names: the destination keeps a copy of its own
+        path.unlink()  # the fix that the hint names: the destination keeps a copy of its own
     assert table.run("sync") == 0
     assert table.store.rows() == [(1, "a"), (2, "b")]
 

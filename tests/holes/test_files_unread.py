@@ -41,7 +41,7 @@ def stored(table):
 
 UNREAD = {
     "bad.jsonl": (b'{"id":1,"a":"caf\xe9"}\n', ":1: ", "UTF-8"),
-    "utf16_without_a_mark.jsonl": ('{"id":1}\n'.encode("utf-16-le"), ":1: ", "mend the line"),
+    "utf16_without_a_mark.jsonl": ('{"id":1}\n'.encode("utf-16-le"), ":1: ", "fix the line"),
     "utf16_without_a_mark_too.csv": (
         "id,n\n1,2\n".encode("utf-16-le"),
         ":1: the header has bytes of 0",
@@ -50,17 +50,17 @@ UNREAD = {
     "array_of_numbers.json": (b"[1, 2]\n", ":1: not an object", "records"),
     "cut_array.json": (b'[{"id": 1},\n', ":2: the value that begins here does not end", "complete the file"),
     "cut_object.json": (b'{\n "id": 1\n', ":1: the value that begins here does not end", "complete the file"),
-    "repeated_key.jsonl": (b'{"a":1,"a":2}\n{"a":3}\n', ":1: ", "mend the line"),
+    "repeated_key.jsonl": (b'{"a":1,"a":2}\n{"a":3}\n', ":1: ", "fix the line"),
     "mixed_list.jsonl": (b'{"a":[1,"x"]}\n', ":1: ", "types: {a: string}"),
-    "behind_an_empty_line.jsonl": (b"\nnull\n", ":2: not an object", "mend the line"),
-    "no_last_newline.jsonl": (b'{"id":', ":1: ", "mend the line"),
+    "behind_an_empty_line.jsonl": (b"\nnull\n", ":2: not an object", "fix the line"),
+    "no_last_newline.jsonl": (b'{"id":', ":1: ", "fix the line"),
     "open_quote.csv": (b'id\n1\n"2\n3\n', ":3: a quote is open", "close the quote"),
     "open_quote_in_header.csv": (b'id,"n\n1,2\n', ":1: a quote is open", "header"),
     "preamble.csv": (b"made by x\n\nid,n\n1,2\n", ":3: ", "skip, if lines stand before the header"),
     "comment.csv": (b"id,n\n# made by x\n1,2\n", ":2: ", "comment, if lines are none"),
     "unnamed.csv": (b",f0\n1,2\n", ":1: column 1 has no name", "csv.header"),
     "lines_then_a_document.jsonl": (b'{"id":1} \n{\n"id":2}\n', ":2: ", "no blanks around them"),
-    "repeated_column.csv": (b"n,n\n1,2\n", ":1: the header has column", "mend the header"),
+    "repeated_column.csv": (b"n,n\n1,2\n", ":1: the header has column", "fix the header"),
     "cut.csv.gz": (gzip.compress(GOOD)[:8], ": damaged", "complete file"),
     "none.parquet": (b"PAR1xxxx", ": damaged", "complete file"),
 }

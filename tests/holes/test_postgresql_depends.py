@@ -100,7 +100,7 @@ def test_a_policy_reads_another_table(limited):
     noticed(limited, "members")
     assert limited.ids() == list(range(1, 11))
     admin(limited, "CREATE OR REPLACE FUNCTION may(int) RETURNS boolean LANGUAGE sql STABLE AS 'SELECT $1 = 9'")
-    noticed(limited, "function public.may was defined anew")
+    noticed(limited, "function public.may was redefined")
 
 
 def test_another_role_sees_other_rows(limited):
@@ -225,7 +225,7 @@ def test_a_view_shows_other_rows(shop, what):
     shop.sync()
     unnoticed(shop)
     shop.execute(change, "INSERT INTO b VALUES (4, 'd', '2026-01-04')")
-    noticed(shop, "was defined anew")
+    noticed(shop, "was redefined")
     assert shop.rows("id", "v") == wanted(shop, "id, v")
 
 

@@ -187,7 +187,7 @@ def test_doctor_names_a_pooler_and_what_it_hands_out(postgresql_server, database
     keeps_sessions = kind == "destination" and mode == "session"
     assert said.verdict == (Verdict.OK if keeps_sessions else Verdict.WARNING)
     assert ("by the transaction" in said.found) == (mode == "transaction")
-    assert bool(said.mend) != keeps_sessions
+    assert bool(said.fix) != keeps_sessions
 
 
 @pytest.mark.parametrize("kind", ["source", "destination"])

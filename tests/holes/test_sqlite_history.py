@@ -1,4 +1,4 @@
-"""What changes in an SQLite file without a new stamp: files put back or exchanged, tables made anew, columns and views that are others."""
+"""What changes in an SQLite file without a new stamp: files put back or exchanged, tables created again, columns and views that are others."""
 
 import shutil
 import sqlite3

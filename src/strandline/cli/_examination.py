@@ -55,7 +55,7 @@ class Examination:
     """Places that raised instead of answering."""
 
     def findings(self) -> Iterator[Finding]:
-        """Everything, in the order in which it can be mended."""
+        """Everything, in the order in which it can be fixed."""
         yield Finding("this machine", _clock(datetime.now(UTC)))
         named = {name for source in self.config.sources for name in source.destinations}
         backends: set[str] = set()
@@ -99,8 +99,8 @@ class Examination:
         silent = sorted(needed & self._broken)
         if silent:
             found = f"not compared with the destination, since this cannot be used: {', '.join(silent)}"
-            mend = f"run doctor again when {' and '.join(silent)} can be"
-            yield Finding(place, Probe("agreement", Verdict.WARNING, found, mend))
+            fix = f"run doctor again when {' and '.join(silent)} can be"
+            yield Finding(place, Probe("agreement", Verdict.WARNING, found, fix))
             return
         yield from self._bounded(place, lambda: _agreement(self.config, source))
 
@@ -142,8 +142,8 @@ def _failed(error: BaseException) -> Probe:
 def _clock(now: datetime) -> Probe:
     found = f"{now:%Y-%m-%d %H:%M:%S} UTC"
     if now < _RELEASED:
-        mend = "set it by NTP: timedatectl set-ntp true"
-        return Probe("clock", Verdict.PROBLEM, f"{found}, which is before this version was made", mend)
+        fix = "set it by NTP: timedatectl set-ntp true"
+        return Probe("clock", Verdict.PROBLEM, f"{found}, which is before this version was made", fix)
     return Probe("clock", Verdict.OK, found)
 
 
@@ -167,8 +167,8 @@ def _probed(opened: _Closes, what: str) -> Iterator[Probe]:
 
 def _tables(offered: Sequence[Table], chosen: Sequence[Table]) -> Probe:
     if not chosen:
-        mend = "grant the role the right to read them, or mend `tables` and `skip_tables`"
-        return Probe("tables", Verdict.PROBLEM, f"none is chosen, of {len(offered)}", mend)
+        fix = "grant the role the right to read them, or fix `tables` and `skip_tables`"
+        return Probe("tables", Verdict.PROBLEM, f"none is chosen, of {len(offered)}", fix)
     names = [table.name for table in chosen]
     shown = ", ".join(names[:_NAMED_MAX]) + (", …" if len(names) > _NAMED_MAX else "")
     of = f" of {len(offered)}" if len(offered) > len(chosen) else ""
@@ -190,8 +190,8 @@ def _keys(chosen: Sequence[Table], modes: set[WriteMode]) -> Iterator[Probe]:
         if table.primary_key or table.unreadable or WriteMode.OVERWRITE not in modes or table.incremental:
             continue  # an incremental one without a key is refused by the plan, which says so
         found = f"{table.name}: no primary key, so with `overwrite` each changed row is added, and the old one stays"
-        mend = "name its `primary_key` in the source's spec, or use `write_mode: overwrite-delete-stale`"
-        yield Probe("primary key", Verdict.WARNING, found, mend)
+        fix = "name its `primary_key` in the source's spec, or use `write_mode: overwrite-delete-stale`"
+        yield Probe("primary key", Verdict.WARNING, found, fix)
 
 
 def _agreement(config: Config, source: SourceSpec) -> Iterator[Probe]:
@@ -225,8 +225,8 @@ def _warnings(plans: Sequence[TaskPlan]) -> Iterator[Probe]:
         if tells_of_run(text):
             yield Probe("agreement", Verdict.WARNING, text, "wait until it ends")
         else:
-            mend = f"strandline plan shows what a sync of {named(tasks)} would do"
-            yield Probe("agreement", Verdict.WARNING, f"{named(tasks)}: {text}", mend)
+            fix = f"strandline plan shows what a sync of {named(tasks)} would do"
+            yield Probe("agreement", Verdict.WARNING, f"{named(tasks)}: {text}", fix)
 
 
 def _newest_us(job: Job) -> int:

@@ -155,7 +155,7 @@ def _totals(reports: Sequence[RunReport], tasks: Sequence[TaskReport]) -> list[s
         lines[0] = f"{total}; stopped by {by}{goes_on}"
         lines.append(f"{read:,} rows read, {written:,} written, {seconds:.2f} s")
     elif any(task.status is Status.FAILED for task in tasks):
-        lines.append(f"next: mend what failed and run the same command again{goes_on}")
+        lines.append(f"next: fix what failed and run the same command again{goes_on}")
     elif any(task.status is Status.STOPPED for task in tasks):
         lines.append(f"next: run the same command again{goes_on}")
     return lines

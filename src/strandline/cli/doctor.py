@@ -32,7 +32,7 @@ _COLORS = {"ok": "green", "warning": "yellow", "problem": "red"}
     help="Lines for people, or a JSON object a line.",
 )
 def command(specs: Sequence[Path], form: str) -> int:
-    """Probe whether everything can do what the promises need, and say how to mend what cannot.
+    """Probe whether everything can do what the promises need, and say how to fix what cannot.
 
     State directory, clock, destinations, sources, and whether the states agree. Changes nothing that lasts. Exit code
     0 means that nothing is a problem; there may be warnings.
@@ -59,8 +59,8 @@ def command(specs: Sequence[Path], form: str) -> int:
 def _record(finding: "Finding") -> str:
     probe = finding.probe
     texts = {"place": finding.place, "subject": probe.subject, "verdict": probe.verdict.value, "found": probe.found}
-    if probe.mend:
-        texts["mend"] = probe.mend
+    if probe.fix:
+        texts["fix"] = probe.fix
     return as_json(texts)
 
 
@@ -70,9 +70,9 @@ def _lines(finding: "Finding", width: int | None) -> list[str]:
     lines = wrapped(f"  {verdict:<7}  ", said(f"{probe.subject}: {probe.found}"), width=width)
     colored = click.style(f"{verdict:<7}", fg=_COLORS[verdict], bold=verdict != "ok")
     lines[0] = f"  {colored}{lines[0][9:]}"
-    if probe.mend:
-        first, *rest = wrapped(f"{'':11}mend: ", said(probe.mend), width=width)
-        lines += [first.replace("mend:", click.style("mend:", bold=True), 1), *rest]
+    if probe.fix:
+        first, *rest = wrapped(f"{'':11}fix: ", said(probe.fix), width=width)
+        lines += [first.replace("fix:", click.style("fix:", bold=True), 1), *rest]
     return lines
 
 

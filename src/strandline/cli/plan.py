@@ -88,7 +88,7 @@ class _Reading:
         """By which key, with which settings, and from where."""
         one = self.plan
         if one.refresh:
-            return "a full refresh beside the table, swapped in when complete"
+            return "a full refresh beside the table, which replaces its rows when complete"
         known = [self.tables[name] for name in one.tables if name in self.tables]
         resumed = ["resuming an interrupted pass"] if one.resumed else []
         if not any(table.incremental for table in known):

@@ -1,4 +1,4 @@
-"""`state`: look at cursors, and forget one on purpose."""
+"""`state`: look at cursors, and discard one on purpose."""
 
 import getpass
 from collections.abc import Iterator, Sequence
@@ -26,7 +26,7 @@ _CELL_MIN = 24
 
 @click.group("state")
 def command() -> None:
-    """Look at the cursors, and forget one on purpose."""
+    """Look at the cursors, and discard one on purpose."""
 
 
 @command.command("list", short_help="Every cursor of the spec's sources.")
@@ -72,7 +72,7 @@ def show(source: str, task: str, specs: Sequence[Path]) -> int:
     return _trusted(found)
 
 
-@command.command("reset", short_help="Forget cursors: the next sync reads from nothing.")
+@command.command("reset", short_help="Discard cursors: the next sync reads from nothing.")
 @click.argument("source")
 @click.argument("tasks", metavar="[TASK]...", nargs=-1)
 @click.option("--destination", multiple=True, help="Only in this destination.")
@@ -88,7 +88,7 @@ def reset(
     *,
     claim: Claim,
 ) -> None:
-    """Forget the cursor of TASKS, or of all tasks of a source: the next sync reads them from nothing.
+    """Discard the cursor of TASKS, or of all tasks of a source: the next sync reads them from nothing.
 
     The rows that were delivered stay. In append mode they will be delivered again; --full-refresh replaces them.
     """
@@ -100,9 +100,9 @@ def reset(
         done = reset_states(job, tasks, destination, actor=getpass.getuser(), now=datetime.now(UTC))
     with telling(settings) as tell:
         for key, before in done:
-            tell(said(f"{key}: forgot {describe_cursor(before.cursor)}"))
+            tell(said(f"{key}: discarded {describe_cursor(before.cursor)}"))
         if not done:
-            tell("nothing to forget")
+            tell("nothing to discard")
 
 
 def _row(key: StateKey, state: State) -> tuple[str, str, str, str]:
@@ -122,7 +122,7 @@ def _trusted(states: Sequence[tuple[StateKey, State]]) -> int:
 
 
 def _is_over(key: StateKey, state: State) -> bool:
-    """Whether it is of a full refresh that was swapped in, or dropped: it only remembers when that was."""
+    """Whether it is of a full refresh that replaced the rows, or dropped: it only remembers when that was."""
     from strandline.engine.plan import is_unfinished, refreshed_task
 
     return refreshed_task(key.task) is not None and not is_unfinished(state)

@@ -1,4 +1,4 @@
-"""What people do to lineages on purpose: migrate tables without rows, forget a cursor."""
+"""What people do to lineages on purpose: migrate tables without rows, discard a cursor."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -91,10 +91,10 @@ def _leased(job: Job, ledger: Ledger, run_id: str, clock: Clock) -> Iterator[Fen
 def reset_states(
     job: Job, tasks: Sequence[str], destinations: Sequence[str], *, actor: str, now: datetime
 ) -> list[tuple[StateKey, State]]:
-    """Forget cursors, under a raised epoch and recorded in the history; what each state was before.
+    """Discard cursors, under a raised epoch and recorded in the history; what each state was before.
 
-    Rows stay. What was delivered is forgotten with the cursor, so that it is delivered again; and a full refresh that was
-    interrupted is dropped.
+    Rows stay. What was delivered is discarded with the cursor, so that it comes again; and a full refresh
+    that was interrupted is dropped.
 
     Args:
         job: the source with its destinations and backend.
@@ -136,7 +136,7 @@ def reset_states(
 
 
 def _is_there(ledger: Ledger, key: StateKey) -> bool:
-    """Whether there is something to forget: a full refresh that was swapped in is none."""
+    """Whether there is something to discard: a full refresh that replaced the rows is none."""
     state = ledger.stored(key) or ledger.mirrored(key)
     return refreshed_task(key.task) is None or is_unfinished(state) or state is None or not state.run_id
 

@@ -100,7 +100,7 @@ def _started(pid: int) -> str | None:
 
 
 def tells_of_run(text: str) -> bool:
-    """Whether a warning of a plan says that a run holds the lease, which nobody has to mend."""
+    """Whether a warning of a plan says that a run holds the lease, which nobody has to fix."""
     return _SYNCING in text
 
 

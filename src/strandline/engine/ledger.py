@@ -169,15 +169,15 @@ class Ledger:
         if state.token is None:
             raise StateError(f"{key}: the destination named no token for the state it committed")
         self._stored[key], self._tokens[key] = state, state.token
-        self._mend(key)
+        self._fix(key)
         return state
 
     def settle(self, key: StateKey) -> None:
         """What was loaded of a lineage counts: bring the mirror up to it."""
         if key in self._stored:
-            self._mend(key)
+            self._fix(key)
 
-    def _mend(self, key: StateKey) -> None:
+    def _fix(self, key: StateKey) -> None:
         """Make the mirror equal to the authority.
 
         An older run may have saved its last commit there after this one has looked: that is history.

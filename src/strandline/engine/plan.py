@@ -79,7 +79,7 @@ class Opening:
     resumed: bool
     sweep: Pass | None = None
     """A pass that has delivered everything, but was interrupted before its stale rows were deleted."""
-    mend: bool = False
+    fix: bool = False
     """The mirror is behind, or lost."""
     unfilled: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """See ``unfilled_columns``; of a task that goes on from where it was."""
@@ -147,24 +147,24 @@ def open_lineage(
         raise lineage.refused
     if lineage.untrusted is not None and not asked:
         raise lineage.untrusted
-    stored, warnings, mend = _authoritative(lineage, anew=anew or stateless)
+    stored, warnings, fix = _authoritative(lineage, anew=anew or stateless)
     warnings = (*lineage.warnings, *warnings, *losses(lineage, anew=anew))
     if stored is None and not (anew or stateless):
         _check_lost(lineage)
     if stored is None:
-        return Opening(None, None, next_pass(None, now_us, full=True), resumed=False, mend=mend, warnings=warnings)
+        return Opening(None, None, next_pass(None, now_us, full=True), resumed=False, fix=fix, warnings=warnings)
     if not anew:
         warnings += _not_swept(lineage, stored)
     if stateless:
         fresh = next_pass(stored.current, now_us, full=True)
-        return Opening(stored, None, fresh, resumed=False, mend=mend, warnings=warnings)
+        return Opening(stored, None, fresh, resumed=False, fix=fix, warnings=warnings)
     if not anew:
         _check_tables(lineage, stored)
         doomed = doomed_tables(lineage, stored)
         if doomed:
             warnings += (_check_others(lineage, stored, doomed),)
             fresh = next_pass(stored.current, now_us, full=True)
-            return Opening(stored, None, fresh, resumed=False, mend=mend, doomed=doomed, warnings=warnings)
+            return Opening(stored, None, fresh, resumed=False, fix=fix, doomed=doomed, warnings=warnings)
     started = _same_reading(lineage, stored)
     current = stored.current
     resumed = current is not None and current.phase is Phase.READING and started
@@ -172,10 +172,10 @@ def open_lineage(
     unfilled = unfilled_columns(lineage, stored) if not anew and (resumed or cursor is not None) else {}
     warnings += tuple(_without_values(lineage.key, *one, mode=lineage.mode) for one in unfilled.items())
     if current is not None and resumed:
-        return Opening(stored, cursor, current, resumed=True, unfilled=unfilled, mend=mend, warnings=warnings)
+        return Opening(stored, cursor, current, resumed=True, unfilled=unfilled, fix=fix, warnings=warnings)
     fresh = next_pass(current, now_us, full=cursor is None)
     sweep = current if current is not None and current.phase is Phase.READ else None
-    return Opening(stored, cursor, fresh, resumed=False, sweep=sweep, unfilled=unfilled, mend=mend, warnings=warnings)
+    return Opening(stored, cursor, fresh, resumed=False, sweep=sweep, unfilled=unfilled, fix=fix, warnings=warnings)
 
 
 def unfilled_columns(lineage: Lineage, stored: State) -> dict[str, tuple[str, ...]]:
@@ -380,7 +380,7 @@ def refreshed_task(task: str) -> str | None:
 
 
 def is_unfinished(state: State | None) -> bool:
-    """Whether a full refresh was begun, and not swapped in."""
+    """Whether a full refresh was begun, and has not replaced the rows."""
     return state is not None and state.current is not None and state.current.phase is not Phase.DONE
 
 

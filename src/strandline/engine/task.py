@@ -210,10 +210,10 @@ class TaskRun:
             opening = open_lineage(lineage, now_us=now_us, stateless=self.stateless)
         for warning in opening.warnings:
             self.warn(warning)
-        if opening.mend and opening.state is not None:
-            opening = replace(opening, state=self._mend(lineage.key, opening.state))
+        if opening.fix and opening.state is not None:
+            opening = replace(opening, state=self._fix(lineage.key, opening.state))
         if pending is not None and (mirrored is None or mirrored.nonce != pending.nonce):
-            pending = self._mend(side, pending)
+            pending = self._fix(side, pending)
         # rows are replaced also where the state has forgotten them, as after a reset
         there = any(not found.empty or _reshapes(found) for found in lineage.found.values())
         if anew and (opening.state is not None or there):
@@ -246,7 +246,7 @@ class TaskRun:
         adopt(self, lineage.former)
         return survey(self.task, self.into, self.ledger, self.fence, refresh=self.refresh)
 
-    def _mend(self, key: StateKey, stored: State) -> State:
+    def _fix(self, key: StateKey, stored: State) -> State:
         """Save ``stored`` on both sides, under an epoch of ours: the mirror takes no older one any more.
 
         What was given up stays as it is until there is something better.

@@ -96,7 +96,7 @@ def _sample(count: int) -> Sequence[int]:
 class _Given:
     @pytest.fixture
     def make_source(self) -> MakeSource:
-        """A function that opens the source, anew at every call, over the same data."""
+        """A function that opens the source, a new one at every call, over the same data."""
         raise NotImplementedError("a subclass gives `make_source`")
 
     @pytest.fixture

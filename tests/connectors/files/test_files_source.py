@@ -257,7 +257,7 @@ def test_a_young_last_line_that_is_no_record_waits_or_fails(files):
 
 
 @pytest.mark.parametrize(
-    ("name", "first", "bad", "mended", "rows"),
+    ("name", "first", "bad", "fixed", "rows"),
     [
         ("a.jsonl", '{"n":1}\n', '{"n":', "2}\n", [2]),
         ("a.csv", "n\n1\n", '"2', '"\n3\n', [2, 3]),
@@ -265,14 +265,14 @@ def test_a_young_last_line_that_is_no_record_waits_or_fails(files):
         ("a.csv", "n\n1\n", "2,3", None, []),
     ],
 )
-def test_what_a_quiet_file_ends_with_is_never_left_in_silence(files, name, first, bad, mended, rows):
+def test_what_a_quiet_file_ends_with_is_never_left_in_silence(files, name, first, bad, fixed, rows):
     files.write(name, first + bad)
     for _ in range(2):
         with pytest.raises(TaskError, match=r"a\.(jsonl:2|csv:3): "):
             files.sync()
         assert files.cursors["t"]["files"][name][-2] == 1, "what comes before it stays delivered"
-    if mended:
-        files.append(name, mended)
+    if fixed:
+        files.append(name, fixed)
         assert numbers(files.rows()) == rows
 
 

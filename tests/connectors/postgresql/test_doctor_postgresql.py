@@ -1,4 +1,4 @@
-"""What `strandline doctor` finds on real PostgreSQL servers, and that what it says to do mends it."""
+"""What `strandline doctor` finds on real PostgreSQL servers, and that what it says to do fixes it."""
 
 import contextlib
 import logging
@@ -69,7 +69,7 @@ def bad(opened):
     """What is not ok, by subject."""
     with contextlib.closing(opened):
         probes = list(opened.probes())
-    assert all(probe.mend for probe in probes if probe.verdict is not Verdict.OK)
+    assert all(probe.fix for probe in probes if probe.verdict is not Verdict.OK)
     return {probe.subject: probe for probe in probes if probe.verdict is not Verdict.OK}
 
 
@@ -96,7 +96,7 @@ class TestDestination:
     def test_missing_rights_are_granted_by_what_it_says(self, postgresql, limited, schema):
         rights = [one for one in destination_probes(limited, schema) if one.subject == "rights"]
         assert [one.verdict for one in rights] == [Verdict.PROBLEM, Verdict.PROBLEM]
-        execute(postgresql, *(one.mend for one in rights))
+        execute(postgresql, *(one.fix for one in rights))
         assert "rights" not in destination(limited, schema=schema)
         assert is_empty(postgresql)
 
@@ -140,7 +140,7 @@ class TestSource:
         assert "is not shown to this role" in horizon
         probe = source(limited, incremental_key="at")["sight"]
         assert probe.verdict is Verdict.WARNING
-        execute(postgresql, probe.mend)
+        execute(postgresql, probe.fix)
         assert "sight" not in source(limited, incremental_key="at")
 
     def test_sessions_that_do_not_say_when_they_began(self, postgresql):
@@ -156,7 +156,7 @@ class TestSource:
         execute(postgresql, "BEGIN", "UPDATE orders SET at = now()", f"PREPARE TRANSACTION '{quoted}'")
         probe = source(postgresql)["horizon"]
         assert gid in probe.found
-        execute(postgresql, probe.mend.rpartition(", or ")[2])
+        execute(postgresql, probe.fix.rpartition(", or ")[2])
         assert not [one for one in source_probe_list(postgresql) if gid in one.found]
 
     def test_a_transaction_that_is_left_open_is_named_and_its_mend_ends_it(self, postgresql, monkeypatch):
@@ -165,7 +165,7 @@ class TestSource:
         uri = make_conninfo(postgresql, application_name="forgotten")
         with contextlib.suppress(psycopg.OperationalError), psycopg.connect(uri) as idle:
             idle.execute("SELECT 1")
-            found = {probe.found: probe.mend for probe in source_probe_list(postgresql) if probe.subject == "horizon"}
+            found = {probe.found: probe.fix for probe in source_probe_list(postgresql) if probe.subject == "horizon"}
             (said,) = [one for one in found if "forgotten" in one]
             assert f"pid {idle.info.backend_pid} (forgotten, role postgres, idle in transaction)" in said
             execute(postgresql, found[said].split("; ")[1].removeprefix("or "))
@@ -182,7 +182,7 @@ class TestSource:
         found = source(postgresql, incremental_key="at", timezone="UTC")
         assert set(found) >= {"index", "nulls", "precision"}
         assert "about 100,000 rows" in found["index"].found
-        execute(postgresql, found["index"].mend, found["nulls"].mend.split("; ")[0])
+        execute(postgresql, found["index"].fix, found["nulls"].fix.split("; ")[0])
         assert {"index", "nulls"} & set(source(postgresql, incremental_key="at", timezone="UTC")) == set()
 
     def test_fewer_connections_than_it_may_open(self, postgresql):
@@ -207,7 +207,7 @@ def test_a_standby_takes_no_writes_and_shows_no_transactions(durable):
         cls = load_plugin("source", "postgresql")
         by_key = cls(cls.Spec(connection_string=standby.uri(), tables={"orders": {"incremental_key": "at"}}))
         problems = [one for one in by_key.probes() if one.verdict is Verdict.PROBLEM]
-        assert ["primary_connection_string" in one.mend for one in problems] == [True]
+        assert ["primary_connection_string" in one.fix for one in problems] == [True]
         with_primary = source(standby.uri(), primary=durable.uri(), incremental_key="at")["standby"]
         assert with_primary.verdict is Verdict.WARNING
     finally:

@@ -67,7 +67,7 @@ KINDS = {
     "full": Kind(disks.fill, "no space left for anything, until some is made", lambda _cell: disks.refused()),
     "server": Kind(outages.stop_server, "PostgreSQL stopped immediately in the middle of a sync, and started", _served),
     "network": Kind(outages.cut_connection, "a COMMIT to PostgreSQL lost, or the reply to it", _committed),
-    "reject": Kind(rejects.strike, "a row that cannot be read, or is not taken: exit 1; then it is mended", _spoiled),
+    "reject": Kind(rejects.strike, "a row that cannot be read, or is not taken: exit 1; then it is fixed", _spoiled),
     "pause": Kind(pauses.strike, "a run suspended and overtaken by another one (`--takeover`), then going on", _fenced),
     "power": Power(power.strike, "the power cut while states are saved: an image of the disk, copied", power.refused),
 }

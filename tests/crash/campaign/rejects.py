@@ -1,4 +1,4 @@
-"""The kind `reject`: a row that the destination does not take, or that the source cannot read; then it is mended."""
+"""The kind `reject`: a row that the destination does not take, or that the source cannot read; then it is fixed."""
 
 import json
 from dataclasses import dataclass
@@ -11,11 +11,11 @@ _BAD_ID = 9_999
 
 @dataclass(frozen=True)
 class Spoiled:
-    """What was done to provoke a failure, and how it is mended."""
+    """What was done to provoke a failure, and how it is fixed."""
 
     what: str
     spoil: Any
-    mend: Any
+    fix: Any
 
 
 def strike(bench, cell):
@@ -42,7 +42,7 @@ def _reject(chain, way):
         case.exits.append(ended.code)
         if ended.code != 1 or "Traceback" in ended.text:
             case.problems.append(f"a sync ended with {ended.code}: {ended.text[-600:]}")
-    way.mend()
+    way.fix()
     if chain.cell.source in {"sqlite", "postgresql"}:
         chain.look(case)
     chain.recover(case)
@@ -76,13 +76,13 @@ def _by_destination(chain):
     refused = chain.world.origin.refused()
     if chain.cell.destination == "postgresql":
         spoil = [f"ALTER TABLE t ADD CONSTRAINT refuses CHECK (v <> '{refused}')"]
-        mend = ["ALTER TABLE t DROP CONSTRAINT IF EXISTS refuses"]
+        fix = ["ALTER TABLE t DROP CONSTRAINT IF EXISTS refuses"]
     else:
         when = f"WHEN NEW.v = '{refused}' BEGIN SELECT RAISE(ABORT, 'refused'); END"
         spoil = [f"CREATE TRIGGER refuses_{event} BEFORE {event} ON t {when}" for event in ("INSERT", "UPDATE")]
-        mend = [f"DROP TRIGGER IF EXISTS refuses_{event}" for event in ("INSERT", "UPDATE")]
+        fix = [f"DROP TRIGGER IF EXISTS refuses_{event}" for event in ("INSERT", "UPDATE")]
     yield Spoiled(
         "refused by the stored table",
         lambda: [store.execute(one) for one in spoil],
-        lambda: [store.execute(one) for one in mend],
+        lambda: [store.execute(one) for one in fix],
     )

@@ -5,7 +5,7 @@ from strandline.lazy import pa, pc
 
 __all__ = ["MEND_VALUE", "cast_back", "cast_to", "castable_inside", "digits", "whole_micros"]
 
-MEND_VALUE = "nothing of this window was written; mend the value at the source, or leave its column out by `columns`"
+MEND_VALUE = "nothing of this window was written; fix the value at the source, or leave its column out by `columns`"
 
 
 def cast_to(array: "pa.Array", kind: "pa.DataType", *, where: str) -> "pa.Array":

@@ -39,7 +39,7 @@ BOM = codecs.BOM_UTF8
 UTF_8 = codecs.lookup("utf-8").name
 """The encoding of a content, and of a file whose bytes are its content."""
 _BLOCK_BYTES = 4 << 20
-DOCUMENT_HINT = "mend the document; `records` says where in it the records lie, like data.items"
+DOCUMENT_HINT = "fix the document; `records` says where in it the records lie, like data.items"
 _HEAD_BYTES = 64 << 10
 """Tells a document from lines."""
 _BEFORE_BYTES = 256
@@ -303,7 +303,7 @@ def trouble(file: File, error: BaseException) -> StrandlineError:
     if isinstance(error, FileNotFoundError):
         return RetryableError(f"{name}: vanished while it was read", hint="the files are listed again")
     if isinstance(error, PermissionError):
-        return TaskError(f"{name}: may not be read", hint="mend its permissions, or leave it out with a pattern")
+        return TaskError(f"{name}: may not be read", hint="fix its permissions, or leave it out with a pattern")
     if isinstance(error, OSError) and error.errno is not None:
         return RetryableError(f"{name}: {error.strerror}")
     return TaskError(

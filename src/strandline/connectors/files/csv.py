@@ -32,11 +32,11 @@ class CSVLines:
     """One CSV file: its columns and their records. See ``LineFormat``."""
 
     hint = (
-        "mend the record, or say in `csv` how the files are written: delimiter, quote, encoding; skip, if lines stand before the "
+        "fix the record, or say in `csv` how the files are written: delimiter, quote, encoding; skip, if lines stand before the "
         "header; comment, if lines are none"
     )
     begin_hint = (
-        "mend the header, name the columns in `csv.header`, or set `csv.delimiter` or `csv.encoding`; or `csv.skip` and "
+        "fix the header, name the columns in `csv.header`, or set `csv.delimiter` or `csv.encoding`; or `csv.skip` and "
         "`csv.comment`, if other lines come before it"
     )
 

@@ -34,7 +34,7 @@ class JSONLines:
 
     marks: ClassVar[Mapping[str, str]] = {}
     hint = (
-        "mend the line: each is one JSON object, in UTF-8; `records` says where in a document the records lie, and objects over "
+        "fix the line: each is one JSON object, in UTF-8; `records` says where in a document the records lie, and objects over "
         "several lines may follow others that have a line each and no blanks around them"
     )
 

@@ -95,7 +95,7 @@ class Moves:
         *,
         first: Path | None,
         is_due: Callable[[], bool],
-        mend: str,
+        fix: str,
     ) -> None:
         """Put files in their place, as far as a run that was interrupted has not done it, and make all of it durable.
 
@@ -105,7 +105,7 @@ class Moves:
             first: the directory that has to be durable before, if it may not be.
             is_due: whether it is known that nobody has come to the end of this before. Elsewhere a file that is neither
                 here nor there was moved, and then removed by a user.
-            mend: what to do if a file is lost, and was not.
+            fix: what to do if a file is lost, and was not.
 
         Raises:
             StateError: a file is neither here nor there, and nobody has had the time to remove it.
@@ -123,7 +123,7 @@ class Moves:
                 if is_due() and not _is_there(target):
                     raise StateError(
                         f"{target}: a commit has it, and it is gone, nor is it in {staged}: its rows are lost",
-                        hint=f"restore it from a backup; or, {mend}",
+                        hint=f"restore it from a backup; or, {fix}",
                     )
                 continue
             self._make(target.parent, new)

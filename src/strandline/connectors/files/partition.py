@@ -92,7 +92,7 @@ def _texts(table: Table, column: str, values: "pa.Array") -> list[str | None]:
         bad = next(at for at in range(len(values)) if not _comes_back(texts.slice(at, 1), values.slice(at, 1)))
         raise TaskError(
             f"{table.name}.{column}: {texts[bad]} could not be read back from the name of a directory as {values.type}",
-            hint="nothing of this window was written; partition by another column, or mend the row at the source",
+            hint="nothing of this window was written; partition by another column, or fix the row at the source",
         )
     return [None if text is None else str(text) for text in texts.to_pylist()]
 

@@ -95,10 +95,10 @@ class Place:
         parts = Path(path).parts
         wild = next((at for at, part in enumerate(parts) if _WILD.search(part)), None)
         if wild is None:
-            raise UsageError(f"there is no file or directory {path!r}", hint="mend `path`; it may hold * ? [] and **")
+            raise UsageError(f"there is no file or directory {path!r}", hint="fix `path`; it may hold * ? [] and **")
         base = str(Path(*parts[:wild]))
         if not os.path.isdir(base):  # noqa: PTH112 a Path would raise where the name is too long
-            raise UsageError(f"there is no directory {base!r}, where {path!r} begins", hint="mend `path`")
+            raise UsageError(f"there is no directory {base!r}, where {path!r} begins", hint="fix `path`")
         pattern = parts[wild:]
         return cls(base, (*pattern, "*") if pattern[-1] == "**" else pattern)
 
@@ -122,7 +122,7 @@ def _natural(key: str) -> tuple[list[str | int], str]:
 
 
 def _unseen(error: OSError) -> UsageError:
-    return UsageError(f"cannot look at {error.filename!r}: {error.strerror}", hint="mend `path`, or its permissions")
+    return UsageError(f"cannot look at {error.filename!r}: {error.strerror}", hint="fix `path`, or its permissions")
 
 
 def _find(place: Place, wanted: Callable[[str], bool]) -> Iterator[File]:

@@ -21,15 +21,15 @@ def probe_root(root: Path, *, allow_network: bool) -> Iterator[Probe]:
     """
     place = existing(root)
     if not place.is_dir():
-        raise UsageError(f"{place} is no directory", hint="mend `path`")
+        raise UsageError(f"{place} is no directory", hint="fix `path`")
     if not os.access(place, os.W_OK | os.X_OK):
         raise UsageError(f"{place} is not writable", hint=f"chmod u+wx {place}, or run as its owner")
     yield Probe(
         "directory", Verdict.OK, f"{root}" if root.exists() else f"{root} is not there yet; the first sync makes it"
     )
     network = Verdict.WARNING if allow_network else Verdict.PROBLEM
-    mend = "keep the files on a local disk; or set `allow_network: true`, and let one machine alone write to them"
-    yield file_system_probe(root, network=network, mend=mend, what="what was synced")
+    fix = "keep the files on a local disk; or set `allow_network: true`, and let one machine alone write to them"
+    yield file_system_probe(root, network=network, fix=fix, what="what was synced")
     yield _commits(place)
     yield from room_probes(root)
 

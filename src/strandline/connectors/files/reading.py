@@ -319,7 +319,7 @@ class _Lines:
             return self._problem(start, why, self._format.hint)
         for field in schema:
             if why := self._fits(record, pa.schema([field]), strict=False):
-                hint = f"mend the value, or declare a type that holds all of them: `types: {{{field.name}: string}}`"
+                hint = f"fix the value, or declare a type that holds all of them: `types: {{{field.name}: string}}`"
                 return self._problem(start, f"column {field.name!r} ({field.type}): {why}", hint)
         return self._untyped(data, ends) or self._problem(
             start, f"a new column has no type: {self._fits(record, schema, strict=strict)}", "declare it with `types`"
@@ -361,7 +361,7 @@ def declaring(why: str, otherwise: str) -> str:
     column = _CHANGED.search(why)
     if column is None:
         return otherwise
-    return f"mend the value, or declare a type that holds all of them: `types: {{{column[1]}: string}}`"
+    return f"fix the value, or declare a type that holds all of them: `types: {{{column[1]}: string}}`"
 
 
 def header_is_open(lines: LineFormat, head: bytes) -> bool:

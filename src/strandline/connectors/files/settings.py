@@ -101,7 +101,7 @@ class FilesSettings(BaseModel):
         default="reread", description="A file has changed otherwise: deliver all of it again, or fail."
     )
     on_vanish: Literal["ignore", "fail"] = Field(
-        default="ignore", description="A file is gone: forget it and leave its rows, or fail."
+        default="ignore", description="A file is gone: leave its rows and go on without it, or fail."
     )
     on_unfinished: Literal["wait", "fail"] = Field(
         default="wait",

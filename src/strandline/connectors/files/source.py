@@ -142,7 +142,7 @@ class FilesSource:
         if not files:
             raise UsageError(
                 f"there are no files {'of a known format ' if strays else ''}at {self._spec.path!r}",
-                hint="mend `path`; it may hold * ? [] and **; or set `format`",
+                hint="fix `path`; it may hold * ? [] and **; or set `format`",
             )
         by_table = sorted(files, key=lambda file: file.table)
         self._spec.tables.check({file.table: "" for file in by_table}, where=repr(self._spec.path))

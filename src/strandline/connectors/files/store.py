@@ -313,12 +313,12 @@ class Store:
                 log.removes,
                 first=None if committed else self.root / _LOG,
                 is_due=lambda: committed is not None or _has_two_names(pending),
-                mend=f"if you removed it, remove {pending.with_name('*.tmp')}, too, and sync again",
+                fix=f"if you removed it, remove {pending.with_name('*.tmp')}, too, and sync again",
             )
         except OSError as error:
             raise StateError(
                 f"{self.where}: a commit is durable, but its files cannot be put in their place: {error}",
-                hint="mend that; the next run does the rest",
+                hint="fix that; the next run does the rest",
             ) from error
         self._done = log.number
         with suppress(OSError):  # the next sweep tries again

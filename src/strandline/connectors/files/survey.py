@@ -238,7 +238,7 @@ class Survey:
         """
         for keys, what, setting, policy, then in (
             (self.replaced, "been replaced", "on_replace", self.policies.on_replace, "read again, all of them"),
-            (self.vanished, "vanished", "on_vanish", self.policies.on_vanish, "forgotten; their rows stay"),
+            (self.vanished, "vanished", "on_vanish", self.policies.on_vanish, "passed over; their rows stay"),
         ):
             if not keys:
                 continue

@@ -34,7 +34,7 @@ def probe_directory(root: Path, *, allow_network: bool) -> Iterator[Probe]:
     yield file_system_probe(
         root,
         network=Verdict.WARNING if allow_network else Verdict.PROBLEM,
-        mend="choose a `path` in backend_spec on a local disk, or another backend",
+        fix="choose a `path` in backend_spec on a local disk, or another backend",
         what="what is in the state directory",
     )
     yield from _tried(root)
@@ -46,8 +46,8 @@ def _directory(root: Path) -> Probe:
     if not root.exists():
         return Probe(subject, Verdict.OK, f"{root} is not there yet; the first sync makes it")
     if not root.is_dir():
-        mend = "move it away, or choose another `path` in backend_spec"
-        return Probe(subject, Verdict.PROBLEM, f"{root} is no directory", mend)
+        fix = "move it away, or choose another `path` in backend_spec"
+        return Probe(subject, Verdict.PROBLEM, f"{root} is no directory", fix)
     mode = stat.S_IMODE(root.stat().st_mode)
     if mode & ~_PRIVATE:
         found = f"{root} is open to others (mode {mode:04o}); cursors may tell what tables hold"
@@ -69,8 +69,8 @@ def _tried(root: Path) -> Iterator[Probe]:
         yield _saved(tried)
         yield _locked(tried)
     except OSError as error:
-        mend = "look after the disk, or choose another `path` in backend_spec"
-        yield Probe("writing", Verdict.PROBLEM, f"what a save does failed in {place}: {error.strerror}", mend)
+        fix = "look after the disk, or choose another `path` in backend_spec"
+        yield Probe("writing", Verdict.PROBLEM, f"what a save does failed in {place}: {error.strerror}", fix)
     finally:
         shutil.rmtree(tried, ignore_errors=True)
 
@@ -114,7 +114,5 @@ def _locked(folder: Path) -> Probe:
             child = subprocess.run(command, capture_output=True, text=True, check=False, timeout=_CHILD_S)  # noqa: S603 -- our own interpreter and text
             if child.stdout.strip() == "refused":
                 return Probe(subject, Verdict.OK, "flock keeps another process out")
-    mend = "choose a `path` in backend_spec on a local disk, or another backend"
-    return Probe(
-        subject, Verdict.PROBLEM, "flock does not keep others out, so two runs may both believe they won", mend
-    )
+    fix = "choose a `path` in backend_spec on a local disk, or another backend"
+    return Probe(subject, Verdict.PROBLEM, "flock does not keep others out, so two runs may both believe they won", fix)

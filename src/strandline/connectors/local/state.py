@@ -263,7 +263,7 @@ def _decode(content: bytes, where: Path) -> _Kept:
     task = unquote(where.stem.partition("@")[0])
     repair = (
         f"put back a copy of it; or move it away, where the destination keeps states too, and it is written again; or "
-        f"strandline state reset {unquote(where.parent.name)!r} {task!r} forgets it"
+        f"strandline state reset {unquote(where.parent.name)!r} {task!r} discards it"
     )
     try:
         body = json.loads(content)

@@ -158,7 +158,7 @@ def _told(part: str, before: str, after: str) -> str:
     words = {
         "column": f"column {rest!r} is another one",
         "type": f"type {rest} has other attributes",
-        "view": f"view {rest} was defined anew",
-        "function": f"function {rest} was defined anew",
+        "view": f"view {rest} was redefined",
+        "function": f"function {rest} was redefined",
     }
     return words.get(kind, f"{part} changed")

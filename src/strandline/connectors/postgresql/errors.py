@@ -38,7 +38,7 @@ _MEANINGS: _Meanings = {
 }
 """SQLSTATE or its beginning: what the engine does, and what would help. Where it is none of these, the task fails."""
 _LEGACY_TEXT = (
-    "the database's encoding checks nothing (SQL_ASCII), so the text cannot be read as UTF-8: mend the value, as by "
+    "the database's encoding checks nothing (SQL_ASCII), so the text cannot be read as UTF-8: fix the value, as by "
     "convert_from(v::bytea, 'LATIN1') for what was Latin-1; or leave the column out by `columns`"
 )
 _READING: _Meanings = {

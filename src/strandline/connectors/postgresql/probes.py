@@ -133,23 +133,23 @@ def _sight(found: dict[str, Any], kinds: set[Any]) -> Iterator[Probe]:
         found_ = f"role {found['role']} may not see when others began, {hidden}"
         yield Probe("sight", Verdict.WARNING, found_, f"GRANT pg_read_all_stats TO {quote(found['role'])}")
     if found["activities"] == "off":
-        mend = "ALTER SYSTEM SET track_activities = on; SELECT pg_reload_conf()"
-        yield Probe("sight", Verdict.WARNING, f"track_activities = off, {hidden}", mend)
+        fix = "ALTER SYSTEM SET track_activities = on; SELECT pg_reload_conf()"
+        yield Probe("sight", Verdict.WARNING, f"track_activities = off, {hidden}", fix)
     if found["sees"] and found["activities"] == "on":
         yield Probe("sight", Verdict.OK, "the transactions of others can be seen")
 
 
 def _standby(found: dict[str, Any], kinds: set[Any], *, has_primary: bool) -> Iterator[Probe]:
     if "wait" in kinds or ("cap" in kinds and not has_primary):
-        mend = "name the primary in `primary_connection_string`; or leave `incremental_key` out to read by xid"
+        fix = "name the primary in `primary_connection_string`; or leave `incremental_key` out to read by xid"
         if "wait" in kinds:
-            mend = "read the primary; or leave `incremental_key` out to read by xid"
+            fix = "read the primary; or leave `incremental_key` out to read by xid"
         said = "a standby does not show the transactions of its primary, by which a cursor by key is bounded"
-        yield Probe("standby", Verdict.PROBLEM, said, mend)
+        yield Probe("standby", Verdict.PROBLEM, said, fix)
     if found["feedback"] == "off":
         said = "hot_standby_feedback = off: the standby may cancel long reads, of a first load above all"
-        mend = "ALTER SYSTEM SET hot_standby_feedback = on; SELECT pg_reload_conf()"
-        yield Probe("standby", Verdict.WARNING, said, mend)
+        fix = "ALTER SYSTEM SET hot_standby_feedback = on; SELECT pg_reload_conf()"
+        yield Probe("standby", Verdict.WARNING, said, fix)
 
 
 def _holders(session: Session, found: dict[str, Any], kinds: set[Any]) -> Iterator[Probe]:
@@ -160,16 +160,16 @@ def _holders(session: Session, found: dict[str, Any], kinds: set[Any]) -> Iterat
             clear = False
             said = f"the prepared transaction {row['gid']!r} of database {row['database']} holds cursors back, for {_age(row['age_s'])}"
             gid = literal(row["gid"]).strip()
-            mend = f"in database {row['database']}: COMMIT PREPARED {gid}, or ROLLBACK PREPARED {gid}"
-            yield Probe("horizon", Verdict.WARNING, said, mend)
+            fix = f"in database {row['database']}: COMMIT PREPARED {gid}, or ROLLBACK PREPARED {gid}"
+            yield Probe("horizon", Verdict.WARNING, said, fix)
     for row in session.rows(_OPEN.format(long=_LONG_S))[:_NAMED_MAX]:
         clear = False
         said = (
             f"pid {row['pid']} ({row['name']}, role {row['role']}, {row['state']}) has had a transaction open for "
             f"{_age(row['age_s'])}, which may hold cursors back"
         )
-        mend = f"let it end; or SELECT pg_terminate_backend({row['pid']}); idle_in_transaction_session_timeout ends idle ones"
-        yield Probe("horizon", Verdict.WARNING, said, mend)
+        fix = f"let it end; or SELECT pg_terminate_backend({row['pid']}); idle_in_transaction_session_timeout ends idle ones"
+        yield Probe("horizon", Verdict.WARNING, said, fix)
     if clear:
         seen = f"or open for more than {_LONG_S} s" if found["sees"] else "and what is open is not shown to this role"
         yield Probe("horizon", Verdict.OK, f"no transaction is prepared, {seen}")
@@ -181,8 +181,8 @@ def probe_tables(plans: Iterable[Plan]) -> Iterator[Probe]:
         name, relation = one.table.name, one.relation
         if one.settle == "xid" and relation.bytes_estimated >= _BYTES_LARGE:
             said = f"{name}: every sync scans about {relation.bytes_estimated / 1e9:.1f} GB"
-            mend = "an `incremental_key` with an index reads less, if every change sets that column"
-            yield Probe("scan", Verdict.WARNING, said, mend, name)
+            fix = "an `incremental_key` with an index reads less, if every change sets that column"
+            yield Probe("scan", Verdict.WARNING, said, fix, name)
         if one.key is None:
             continue
         key = one.key
@@ -195,8 +195,8 @@ def probe_tables(plans: Iterable[Plan]) -> Iterator[Probe]:
             )
         if one.has_heap and key.nullable and one.settings.nulls == "include":
             said = f"{name}.{key.name} may be NULL, and rows where it is are read again at every sync"
-            mend = f"ALTER TABLE {where} ALTER COLUMN {quote(key.name)} SET NOT NULL; or choose `nulls: fail`"
-            yield Probe("nulls", Verdict.WARNING, said, mend, name)
+            fix = f"ALTER TABLE {where} ALTER COLUMN {quote(key.name)} SET NOT NULL; or choose `nulls: fail`"
+            yield Probe("nulls", Verdict.WARNING, said, fix, name)
         if TIMES.get(key.type_oid) == "date" or any(precision in key.type_name for precision in _COARSE):
             said = f"{name}.{key.name} is {key.type_name}: rows that share the last value are read again at every sync"
             yield Probe("precision", Verdict.WARNING, said, "timestamptz has microseconds", name)
@@ -277,12 +277,12 @@ class _Destination:
         yield clock_probe(server["now_s"] - middle_s, whose="the server's clock")
         yield from _durable(server)
         if server["standby"]:
-            mend = "name the primary in connection_string; target_session_attrs=read-write finds it among several hosts"
-            yield Probe("writes", Verdict.PROBLEM, "the server is a standby, which takes none", mend)
+            fix = "name the primary in connection_string; target_session_attrs=read-write finds it among several hosts"
+            yield Probe("writes", Verdict.PROBLEM, "the server is a standby, which takes none", fix)
             return
         if server["read_only"] == "on":
-            mend = f"ALTER ROLE {role} SET default_transaction_read_only = off"
-            yield Probe("writes", Verdict.PROBLEM, "transactions of this role are read-only", mend)
+            fix = f"ALTER ROLE {role} SET default_transaction_read_only = off"
+            yield Probe("writes", Verdict.PROBLEM, "transactions of this role are read-only", fix)
             return
         missing = list(self._rights(server, role, database))
         yield from missing or [self._written(server)]
@@ -309,8 +309,8 @@ class _Destination:
         foreign = self._row(_FOREIGN, names=[STATES, HISTORY, DELIVERED])
         if foreign:
             found = f"table {foreign['name']}, which keeps the states, belongs to role {foreign['owner']}"
-            mend = f"ALTER TABLE {self._sql.relation(self._schema, foreign['name'])} OWNER TO {role}, and so for all of the schema"
-            yield Probe("rights", Verdict.PROBLEM, found, mend)
+            fix = f"ALTER TABLE {self._sql.relation(self._schema, foreign['name'])} OWNER TO {role}, and so for all of the schema"
+            yield Probe("rights", Verdict.PROBLEM, found, fix)
 
     def _written(self, server: dict[str, Any]) -> Probe:
         table = self._sql.relation(self._schema, f"_cq_probe_{secrets.token_hex(4)}")

@@ -148,7 +148,7 @@ class TableRead:
         count = self._session.row(sql, where=self._name)["n"]
         what = f"{self._name}: {count} row{'s' if count > 1 else ''} without a {self._key.column.name!r}"
         if count and policy == "fail":
-            raise TaskError(f"{what} (NULL)", hint="mend the rows, or choose `nulls: include` or `exclude`")
+            raise TaskError(f"{what} (NULL)", hint="fix the rows, or choose `nulls: include` or `exclude`")
         if count:
             yield Notice(self._name, f"{what} left out, as `nulls: exclude` says")
 

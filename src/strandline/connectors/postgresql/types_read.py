@@ -136,7 +136,7 @@ def convert(
     except pa.ArrowInvalid as error:
         raise TaskError(
             f"{where}: a value cannot be read as {kind}: {error}",
-            hint="mend the value at the source, or leave the column out by `columns`",
+            hint="fix the value at the source, or leave the column out by `columns`",
         ) from error
 
 
@@ -174,12 +174,12 @@ def _kept(values: "pa.Array", beyond: "pa.Array", where: str, out_of_range: Lite
     if not count:
         return values
     if out_of_range != "null":
-        mend = "`out_of_range: null` reads them as NULL; or leave the column out by `columns`"
+        fix = "`out_of_range: null` reads them as NULL; or leave the column out by `columns`"
         if out_of_range == "key":
-            mend = "a primary key cannot be NULL, so `out_of_range` does not help: mend the row at the source, or name another `primary_key`"
+            fix = "a primary key cannot be NULL, so `out_of_range` does not help: fix the row at the source, or name another `primary_key`"
         raise TaskError(
             f"{where}: {count} value{'s' if count > 1 else ''} cannot be held by the column's type ("
             f"{_shown(values.filter(beyond))})",
-            hint=mend,
+            hint=fix,
         )
     return pc.if_else(beyond, pa.scalar(None, values.type), values)

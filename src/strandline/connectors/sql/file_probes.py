@@ -23,7 +23,7 @@ def probe_file(path: Path, kind: str) -> Iterator[Probe]:
     if not folder.is_dir():
         raise UsageError(f"there is no directory {folder}", hint=f"mkdir -p {folder}")
     if path.exists() and not path.is_file():
-        raise UsageError(f"{path} is no file", hint="mend `path`")
+        raise UsageError(f"{path} is no file", hint="fix `path`")
     check_writable(path)
     size = (
         f"{path}, {path.stat().st_size:,} bytes"
@@ -32,7 +32,7 @@ def probe_file(path: Path, kind: str) -> Iterator[Probe]:
     )
     yield Probe("file", Verdict.OK, size)
     yield file_system_probe(
-        path, network=Verdict.WARNING, mend=f"keep {kind} files on a local disk, or use a server", what="the file"
+        path, network=Verdict.WARNING, fix=f"keep {kind} files on a local disk, or use a server", what="the file"
     )
     yield from room_probes(path)
 

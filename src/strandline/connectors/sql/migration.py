@@ -1,4 +1,4 @@
-"""Makes a stored table fit, for every SQL database: what differs, and the DDL that mends it."""
+"""Makes a stored table fit, for every SQL database: what differs, and the DDL that fixes it."""
 
 import secrets
 from abc import ABC, abstractmethod

@@ -284,5 +284,5 @@ def _check_keys(table: Table, batch: "pa.RecordBatch") -> None:
         if batch.column(index).null_count:
             raise TaskError(
                 f"{table.name}.{column}: a row has a null in its primary key",
-                hint="nothing of this window was written; name another primary_key, or mend the row at the source",
+                hint="nothing of this window was written; name another primary_key, or fix the row at the source",
             )

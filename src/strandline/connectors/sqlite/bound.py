@@ -253,7 +253,7 @@ class Bounder:
             raise TaskError(
                 f"table {self._plan.table.name!r}: {count} rows have no {self._plan.table.incremental_key[0]!r}, and the spec "
                 "says `nulls: fail`",
-                hint="mend the rows, or say `nulls: include`",
+                hint="fix the rows, or say `nulls: include`",
             )
 
     # rows ------------------------------------------------------------------------------------------------------------

@@ -123,7 +123,7 @@ _AS_A_VIEW = "leave it out (`skip_tables`), or make a table of what it shows"
 def does_not_work(name: str, kind: str, error: "OperationalError") -> TaskError:
     """Why the rows of a table or view cannot be read."""
     return TaskError(
-        f"{kind} {name!r} does not work: {error}", hint=f"mend the {kind}, drop it, or leave it out (`skip_tables`)"
+        f"{kind} {name!r} does not work: {error}", hint=f"fix the {kind}, drop it, or leave it out (`skip_tables`)"
     )
 
 

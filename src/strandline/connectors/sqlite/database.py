@@ -222,7 +222,7 @@ class Database:
             )
         path = Path(self.path).absolute()
         if not path.parent.is_dir():
-            raise UsageError(f"{self._place}: there is no directory {path.parent}", hint="create it, or mend `path`")
+            raise UsageError(f"{self._place}: there is no directory {path.parent}", hint="create it, or fix `path`")
         connection = sqlite3.connect(
             f"file:{urllib.parse.quote(str(path))}?mode={'rwc' if create else 'rw'}",
             uri=True,

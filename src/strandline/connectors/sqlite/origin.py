@@ -37,7 +37,7 @@ __all__ = ["check", "later", "origin_of"]
 _HEADER_BYTES, _COUNTER = 100, slice(24, 28)
 _MAGIC = b"SQLite format 3\0"
 _REBUILT_CHANGES = 2
-"""A table is made anew by at least so many changes of the schema, but vacuumed by one."""
+"""A table is created again by at least so many changes of the schema, but vacuumed by one."""
 
 
 def origin_of(connection: "Connection", plan: Plan) -> Origin:
@@ -86,7 +86,9 @@ def check(connection: "Connection", plan: Plan, saved: Saved, now: Origin, key: 
         return saved.witnesses
     put_back, altered = _was_put_back(was, now), was.schema_version != now.schema_version
     if reading.absorbs and _was_rebuilt(was, now):
-        raise _expired(plan, "it seems to have been made anew, so that rows that are not new may not have been read")
+        raise _expired(
+            plan, "it seems to have been created again, so that rows that are not new may not have been read"
+        )
     if not (put_back or altered or is_quick(plan)):
         return saved.witnesses
     found = looked_at(connection, plan, key, saved.witnesses, reading)
@@ -137,7 +139,7 @@ def _check_newest(plan: Plan, found: Sequence[Found]) -> None:
 
 
 def _check_values(plan: Plan, key: Key, found: Sequence[Found], bound: Height) -> None:
-    """A table may have been made anew, or a column filled, without a word in the incremental key."""
+    """A table may have been created again, or a column filled, without a word in the incremental key."""
     there = [one for one in found if one.rows and one.is_by_primary_key]
     others = [one for one in there if one.is_other(bound)]
     if others and (not key.is_sequence or len(others) == len(there)):

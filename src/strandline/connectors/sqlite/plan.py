@@ -41,7 +41,7 @@ _ID_LIMITS = (
 
 
 _FILE_LIMITS = (
-    "a file that was put back or exchanged, and a table made anew, are noticed by 16 of their rows, not where all of these were "
+    "a file that was put back or exchanged, and a table created again, are noticed by 16 of their rows, not where all of these were "
     "deleted"
 )
 

@@ -35,7 +35,7 @@ def probe_source(connection: "Connection", path: str, plans: Iterable[Plan]) -> 
     )
     yield Probe("journal", Verdict.OK, f"{mode}: {waits}")
     yield file_system_probe(
-        Path(path), network=Verdict.WARNING, mend="read the file on the machine that writes it", what="the file"
+        Path(path), network=Verdict.WARNING, fix="read the file on the machine that writes it", what="the file"
     )
     for one in plans:
         yield from _keyed(connection, one)
@@ -47,12 +47,12 @@ def _keyed(connection: "Connection", one: Plan) -> Iterator[Probe]:
         about = rows_about(connection, one.entry.name) if not one.entry.is_view else None
         if key not in one.entry.indexed and about is not None and about >= _ROWS_MANY:
             found = f"{name}.{key} leads no index, so every sync looks at all of about {about:,} rows"
-            mend = f"CREATE INDEX {quote(f'{name}_{key}')} ON {quote(name)} ({quote(key)})"
-            yield Probe("index", Verdict.WARNING, found, mend, name)
+            fix = f"CREATE INDEX {quote(f'{name}_{key}')} ON {quote(name)} ({quote(key)})"
+            yield Probe("index", Verdict.WARNING, found, fix, name)
         if one.settings.nulls == "include" and not one.entry.is_view and _has_null(connection, one, key):
             found = f"{name}.{key} is NULL in some rows, which are read again at every sync"
-            mend = f"UPDATE {quote(name)} SET {quote(key)} = … WHERE {quote(key)} IS NULL; or choose `nulls: fail`"
-            yield Probe("nulls", Verdict.WARNING, found, mend, name)
+            fix = f"UPDATE {quote(name)} SET {quote(key)} = … WHERE {quote(key)} IS NULL; or choose `nulls: fail`"
+            yield Probe("nulls", Verdict.WARNING, found, fix, name)
 
 
 def _has_null(connection: "Connection", one: Plan, key: str) -> bool:
@@ -105,9 +105,9 @@ def _held(path: Path) -> Probe:
     files = (path, path.with_name(f"{path.name}-shm"))
     pids = sorted({pid for file in files for pid in holders(file)})
     who = ", ".join(f"process {pid}" for pid in pids) or "another process"
-    mend = (
+    fix = (
         f"let it end its transaction, or end it; ps -fp {','.join(map(str, pids))}"
         if pids
         else f"fuser {path} names it"
     )
-    return Probe("lock", Verdict.PROBLEM, f"{who} has been writing to it for longer than {_BUSY_TIMEOUT_S:.0f} s", mend)
+    return Probe("lock", Verdict.PROBLEM, f"{who} has been writing to it for longer than {_BUSY_TIMEOUT_S:.0f} s", fix)

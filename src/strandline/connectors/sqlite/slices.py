@@ -115,7 +115,7 @@ class Slicer:
         return TaskError(
             f"table {self._plan.table.name!r}, column {name!r}, row {self._named(row)}: "
             f"the stored value, of class {found}, does not fit the type {type_}; nothing of it was delivered",
-            hint=f"mend the row, or set `types: {{{name}: {wanted}}}` for this table",
+            hint=f"fix the row, or set `types: {{{name}: {wanted}}}` for this table",
         )
 
     def _named(self, row: Sequence[Any]) -> str:
@@ -133,11 +133,11 @@ class Slicer:
                     return TaskError(
                         f"table {self._plan.table.name!r}, column {name!r}, row {self._named(row)}: "
                         "the stored text is not UTF-8; nothing of it was delivered",
-                        hint=f"mend the row, or set `types: {{{name}: binary}}` for this table",
+                        hint=f"fix the row, or set `types: {{{name}: binary}}` for this table",
                     )
         finally:
             self._connection.text_factory = factory
-        return TaskError(f"table {self._plan.table.name!r}: a text is not UTF-8", hint="mend the row")
+        return TaskError(f"table {self._plan.table.name!r}: a text is not UTF-8", hint="fix the row")
 
 
 def _is_broken(value: object) -> bool:

@@ -91,7 +91,7 @@ class TimeTextKey(Key):
         if span is None and text < _NEWEST:
             raise self.refuse(
                 f"{text!r} is not of the form YYYY-MM-DD HH:MM:SS, so its place in the order of time is unknown",
-                hint="mend these rows, leave them out by `where`, or choose another key or `mode: full`",
+                hint="fix these rows, leave them out by `where`, or choose another key or `mode: full`",
             )
         return None if span is None else span[1]
 
