@@ -5,12 +5,13 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Protocol, runtime_checkable
 
+from strandline.errors import StrandlineError
 from strandline.lazy import pa
 from strandline.message import Cursor, Insert, SourceMessage
 from strandline.reading import Reading
 from strandline.table import Table
 
-__all__ = ["KnowsGone", "MissesTasks", "ReadsKeys", "RunContext", "Source", "Task"]
+__all__ = ["KnowsGone", "MissesTasks", "ReadsKeys", "RunContext", "Source", "Task", "TaskFailure"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +28,21 @@ class Task:
     """An account, a region; becomes ``_cq_client_id``. Usually none."""
     payload: Mapping[str, Any] = field(default_factory=dict)
     """What ``tasks`` decided once for the whole run (a horizon, a page size). JSON values; not part of the state."""
+
+
+@dataclass(frozen=True, slots=True)
+class TaskFailure:
+    """A task that is there, and cannot be read this time: an account whose access was withdrawn, a region that is down.
+
+    It fails alone. Its rows and its state stay, it is not taken for gone, and the run ends with exit code 1.
+    """
+
+    id: str
+    """Of the task, as if it could be read."""
+    error: StrandlineError
+    """Why: a ``TaskError``, or a ``RetryableError``, which is not tried again in this run."""
+    tables: tuple[str, ...] = ()
+    """The names of its tables, as far as they are known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,10 +68,12 @@ class Source(Protocol):
     def tables(self) -> Sequence[Table]:
         """Every table this source offers, children after their parents. Called once a run; stable between calls."""
 
-    def tasks(self, tables: Sequence[Table]) -> Iterable[Task]:
-        """How the chosen tables are read. Called once a run, on the engine's thread; may find partitions late.
+    def tasks(self, tables: Sequence[Table]) -> Iterable[Task | TaskFailure]:
+        """How the chosen tables are read. Called once a run, before anything is read or written; takes minutes at most.
 
-        What has to be decided once for all tasks, a horizon above all, is decided here and travels in ``payload``.
+        What has to be decided once for all tasks, a horizon above all, is decided here and travels in ``payload``. Of partitions,
+        those that cannot be read now are a ``TaskFailure`` each, and the others are synced. A partition that is left out is taken
+        for gone; what is raised ends the run.
         """
 
     def read(self, task: Task, reading: Reading) -> Iterator[SourceMessage]:

@@ -8,12 +8,14 @@ import pytest
 import test_engine
 import test_engine_borders
 import test_ownership
+import test_partitions
 import test_plan
 import test_window
 from changed import Replayed
 from checks import OVERWRITE, Broken, kills, syncs, the_test
 
 import strandline.connectors.memory.source as memory_module
+import strandline.engine.job as job_module
 import strandline.engine.owners as owners_module
 import strandline.engine.plan as plan_module
 from strandline.destination import Held
@@ -264,6 +266,20 @@ def acknowledges_each(patch):
         sound(self, source, ())
 
     patch.setattr(Acknowledgements, "__init__", init)
+
+
+@broken(
+    "P44",
+    "a task that cannot be read is left out",
+    the_test(
+        test_partitions.test_an_account_that_cannot_be_read_fails_alone_and_keeps_its_rows_and_its_state,
+        store=checks.new_store,
+        mode=lambda: OVERWRITE,
+    ),
+)
+def leaves_out_what_fails(patch):
+    sound = job_module._offer
+    patch.setattr(job_module, "_offer", lambda job: replace(sound(job), failed=()))
 
 
 @broken(

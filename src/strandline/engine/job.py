@@ -25,7 +25,7 @@ from strandline.engine.task import Retries, backfills, survey
 from strandline.engine.window import Stop
 from strandline.errors import StateError, UsageError
 from strandline.runs import TaskReport
-from strandline.source import Source, Task
+from strandline.source import Source, Task, TaskFailure
 from strandline.state import KeepsState, StateBackend
 from strandline.table import Table
 
@@ -73,6 +73,8 @@ class Offer:
     tasks: tuple[Task, ...]
     unreadable: tuple[Table, ...]
     """Tables that cannot be read now, each with the reason."""
+    failed: tuple[TaskFailure, ...] = ()
+    """Tasks that cannot be read now."""
 
 
 def offer_of(job: Job, stop: Stop | None = None) -> Offer:
@@ -88,15 +90,21 @@ def offer_of(job: Job, stop: Stop | None = None) -> Offer:
 def _offer(job: Job) -> Offer:
     tables = list(job.select(job.source.tables()))
     readable = [table for table in tables if table.unreadable is None]
-    return Offer(tuple(_tasks(job, readable)), tuple(table for table in tables if table.unreadable is not None))
+    found = list(job.source.tasks(readable))
+    _check_ids(job, [one.id for one in found])
+    tasks = tuple(one for one in found if isinstance(one, Task))
+    _check_tasks(job, tasks)
+    unreadable = tuple(table for table in tables if table.unreadable is not None)
+    return Offer(tasks, unreadable, tuple(one for one in found if isinstance(one, TaskFailure)))
 
 
-def _tasks(job: Job, tables: Sequence[Table]) -> list[Task]:
-    tasks = list(job.source.tasks(tables))
-    ids = [task.id for task in tasks]
+def _check_ids(job: Job, ids: Sequence[str]) -> None:
     twice = {one for one, count in Counter(ids).items() if count > 1}
     if twice or any(one.startswith("@") for one in ids):
         raise UsageError(f"source {job.name!r} has tasks with unusable ids: {sorted(twice) or ids}")
+
+
+def _check_tasks(job: Job, tasks: Sequence[Task]) -> None:
     for into in job.into:
         for task in tasks:
             for table in task.tables:
@@ -106,7 +114,6 @@ def _tasks(job: Job, tables: Sequence[Table]) -> list[Task]:
                     f"destination {into.name!r} cannot replace rows, so there is no full refresh of {task.id!r}",
                     hint=f"remove the rows there, then strandline state reset {job.name!r} {task.id!r}, and sync again",
                 )
-    return tasks
 
 
 def _check_table(table: Table, into: Into) -> None:

@@ -1,4 +1,4 @@
-"""Selected tables that a sync does not read: they cannot be read, or are offered no longer. None of them is left out silently."""
+"""Selected tables and tasks that a sync does not read: they cannot be read, or are offered no longer. None is left out silently."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from strandline.engine.ledger import Ledger
 from strandline.engine.plan import is_unfinished, refreshed_task
 from strandline.errors import StateError, StrandlineError, TaskError
 from strandline.message import Cursor
-from strandline.source import MissesTasks
+from strandline.source import MissesTasks, TaskFailure
 from strandline.state import State, StateKey
 from strandline.table import Table
 
@@ -32,10 +32,12 @@ class Missing:
 def missing(job: Job, ledger: Ledger, offer: Offer) -> Iterator[Missing]:
     """What one destination is not brought up to date in. The ledger is loaded."""
     unread = {table.name: table for table in offer.unreadable}
+    yield from (_failed(ledger, one) for one in offer.failed)
+    known = {task.id for task in offer.tasks} | {one.id for one in offer.failed}
     for key in ledger.lineages():
         state = ledger.stored(key) or ledger.mirrored(key)
         refreshed = refreshed_task(key.task)
-        if state is None or (refreshed or key.task) in {task.id for task in offer.tasks}:
+        if state is None or (refreshed or key.task) in known:
             continue
         lost = [unread.pop(name) for name in state.tables if name in unread and refreshed is None]
         if refreshed is not None and is_unfinished(state):
@@ -50,6 +52,13 @@ def missing(job: Job, ledger: Ledger, offer: Offer) -> Iterator[Missing]:
             yield from _offered_no_longer(job, key, state)
     for table in unread.values():
         yield _never_read(job, table)
+
+
+def _failed(ledger: Ledger, one: TaskFailure) -> Missing:
+    key = ledger.key(one.id)
+    state = ledger.stored(key) or ledger.mirrored(key)
+    tables = one.tables or (tuple(state.tables) if state is not None else ())
+    return Missing(one.id, tables, error=one.error, cursor=state.cursor if state is not None else None)
 
 
 def _offered_no_longer(job: Job, key: StateKey, state: State) -> Iterator[Missing]:

@@ -42,7 +42,7 @@ from strandline.errors import StrandlineError
 from strandline.message import Cursor, SourceMessage, WindowMessage
 from strandline.ownership import Ownership
 from strandline.reading import Reading
-from strandline.source import Source, Task
+from strandline.source import Source, Task, TaskFailure
 from strandline.state import KeepsState, State, StateBackend, StateKey, Token
 from strandline.table import Table
 
@@ -188,7 +188,7 @@ class FaultySource:
         """See ``strandline.source.Source``."""
         return self._outside.reach("source.tables", self._source.tables)
 
-    def tasks(self, tables: Sequence[Table]) -> Iterable[Task]:
+    def tasks(self, tables: Sequence[Table]) -> Iterable[Task | TaskFailure]:
         """See ``strandline.source.Source``."""
         return self._outside.reach("source.tasks", lambda: list(self._source.tasks(tables)))
 

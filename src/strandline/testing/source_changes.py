@@ -10,6 +10,7 @@ from strandline.message import Checkpoint, Cursor, Insert, Present, SourceMessag
 from strandline.reading import Reading
 from strandline.source import Source, Task
 from strandline.testing.exact import Row, exact_rows
+from strandline.testing.offered import offered
 
 __all__ = ["ChangeCases"]
 
@@ -20,7 +21,7 @@ class ChangeCases:
     def test_a_sweep_names_every_row_that_was_read(self, make_source: Callable[[], Source], reading: Reading) -> None:
         """What is not named is removed from the destination, also by a later sync to which nothing has changed."""
         with closing(make_source()) as source:
-            for task in source.tasks(source.tables()):
+            for task in offered(source):
                 for one in (reading, replace(reading, mirror=True)):
                     first = list(source.read(task, one))
                     _check_sweep(task, first, first)
@@ -30,14 +31,14 @@ class ChangeCases:
         self, make_source: Callable[[], Source], reading: Reading, change: Callable[[], None]
     ) -> None:
         with closing(make_source()) as source:
-            tasks = list(source.tasks(source.tables()))
+            tasks = offered(source)
             reads = [iter(source.read(task, reading)) for task in tasks]
             first = [_until_rows(one) for one in reads]
             change()
             for messages, left in zip(first, reads, strict=True):
                 messages.extend(left)
         with closing(make_source()) as source:
-            for task, messages in zip(source.tasks(source.tables()), first, strict=True):
+            for task, messages in zip(offered(source), first, strict=True):
                 following = list(source.read(task, replace(reading, cursor=_last(messages))))
                 whole = list(source.read(task, reading))
                 for table in task.tables:

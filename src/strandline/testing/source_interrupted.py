@@ -9,6 +9,7 @@ from itertools import pairwise
 from strandline.message import Checkpoint, Complete, Cursor, Notice, SourceMessage
 from strandline.reading import Reading
 from strandline.source import Source
+from strandline.testing.offered import offered
 
 __all__ = ["InterruptedCases"]
 
@@ -23,7 +24,7 @@ class InterruptedCases:
     ) -> None:
         """Each time the cursor is another one, so that it ends; in a first pass and in one that goes on from it."""
         with closing(make_source()) as source:
-            ids = [task.id for task in source.tasks(source.tables())]
+            ids = [task.id for task in offered(source)]
         cursors = {one: _interrupted(make_source, one, reading) for one in ids}
         change()
         for one, cursor in cursors.items():
@@ -34,7 +35,7 @@ class InterruptedCases:
     ) -> None:
         """Numbers beyond 2^53, fractions and what is nested, too: JSON has no tuples, no sets, and texts as keys only."""
         with closing(make_source()) as source:
-            lasts = [(task, _sound(source.read(task, reading))) for task in source.tasks(source.tables())]
+            lasts = [(task, _sound(source.read(task, reading))) for task in offered(source)]
             change()
             for task, last in lasts:
                 _sound(source.read(task, replace(reading, cursor=last)))
@@ -57,7 +58,7 @@ def _interrupted(make_source: MakeSource, task_id: str, reading: Reading) -> Cur
     most, seen, completed = 0, list[Cursor | None](), set[str]()
     while True:
         with closing(make_source()) as source:
-            task = next(task for task in source.tasks(source.tables()) if task.id == task_id)
+            task = next(task for task in offered(source) if task.id == task_id)
             most = most or _longest_way([*source.read(task, reading)], reading.cursor)
             piece, messages = list[SourceMessage](), source.read(task, reading)
             for message in messages:

@@ -14,6 +14,7 @@ from strandline.reading import Reading
 from strandline.source import KnowsGone, MissesTasks, ReadsKeys, Source
 from strandline.table import Table
 from strandline.testing.exact import Row, exact_rows
+from strandline.testing.offered import offered
 
 __all__ = ["OptionalCases"]
 
@@ -35,7 +36,7 @@ class OptionalCases:
     ) -> None:
         """Each row as it was read, by every key that was sent as present; in one look-up or in many, in any order."""
         with closing(make_source()) as source:
-            for task in source.tasks(source.tables()):
+            for task in offered(source):
                 messages = list(source.read(task, replace(reading, mirror=True)))
                 for table in task.tables:
                     swept = [one.keys for one in messages if isinstance(one, Present) and one.table == table.name]
@@ -53,7 +54,7 @@ class OptionalCases:
         with closing(make_source()) as source:
             if not isinstance(source, ReadsKeys):
                 return
-            for task in source.tasks(source.tables()):
+            for task in offered(source):
                 messages = list(source.read(task, replace(reading, mirror=True)))
                 for message in [one for one in messages if isinstance(one, Present)]:
                     for keys in _gone(message.keys):
@@ -63,7 +64,7 @@ class OptionalCases:
         with closing(make_source()) as source:
             if not isinstance(source, KnowsGone):
                 return
-            for task in source.tasks(source.tables()):
+            for task in offered(source):
                 messages = source.read(task, reading)
                 cursors = [one.cursor for one in messages if isinstance(one, Checkpoint) and one.cursor is not None]
                 for cursor, absorbs in product(cursors, (True, False)):
