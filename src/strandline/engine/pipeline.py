@@ -264,6 +264,11 @@ class Pipeline:
                 f"table {table.name!r} changed while it was read, and has to be created again",
                 hint="the next sync does so, and reads it from nothing",
             )
+        if self.hidden is not None:
+            # the swap takes what the table itself has columns for, and another run may make it, to which nobody tells this one
+            stored, ownership = self.into.stored(table, self.task), self.into.ownership(table, self.key.source)
+            replaces = self.into.replaced(self.task, self.fence)
+            self.into.migrate(stored.with_texts(found.texts), self.fence, ownership, replaces)
         self.prepare([table])
 
     def deliver(self, feed: Feed, following: Callable[[StreamWindow], State] | None = None) -> Receipt:
