@@ -4,6 +4,7 @@ import fcntl
 import hashlib
 import os
 import re
+import secrets
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -11,7 +12,7 @@ from pathlib import Path
 
 from strandline.errors import LockedError
 
-__all__ = ["FOLDER", "PLAIN", "encode_part", "locked", "make_directory", "opened"]
+__all__ = ["FOLDER", "PLAIN", "encode_part", "locked", "make_directory", "opened", "replace_file"]
 
 _PART_BYTES_MAX = 97  # two parts, "@" and ".json" make at most 200 bytes
 _DIGEST_HEX = 64
@@ -94,3 +95,26 @@ def make_directory(path: Path, *, mode: int = 0o700) -> None:
         path.mkdir(mode)
     with opened(path.parent, FOLDER) as parent:
         os.fsync(parent)
+
+
+def replace_file(directory: int, name: str, content: bytes) -> None:
+    """Put ``content`` in the place of the file ``name``: a reader, and a power cut, find the old one or the new one.
+
+    Args:
+        directory: an open one.
+        name: of a file in it, which need not be there.
+        content: durable once this returns.
+    """
+    temporary = f".{secrets.token_hex(16)}.tmp"
+    try:
+        with opened(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | PLAIN, directory=directory) as fd:
+            rest = memoryview(content)
+            while rest:
+                rest = rest[os.write(fd, rest) :]
+            os.fsync(fd)  # never tried again: a second fsync may succeed although the data is lost
+        os.rename(temporary, name, src_dir_fd=directory, dst_dir_fd=directory)
+    except OSError:
+        with suppress(OSError):
+            os.unlink(temporary, dir_fd=directory)
+        raise
+    os.fsync(directory)

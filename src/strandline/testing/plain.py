@@ -7,8 +7,6 @@ what an attempt at the same window has left, unless a later run has written mean
 
 import fcntl
 import json
-import os
-import secrets
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -48,7 +46,7 @@ from strandline.errors import StateConflictError, TaskError
 from strandline.lazy import pa
 from strandline.message import Forget, Insert, Swap
 from strandline.ownership import Ownership
-from strandline.paths import encode_part
+from strandline.paths import FOLDER, encode_part, opened, replace_file
 from strandline.place import file_places
 from strandline.table import Table
 
@@ -242,19 +240,11 @@ class PlainDestination:
         }
         rows = [row for some in stored.rows.values() for row in some]
         batch = batch_of(rows, stored.table.schema).replace_schema_metadata({"about": json.dumps(about)})
-        path = self._path(stored.table.name)
-        fresh = path.with_name(f".{secrets.token_hex(8)}")
-        with fresh.open("wb") as file:
-            with pa.ipc.new_file(file, batch.schema) as writer:
-                writer.write_batch(batch)
-            file.flush()
-            os.fsync(file.fileno())
-        fresh.replace(path)
-        directory = os.open(self._root, os.O_RDONLY)
-        try:
-            os.fsync(directory)
-        finally:
-            os.close(directory)
+        content = pa.BufferOutputStream()
+        with pa.ipc.new_file(content, batch.schema) as writer:
+            writer.write_batch(batch)
+        with opened(self._root, FOLDER) as directory:
+            replace_file(directory, self._path(stored.table.name).name, content.getvalue().to_pybytes())
 
     def _check(self, kept: _Kept | None, fence: Fence) -> None:
         """Whether no later run has written; only where a repetition replaces something."""

@@ -31,7 +31,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from strandline.connectors.local.probes import probe_directory
 from strandline.disk import NETWORK
 from strandline.errors import MACHINE, StateConflictError, StateError, UsageError
-from strandline.paths import FOLDER, PLAIN, encode_part, locked, make_directory, opened
+from strandline.paths import FOLDER, PLAIN, encode_part, locked, make_directory, opened, replace_file
 from strandline.probe import Probe
 from strandline.state import RUN_TASK, State, StateKey, Token, check_epoch
 from strandline.state_format import decode_state, encode_state, history_with
@@ -130,8 +130,8 @@ class LocalState:
                 content = _encode(token, history_with(key, encode_state(key, state), older, json.dumps))
                 _decode(content, where)  # what could not be read back is never written
                 if kept is None and expected is not None:
-                    _replace(directory, f"{where.name}.damaged", _content(directory, where))
-                _replace(directory, where.name, content)
+                    replace_file(directory, f"{where.name}.damaged", _content(directory, where))
+                replace_file(directory, where.name, content)
         return token
 
     def _check_epoch(self, directory: int, key: StateKey, state: State) -> None:
@@ -234,23 +234,6 @@ def _sweep(directory: int) -> None:
         if name.startswith(".") and name.endswith(".tmp"):
             with suppress(OSError):
                 os.unlink(name, dir_fd=directory)
-
-
-def _replace(directory: int, name: str, content: bytes) -> None:
-    """Put ``content`` in the place of a file: a reader, and a power cut, find the old one or the new one."""
-    temporary = f".{secrets.token_hex(16)}.tmp"
-    try:
-        with opened(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | PLAIN, directory=directory) as fd:
-            rest = memoryview(content)
-            while rest:
-                rest = rest[os.write(fd, rest) :]
-            os.fsync(fd)  # never tried again: a second fsync may succeed although the data is lost
-        os.rename(temporary, name, src_dir_fd=directory, dst_dir_fd=directory)
-    except OSError:
-        with suppress(OSError):
-            os.unlink(temporary, dir_fd=directory)
-        raise
-    os.fsync(directory)
 
 
 def _encode(token: Token, bodies: Sequence[Mapping[str, Any]]) -> bytes:

@@ -1,0 +1,1 @@
+"""Plugins for Strandline, written from its contracts alone."""
