@@ -9,8 +9,8 @@ import duckdb
 import pytest
 
 from strandline.connectors.duckdb import catalog as duckdb_catalog
+from strandline.connectors.duckdb.database import Database
 from strandline.connectors.duckdb.destination import DuckDBDestination
-from strandline.connectors.duckdb.session import Database
 from strandline.connectors.sql.dialect import Statement
 from strandline.destination import Fence, MigrateMode
 from strandline.testing.destination_fixtures import orders

@@ -8,25 +8,22 @@ from collections.abc import Iterator, Sequence
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from strandline.connectors.arrow.casts import cast_back
 from strandline.connectors.duckdb.columns import Columns
+from strandline.connectors.duckdb.database import Database
 from strandline.connectors.duckdb.migration import DuckDBMigrator
 from strandline.connectors.duckdb.probes import probe_destination
-from strandline.connectors.duckdb.session import Database, DuckDBSession
+from strandline.connectors.duckdb.session import DuckDBSession
 from strandline.connectors.duckdb.types import TYPES_REFUSED
 from strandline.connectors.sql.destination import SqlDestination
 from strandline.connectors.sql.dialect import Statement
 from strandline.describe import Description
 from strandline.destination import Fence, MigrateMode, Scope
-from strandline.errors import TaskError
-from strandline.lazy import pa
 from strandline.place import file_places
 from strandline.probe import Probe
 from strandline.table import Table
 
 __all__ = ["DuckDBDestination"]
 
-_READ_ROWS = 65_536
 _VACUUM_ROWS = 122_880
 """How many rows a run deletes until its checkpoints fill the places that they left: a row group of DuckDB's."""
 _VACUUM_RUNS = 16
@@ -89,22 +86,6 @@ class DuckDBDestination(SqlDestination[DuckDBSession]):
         self._deleted += session.deleted
         if self._deleted >= _VACUUM_ROWS or fence.epoch % _VACUUM_RUNS == 0:
             session.run(Statement(f"SET GLOBAL max_vacuum_tasks = {_VACUUM_TASKS_MAX}"))
-
-    def read(self, table: Table, *, columns: Sequence[str] | None = None) -> "Iterator[pa.RecordBatch]":
-        """The stored rows, in the Arrow types of ``table``."""
-        names = list(columns) if columns is not None else table.schema.names
-        wanted = pa.schema([table.schema.field(name) for name in names])
-        if not self._database.exists:
-            raise TaskError(f"{table.name}: there is no DuckDB file {self.spec.path}")
-        stored = Columns(table)
-        with self._database.session() as session, self._database.meaning(f"read {table.name}"):
-            query = f"SELECT {stored.reading(names)} FROM {session.relation(table.name)} AS t"
-            for batch in session.cursor.sql(query).to_arrow_reader(_READ_ROWS):
-                arrays = [
-                    cast_back(array, field.type, where=f"{table.name}.{field.name}")
-                    for array, field in zip(batch.columns, wanted, strict=True)
-                ]
-                yield pa.record_batch(arrays, schema=wanted)
 
     def probes(self) -> Iterator[Probe]:
         """Whether rows can be written and kept; see ``strandline.probe``."""

@@ -17,6 +17,10 @@ class DuckDBDialect(Dialect):
     blob_type = "BLOB"
     updates = False
 
+    def fold(self, name: str) -> str:
+        """See ``Dialect``."""
+        return name.lower()
+
     def time_us(self, parameter: str) -> str:
         """See ``Dialect``."""
         return f"make_timestamptz({parameter})"

@@ -9,9 +9,8 @@ from strandline.connectors.duckdb.session import DuckDBSession
 from strandline.connectors.sql.dialect import Statement
 from strandline.connectors.sql.migration import Found, Migrator
 from strandline.connectors.sql.record import Record
-from strandline.destination import MigrateMode, Scope
 from strandline.errors import TaskError
-from strandline.table import SYNC_TIME, Table
+from strandline.table import SYNC_TIME
 
 __all__ = ["DuckDBMigrator"]
 
@@ -22,13 +21,11 @@ _EXACT = {"binary", "c", "posix"}
 class DuckDBMigrator(Migrator):
     """DuckDB does not tell cases apart, and keeps no identity of a table: the comment does."""
 
-    def __init__(self, session: DuckDBSession, table: Table, mode: MigrateMode, replaces: Scope | None = None) -> None:
-        super().__init__(session, table, session.columns_of(table).stored, mode, replaces)
-        self._known = session
+    _session: DuckDBSession
 
     def _find(self) -> Found | None:
         """See ``Migrator``; without a mark where the table is not one of ours."""
-        name, found = self._table.name, self._known.found(self._table.name)
+        name, found = self._table.name, self._session.found(self._table.name)
         if found is None:
             return None
         if found.is_view:
@@ -44,13 +41,9 @@ class DuckDBMigrator(Migrator):
             record = replace(record, mark=also)
         return Found(record, record.mark, also)
 
-    def _twin(self, column: str, actual: Mapping[str, str]) -> str:
-        """See ``Migrator``."""
-        return {stored.lower(): stored for stored in actual}.get(column.lower(), "")
-
     def _folding(self) -> Mapping[str, str]:
         """See ``Migrator``. DuckDB tells a collation nowhere but in the text that would create the table."""
-        found = self._known.found(self._table.name)
+        found = self._session.found(self._table.name)
         folding = {}
         for key in self._table.primary_key:
             name = f"(?:{re.escape(key)}|{re.escape(self._quote(key))})"
@@ -63,7 +56,7 @@ class DuckDBMigrator(Migrator):
 
     def _dropped_with(self) -> Sequence[str]:
         """See ``Migrator``. Views stay: they know the table by its name."""
-        found = self._known.found(self._table.name)
+        found = self._session.found(self._table.name)
         return [f"index {name}" for name in found.indexes] if found else []
 
     def _wanted(self) -> Mapping[str, str]:
@@ -77,18 +70,21 @@ class DuckDBMigrator(Migrator):
         verdict = super()._fit(column, before, after)
         if verdict is not Fit.NOT or before[1] or after[1] or "STRUCT" not in before[0]:
             return verdict
-        stored, wanted = (self._known.arrow_type(kind) for kind, _ in (before, after))
+        stored, wanted = (self._session.arrow_type(kind) for kind, _ in (before, after))
         return Fit.WIDEN if grows(stored, wanted) else Fit.NOT
 
     def _tied(self, columns: Collection[str], *, key: bool) -> Sequence[str]:  # noqa: ARG002 -- whichever they are
         """See ``Migrator``. DuckDB alters no column of a table that has an index, or a constraint that makes one."""
-        found, minds = self._known.found(self._table.name), self._session.attached(self._table.name).minds(self._table)
+        found, minds = (
+            self._session.found(self._table.name),
+            self._session.attached(self._table.name).minds(self._table),
+        )
         # where rows are exchanged one by one, they are there while their columns change
         constraints = self._session.fetch(
             Statement(
                 "SELECT constraint_text FROM duckdb_constraints() WHERE database_name = current_database() "
                 "AND schema_name = ? AND table_name = ? AND (? OR constraint_type <> 'NOT NULL') ORDER BY 1",
-                (self._known.schema, self._table.name, minds),
+                (self._session.schema, self._table.name, minds),
             )
         )
         indexes = [f"index {name}" for name in found.indexes] if found else []

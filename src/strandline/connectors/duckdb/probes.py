@@ -4,8 +4,8 @@ import secrets
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from strandline.connectors.duckdb.database import Database
 from strandline.connectors.duckdb.dialect import DuckDBDialect
-from strandline.connectors.duckdb.session import Database
 from strandline.connectors.sql.file_probes import beside, probe_file
 from strandline.probe import Probe, Verdict
 

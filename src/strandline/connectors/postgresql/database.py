@@ -4,7 +4,7 @@ import math
 import secrets
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, suppress
 from functools import cached_property
 from typing import Any
 
@@ -14,17 +14,17 @@ from strandline.connectors.postgresql.dialect import literal
 from strandline.connectors.postgresql.drivers import psycopg
 from strandline.connectors.postgresql.errors import connecting, drivers, first_line, translated
 from strandline.connectors.postgresql.session import PostgreSQLSession
+from strandline.connectors.sql.database import UNKNOWN_HINT, SqlDatabase
 from strandline.connectors.sql.dialect import Statement
 from strandline.connectors.sql.tables import (
     DELIVERED,
     HISTORY,
     STATES,
     create_own_tables,
-    create_register,
     has_own_tables,
-    has_register,
 )
 from strandline.errors import RetryableError, StateError, UsageError
+from strandline.lazy import pa
 
 __all__ = ["Database", "Limits"]
 
@@ -70,14 +70,14 @@ class Limits:
         return libpq.begin({**_STORAGE, **settings}, read_only=read_only)
 
 
-class Database:
-    """Connections are opened at need and kept for the next one. Safe to share; a session is one thread's."""
+class Database(SqlDatabase[PostgreSQLSession]):
+    """Connections are opened at need and kept for the next one."""
 
     def __init__(self, connection_string: str, schema: str, limits: Limits) -> None:
+        super().__init__()
         self._connection_string, self._schema, self._limits = connection_string, schema, limits
         self._idle: list[psycopg.Connection[Any]] = []
         self._lock = threading.Lock()
-        self._prepared = False
         self._own_tables = f"strandline tables of {schema}"
         self._doubtful: set[str] = set()
         """Transactions of which it is not known whether they have ended, by the locks that they hold."""
@@ -105,18 +105,13 @@ class Database:
         return psycopg.conninfo.make_conninfo(**self._parameters)
 
     @property
-    def place(self) -> str:
+    def place(self) -> str:  # type: ignore[override]  # it is known when a driver has read the string
         """The database, as it may be said."""
         if understood(self._connection_string) is None:
             return "PostgreSQL"  # its host may be a part of a password
         found = self._parameters
         host, port = found.get("host") or found.get("hostaddr") or "local", found.get("port") or "5432"
         return f"PostgreSQL {host}:{port}/{found.get('dbname') or found.get('user') or ''}"
-
-    @property
-    def reading_begins(self) -> str:
-        """What a connection is to be told before it reads rows in one transaction."""
-        return self._limits.only_begin(application=self._application, read_only=True)
 
     # connections -----------------------------------------------------------------------------------------------------
 
@@ -186,11 +181,17 @@ class Database:
             session.lock(self._own_tables, shared=True)  # they may just be made
             yield session if has_own_tables(session, self.place) else None
 
-    @contextmanager
-    def writing(self, *, cascades: bool = False, repeatable: bool = False) -> Iterator[PostgreSQLSession]:  # noqa: ARG002 -- see ``session``
-        """A transaction that commits unless something is raised."""
-        with self.session() as session, self.transaction(session, repeatable=repeatable):
-            yield session
+    def fetched(self, query: str, table: str) -> "Iterator[pa.RecordBatch]":
+        """See ``SqlDatabase``. By ADBC, which makes Arrow without a detour."""
+        begin = self._limits.only_begin(application=self._application, read_only=True)
+        with ExitStack() as stack, drivers(), translated(self.place, f"read {table}"):
+            with self.reached():
+                database, connection = libpq.connect(self.conninfo)
+            stack.enter_context(closing(database))
+            stack.enter_context(closing(connection))
+            libpq.execute(connection, begin)
+            yield from libpq.fetched(connection, query)
+            libpq.execute(connection, "COMMIT")
 
     @contextmanager
     def transaction(self, session: PostgreSQLSession, *, repeatable: bool = False) -> Iterator[None]:
@@ -225,15 +226,14 @@ class Database:
             raise
 
     def _prepare(self, session: PostgreSQLSession) -> None:
-        """Our own tables, with what keeps two runs from making two states of one lineage."""
-        sql, schema = session.dialect, self._schema
         session.lock(self._own_tables)
-        if has_own_tables(session, self.place):
-            if not has_register(session):
-                create_register(session)
-            return
-        one = sql.parameter
-        if not session.fetch(Statement(f"SELECT 1 FROM pg_namespace WHERE nspname = {one}", (schema,))):
+        super()._prepare(session)
+
+    def _create(self, session: PostgreSQLSession) -> None:
+        """With what keeps two runs from making two states of one lineage."""
+        sql, schema = session.dialect, self._schema
+        found = Statement(f"SELECT 1 FROM pg_namespace WHERE nspname = {sql.parameter}", (schema,))
+        if not session.fetch(found):
             session.run(Statement(f"CREATE SCHEMA {sql.quote(schema)}"))
         create_own_tables(session)
         lineage = sql.quoted(("source", "task", "destination"))
@@ -256,7 +256,7 @@ class Database:
             kind = RetryableError if repeatable else StateError
             raise kind(
                 f"{self.place}: it is not known whether a commit happened: {first_line(error)}",
-                hint="the next run reads what was stored and goes on from there",
+                hint=UNKNOWN_HINT,
             ) from error
         if done != "COMMIT":
             # so says the server, without an error, where a statement of the transaction had failed

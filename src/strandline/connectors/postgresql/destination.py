@@ -5,15 +5,13 @@ nor a duplicate. Batches are encoded by pgpq, without Python in between; they ar
 """
 
 from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import ExitStack, closing
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from strandline.connectors.postgresql import libpq
 from strandline.connectors.postgresql.columns import Columns
 from strandline.connectors.postgresql.database import Database, Limits
 from strandline.connectors.postgresql.description import WRITTEN, place
-from strandline.connectors.postgresql.errors import drivers, translated
+from strandline.connectors.postgresql.errors import drivers
 from strandline.connectors.postgresql.merge import Learned, PostgreSQLMerge
 from strandline.connectors.postgresql.migration import PostgreSQLMigrator
 from strandline.connectors.postgresql.place import schema_place
@@ -27,7 +25,6 @@ from strandline.connectors.sql.staging import Step
 from strandline.connectors.sql.states import SqlStates
 from strandline.describe import Place
 from strandline.destination import MigrateMode, Scope, Window, WriteMode
-from strandline.lazy import pa
 from strandline.probe import Probe
 from strandline.settings import Seconds
 from strandline.table import Table
@@ -107,27 +104,6 @@ class PostgreSQLDestination(SqlDestination[PostgreSQLSession]):
         if session.spilled:
             session.check_backend()
         return PostgreSQLMerge(session, window, mode, self._learned)
-
-    def read(self, table: Table, *, columns: Sequence[str] | None = None) -> "Iterator[pa.RecordBatch]":
-        """The stored rows, in the Arrow types of ``table``."""
-        with drivers():
-            names = list(columns) if columns is not None else table.schema.names
-            wanted = pa.schema([table.schema.field(name) for name in names])
-            stored, sql = Columns(table), PostgreSQLSession.dialect
-            query = f"SELECT {stored.reading(names)} FROM {sql.relation(self.spec.schema_name, table.name)} AS t"
-            for batch in self._fetched(query, f"read {table.name}"):
-                yield stored.decoded(batch, wanted)
-
-    def _fetched(self, query: str, what: str) -> "Iterator[pa.RecordBatch]":
-        place = self._database.place
-        with ExitStack() as stack, translated(place, what):
-            with self._database.reached():
-                database, connection = libpq.connect(self._database.conninfo)
-            stack.enter_context(closing(database))
-            stack.enter_context(closing(connection))
-            libpq.execute(connection, self._database.reading_begins)
-            yield from libpq.fetched(connection, query)
-            libpq.execute(connection, "COMMIT")
 
     def probes(self) -> Iterator[Probe]:
         """Whether rows can be written and kept; see ``strandline.probe``."""

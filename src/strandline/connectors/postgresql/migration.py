@@ -11,9 +11,7 @@ from strandline.connectors.postgresql.types_stored import fits
 from strandline.connectors.sql.dialect import Statement
 from strandline.connectors.sql.migration import Found, Migrator
 from strandline.connectors.sql.record import Record
-from strandline.destination import MigrateMode, Scope
 from strandline.errors import TaskError
-from strandline.table import Table
 
 __all__ = ["PostgreSQLMigrator"]
 
@@ -26,11 +24,7 @@ class PostgreSQLMigrator(Migrator):
     The oid, which versions before 0.2 took for the mark, stays where somebody overwrites the comment.
     """
 
-    def __init__(
-        self, session: PostgreSQLSession, table: Table, mode: MigrateMode, replaces: Scope | None = None
-    ) -> None:
-        super().__init__(session, table, session.columns_of(table).stored, mode, replaces)
-        self._schema, self._pg = session.schema, session
+    _session: PostgreSQLSession
 
     def _find(self) -> Found | None:
         """See ``Migrator``."""
@@ -39,14 +33,14 @@ class PostgreSQLMigrator(Migrator):
             Statement(
                 "SELECT CAST(c.oid AS text), c.relkind, obj_description(c.oid, 'pg_class') FROM pg_class AS c "
                 f"JOIN pg_namespace AS n ON n.oid = c.relnamespace WHERE n.nspname = {one} AND c.relname = {one}",
-                (self._schema, name),
+                (self._session.schema, name),
             )
         )
         for oid, kind, comment in found:
             if kind not in {"r", "p"}:
                 other = _OTHER_KINDS.get(kind, "no table")
                 raise TaskError(f"{name!r} is {other} in the database", hint="rename it there, or rename the table")
-            check_visible(self._pg, name)
+            check_visible(self._session, name)
             record = self._known(Record.parse(comment or ""))
             return Found(record, record.mark or oid, oid)
         return None
@@ -66,18 +60,14 @@ class PostgreSQLMigrator(Migrator):
                 "SELECT a.attname, l.collname FROM pg_attribute AS a JOIN pg_class AS c ON c.oid = a.attrelid "
                 "JOIN pg_namespace AS n ON n.oid = c.relnamespace JOIN pg_collation AS l ON l.oid = a.attcollation "
                 f"WHERE n.nspname = {one} AND c.relname = {one} AND NOT l.collisdeterministic",
-                (self._schema, self._table.name),
+                (self._session.schema, self._table.name),
             )
         )
         return {str(column): str(collation) for column, collation in found}
 
     def _dropped_with(self) -> Sequence[str]:
         """See ``Migrator``."""
-        return dropped_with(self._pg, self._table.name)
-
-    def _wanted(self) -> Mapping[str, str]:
-        """See ``Migrator``."""
-        return {name: stored.sql for name, stored in self._stored.items()}
+        return dropped_with(self._session, self._table.name)
 
     def _fit(self, column: str, before: tuple[str, str], after: tuple[str, str]) -> Fit:  # noqa: ARG002 -- others ask it
         """See ``Migrator``."""
@@ -89,12 +79,14 @@ class PostgreSQLMigrator(Migrator):
         old = Record.parse(attached.note).primary_key if key else ()
         # where rows are exchanged one by one, they are there while their columns change
         filled = columns if attached.minds(self._table) else ()
-        return tied_to(self._pg, self._table, columns, old, filled)
+        return tied_to(self._session, self._table, columns, old, filled)
 
     def _alter(self, columns: Mapping[str, str], *, key: bool) -> Sequence[str]:
         """See ``Migrator``. PostgreSQL makes the indexes of a column again."""
         ddl = (
-            [f"DROP INDEX {self._session.relation(name)}" for name in own_indexes(self._pg, self._table)] if key else []
+            [f"DROP INDEX {self._session.relation(name)}" for name in own_indexes(self._session, self._table)]
+            if key
+            else []
         )
         for name in columns:
             kind = self._stored[name].sql

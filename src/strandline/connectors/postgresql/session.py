@@ -14,7 +14,7 @@ from strandline.connectors.postgresql.dialect import PostgreSQLDialect, numbered
 from strandline.connectors.postgresql.drivers import psycopg
 from strandline.connectors.postgresql.errors import POOLED_HINT, translated
 from strandline.connectors.sql.attached import Attached
-from strandline.connectors.sql.dialect import SEQUENCE, VERSION, Dialect, Statement
+from strandline.connectors.sql.dialect import SEQUENCE, VERSION, Statement
 from strandline.connectors.sql.session import Session
 from strandline.connectors.sql.staging import Step
 from strandline.errors import TaskError, UsageError
@@ -30,17 +30,17 @@ _ROWS_TO_ANALYZE = 1000
 class PostgreSQLSession(Session):
     """Used by one thread."""
 
-    dialect: Dialect = PostgreSQLDialect()
+    dialect = PostgreSQLDialect()
+    _temporary_end = " ON COMMIT DROP"
 
     def __init__(self, take: "Callable[[], psycopg.Connection[Any]]", schema: str, place: str) -> None:
         super().__init__(schema)
         self.place = place
-        self.spilled: dict[int, str] = {}
-        """The temporary tables of steps; they outlive the transaction in which they were filled."""
         self.transaction = ""
         """The lock that is this transaction's own."""
         self._take, self._taken = take, False
-        self._names, self._token = 0, secrets.token_hex(8)
+        # behind a pooler, what another process has staged may lie beside it: no two may ever have one name
+        self._temporary_name = f'pg_temp."_cq_stage_{secrets.token_hex(8)}_'
         self._backend: int | None = None
         """Whose temporary tables hold what was spilled."""
 
@@ -114,7 +114,7 @@ class PostgreSQLSession(Session):
 
     def lock(self, name: str, *, shared: bool = False) -> None:
         """Wait for other transactions that hold ``name``, and hold it until this one ends."""
-        self.fetch(PostgreSQLDialect().lock(name, shared=shared))
+        self.fetch(self.dialect.lock(name, shared=shared))
 
     # stages ----------------------------------------------------------------------------------------------------------
 
@@ -178,12 +178,6 @@ class PostgreSQLSession(Session):
                 hint=POOLED_HINT,
             )
 
-    def scratch(self, query: Statement) -> str:
-        """A temporary table of a query's rows."""
-        relation = self._fresh()
-        self.run(Statement(f"CREATE TEMP TABLE {relation} ON COMMIT DROP AS {query.text}", query.values))
-        return relation
-
     def _temporary(self, columns: Columns, schema: "pa.Schema", staged: Mapping[str, str], *, drop: bool = True) -> str:
         relation = self._fresh()
         kinds = {VERSION: "bytea", SEQUENCE: "bigint"} | {name: one.sql for name, one in columns.stored.items()}
@@ -208,11 +202,6 @@ class PostgreSQLSession(Session):
                 copy.write(_encoded(columns, encoder, batch))
             copy.write(encoder.finish())
         return max(cursor.rowcount, 0)
-
-    def _fresh(self) -> str:
-        self._names += 1
-        # behind a pooler, what another process has staged may lie beside it: no two may ever have one name
-        return f'pg_temp."_cq_stage_{self._token}_{self._names}"'
 
 
 def _casts(columns: Columns, schema: "pa.Schema") -> str:

@@ -1,14 +1,15 @@
 """What the SQL destinations share: rows, cursor and fence in one transaction of one session."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Mapping
-from contextlib import AbstractContextManager
-from typing import ClassVar, Generic, Protocol, TypeVar
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from typing import Any, ClassVar, Generic, TypeVar
 
+from strandline.connectors.sql.columns import StoredColumns
+from strandline.connectors.sql.database import SqlDatabase
 from strandline.connectors.sql.dialect import Dialect
 from strandline.connectors.sql.merge import Merge, holds
 from strandline.connectors.sql.migration import Migrator, creation
-from strandline.connectors.sql.session import Session, StoredColumns
+from strandline.connectors.sql.session import Session
 from strandline.connectors.sql.staging import STAGED_BYTES_MAX, Staging, Step
 from strandline.connectors.sql.states import SqlStates, check_fence, save_state
 from strandline.destination import (
@@ -23,44 +24,14 @@ from strandline.destination import (
     Window,
     WriteMode,
 )
+from strandline.lazy import pa
 from strandline.ownership import Ownership
 from strandline.state import StateBackend
 from strandline.table import Table
 
-__all__ = ["SqlDatabase", "SqlDestination"]
+__all__ = ["SqlDestination"]
 
 S = TypeVar("S", bound=Session)
-
-
-class SqlDatabase(Protocol[S]):
-    """Opens sessions on one database. Safe to share between threads; a session is one thread's."""
-
-    def looking(self, table: str = "") -> AbstractContextManager[S | None]:
-        """A session that only looks, at ``table`` perhaps; ``None``: there is no database."""
-
-    def reading(self) -> AbstractContextManager[S | None]:
-        """A consistent view; ``None``: there is no database, or our tables are not in it."""
-
-    def writing(self, *, cascades: bool = False, repeatable: bool = False) -> AbstractContextManager[S]:
-        """A transaction that commits unless something is raised; our tables are there.
-
-        Args:
-            cascades: whether foreign keys decide what becomes of rows that refer to a deleted one.
-            repeatable: whether doing the same again would change nothing.
-        """
-
-    def session(self, *, cascades: bool = False) -> AbstractContextManager[S]:
-        """Outside a transaction, to write; see ``writing``."""
-
-    def transaction(self, session: S) -> AbstractContextManager[None]:
-        """One transaction of ``session``; our tables are there.
-
-        Raises:
-            StateError: whether it was committed is not known.
-        """
-
-    def close(self) -> None:
-        """Release what is open. A second call does nothing."""
 
 
 class SqlDestination(ABC, Generic[S]):
@@ -97,7 +68,7 @@ class SqlDestination(ABC, Generic[S]):
         return self._states
 
     @abstractmethod
-    def _columns(self, table: Table) -> StoredColumns:
+    def _columns(self, table: Table) -> StoredColumns[Any]:
         """How the columns of a table are stored."""
 
     @abstractmethod
@@ -177,6 +148,14 @@ class SqlDestination(ABC, Generic[S]):
         table = self._stored(table)
         with self._sessions.looking(table.name) as session:
             return Held(session is not None and holds(session, table, scope))
+
+    def read(self, table: Table, *, columns: Sequence[str] | None = None) -> "Iterator[pa.RecordBatch]":
+        """The stored rows, in the Arrow types of ``table``."""
+        table = self._stored(table)
+        names, stored = list(columns) if columns is not None else table.schema.names, self._columns(table)
+        query = f"SELECT {stored.reading(names)} FROM {self.dialect.relation(self._schema, table.name)} AS t"
+        for rows in self._sessions.fetched(query, table.name):
+            yield stored.decoded(rows, names)
 
     def close(self) -> None:
         """Release what is open. A second call does nothing."""

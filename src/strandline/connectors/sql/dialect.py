@@ -61,6 +61,10 @@ class Dialect:
             raise TaskError(f"{name!r} cannot be a name in {self.name}", hint="rename the column or the table")
         return quote(name)
 
+    def fold(self, name: str) -> str:
+        """What the database takes for the same name."""
+        return name
+
     def quoted(self, names: Sequence[str], prefix: str = "") -> str:
         """A list of columns."""
         return ", ".join(prefix + self.quote(name) for name in names)

@@ -7,11 +7,12 @@ from dataclasses import dataclass, replace
 
 from strandline.connectors.arrow.changes import in_words, refused_change
 from strandline.connectors.arrow.widening import EXACT_MAX, Fit, fit, is_plain
+from strandline.connectors.sql.columns import Column
 from strandline.connectors.sql.dialect import Dialect, Statement
 from strandline.connectors.sql.record import Record
 from strandline.connectors.sql.references import check_unreferenced
 from strandline.connectors.sql.register import Register
-from strandline.connectors.sql.session import Column, Session
+from strandline.connectors.sql.session import Session
 from strandline.connectors.sql.tables import DELIVERED
 from strandline.connectors.sql.users import Users
 from strandline.destination import (
@@ -73,11 +74,11 @@ class Migrator(ABC):
         self,
         session: Session,
         table: Table,
-        stored: Mapping[str, Column],
         mode: MigrateMode,
         replaces: Scope | None = None,
     ) -> None:
-        self._session, self._table, self._stored, self._mode = session, table, stored, mode
+        self._session, self._table, self._mode = session, table, mode
+        self._stored: Mapping[str, Column] = session.columns_of(table).stored
         self._replaces = replaces
         self._uses = Users(session, table, replaces) if replaces is not None else None
         self._quote, self._into = session.dialect.quote, session.relation(table.name)
@@ -94,9 +95,9 @@ class Migrator(ABC):
     def _find(self) -> Found | None:
         """The stored table; ``None``: there is none."""
 
-    @abstractmethod
     def _wanted(self) -> Mapping[str, str]:
         """The types of the wanted columns as ``Session.columns`` spells them."""
+        return {name: stored.sql for name, stored in self._stored.items()}
 
     @abstractmethod
     def _dropped_with(self) -> Sequence[str]:
@@ -118,7 +119,8 @@ class Migrator(ABC):
 
     def _twin(self, column: str, actual: Mapping[str, str]) -> str:
         """The stored column that the database takes for this one; empty: there is none."""
-        return column if column in actual else ""
+        fold = self._session.dialect.fold
+        return {fold(stored): stored for stored in actual}.get(fold(column), "")
 
     def _folding(self) -> Mapping[str, str]:
         """The stored columns whose collation takes different texts for equal ones, with what it is called."""

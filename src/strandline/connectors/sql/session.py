@@ -1,52 +1,37 @@
 """What the SQL destinations ask of one connection, inside a transaction."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from typing import Any, Protocol, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 from strandline.connectors.sql.attached import Attached
+from strandline.connectors.sql.columns import StoredColumns
 from strandline.connectors.sql.dialect import Dialect, Statement
 from strandline.connectors.sql.staging import Step
 from strandline.lazy import pa
 from strandline.table import Table
 
-__all__ = ["Column", "Session", "StoredColumns"]
+__all__ = ["FileSession", "Session"]
 
 T = TypeVar("T")
-
-
-class Column(Protocol):
-    """How a column is stored."""
-
-    @property
-    def sql(self) -> str:
-        """The SQL type."""
-
-    @property
-    def note(self) -> str:
-        """What the SQL type alone does not tell."""
-
-
-class StoredColumns(Protocol):
-    """How the columns of a table are stored."""
-
-    @property
-    def stored(self) -> Mapping[str, Column]:
-        """By name."""
-
-    def prepare(self, batch: "pa.RecordBatch", version: "pa.Array | None") -> "pa.RecordBatch":
-        """A batch, with its versions as last column where they are given, in the types that the database takes."""
 
 
 class Session(ABC):
     """One connection, inside a transaction. Its temporary tables go with it."""
 
-    dialect: Dialect
+    dialect: ClassVar[Dialect]
+    _temporary_name = 'temp."_cq_stage_'
+    """With what the name of a temporary table begins."""
+    _temporary_end = ""
+    """When a temporary table of a query's rows goes, where it can be said."""
 
     def __init__(self, schema: str) -> None:
         self.schema = schema
+        self.spilled: dict[int, str] = {}
+        """The temporary tables of steps; a step lives as long as its session."""
         self._columns: dict[int, Any] = {}
+        self._names = 0
 
     def _once(self, table: Table, make: Callable[[Table], T]) -> T:
         """What is made of a table; it lives as long as the session."""
@@ -56,7 +41,7 @@ class Session(ABC):
         return made
 
     @abstractmethod
-    def columns_of(self, table: Table) -> StoredColumns:
+    def columns_of(self, table: Table) -> StoredColumns[Any]:
         """How the columns of a table are stored."""
 
     def prepare(self, table: Table, batch: "pa.RecordBatch", version: "pa.Array | None") -> "pa.RecordBatch":
@@ -73,7 +58,7 @@ class Session(ABC):
 
     @abstractmethod
     def run(self, statement: Statement) -> int:
-        """How many rows it changed."""
+        """How many rows it changed; 0 for DDL."""
 
     @abstractmethod
     def attempt(self, action: Callable[[], bool]) -> bool:
@@ -102,6 +87,53 @@ class Session(ABC):
     def stage(self, step: Step, *, sequence: bool = False) -> str:
         """The rows of a step as a relation; with ``SEQUENCE``, their position in the stream, where it is asked for."""
 
-    @abstractmethod
     def scratch(self, query: Statement) -> str:
         """A temporary table of a query's rows, gone with the session at the latest."""
+        relation = self._fresh()
+        self.run(Statement(f"CREATE TEMP TABLE {relation}{self._temporary_end} AS {query.text}", query.values))
+        return relation
+
+    def _fresh(self) -> str:
+        """The name of a temporary table that is not there yet."""
+        self._names += 1
+        return f'{self._temporary_name}{self._names}"'
+
+
+class FileSession(Session):
+    """One connection to a database in a file.
+
+    Args:
+        schema: of the stored tables.
+        meaning: turns the errors of what it is asked to do into ours.
+    """
+
+    def __init__(self, schema: str, meaning: Callable[[str], AbstractContextManager[None]]) -> None:
+        super().__init__(schema)
+        self._meaning = meaning
+
+    def about(self, table: str) -> AbstractContextManager[None]:
+        """See ``Session``."""
+        return self._meaning(f"write to {table}")
+
+    @abstractmethod
+    def execute(self, text: str) -> Any:
+        """A statement, whatever it does to what is known."""
+
+    @abstractmethod
+    def fetched(self, query: str) -> Iterator[Any]:
+        """Its rows in pieces; see ``SqlDatabase.fetched``."""
+
+    @abstractmethod
+    def begin(self) -> None:
+        """A transaction that writes."""
+
+    def settle(self) -> None:
+        """The last thing in a transaction."""
+
+    def roll_back(self) -> None:
+        """Undo the transaction."""
+        self.execute("ROLLBACK")
+
+    def commit(self) -> None:
+        """End the transaction."""
+        self.execute("COMMIT")

@@ -15,17 +15,16 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from strandline.connectors.sql.destination import SqlDestination
 from strandline.connectors.sql.merge import Merge
 from strandline.connectors.sql.staging import Staging, Step
-from strandline.connectors.sqlite.columns import Columns, folded
+from strandline.connectors.sqlite.columns import Columns
 from strandline.connectors.sqlite.database import Database
 from strandline.connectors.sqlite.description import WRITTEN
+from strandline.connectors.sqlite.dialect import folded
 from strandline.connectors.sqlite.migration import SQLiteMigrator
 from strandline.connectors.sqlite.probes import probe_destination
 from strandline.connectors.sqlite.session import SQLiteSession
 from strandline.connectors.sqlite.stored_names import StoredNames
 from strandline.connectors.sqlite.types_stored import TYPES_REFUSED
 from strandline.destination import MigrateMode, Scope, Window, WriteMode
-from strandline.errors import TaskError
-from strandline.lazy import pa
 from strandline.place import file_places
 from strandline.probe import Probe
 from strandline.settings import Seconds
@@ -35,7 +34,6 @@ __all__ = ["SQLiteDestination"]
 
 _DEFAULT_SCHEMA = "main"
 _RESERVED = ("sqlite_", "cq_", "_cq_")
-_READ_ROWS = 10_000
 _STAGED_BYTES_MAX = 8 << 20
 """How much of a window stays in memory as Arrow. All of it goes into temporary tables in the end, and is larger as
 Python's objects."""
@@ -113,20 +111,6 @@ class SQLiteDestination(SqlDestination[SQLiteSession]):
         if mode is not WriteMode.APPEND:
             session.index_keys(step.table for step in steps)
         return super()._merge(session, window, mode, steps)
-
-    def read(self, table: Table, *, columns: Sequence[str] | None = None) -> "Iterator[pa.RecordBatch]":
-        """The stored rows, in the Arrow types of ``table``."""
-        table = self._names.table(table)
-        names = list(columns) if columns is not None else table.schema.names
-        if not self._database.exists:
-            raise TaskError(f"{table.name}: there is no SQLite file {self.spec.path}")
-        with self._database.session(create=False) as session, self._database.meaning(f"read {table.name}"):
-            stored = session.columns_of(table)
-            # qualified: SQLite takes an unknown bare name in quotes for a text
-            query = f"SELECT {session.dialect.quoted(names, 't.')} FROM {session.relation(table.name)} AS t"
-            cursor = session.connection.execute(query)
-            while rows := cursor.fetchmany(_READ_ROWS):
-                yield stored.batch(names, rows)
 
     def probes(self) -> Iterator[Probe]:
         """Whether rows can be written and kept; see ``strandline.probe``."""

@@ -1,16 +1,25 @@
 """SQLite's spelling of the SQL that the destinations share."""
 
+import string
 from collections.abc import Sequence
 
 from strandline.connectors.sql.dialect import SEQUENCE, Dialect
 from strandline.errors import TaskError
 
-__all__ = ["MAIN", "MARK_PREFIX", "SQLiteDialect"]
+__all__ = ["MAIN", "MARK_PREFIX", "SQLiteDialect", "folded"]
 
 MAIN = '"main"'
 """The schema of all tables that are not temporary."""
 MARK_PREFIX = "cq_mark_"
 """The index of a table that keeps its mark begins with it."""
+
+
+_FOLD = str.maketrans(string.ascii_uppercase, string.ascii_lowercase)
+
+
+def folded(name: str) -> str:
+    """What SQLite takes for the same name: it does not tell cases apart, in ASCII."""
+    return name.translate(_FOLD)
 
 
 class SQLiteDialect(Dialect):
@@ -20,6 +29,10 @@ class SQLiteDialect(Dialect):
     integer_type = "INTEGER"
     blob_type = "BLOB"
     by_bytes = " COLLATE BINARY"
+
+    def fold(self, name: str) -> str:
+        """See ``Dialect``."""
+        return folded(name)
 
     def time_us(self, parameter: str) -> str:
         """See ``Dialect``. Times are texts, in UTC."""

@@ -10,14 +10,12 @@ from strandline.connectors.sql.dialect import KEY_PREFIX, Statement
 from strandline.connectors.sql.migration import Found, Migrator
 from strandline.connectors.sql.record import Record
 from strandline.connectors.sqlite.attached import kept_text
-from strandline.connectors.sqlite.columns import folded
-from strandline.connectors.sqlite.dialect import MARK_PREFIX
+from strandline.connectors.sqlite.dialect import MARK_PREFIX, folded
 from strandline.connectors.sqlite.drivers import sqlite3
-from strandline.connectors.sqlite.session import SQLiteSession
 from strandline.connectors.sqlite.types_stored import fit
-from strandline.destination import Change, MigrateMode, Scope
+from strandline.destination import Change
 from strandline.errors import TaskError
-from strandline.table import SYNC_TIME, Table
+from strandline.table import SYNC_TIME
 
 if TYPE_CHECKING:
     from sqlite3 import Connection
@@ -27,9 +25,6 @@ __all__ = ["SQLiteMigrator"]
 
 class SQLiteMigrator(Migrator):
     """SQLite does not tell cases apart, and keeps no identity of a table: an index does, see ``SQLiteDialect.keep``."""
-
-    def __init__(self, session: SQLiteSession, table: Table, mode: MigrateMode, replaces: Scope | None = None) -> None:
-        super().__init__(session, table, session.columns_of(table).stored, mode, replaces)
 
     def _find(self) -> Found | None:
         """See ``Migrator``; without a mark where the table is not one of ours."""
@@ -65,10 +60,6 @@ class SQLiteMigrator(Migrator):
         notes = {name: stored.note for name, stored in kept.items() if stored.note not in {"", "null"}}
         return {name: note for name, note in notes.items() if actual.get(name) == kept[name].sql}
 
-    def _twin(self, column: str, actual: Mapping[str, str]) -> str:
-        """See ``Migrator``."""
-        return {folded(stored): stored for stored in actual}.get(folded(column), "")
-
     def _folding(self) -> Mapping[str, str]:
         """See ``Migrator``. SQLite tells the collation of an index only, so one is made, in a table of the same text."""
         name, quote = self._table.name, self._quote
@@ -97,10 +88,6 @@ class SQLiteMigrator(Migrator):
             )
         )
         return [f"{kind} {name}" for kind, name in found]
-
-    def _wanted(self) -> Mapping[str, str]:
-        """See ``Migrator``."""
-        return {name: stored.sql for name, stored in self._stored.items()}
 
     def _fit(self, column: str, before: tuple[str, str], after: tuple[str, str]) -> Fit:
         """See ``Migrator``. JSON of a struct has room for more fields."""

@@ -1,23 +1,23 @@
 """One SQLite connection that writes: statements, and stages in temporary tables."""
 
 import secrets
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
 from strandline.connectors.sql.attached import Attached
-from strandline.connectors.sql.dialect import KEY_PREFIX, SEQUENCE, Dialect, Statement
-from strandline.connectors.sql.session import Session
+from strandline.connectors.sql.dialect import KEY_PREFIX, SEQUENCE, Statement
+from strandline.connectors.sql.session import FileSession
 from strandline.connectors.sql.staging import Step
 from strandline.connectors.sqlite.attached import attached_to
-from strandline.connectors.sqlite.columns import Columns, folded
-from strandline.connectors.sqlite.dialect import SQLiteDialect
+from strandline.connectors.sqlite.columns import Columns
+from strandline.connectors.sqlite.dialect import SQLiteDialect, folded
 from strandline.connectors.sqlite.drivers import sqlite3
 from strandline.connectors.sqlite.errors import is_duplicate
 from strandline.table import Table
 
 if TYPE_CHECKING:
-    from sqlite3 import Connection
+    from sqlite3 import Connection, Cursor
 
 __all__ = ["SQLiteSession"]
 
@@ -25,23 +25,14 @@ _ROWS = 10_000
 """How many rows are Python objects at once."""
 
 
-class SQLiteSession(Session):
-    """Its temporary tables go with its connection.
+class SQLiteSession(FileSession):
+    """See ``FileSession``; its connection is in autocommit."""
 
-    Args:
-        connection: in autocommit.
-        meaning: turns the errors of what it is asked to do into ours.
-    """
-
-    dialect: Dialect = SQLiteDialect()
+    dialect = SQLiteDialect()
 
     def __init__(self, connection: "Connection", meaning: Callable[[str], AbstractContextManager[None]]) -> None:
-        super().__init__("main")
+        super().__init__("main", meaning)
         self.connection = connection
-        self._meaning = meaning
-        self._staged: dict[int, str] = {}
-        """The temporary tables of steps; a step lives as long as its session."""
-        self._names = 0
 
     def columns_of(self, table: Table) -> Columns:
         """How the columns of a table are stored."""
@@ -64,9 +55,20 @@ class SQLiteSession(Session):
         """Its rows."""
         return self.connection.execute(statement.text, statement.values).fetchall()
 
-    def about(self, table: str) -> AbstractContextManager[None]:
-        """Turns SQLite's errors into ours, which name the table."""
-        return self._meaning(f"write to {table}")
+    def execute(self, text: str) -> "Cursor":
+        """See ``FileSession``."""
+        return self.connection.execute(text)
+
+    def fetched(self, query: str) -> Iterator[Any]:
+        """See ``FileSession``."""
+        cursor = self.execute(query)
+        while rows := cursor.fetchmany(_ROWS):
+            yield rows
+
+    def begin(self) -> None:
+        """See ``FileSession``. Readers and the writer do not wait for each other; where that cannot be (a network drive), they do."""
+        self.execute("PRAGMA journal_mode = WAL")
+        self.execute("BEGIN IMMEDIATE")
 
     def columns(self, table: str) -> Mapping[str, str]:
         """The declared types of a stored table's columns, in order."""
@@ -82,7 +84,7 @@ class SQLiteSession(Session):
     def stage(self, step: Step, *, sequence: bool = False) -> str:  # noqa: ARG002 -- it is always there
         """The temporary table of a step."""
         self.spill(step)
-        return self._staged[id(step)]
+        return self.spilled[id(step)]
 
     def spill(self, step: Step) -> None:
         """Move the batches of a step into its temporary table, with their position in the stream."""
@@ -92,28 +94,22 @@ class SQLiteSession(Session):
             if self.connection.in_transaction:
                 self._spill(step)
                 return
-            self.connection.execute("BEGIN")
+            self.execute("BEGIN")
             self._spill(step)
-            self.connection.execute("COMMIT")
+            self.commit()
 
     def _spill(self, step: Step) -> None:
         columns = self.columns_of(step.table)
         names = step.batches[0].schema.names
-        if id(step) not in self._staged:
+        if id(step) not in self.spilled:
             kinds = [columns.stored[name].sql if name in columns.stored else "BLOB" for name in names]
-            self._staged[id(step)] = self._table([*names, SEQUENCE], [*kinds, "INTEGER"])
+            self.spilled[id(step)] = self._table([*names, SEQUENCE], [*kinds, "INTEGER"])
         marks = ", ".join("?" * (len(names) + 1))
-        insert = f"INSERT INTO {self._staged[id(step)]} VALUES ({marks})"
+        insert = f"INSERT INTO {self.spilled[id(step)]} VALUES ({marks})"
         for start, batch in zip(step.starts, step.batches, strict=True):
             for at in range(0, batch.num_rows, _ROWS):
                 self.connection.executemany(insert, columns.rows(batch.slice(at, _ROWS), start + at))
         step.moved()
-
-    def scratch(self, query: Statement) -> str:
-        """A temporary table of a query's rows."""
-        relation = self._fresh()
-        self.run(Statement(f"CREATE TABLE {relation} AS {query.text}", query.values))
-        return relation
 
     def index_keys(self, tables: Iterable[Table]) -> None:
         """Make sure that rows can be found by their primary key. In append mode nothing looks for them."""
@@ -143,7 +139,3 @@ class SQLiteSession(Session):
         columns = ", ".join(f"{self.dialect.quote(name)} {kind}" for name, kind in zip(names, kinds, strict=True))
         self.run(Statement(f"CREATE TABLE {relation} ({columns})"))
         return relation
-
-    def _fresh(self) -> str:
-        self._names += 1
-        return f'temp."_cq_stage_{self._names}"'

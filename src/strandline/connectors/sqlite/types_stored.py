@@ -8,7 +8,7 @@ nothing. Whatever a declared type does not tell is the column's note.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, TypeAlias
+from typing import Any, ClassVar, TypeAlias
 
 from strandline.connectors.arrow.casts import digits
 from strandline.connectors.arrow.json_text import bytes_of_hex, decode_json, encode_json, text_of
@@ -53,6 +53,8 @@ class Stored:
     decode: Decode
     note: str = ""
     """What the declared type alone does not tell, so that a change is noticed."""
+    read: ClassVar[str] = ""
+    has_equality: ClassVar[bool] = True
 
 
 def stored_type(field: "pa.Field", *, where: str) -> Stored:
