@@ -89,11 +89,3 @@ class DuckDBMigrator(Migrator):
         )
         indexes = [f"index {name}" for name in found.indexes] if found else []
         return [*indexes, *(f"constraint {text}" for (text,) in constraints)]
-
-    def _alter(self, columns: Mapping[str, str], *, key: bool) -> Sequence[str]:  # noqa: ARG002 -- nothing is kept for it
-        """See ``Migrator``."""
-        return [
-            f"ALTER TABLE {self._into} ALTER COLUMN {self._quote(name)} TYPE {self._stored[name].sql} "
-            f"USING CAST(NULL AS {self._stored[name].sql})"
-            for name in columns
-        ]

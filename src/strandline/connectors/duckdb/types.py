@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 
+from strandline.connectors.arrow.kinds import UNREADABLE, extension_of, family_of
 from strandline.errors import TaskError
 from strandline.lazy import pa
 
@@ -18,8 +19,7 @@ _AS_TEXT = "send the whole column as text; for files: `types: {COLUMN: string}`"
 TYPES_REFUSED = {
     "sparse_union": "DuckDB's unions have no type codes; send a struct with one column for each member",
     "dense_union": "DuckDB's unions have no type codes; send a struct with one column for each member",
-    "month_interval": "pyarrow cannot read it; send month_day_nano_interval",
-    "day_time_interval": "pyarrow cannot read it; send month_day_nano_interval",
+    **UNREADABLE,
 }
 """Families of Arrow types that cannot be stored, with the reason."""
 
@@ -51,12 +51,11 @@ def stored_type(field: "pa.Field", *, where: str, quote: Callable[[str], str]) -
         TaskError: they cannot be.
     """
     kind = field.type
-    # CloudQuery's extension types, which pyarrow does not know
-    extension = (field.metadata or {}).get(b"ARROW:extension:name", b"").decode()
-    if extension == "uuid" and kind == pa.binary(16):
+    extension = extension_of(field)
+    if extension == "uuid":
         return _uuid()
-    if extension in {"json", "inet"} and (pa.types.is_binary(kind) or pa.types.is_string(kind)):
-        return Stored("JSON" if extension == "json" else "VARCHAR", pa.string())  # text, in bytes
+    if extension:
+        return Stored("JSON" if extension == "json" else "VARCHAR", pa.string())
     return _stored(kind, where, quote)
 
 
@@ -79,7 +78,9 @@ def _stored(kind: "pa.DataType", where: str, quote: Callable[[str], str]) -> Sto
         return _temporal(kind)
     if types.is_nested(kind):
         return _nested(kind, where, quote)
-    raise TaskError(f"{where}: {_family(kind)} cannot be stored in DuckDB", hint=TYPES_REFUSED.get(_family(kind), ""))
+    raise TaskError(
+        f"{where}: {family_of(kind)} cannot be stored in DuckDB", hint=TYPES_REFUSED.get(family_of(kind), "")
+    )
 
 
 def _temporal(kind: "pa.DataType") -> Stored:
@@ -152,7 +153,7 @@ def _nested(kind: "pa.DataType", where: str, quote: Callable[[str], str]) -> Sto
             lambda sql: "STRUCT(" + ", ".join(map(" ".join, zip(quoted, sql, strict=True))) + ")", parts, arrow
         )
     if types.is_union(kind):
-        raise TaskError(f"{where}: {_family(kind)} cannot be stored in DuckDB", hint=TYPES_REFUSED[_family(kind)])
+        raise TaskError(f"{where}: {family_of(kind)} cannot be stored in DuckDB", hint=TYPES_REFUSED[family_of(kind)])
     part = stored_type(kind.value_field, where=where, quote=quote)
     if types.is_fixed_size_list(kind):
         size = kind.list_size
@@ -164,7 +165,3 @@ def _compound(spell: Callable[[Sequence[str]], str], parts: Sequence[Stored], ar
     sql, read = spell([part.sql for part in parts]), spell([part.read or part.sql for part in parts])
     note = "; ".join(part.note for part in parts if part.note)
     return Stored(sql, arrow, read if read != sql else "", note)
-
-
-def _family(kind: "pa.DataType") -> str:
-    return str(kind).split("<")[0].split("[")[0].split("(")[0]

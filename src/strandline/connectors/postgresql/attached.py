@@ -24,8 +24,8 @@ def _names(relation: str, numbers: str) -> str:
     )
 
 
-_QUERY = (
-    "SELECT coalesce(obj_description(c.oid, 'pg_class'), ''), "
+_COLUMNS = (
+    "coalesce(obj_description(c.oid, 'pg_class'), ''), "
     "CAST((SELECT json_agg(json_build_array(a.attname, a.attgenerated <> '') ORDER BY a.attnum) FROM pg_attribute AS a "
     "WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped) AS text), "
     "CAST((SELECT json_agg(json_build_array(k.conname, m.nspname, r.relname, k.confdeltype, "
@@ -33,8 +33,7 @@ _QUERY = (
     "FROM pg_constraint AS k JOIN pg_class AS r ON r.oid = k.conrelid JOIN pg_namespace AS m ON m.oid = r.relnamespace "
     "WHERE k.confrelid = c.oid AND k.contype = 'f' AND k.conparentid = 0) AS text), "
     "CAST((SELECT json_agg(g.tgname ORDER BY g.tgname) FROM pg_trigger AS g "
-    "WHERE g.tgrelid = c.oid AND NOT g.tgisinternal) AS text) "
-    "FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace WHERE n.nspname = {0} AND c.relname = {0}"
+    "WHERE g.tgrelid = c.oid AND NOT g.tgisinternal) AS text)"
 )
 
 
@@ -104,8 +103,7 @@ def tied_to(
 
 def attached_to(session: "PostgreSQLSession", table: str) -> Attached:
     """By one query, since every window asks."""
-    rows = session.fetch(Statement(_QUERY.replace("{0}", session.dialect.parameter), (session.schema, table)))
-    for note, columns, references, triggers in rows:
+    for note, columns, references, triggers in session.catalogued(_COLUMNS, table):
         named = json.loads(columns or "[]")
         return Attached(
             tuple(name for name, _ in named),

@@ -10,6 +10,7 @@ from strandline.table import Table
 __all__ = ["check_visible", "drop_index", "make_index", "own_indexes"]
 
 _COLUMNS_MAX = 32
+_INDEXES = "JOIN pg_index AS i ON i.indrelid = c.oid JOIN pg_class AS x ON x.oid = i.indexrelid"
 
 
 def make_index(session: PostgreSQLSession, table: Table) -> bool:
@@ -24,15 +25,8 @@ def make_index(session: PostgreSQLSession, table: Table) -> bool:
         found = _indexes(session, table)
     if found:
         return any(found.values())
-    one, keys = session.dialect.parameter, table.primary_key[:_COLUMNS_MAX]
-    tables = session.fetch(
-        Statement(
-            "SELECT CAST(c.oid AS text) FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace "
-            f"WHERE n.nspname = {one} AND c.relname = {one} AND c.relkind IN ('r', 'p')",
-            (session.schema, table.name),
-        )
-    )
-    for (oid,) in tables:
+    keys = table.primary_key[:_COLUMNS_MAX]
+    for (oid,) in session.catalogued("CAST(c.oid AS text)", table.name, more="AND c.relkind IN ('r', 'p')"):
         what = f"{session.dialect.quote(KEY_PREFIX + oid)} ON {session.relation(table.name)} ({session.dialect.quoted(keys)})"
         unique = Statement(f"CREATE UNIQUE INDEX {what}")
         if len(keys) == len(table.primary_key) and session.attempt(lambda: session.run(unique) == 0):  # noqa: B023 -- at once
@@ -47,14 +41,8 @@ def check_visible(session: PostgreSQLSession, table: str) -> None:
     Raises:
         TaskError: row security is active, so that rows may be hidden.
     """
-    one, sql = session.dialect.parameter, session.dialect
-    found = session.fetch(
-        Statement(
-            "SELECT CAST(current_user AS text) FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace "
-            f"WHERE n.nspname = {one} AND c.relname = {one} AND row_security_active(c.oid)",
-            (session.schema, table),
-        )
-    )
+    sql = session.dialect
+    found = session.catalogued("CAST(current_user AS text)", table, more="AND row_security_active(c.oid)")
     for (role,) in found:
         into = session.relation(table)
         raise TaskError(
@@ -72,30 +60,22 @@ def drop_index(session: PostgreSQLSession, table: Table) -> None:
 
 def own_indexes(session: PostgreSQLSession, table: Table) -> Sequence[str]:
     """Those that were made here, whatever key they are of."""
-    one = session.dialect.parameter
-    rows = session.fetch(
-        Statement(
-            "SELECT x.relname FROM pg_index AS i JOIN pg_class AS x ON x.oid = i.indexrelid "
-            "JOIN pg_class AS c ON c.oid = i.indrelid JOIN pg_namespace AS n ON n.oid = c.relnamespace "
-            f"WHERE n.nspname = {one} AND c.relname = {one} AND starts_with(CAST(x.relname AS text), {one})",
-            (session.schema, table.name, KEY_PREFIX),
-        )
+    rows = session.catalogued(
+        "x.relname", table.name, KEY_PREFIX, joins=_INDEXES, more="AND starts_with(CAST(x.relname AS text), {0})"
     )
     return [str(name) for (name,) in rows]
 
 
 def _indexes(session: PostgreSQLSession, table: Table) -> Mapping[str, bool]:
     """The indexes that find a row by its key, and whether they let a key be there once only."""
-    one, keys = session.dialect.parameter, table.primary_key[:_COLUMNS_MAX]
-    rows = session.fetch(
-        Statement(
-            f"SELECT x.relname, i.indisunique AND i.indimmediate AND i.indnkeyatts = {len(table.primary_key)} "
-            "FROM pg_index AS i JOIN pg_class AS x ON x.oid = i.indexrelid JOIN pg_class AS c ON c.oid = i.indrelid "
-            f"JOIN pg_namespace AS n ON n.oid = c.relnamespace WHERE n.nspname = {one} AND c.relname = {one} "
-            "AND i.indisvalid AND i.indpred IS NULL AND (SELECT array_agg(CAST(a.attname AS text)) "
-            "FROM pg_attribute AS a WHERE a.attrelid = c.oid "
-            f"AND a.attnum = ANY ((CAST(i.indkey AS int2[]))[0:{len(keys) - 1}])) @> CAST({one} AS text[])",
-            (session.schema, table.name, list(keys)),
-        )
+    keys = table.primary_key[:_COLUMNS_MAX]
+    rows = session.catalogued(
+        f"x.relname, i.indisunique AND i.indimmediate AND i.indnkeyatts = {len(table.primary_key)}",
+        table.name,
+        list(keys),
+        joins=_INDEXES,
+        more="AND i.indisvalid AND i.indpred IS NULL AND (SELECT array_agg(CAST(a.attname AS text)) "
+        "FROM pg_attribute AS a WHERE a.attrelid = c.oid "
+        f"AND a.attnum = ANY ((CAST(i.indkey AS int2[]))[0:{len(keys) - 1}])) @> CAST({{0}} AS text[])",
     )
     return {str(name): bool(unique) for name, unique in rows}

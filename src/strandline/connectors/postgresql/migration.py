@@ -8,7 +8,6 @@ from strandline.connectors.postgresql.attached import dropped_with, tied_to
 from strandline.connectors.postgresql.index import check_visible, own_indexes
 from strandline.connectors.postgresql.session import PostgreSQLSession
 from strandline.connectors.postgresql.types_stored import fits
-from strandline.connectors.sql.dialect import Statement
 from strandline.connectors.sql.migration import Found, Migrator
 from strandline.connectors.sql.record import Record
 from strandline.errors import TaskError
@@ -28,14 +27,8 @@ class PostgreSQLMigrator(Migrator):
 
     def _find(self) -> Found | None:
         """See ``Migrator``."""
-        name, one = self._table.name, self._session.dialect.parameter
-        found = self._session.fetch(
-            Statement(
-                "SELECT CAST(c.oid AS text), c.relkind, obj_description(c.oid, 'pg_class') FROM pg_class AS c "
-                f"JOIN pg_namespace AS n ON n.oid = c.relnamespace WHERE n.nspname = {one} AND c.relname = {one}",
-                (self._session.schema, name),
-            )
-        )
+        name = self._table.name
+        found = self._session.catalogued("CAST(c.oid AS text), c.relkind, obj_description(c.oid, 'pg_class')", name)
         for oid, kind, comment in found:
             if kind not in {"r", "p"}:
                 other = _OTHER_KINDS.get(kind, "no table")
@@ -54,14 +47,11 @@ class PostgreSQLMigrator(Migrator):
 
     def _folding(self) -> Mapping[str, str]:
         """See ``Migrator``."""
-        one = self._session.dialect.parameter
-        found = self._session.fetch(
-            Statement(
-                "SELECT a.attname, l.collname FROM pg_attribute AS a JOIN pg_class AS c ON c.oid = a.attrelid "
-                "JOIN pg_namespace AS n ON n.oid = c.relnamespace JOIN pg_collation AS l ON l.oid = a.attcollation "
-                f"WHERE n.nspname = {one} AND c.relname = {one} AND NOT l.collisdeterministic",
-                (self._session.schema, self._table.name),
-            )
+        found = self._session.catalogued(
+            "a.attname, l.collname",
+            self._table.name,
+            joins="JOIN pg_attribute AS a ON a.attrelid = c.oid JOIN pg_collation AS l ON l.oid = a.attcollation",
+            more="AND NOT l.collisdeterministic",
         )
         return {str(column): str(collation) for column, collation in found}
 
@@ -83,14 +73,8 @@ class PostgreSQLMigrator(Migrator):
 
     def _alter(self, columns: Mapping[str, str], *, key: bool) -> Sequence[str]:
         """See ``Migrator``. PostgreSQL makes the indexes of a column again."""
-        ddl = (
-            [f"DROP INDEX {self._session.relation(name)}" for name in own_indexes(self._session, self._table)]
-            if key
-            else []
-        )
-        for name in columns:
-            kind = self._stored[name].sql
-            ddl.append(
-                f"ALTER TABLE {self._into} ALTER COLUMN {self._quote(name)} TYPE {kind} USING CAST(NULL AS {kind})"
-            )
-        return ddl
+        indexes = own_indexes(self._session, self._table) if key else ()
+        return [
+            *(f"DROP INDEX {self._session.relation(name)}" for name in indexes),
+            *super()._alter(columns, key=key),
+        ]

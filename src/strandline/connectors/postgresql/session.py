@@ -96,17 +96,24 @@ class PostgreSQLSession(Session):
 
     def columns(self, table: str) -> Mapping[str, str]:
         """The types of a stored table's columns, in order."""
-        one = self.dialect.parameter
-        rows = self.fetch(
-            Statement(
-                "SELECT a.attname, format_type(a.atttypid, a.atttypmod) FROM pg_attribute AS a "
-                "JOIN pg_class AS c ON c.oid = a.attrelid JOIN pg_namespace AS n ON n.oid = c.relnamespace "
-                f"WHERE n.nspname = {one} AND c.relname = {one} AND c.relkind IN ('r', 'p') "
-                "AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum",
-                (self.schema, table),
-            )
+        rows = self.catalogued(
+            "a.attname, format_type(a.atttypid, a.atttypmod)",
+            table,
+            joins="JOIN pg_attribute AS a ON a.attrelid = c.oid",
+            more="AND c.relkind IN ('r', 'p') AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum",
         )
         return {str(name): str(kind) for name, kind in rows}
+
+    def catalogued(
+        self, columns: str, table: str, *values: object, joins: str = "", more: str = ""
+    ) -> Sequence[Sequence[Any]]:
+        """What the catalog says of a stored table, ``c``; where there is more to ask, ``{0}`` stands for a value that is bound."""
+        one = self.dialect.parameter
+        text = (
+            f"SELECT {columns} FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace {joins} "
+            f"WHERE n.nspname = {one} AND c.relname = {one} {more.replace('{0}', one)}"
+        )
+        return self.fetch(Statement(text, (self.schema, table, *values)))
 
     def attached(self, table: str) -> Attached:
         """What people have attached to a stored table."""

@@ -8,6 +8,7 @@ import re
 from dataclasses import dataclass, replace
 from functools import cache
 
+from strandline.connectors.arrow.kinds import UNREADABLE, extension_of, family_of
 from strandline.connectors.arrow.widening import Fit, fit
 from strandline.errors import TaskError
 from strandline.lazy import pa
@@ -17,8 +18,7 @@ __all__ = ["TYPES_REFUSED", "Stored", "fits", "stored_type"]
 TYPES_REFUSED = {
     "sparse_union": "PostgreSQL has no unions; send a struct with one column for each member",
     "dense_union": "PostgreSQL has no unions; send a struct with one column for each member",
-    "month_interval": "pyarrow cannot read it; send month_day_nano_interval",
-    "day_time_interval": "pyarrow cannot read it; send month_day_nano_interval",
+    **UNREADABLE,
 }
 """Families of Arrow types that cannot be stored, with the reason."""
 
@@ -57,12 +57,11 @@ def stored_type(field: "pa.Field", *, where: str) -> Stored:
         TaskError: they cannot be.
     """
     kind = field.type
-    # CloudQuery's extension types, which pyarrow does not know
-    extension = (field.metadata or {}).get(b"ARROW:extension:name", b"").decode()
-    if extension == "uuid" and kind == pa.binary(16):
+    extension = extension_of(field)
+    if extension == "uuid":
         return _uuid()
-    if extension in {"json", "inet"} and (pa.types.is_binary(kind) or pa.types.is_string(kind)):
-        return _json() if extension == "json" else Stored("text", pa.string())  # text, in bytes
+    if extension:
+        return _json() if extension == "json" else Stored("text", pa.string())
     if (field.metadata or {}).get(b"postgresql.type") == b"jsonb":
         return Stored("jsonb", pa.string(), read="text")
     return _stored(kind, where)
@@ -86,7 +85,7 @@ def _stored(kind: "pa.DataType", where: str) -> Stored:
     if types.is_temporal(kind):
         return _temporal(kind)
     if types.is_union(kind) or not types.is_nested(kind):
-        family = str(kind).split("<")[0].split("[")[0].split("(")[0]
+        family = family_of(kind)
         raise TaskError(f"{where}: {family} cannot be stored in PostgreSQL", hint=TYPES_REFUSED.get(family, ""))
     return _nested(kind, where)
 

@@ -110,12 +110,16 @@ class Migrator(ABC):
         What the database takes along is not named: views that know the table by its name, grants, comments.
         """
 
-    @abstractmethod
-    def _alter(self, columns: Mapping[str, str], *, key: bool) -> Sequence[str]:
+    def _alter(self, columns: Mapping[str, str], *, key: bool) -> Sequence[str]:  # noqa: ARG002 -- who keeps something for it overrides this
         """The DDL that gives stored columns, here with their types, the wanted ones, empty.
 
         With ``key``, what we keep for the old primary key goes.
         """
+        kinds = {self._quote(name): self._stored[name].sql for name in columns}
+        return [
+            f"ALTER TABLE {self._into} ALTER COLUMN {name} TYPE {kind} USING CAST(NULL AS {kind})"
+            for name, kind in kinds.items()
+        ]
 
     def _twin(self, column: str, actual: Mapping[str, str]) -> str:
         """The stored column that the database takes for this one; empty: there is none."""

@@ -12,6 +12,7 @@ from typing import Any, ClassVar, TypeAlias
 
 from strandline.connectors.arrow.casts import digits
 from strandline.connectors.arrow.json_text import bytes_of_hex, decode_json, encode_json, text_of
+from strandline.connectors.arrow.kinds import UNREADABLE, extension_of, family_of
 from strandline.connectors.arrow.widening import Fit
 from strandline.errors import TaskError
 from strandline.lazy import pa, pc
@@ -19,12 +20,10 @@ from strandline.lazy import pa, pc
 __all__ = ["TYPES_REFUSED", "Stored", "fit", "stored_type"]
 
 _UNIONS = "SQLite's JSON has no type codes; send a struct with one column for each member"
-_INTERVALS = "pyarrow cannot read it; send month_day_nano_interval"
 TYPES_REFUSED = {
     "sparse_union": _UNIONS,
     "dense_union": _UNIONS,
-    "month_interval": _INTERVALS,
-    "day_time_interval": _INTERVALS,
+    **UNREADABLE,
 }
 """Families of Arrow types that cannot be stored, with the reason."""
 
@@ -64,12 +63,11 @@ def stored_type(field: "pa.Field", *, where: str) -> Stored:
         TaskError: they cannot be.
     """
     kind = field.type
-    # CloudQuery's extension types, which pyarrow does not know
-    extension = (field.metadata or {}).get(b"ARROW:extension:name", b"").decode()
-    if extension == "uuid" and kind == pa.binary(16):
+    extension = extension_of(field)
+    if extension == "uuid":
         return _uuid()
-    if extension in {"json", "inet"} and (pa.types.is_binary(kind) or pa.types.is_string(kind)):
-        return _plain("TEXT", pa.string())  # text, in bytes
+    if extension:
+        return _plain("TEXT", pa.string())
     return _stored(kind, where)
 
 
@@ -117,7 +115,7 @@ def _stored(kind: "pa.DataType", where: str) -> Stored:
         return _plain("INTEGER", pa.int64(), note=str(kind))
     if types.is_fixed_size_binary(kind):
         return _plain("BLOB", kind)
-    family = str(kind).split("<")[0].split("[")[0].split("(")[0]
+    family = family_of(kind)
     raise TaskError(f"{where}: {family} cannot be stored in SQLite", hint=TYPES_REFUSED.get(family, ""))
 
 
