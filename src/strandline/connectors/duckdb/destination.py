@@ -17,10 +17,9 @@ from strandline.connectors.duckdb.types import TYPES_REFUSED
 from strandline.connectors.sql.destination import SqlDestination
 from strandline.connectors.sql.dialect import Statement
 from strandline.describe import Description
-from strandline.destination import Fence, MigrateMode, Scope
+from strandline.destination import Fence
 from strandline.place import file_places
 from strandline.probe import Probe
-from strandline.table import Table
 
 __all__ = ["DuckDBDestination"]
 
@@ -47,6 +46,7 @@ class DuckDBDestination(SqlDestination[DuckDBSession]):
     )
     dialect = DuckDBSession.dialect
     types_refused = TYPES_REFUSED
+    columns_type, migrator_type = Columns, DuckDBMigrator
 
     class Spec(BaseModel):
         """Where the tables are."""
@@ -72,14 +72,6 @@ class DuckDBDestination(SqlDestination[DuckDBSession]):
         """The schema of the file; see ``strandline.place``."""
         names = file_places(self.spec.path) if self.spec.path != ":memory:" else []
         return [f"{name} {self.spec.schema_name}" for name in names]
-
-    def _columns(self, table: Table) -> Columns:
-        return Columns(table)
-
-    def _migrator(
-        self, session: DuckDBSession, table: Table, mode: MigrateMode, replaces: Scope | None = None
-    ) -> DuckDBMigrator:
-        return DuckDBMigrator(session, table, mode, replaces)
 
     def _merged(self, session: DuckDBSession, fence: Fence) -> None:
         """Whether the checkpoints after the transaction fill the places of deleted rows."""

@@ -24,10 +24,9 @@ from strandline.connectors.sql.merge import Merge
 from strandline.connectors.sql.staging import Step
 from strandline.connectors.sql.states import SqlStates
 from strandline.describe import Place
-from strandline.destination import MigrateMode, Scope, Window, WriteMode
+from strandline.destination import Window, WriteMode
 from strandline.probe import Probe
 from strandline.settings import Seconds
-from strandline.table import Table
 
 __all__ = ["PostgreSQLDestination"]
 
@@ -38,6 +37,7 @@ class PostgreSQLDestination(SqlDestination[PostgreSQLSession]):
     description = WRITTEN
     dialect = PostgreSQLSession.dialect
     types_refused = TYPES_REFUSED
+    columns_type, migrator_type = Columns, PostgreSQLMigrator
 
     class Spec(BaseModel):
         """Where the tables are."""
@@ -82,15 +82,6 @@ class PostgreSQLDestination(SqlDestination[PostgreSQLSession]):
                 )
             )
         return [schema_place(system, database, self.spec.schema_name)]
-
-    def _columns(self, table: Table) -> Columns:
-        with drivers():
-            return Columns(table)
-
-    def _migrator(
-        self, session: PostgreSQLSession, table: Table, mode: MigrateMode, replaces: Scope | None = None
-    ) -> PostgreSQLMigrator:
-        return PostgreSQLMigrator(session, table, mode, replaces)
 
     def _spill(self, session: PostgreSQLSession) -> Callable[[Step], None]:
         def spill(step: Step) -> None:

@@ -1,6 +1,5 @@
 """What the SQL destinations share: rows, cursor and fence in one transaction of one session."""
 
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any, ClassVar, Generic, TypeVar
 
@@ -34,7 +33,7 @@ __all__ = ["SqlDestination"]
 S = TypeVar("S", bound=Session)
 
 
-class SqlDestination(ABC, Generic[S]):
+class SqlDestination(Generic[S]):
     """See ``strandline.destination.Destination``.
 
     Args:
@@ -46,6 +45,10 @@ class SqlDestination(ABC, Generic[S]):
     staged_bytes_max = STAGED_BYTES_MAX
     dialect: ClassVar[Dialect]
     types_refused: ClassVar[Mapping[str, str]]
+    columns_type: ClassVar[type[StoredColumns[Any]]]
+    """How the columns of a table are stored."""
+    migrator_type: ClassVar[type[Migrator]]
+    """Makes the stored table fit."""
 
     def __init__(self, database: SqlDatabase[S], schema: str, place: str) -> None:
         self._schema = schema
@@ -67,14 +70,6 @@ class SqlDestination(ABC, Generic[S]):
         """The states beside the rows."""
         return self._states
 
-    @abstractmethod
-    def _columns(self, table: Table) -> StoredColumns[Any]:
-        """How the columns of a table are stored."""
-
-    @abstractmethod
-    def _migrator(self, session: S, table: Table, mode: MigrateMode, replaces: Scope | None = None) -> Migrator:
-        """Makes the stored table fit."""
-
     def _stored(self, table: Table) -> Table:
         """The table under the name that it has in the database."""
         return table
@@ -95,7 +90,7 @@ class SqlDestination(ABC, Generic[S]):
         """At the beginning of the transaction: what merges the steps."""
 
         def migrator(table: Table, replaces: Scope) -> Migrator:
-            return self._migrator(session, table, MigrateMode.SAFE, replaces)
+            return self.migrator_type(session, table, MigrateMode.SAFE, replaces)
 
         return Merge(session, window, mode, migrator)
 
@@ -114,17 +109,17 @@ class SqlDestination(ABC, Generic[S]):
     ) -> Migration:
         """Make the stored table fit ``table``."""
         table = self._stored(table)
-        columns = self._columns(table)
+        columns = self.columns_type(table)
         if not apply:
             with self._sessions.looking(table.name) as looking:
                 if looking is not None:
-                    return self._migrator(looking, table, mode, replaces).plan(ownership)
+                    return self.migrator_type(looking, table, mode, replaces).plan(ownership)
             into = self.dialect.relation(self._schema, table.name)
             return Migration((creation(table, columns.stored, into, self.dialect),), None, empty=True, owners=())
         writing = self._sessions.writing(cascades=table.allow_cascade, repeatable=True)
         with writing as session, session.about(table.name):
             check_fence(session, fence)
-            return self._migrator(session, table, mode, replaces).apply(ownership)
+            return self.migrator_type(session, table, mode, replaces).apply(ownership)
 
     def write(self, window: Window, *, mode: WriteMode, fence: Fence) -> Receipt:
         """Take all messages of ``window``, in one transaction."""
@@ -152,7 +147,7 @@ class SqlDestination(ABC, Generic[S]):
     def read(self, table: Table, *, columns: Sequence[str] | None = None) -> "Iterator[pa.RecordBatch]":
         """The stored rows, in the Arrow types of ``table``."""
         table = self._stored(table)
-        names, stored = list(columns) if columns is not None else table.schema.names, self._columns(table)
+        names, stored = list(columns) if columns is not None else table.schema.names, self.columns_type(table)
         query = f"SELECT {stored.reading(names)} FROM {self.dialect.relation(self._schema, table.name)} AS t"
         for rows in self._sessions.fetched(query, table.name):
             yield stored.decoded(rows, names)

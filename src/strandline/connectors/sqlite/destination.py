@@ -24,7 +24,7 @@ from strandline.connectors.sqlite.probes import probe_destination
 from strandline.connectors.sqlite.session import SQLiteSession
 from strandline.connectors.sqlite.stored_names import StoredNames
 from strandline.connectors.sqlite.types_stored import TYPES_REFUSED
-from strandline.destination import MigrateMode, Scope, Window, WriteMode
+from strandline.destination import Window, WriteMode
 from strandline.place import file_places
 from strandline.probe import Probe
 from strandline.settings import Seconds
@@ -46,6 +46,7 @@ class SQLiteDestination(SqlDestination[SQLiteSession]):
     staged_bytes_max = _STAGED_BYTES_MAX
     dialect = SQLiteSession.dialect
     types_refused = TYPES_REFUSED
+    columns_type, migrator_type = Columns, SQLiteMigrator
 
     class Spec(BaseModel):
         """Where the tables are."""
@@ -94,14 +95,6 @@ class SQLiteDestination(SqlDestination[SQLiteSession]):
 
     def _renamed(self, window: Window) -> Window:
         return self._names.window(window)
-
-    def _columns(self, table: Table) -> Columns:
-        return Columns(table)
-
-    def _migrator(
-        self, session: SQLiteSession, table: Table, mode: MigrateMode, replaces: Scope | None = None
-    ) -> SQLiteMigrator:
-        return SQLiteMigrator(session, table, mode, replaces)
 
     def _take(self, staging: Staging, window: Window) -> None:
         staging.take(window)
