@@ -78,6 +78,24 @@ def test_init_names_it_among_the_examples(run):
     assert "corner.kiosk" in run("init", "--from", "kiosk://corner", "--to", "what").stderr
 
 
+def test_init_says_why_a_plugin_of_that_name_cannot_be_imported(run, tmp_path):
+    third_party.install(tmp_path / "site" / "more")
+    sys.path.insert(0, str(tmp_path / "site" / "more"))
+    try:
+        done = run("init", "--from", "absent://x", "--to", "copy.kiosk")
+    finally:
+        sys.path.remove(str(tmp_path / "site" / "more"))
+    assert done.exit_code == 2
+    assert "the source plugin 'absent' cannot be imported: No module named 'acme_absent'" in done.stderr
+    assert "hint: pip install -U acme-strandline" in done.stderr
+
+
+def test_a_file_that_only_a_destination_knows_is_not_taken_for_another_one_by_its_name(run):
+    Path("shop.db").write_bytes(bytes(8) + b"DUCK" + bytes(100))
+    done = run("init", "--from", "shop.db", "--to", "copy.kiosk")
+    assert (done.exit_code, "no source plugin is known for 'shop.db'" in done.stderr) == (2, True)
+
+
 def test_plan_has_its_words(run, spec):
     done = run("plan")
     assert done.exit_code == 0, done.output
