@@ -65,9 +65,9 @@ class KioskSource:
     def tasks(self, tables):
         return [Task(table.name, (table,)) for table in tables]
 
-    def read(self, task, cursor, context):
+    def read(self, task, reading):
         (table,) = task.tables
-        after = cursor["at"] if cursor else 0
+        after = reading.cursor["at"] if reading.cursor else 0
         rows = [dict(zip(table.schema.names, row, strict=True)) for row in SOLD if row[1] > after]
         if rows:
             yield Insert(table.name, pa.RecordBatch.from_pylist(rows, table.schema))
