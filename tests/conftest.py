@@ -5,7 +5,7 @@ import logging
 import os
 import sqlite3
 import uuid
-from contextlib import closing
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
@@ -96,10 +96,27 @@ class CommandLine:
 @pytest.fixture
 def cli(tmp_path, monkeypatch):
     """``cli("sync")``, and what it needs. Secrets and logging are afterwards as they were."""
-    root, ours = logging.getLogger(), logging.getLogger("strandline")
-    kept = root.handlers[:], root.level, ours.level, logging.raiseExceptions
     monkeypatch.setattr(logs, "_known", logs._Known())
     monkeypatch.chdir(tmp_path)
-    yield CommandLine(tmp_path)
+    with logging_as_it_was():
+        yield CommandLine(tmp_path)
+
+
+@pytest.fixture
+def logged(capsys):
+    """``logged()``: the lines that went to stderr since. Logging is set up as a command does it."""
+    with logging_as_it_was():
+        logs.configure()
+        yield lambda: capsys.readouterr().err.splitlines()  # noqa: PLW0108 -- of what is read then
+
+
+@contextmanager
+def logging_as_it_was():
+    """Afterwards."""
+    root, ours = logging.getLogger(), logging.getLogger("strandline")
+    kept = root.handlers[:], root.level, ours.level, logging.raiseExceptions
+    yield
+    for handler in set(root.handlers) - set(kept[0]):
+        handler.close()
     root.handlers[:], root.level, ours.level, logging.raiseExceptions = kept
     logging.captureWarnings(capture=False)

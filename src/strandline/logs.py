@@ -7,6 +7,7 @@ driver says it that took a special character in it for an end.
 """
 
 import base64
+import contextlib
 import json
 import logging
 import re
@@ -14,6 +15,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, TextIO, cast
 from urllib.parse import quote, quote_plus
 
@@ -24,6 +26,7 @@ __all__ = [
     "FORMATS",
     "LEVELS",
     "MASK",
+    "VERBOSE",
     "as_json",
     "configure",
     "is_secret_name",
@@ -32,10 +35,12 @@ __all__ = [
     "register_parts",
     "register_secret",
     "said",
+    "stamped",
 ]
 
 MASK = "***"
 LEVELS = ("debug", "info", "warning", "error")
+VERBOSE = "verbose"
 FORMATS = ("text", "json")
 
 _SHORTEST = 4
@@ -229,11 +234,15 @@ def _masked(value: Any, name: Callable[[str], str] = str) -> Any:
     return value if value is None or isinstance(value, bool | int | float) else redact(str(value))
 
 
-_STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+_STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName", "shown"}
 
 
 class _TextFormatter(logging.Formatter):
-    """One line for people: the message, with its level and logger where they say something."""
+    """One line for people: when, off a terminal; the message, with its level and logger where they say something."""
+
+    def __init__(self, is_terminal: Callable[[], bool]) -> None:
+        super().__init__()
+        self._is_terminal = is_terminal
 
     def format(self, record: logging.LogRecord) -> str:
         prefix = "" if record.levelno == logging.INFO else f"{record.levelname.lower()}: "
@@ -243,13 +252,18 @@ class _TextFormatter(logging.Formatter):
         more = [self.formatException(record.exc_info)] if record.exc_info else []
         more += [record.stack_info] if record.stack_info else []
         # as a whole, since a secret may have lines
-        return "\n".join([text, *map(printable, redact("\n".join(more)).split("\n"))]) if more else text
+        lines = [text, *map(printable, redact("\n".join(more)).split("\n"))] if more else [text]
+        lines += [said(f"hint: {hint}")] if (hint := vars(record).get("hint")) else []
+        stamp = "" if self._is_terminal() else f"{stamped(record.created)} "
+        return "\n".join(stamp + line for line in lines)
 
 
 class _JSONFormatter(logging.Formatter):
-    """One JSON object a line, with whatever the caller passed as ``extra``."""
+    """One JSON object a line, with whatever the caller passed as ``extra``; an ``event`` is one of its own making."""
 
     def format(self, record: logging.LogRecord) -> str:
+        if isinstance(made := vars(record).get("event"), Mapping):
+            return as_json({**made, "level": record.levelname.lower(), "at": stamped(record.created)})
         event: dict[str, Any] = {
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(),
@@ -264,31 +278,82 @@ class _JSONFormatter(logging.Formatter):
         return as_json(event)
 
 
+def stamped(seconds: float) -> str:
+    """A time as each line has it that is not for a terminal."""
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
 class _Stderr(logging.StreamHandler[TextIO]):
     """Writes to whatever ``sys.stderr`` is at that moment."""
 
     def __init__(self) -> None:
         logging.Handler.__init__(self)
+        # what is on the screen already, as an error in colour, is only for the file
+        self.addFilter(lambda record: not getattr(record, "shown", False))
 
     @property
     def stream(self) -> TextIO:  # type: ignore[override]
         return cast("TextIO", sys.stderr)
 
 
-def configure(*, level: str = "info", form: str = "text") -> None:
+class _File(logging.FileHandler):
+    """Appends to a file; what cannot be written there is told to ``lost``, and undoes nothing."""
+
+    def __init__(self, path: Path, lost: Callable[[OSError], None]) -> None:
+        super().__init__(path, encoding="utf-8", errors="backslashreplace")
+        self._lost = lost
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 -- as logging calls it
+        del record
+        if isinstance(error := sys.exception(), OSError):
+            self._lost(error)
+
+    def close(self) -> None:
+        with contextlib.suppress(OSError):  # what was told already, of what is still to be written
+            super().close()
+
+
+def configure(
+    *,
+    level: str = "info",
+    form: str = "text",
+    quiet: bool = False,
+    file: Path | None = None,
+    lost: Callable[[OSError], None] = lambda _: None,
+) -> None:
     """Send all logging of the process to stderr, redacted. Another call replaces what the last one set.
 
     Args:
-        level: one of ``LEVELS``; other packages are heard from ``warning`` on, and at ``debug`` in full.
+        level: one of ``LEVELS``; other packages are heard from ``warning`` on, and at ``debug`` in full. ``verbose`` is
+            ``debug`` without the other packages.
         form: one of ``FORMATS``.
+        quiet: only errors on stderr, whatever ``level`` says of the file.
+        file: the same lines are appended to it, with the time of each.
+        lost: is told why the file cannot be written any more.
+
+    Raises:
+        OSError: ``file`` cannot be written.
     """
-    handler = _Stderr()
-    handler.setFormatter(_JSONFormatter() if form == "json" else _TextFormatter())
+    handlers: list[logging.Handler] = [_Stderr()]
+    if file is not None:
+        handlers.append(_File(file, lost))
+    for handler in handlers:
+        on_terminal = _stderr_is_terminal if isinstance(handler, _Stderr) else bool
+        handler.setFormatter(_JSONFormatter() if form == "json" else _TextFormatter(on_terminal))
+    if quiet:
+        handlers[0].setLevel(logging.ERROR)
     root = logging.getLogger()
-    root.handlers = [*(old for old in root.handlers if not isinstance(old, _Stderr)), handler]
-    number = logging.getLevelNamesMapping()[level.upper()]
-    root.setLevel(number if number <= logging.DEBUG else max(number, logging.WARNING))
+    for old in [old for old in root.handlers if isinstance(old, _Stderr | _File)]:
+        root.removeHandler(old)
+        old.close()
+    root.handlers += handlers
+    number = logging.DEBUG if level == VERBOSE else logging.getLevelNamesMapping()[level.upper()]
+    root.setLevel(number if level == "debug" else max(number, logging.WARNING))
     logging.getLogger("strandline").setLevel(number)
     logging.captureWarnings(capture=True)
     # A failure of logging itself would print the record, unredacted.
     logging.raiseExceptions = False
+
+
+def _stderr_is_terminal() -> bool:
+    return sys.stderr.isatty()

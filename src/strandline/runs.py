@@ -22,6 +22,7 @@ from strandline.logs import as_json
 from strandline.message import Cursor
 
 __all__ = [
+    "RUNS",
     "Event",
     "EventKind",
     "Observer",
@@ -37,7 +38,21 @@ __all__ = [
 EXIT_BUG = 70
 _CURSOR_CHARS_MAX = 1_000
 """A longer cursor is not written down as it is; of a hundred thousand files it has megabytes."""
+RUNS = Path(".cq/runs")
+"""Where a project has its log of runs."""
 _RUNS_BYTES_MAX = 8 << 20
+_RECORD = {"run_id", "source", "seconds", "exit_code", "stopped_by", "error", "warnings", "tasks"}
+_TASK_RECORD = {
+    "task",
+    "destination",
+    "status",
+    "rows_written",
+    "seconds",
+    "cursor_from",
+    "cursor_to",
+    "error",
+    "warnings",
+}
 
 
 class EventKind(StrEnum):
@@ -83,6 +98,9 @@ class TaskReport:
     future, or without a key. 0 in a pass that began from nothing."""
     rows_known: int = 0
     """Of the rows read, those already stored, and so not stored again (append mode)."""
+    rows_unsure: int = 0
+    """Of the rows written, those that were stored before, maybe as they are: all of a table that is read in full once
+    more, and the re-read region, in the overwrite modes. In append mode it is known, and this 0."""
     rows_rejected: int = 0
     rows_deleted: int = 0
     windows: int = 0
@@ -233,16 +251,21 @@ class RunStore:
             self._path.replace(self._former)  # whoever appends to it just then does so under its new name
         append_record(self._path, report)
 
-    def runs(self) -> list[dict[str, Any]]:
-        """The records that are still there, oldest first."""
-        records = []
+    def read(self) -> tuple[list[dict[str, Any]], int]:
+        """The records that are still there, oldest first, and how many lines are none."""
+        records, unreadable = [], 0
         for path in (self._former, self._path):
-            for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
+            for line in path.read_bytes().splitlines() if path.exists() else ():
                 try:
-                    records.append(json.loads(line))
-                except ValueError:
-                    continue
-        return records
+                    record = json.loads(line)
+                    datetime.fromisoformat(record["started_at"])
+                    if not (record.keys() >= _RECORD and all(task.keys() >= _TASK_RECORD for task in record["tasks"])):
+                        raise KeyError
+                except (ValueError, TypeError, LookupError, AttributeError, RecursionError):
+                    unreadable += 1
+                else:
+                    records.append(record)
+        return records, unreadable
 
 
 def append_record(path: Path, report: RunReport) -> None:

@@ -98,10 +98,10 @@ def failed_with(*errors):
     return summary([report])
 
 
-def test_an_error_of_some_tasks_names_them_and_one_of_its_own_stays_with_its_task():
+def test_an_error_of_some_tasks_names_them_and_one_of_its_own_names_its_task():
     said = failed_with(
         RetryableError("it hangs", hint="look"), RetryableError("it hangs", hint="look"), TaskError("odd")
     )
     assert said.count("it hangs") == said.count("look") == 1
     assert "  error: a and b: it hangs\n  hint: look\n" in said
-    assert "     error: odd\n" in said
+    assert "  error: c: odd\n" in said

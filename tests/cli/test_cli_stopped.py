@@ -1,11 +1,11 @@
 """A sync that was stopped says so, of the run and of each table that it did not complete."""
 
-import io
 import json
 
 import pytest
 from test_engine import Numbers, destination, job
 
+from strandline.cli._options import Settings
 from strandline.cli._progress import progress
 from strandline.cli._summary import summary
 from strandline.engine.run import sync
@@ -40,35 +40,35 @@ def test_a_later_pass_that_is_stopped_before_its_first_commit_is_not_completed(s
 
 
 @pytest.mark.parametrize("incremental", [True, False])
-def test_tables_that_were_not_begun_are_reported_too(store, incremental):
+def test_tables_that_were_not_begun_are_reported_too(store, logged, incremental):
     one = job(Numbers("a", "b", "c", incremental=incremental), store, concurrency=1)
     sync(one)
-    stream = io.StringIO()
-    with progress(as_json=False, stream=stream) as lines:
+    with progress(Settings()) as lines:
         report = stopped_at_the_start_of("b", one, observers=[lines])
     assert [task.status.value for task in report.tasks] == ["completed", "stopped", "stopped"]
-    said = stream.getvalue()
+    said = "\n".join(logged())
     assert [f"numbers/{name} → d0: stopped" in said for name in "abc"] == [False, True, True]
 
 
 @pytest.mark.parametrize(("number", "who", "name"), [(2, "Ctrl-C", "SIGINT"), (15, "SIGTERM", "SIGTERM")])
-def test_summary_events_and_records_name_what_stopped_the_run(store, tmp_path, number, who, name):
+def test_summary_events_and_records_name_what_stopped_the_run(store, logged, tmp_path, number, who, name):
     one = job(Numbers("a", "b"), store, concurrency=1)
     sync(one)
-    stream = io.StringIO()
-    with progress(as_json=True, stream=stream) as events:
+    settings = Settings(log_format="json")
+    settings.set_up_logging()
+    with progress(settings) as events:
         report = stopped_at_the_start_of("b", one, number=number, observers=[events])
     said = summary([report])
     assert f"1 of 2 tasks completed; stopped by {who}, the next sync goes on from the cursors above" in said
     assert [line.split()[1] for line in said.splitlines() if line.startswith(("  a ", "  b "))] == [
-        "completed:",
-        "stopped:",
+        "completed",
+        "stopped",
     ]
-    finished = [json.loads(line) for line in stream.getvalue().splitlines()][-1]
+    finished = [json.loads(line) for line in logged()][-1]
     assert (finished["event"], finished["exit_code"]) == ("run_finished", 128 + number)
     assert finished["stopped_by"] == name
     assert finished["statuses"] == {"completed": 1, "stopped": 1}
     RunStore(tmp_path).add(report)
-    (record,) = RunStore(tmp_path).runs()
+    ((record,), _) = RunStore(tmp_path).read()
     assert record["stopped_by"] == name
     assert [task["status"] for task in record["tasks"]] == ["completed", "stopped"]

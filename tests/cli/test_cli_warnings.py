@@ -1,12 +1,12 @@
 """Warnings: each once, with the tables that it is about, under one spelling of a task."""
 
-import io
 import os
 import pty
 from contextlib import suppress
 from datetime import UTC, datetime
 
 from strandline.cli._grouping import named
+from strandline.cli._options import Settings
 from strandline.cli._progress import progress
 from strandline.cli._summary import summary
 from strandline.runs import Event, EventKind, RunReport, Status, TaskReport
@@ -43,20 +43,22 @@ def test_a_key_is_spelled_as_a_task_is():
     assert str(StateKey("shop", "t0", "wh")) == task.name == "shop/t0 → wh"
 
 
-def test_lines_have_no_name_twice():
-    stream = io.StringIO()
+def test_lines_have_no_name_twice(logged):
     (task,) = reported([]).tasks
-    with progress(as_json=False, stream=stream) as observer:
+    with progress(Settings()) as observer:
         for text in ("t0: it waits", "shop/t0 → wh: it waits", "it waits"):
             observer(Event(EventKind.WARNING, "r", "shop", task, text))
         observer(Event(EventKind.WAITING, "r", "shop", text="run x has the lease"))
-    assert stream.getvalue() == "shop/t0 → wh: warning: it waits\n" * 3 + "shop: waiting: run x has the lease\n"
+    assert [line.partition(" ")[2] for line in logged()] == [
+        *["warning: shop/t0 → wh: it waits"] * 3,
+        "shop: waiting: run x has the lease",
+    ]
 
 
-def test_on_a_terminal_warnings_are_left_to_the_summary_and_what_is_waited_for_is_said_once():
+def test_on_a_terminal_warnings_are_left_to_the_summary_and_what_is_waited_for_is_said_once(logged):
     ours, theirs = pty.openpty()
     first, second = reported([], []).tasks
-    with os.fdopen(theirs, "w") as stream, progress(as_json=False, stream=stream) as observer:
+    with os.fdopen(theirs, "w") as stream, progress(Settings(), stream=stream) as observer:
         for task in (first, second):
             observer(Event(EventKind.WARNING, "r", "shop", task, "it is odd"))
             observer(Event(EventKind.RETRY, "r", "shop", task, f"the line is cut; trying again in {id(task)} s"))

@@ -51,10 +51,16 @@ def test_the_first_event_of_a_task_has_its_cursor(cli):
 def test_states_are_listed_in_columns(cli):
     cli.shop("a", "a_table_with_a_longer_name", tables={"a": {"incremental_key": "at"}})
     assert cli("sync").exit_code == 0
-    lines = cli("state", "list").stdout.splitlines()
+    heading, *lines = cli("state", "list").stdout.splitlines()
     assert [line.split("  ")[0] for line in lines] == ["shop/a → copy", "shop/a_table_with_a_longer_name → copy"]
-    for word in ("cursor", "pass", "version"):
-        assert len({columns(line[: re.search(rf"\b{word} ", line).start()]) for line in lines}) == 1
+    assert [word for word in re.split(r"  +", heading) if word] == (
+        ["table", "pass", "rows", "last sync", "age", "version", "cursor"]
+    )
+    at = heading.index("cursor")
+    assert [line[at:] for line in lines] == ["2026-01-01 00:00:01", "–"]
+    first, *_ = json.loads(cli("state", "list", "--format", "json").stdout)
+    saved = datetime.fromisoformat(first["saved_at"]).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+    assert re.search(rf"  2  {saved}  +\d\.\d s  ", lines[0])
 
 
 def test_a_full_refresh_is_listed_until_it_is_finished(cli):
@@ -83,5 +89,5 @@ def test_on_a_narrow_terminal_a_state_is_one_line(cli, monkeypatch):
     assert cli("sync").exit_code == 0
     monkeypatch.setattr(state, "terminal_width", lambda: 80)
     lines = cli("state", "list").stdout.splitlines()
-    assert (len(lines), max(map(columns, lines)) <= 80) == (2, True)
-    assert all(re.search(r"pass done  version 1\.\d$", line) for line in lines)
+    assert (len(lines), max(map(columns, lines)) <= 80) == (3, True)
+    assert all(re.search(r"  done  .*  1\.\d  ", line) for line in lines[1:])

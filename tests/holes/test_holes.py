@@ -183,7 +183,7 @@ def test_hole_k_a_look_back_window_writes_each_row_version_once(bench, sync):
     bench.origin.execute("UPDATE t SET v = 'changed' WHERE id = 3")
     sync()
     outcome = sync()
-    assert "re-read 6" in outcome.out
+    assert ("6 unchanged" if bench.mode == "append" else "≤ 6 new or changed") in outcome.out
     both = [(3, "changed"), (3, "v3")] if bench.mode == "append" else [(3, "changed")]
     assert bench.store.rows() == [(1, "v1"), (2, "v2"), *both, (4, "v4"), (5, "v5"), (6, "late")]
 

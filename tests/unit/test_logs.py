@@ -3,7 +3,10 @@
 import base64
 import json
 import logging
+import re
+import sys
 import time
+from pathlib import Path
 from urllib.parse import quote, quote_plus
 
 import pytest
@@ -199,6 +202,16 @@ def test_redacting_is_quick_enough_for_every_line():
     assert time.process_time() - began < 1  # 5 ms a line; measured 0.1 ms
 
 
+STAMP = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ "
+
+
+def lines_of(capsys):
+    """What was logged, without the time that each line begins with."""
+    lines = capsys.readouterr().err.splitlines()
+    assert all(re.match(STAMP, line) for line in lines)
+    return [re.sub(STAMP, "", line) for line in lines]
+
+
 def _fail(text):
     try:
         int(text)
@@ -213,7 +226,7 @@ class TestLogging:
         register_secret("hunter2-hunter2")
         logging.getLogger("some.driver").warning("password is %s", "hunter2-hunter2")
         logging.getLogger("strandline.x").info("password is %r", ["hunter2-hunter2"])
-        assert capsys.readouterr().err == "warning: some.driver: password is ***\npassword is ['***']\n"
+        assert lines_of(capsys) == ["warning: some.driver: password is ***", "password is ['***']"]
 
     def test_exceptions_are_redacted(self, capsys):
         configure()
@@ -260,7 +273,11 @@ class TestLogging:
         configure(level="debug")
         logging.getLogger("strandline").debug("ours")
         logging.getLogger("driver").debug("theirs")
-        assert capsys.readouterr().err == "debug: ours\ndebug: driver: theirs\n"
+        assert lines_of(capsys) == ["debug: ours", "debug: driver: theirs"]
+        configure(level="verbose")
+        logging.getLogger("strandline").debug("ours")
+        logging.getLogger("driver").info("theirs")
+        assert lines_of(capsys) == ["debug: ours"]
         configure(level="error")
         logging.getLogger("driver").warning("no")
         logging.getLogger("strandline").warning("no")
@@ -270,7 +287,32 @@ class TestLogging:
         configure()
         configure()
         logging.getLogger("strandline").info("once")
-        assert capsys.readouterr().err == "once\n"
+        assert lines_of(capsys) == ["once"]
+
+    def test_a_file_has_what_stderr_has_and_more_where_that_is_quiet(self, capsys, tmp_path):
+        register_secret("hunter2-hunter2")
+        configure(quiet=True, file=tmp_path / "log")
+        configure(quiet=True, file=tmp_path / "log")
+        logging.getLogger("strandline").info("begun with hunter2-hunter2")
+        logging.getLogger("strandline").error("it broke", extra={"hint": "mend it"})
+        configure()
+        logging.getLogger("strandline").error("elsewhere")
+        assert lines_of(capsys) == ["error: it broke", "hint: mend it", "error: elsewhere"]
+        lines = (tmp_path / "log").read_text("utf-8").splitlines()
+        assert [re.sub(STAMP, "", line) for line in lines] == ["begun with ***", "error: it broke", "hint: mend it"]
+
+    def test_on_a_terminal_lines_have_no_time(self, capsys, monkeypatch):
+        configure()
+        monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+        logging.getLogger("strandline").info("now")
+        assert capsys.readouterr().err == "now\n"
+
+    def test_a_file_that_cannot_be_written_any_more_is_told_of(self):
+        lost = []
+        configure(file=Path("/dev/full"), lost=lost.append)
+        logging.getLogger("strandline").info("one")
+        configure()
+        assert [error.strerror for error in lost] == ["No space left on device"]
 
     def test_a_failure_of_logging_shows_no_secret(self, capsys):
         configure()

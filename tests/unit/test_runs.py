@@ -21,7 +21,7 @@ def test_a_record_that_a_full_disk_tore_takes_no_other_with_it(tmp_path):
     first, torn, *rest = path.read_text().splitlines()
     assert torn == '{"run_id": "to'
     assert [json.loads(line)["run_id"] for line in (first, *rest)] == ["one", "three", "four"]
-    assert [run["run_id"] for run in RunStore(tmp_path).runs()] == ["one", "three", "four"]
+    assert [run["run_id"] for run in RunStore(tmp_path).read()[0]] == ["one", "three", "four"]
 
 
 def test_old_runs_are_forgotten_when_there_are_too_many_bytes_of_them(tmp_path, monkeypatch):
@@ -29,7 +29,7 @@ def test_old_runs_are_forgotten_when_there_are_too_many_bytes_of_them(tmp_path, 
     store = RunStore(tmp_path)
     for number in range(100):
         store.add(report(str(number)))
-        kept = [int(run["run_id"]) for run in store.runs()]
+        kept = [int(run["run_id"]) for run in store.read()[0]]
         assert kept == list(range(number + 1))[-len(kept) :]
     assert len(kept) > 2
     assert sum(path.stat().st_size for path in tmp_path.iterdir()) < 3_000
@@ -40,7 +40,7 @@ def test_a_long_cursor_is_not_written_down_as_it_is(tmp_path):
     one = report("one")
     one.tasks.append(TaskReport("shop", "orders", "copy", ("orders",), cursor_from=short, cursor_to=long))
     RunStore(tmp_path).add(one)
-    ((task,),) = (run["tasks"] for run in RunStore(tmp_path).runs())
+    ((task,),) = (run["tasks"] for run in RunStore(tmp_path).read()[0])
     assert (task["cursor_from"], task["cursor_to"]) == (short, {"shown": "10,000 files"})
     assert one.tasks[0].cursor_to == long
     one.tasks[0].cursor_to = {"files": ["x" * 10_000]}

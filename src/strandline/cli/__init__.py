@@ -23,6 +23,7 @@ PIPE_CLOSED = 128 + 13
 _COMMANDS = {
     "init": ("init", "Write a spec: look at a source, and propose how each table is read."),
     "sync": ("sync", "Bring the destinations up to date, fetching only what changed."),
+    "runs": ("runs", "List past runs, the newest first; with RUN_ID, each table of one."),
     "plan": ("plan", "Show what a sync would do, table by table, and touch nothing."),
     "state": ("state", "Look at the cursors, and discard one on purpose."),
     "migrate": ("migrate", "Make the tables of the destinations fit, without moving a row."),
@@ -91,6 +92,7 @@ class _Lazy(click.Group):
         """Run, and exit with the code that page and reference promise."""
         del standalone_mode
         settings = Settings()
+        settings.set_up_logging()
         for argument in sys.argv[1:] if args is None else args:
             register_parts(argument)  # whatever it turns out to be, an error may quote it
         if args is None:

@@ -1,9 +1,9 @@
 """How a failure looks on stderr: what happened, where, and what to do next. Nothing in it is a secret."""
 
 import logging
-import os
 import sys
 import threading
+import time
 import traceback
 from types import TracebackType
 
@@ -11,9 +11,9 @@ import click
 
 from strandline.cli._layout import columns, error_width, wrapped
 from strandline.cli._options import Settings
-from strandline.cli._output import open_streams
+from strandline.cli._output import color, open_streams
 from strandline.errors import MACHINE, Problem, StrandlineError, UsageError
-from strandline.logs import printable, redact, said
+from strandline.logs import printable, redact, said, stamped
 
 __all__ = ["BUG", "INTERRUPTED", "color", "guard_process", "show"]
 
@@ -28,8 +28,13 @@ def show(error: BaseException, settings: Settings) -> int:
     """Write ``error`` to stderr, and return the exit code that it asks for."""
     if isinstance(error, StrandlineError):
         problems = error.problems if isinstance(error, UsageError) else ()
-        _write([*problems, Problem(error.message, hint=error.hint)], settings)
+        dated = settings.is_run and not isinstance(error, UsageError)
+        _write([*problems, Problem(error.message, hint=error.hint)], settings, dated=dated)
         code = error.exit_code
+    elif isinstance(error, click.exceptions.NoArgsIsHelpError):
+        # what was asked for is not known, so that a script with an empty variable fails
+        click.echo(error.format_message(), color=color())
+        code = USAGE
     elif isinstance(error, click.ClickException):
         hint = getattr(error, "hint", "")
         context = getattr(error, "ctx", None)
@@ -63,14 +68,18 @@ def _short(error: BaseException) -> str:
     return traceback.format_exception_only(error)[-1].strip()
 
 
-def _write(problems: list[Problem], settings: Settings) -> None:
+def _write(problems: list[Problem], settings: Settings, *, dated: bool = False) -> None:
     for problem in problems:
+        extra = {name: getattr(problem, name) for name in ("where", "line", "hint") if getattr(problem, name)}
         if settings.log_format == "json":
-            extra = {name: getattr(problem, name) for name in ("where", "line", "hint") if getattr(problem, name)}
             _log.error("%s", problem.message, extra=extra)
-        else:
-            apart = "\n" if problem.line else ""
-            click.echo("\n".join(_lines(problem, error_width())) + apart, err=True, color=color())
+            continue
+        lines = _lines(problem, width := error_width())
+        if dated and width is None:
+            lines = [f"{stamped(time.time())} {line}" for line in lines]
+        click.echo("\n".join(lines) + ("\n" if problem.line else ""), err=True, color=color())
+        where = f"{problem.where}: " if problem.where else ""
+        _log.error("%s", where + problem.message, extra=extra | {"shown": True})  # for the log file
 
 
 def _lines(problem: Problem, width: int | None) -> list[str]:
@@ -93,11 +102,6 @@ def _lines(problem: Problem, width: int | None) -> list[str]:
 def _labelled(label: str, text: str, width: int | None, *, fg: str | None = None) -> list[str]:
     first, *rest = wrapped(label, said(text), width=width)
     return [click.style(label, fg=fg, bold=True) + first.removeprefix(label), *rest]
-
-
-def color() -> bool | None:
-    """Never with ``NO_COLOR``; otherwise click knows whether it is a terminal."""
-    return False if os.environ.get("NO_COLOR") else None
 
 
 def guard_process(settings: Settings) -> None:

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterable, Sequence
 
-__all__ = ["bare", "grouped", "named"]
+__all__ = ["bare", "counted", "grouped", "named"]
 
 _ALL_NAMED_MAX = 3
 _NAMED = 2
@@ -15,6 +15,11 @@ def named(names: Sequence[str]) -> str:
     if len(names) <= _ALL_NAMED_MAX:
         return " and ".join(part for part in (", ".join(names[:-1]), names[-1]) if part) if names else ""
     return f"{', '.join(names[:_NAMED])} and {len(names) - _NAMED} more"
+
+
+def counted(count: int, what: str) -> str:
+    """``1 row``, ``1,200 rows``."""
+    return f"{count:,} {what}{'s' * (count != 1)}"
 
 
 def bare(text: str, names: Iterable[str]) -> str:

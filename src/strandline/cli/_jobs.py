@@ -144,6 +144,8 @@ def choose(config: Config, choice: Choice) -> tuple[list[SourceSpec], Choice]:
     # of a source that could not be listed nobody knows; without a glob, none is left out
     globs = choice.select or choice.exclude
     used = [one for one in config.sources if not globs or chosen.get(one.name, True)]
+    if not used:
+        raise _nothing_left("any source")
     return used, replace(choice, checked=True)
 
 
@@ -210,6 +212,11 @@ def _select(source: SourceSpec, tables: Sequence[Table], choice: Choice, offered
     """First the spec's globs, then the command line's. What the source offers is remembered in ``offered``."""
     offered.update({table.name: table for table in tables})
     chosen = _of_spec(source, tables)
+    if not chosen:
+        raise UsageError(
+            f"no table of source {source.name!r} is selected: `skip_tables` leaves out all that `tables` names",
+            hint="nothing was done; leave the source out of the spec instead",
+        )
     if not choice.checked:
         _check(choice, chosen)
     if choice.select or choice.exclude:
@@ -218,7 +225,15 @@ def _select(source: SourceSpec, tables: Sequence[Table], choice: Choice, offered
             for globs in (choice.select or ("*",), choice.exclude)
         )
         chosen = select_tables(chosen, include, skip, skip_dependent_tables=True)
+        if not chosen:
+            raise _nothing_left(f"source {source.name!r}")
     return chosen
+
+
+def _nothing_left(where: str) -> UsageError:
+    return UsageError(
+        f"no table of {where} is selected: --exclude leaves out all that is selected otherwise", hint="nothing was done"
+    )
 
 
 def _selects(source: SourceSpec, name: str, choice: Choice, offered: Mapping[str, Table]) -> bool:

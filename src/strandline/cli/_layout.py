@@ -4,12 +4,16 @@ import os
 import sys
 import textwrap
 import unicodedata
+from collections.abc import Collection, Sequence
 from typing import TextIO
 
-__all__ = ["columns", "error_width", "fitted", "shortened", "terminal_width", "wrapped"]
+__all__ = ["columns", "error_width", "fitted", "shortened", "table", "terminal_width", "took", "wrapped"]
 
 _NARROWEST = 20
 """Columns for a text behind its indent; where there are fewer, the terminal wraps by itself."""
+_GAP = 2
+_MINUTE, _HOUR, _DAY = 60, 3600, 86_400
+_CELL_MIN = 12
 
 
 def columns(text: str) -> int:
@@ -63,3 +67,39 @@ def fitted(text: str, width: int, *, right: bool = False) -> str:
     short = shortened(text, width)
     blank = " " * (width - columns(short))
     return blank + short if right else short + blank
+
+
+def table(rows: Sequence[Sequence[str]], *, width: int | None = None, right: Collection[int] = ()) -> list[str]:
+    """Rows of cells, the first of them headings, in columns; one in which all cells are empty is left out.
+
+    On a terminal of ``width`` columns the last column gives way, then the first.
+
+    Args:
+        rows: texts without anything that a terminal would act upon.
+        width: of the terminal; ``None``: it is none, and the lines go whole.
+        right: the numbers of the columns that are aligned to the right.
+    """
+    shown = [at for at in range(len(rows[0])) if any(row[at] for row in rows[1:])]
+    if not shown:
+        return []
+    wide = [max(columns(row[at]) for row in rows) for at in shown]
+    if width is not None:
+        for at in (-1, 0):
+            over = sum(wide) + _GAP * len(wide) - width
+            wide[at] = min(wide[at], max(_CELL_MIN, wide[at] - over)) if over > 0 else wide[at]
+    lines = []
+    for row in rows:
+        cells = [fitted(row[at], wide[n], right=at in right) for n, at in enumerate(shown)]
+        lines.append((" " * _GAP).join(cells).rstrip())
+    return lines
+
+
+def took(seconds: float) -> str:
+    """``4.2 s``, ``3 min 05 s``, ``2 h 10 min``, ``5 d 03 h``."""
+    if seconds < _MINUTE:
+        return f"{max(seconds, 0.0):.1f} s"
+    if seconds < _HOUR:
+        return f"{int(seconds // _MINUTE)} min {int(seconds % _MINUTE):02} s"
+    if seconds < _DAY:
+        return f"{int(seconds // _HOUR)} h {int(seconds % _HOUR // _MINUTE):02} min"
+    return f"{int(seconds // _DAY)} d {int(seconds % _DAY // _HOUR):02} h"

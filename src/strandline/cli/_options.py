@@ -24,9 +24,23 @@ class Settings:
 
     log_level: str = "info"
     log_format: str = "text"
+    log_file: Path | None = None
+    verbose: bool = False
+    quiet: bool = False
     debug: bool = False
+    is_run: bool = False
+    """A run has begun: whoever reads its errors later wants to know when they came."""
     lost: dict[str, str] = field(default_factory=dict)
     """Output that could not be written, by what it is: why."""
+
+    def set_up_logging(self) -> None:
+        """From now on, as is said here."""
+        level = "debug" if self.debug else logs.VERBOSE if self.verbose else self.log_level
+
+        def lost(error: OSError) -> None:
+            self.lost.setdefault(str(self.log_file), error.strerror or str(error))
+
+        logs.configure(level=level, form=self.log_format, quiet=self.quiet, file=self.log_file, lost=lost)
 
 
 def _keep(context: click.Context, parameter: click.Parameter, value: Any) -> None:
@@ -34,37 +48,42 @@ def _keep(context: click.Context, parameter: click.Parameter, value: Any) -> Non
     settings = context.ensure_object(Settings)
     if value is not None and parameter.name is not None:
         setattr(settings, parameter.name, value)
-    logs.configure(level="debug" if settings.debug else settings.log_level, form=settings.log_format)
+        try:
+            settings.set_up_logging()
+        except OSError as error:
+            file, settings.log_file = settings.log_file, None
+            raise click.BadParameter(f"{file} cannot be written: {error.strerror or error}") from None
 
 
 def global_options(*, hidden: bool) -> list[click.Option]:
     """The options of the group; subcommands accept the same, without listing them again."""
+
+    def option(*names: str, **settings: Any) -> click.Option:
+        return click.Option(names, callback=_keep, expose_value=False, hidden=hidden, **settings)
+
+    def flag(*names: str, help: str) -> click.Option:  # noqa: A002 -- click's own word
+        return option(*names, is_flag=True, default=None, help=help)
+
     return [
-        click.Option(
-            ["--log-level"],
+        option(
+            "--log-level",
             type=click.Choice(logs.LEVELS, case_sensitive=False),
-            callback=_keep,
-            expose_value=False,
-            hidden=hidden,
             help="How much is logged to stderr.  [default: info]",
         ),
-        click.Option(
-            ["--log-format"],
+        option(
+            "--log-format",
             type=click.Choice(logs.FORMATS, case_sensitive=False),
-            callback=_keep,
-            expose_value=False,
-            hidden=hidden,
             help="Lines for people, or one JSON event a line.  [default: text]",
         ),
-        click.Option(
-            ["--debug"],
-            is_flag=True,
-            default=None,
-            callback=_keep,
-            expose_value=False,
-            hidden=hidden,
-            help="Log everything, and show tracebacks.",
+        option(
+            "--log-file",
+            type=click.Path(path_type=Path, readable=False),
+            metavar="PATH",
+            help="Append to this file what is logged, with the time of each line.",
         ),
+        flag("-v", "--verbose", help="Say more: each commit, and the details of a plan."),
+        flag("-q", "--quiet", help="Say nothing but errors; the exit code tells the rest."),
+        flag("--debug", help="Log everything, and show tracebacks."),
     ]
 
 

@@ -20,7 +20,7 @@ from strandline.cli._options import Settings
 from strandline.errors import MACHINE, StrandlineError
 from strandline.logs import as_json, said
 
-__all__ = ["OutputError", "open_streams", "telling"]
+__all__ = ["OutputError", "color", "open_streams", "telling"]
 
 _STDIN, _STDOUT, _STDERR = range(3)
 _ESCAPES = "strandline.escapes"
@@ -114,13 +114,23 @@ def _encoding(stream: TextIO | None) -> str:
     return stream.encoding if stream is not None else "utf-8"
 
 
+def color() -> bool | None:
+    """Never with ``NO_COLOR``; otherwise click knows whether it is a terminal."""
+    return False if os.environ.get("NO_COLOR") else None
+
+
 @contextlib.contextmanager
 def telling(settings: Settings) -> Iterator[Callable[[str], None]]:
-    """Says on stdout what a command has done, which no lost output undoes; at the end a line about what was lost."""
+    """Says on stdout what a command has done, which no lost output undoes; at the end a line about what was lost.
+
+    Nothing where only errors are asked for.
+    """
 
     def tell(text: str) -> None:
+        if settings.quiet:
+            return
         try:
-            click.echo(text)
+            click.echo(text, color=color())
         except OutputError as error:
             settings.lost.setdefault("stdout", error.reason)
 

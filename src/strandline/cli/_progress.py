@@ -1,19 +1,24 @@
 """What is shown while a sync goes on: a live table on a terminal, lines elsewhere, events as JSON on request."""
 
+import logging
 import sys
-import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, Protocol, TextIO
+from typing import TYPE_CHECKING, Any, Protocol, TextIO
 
-from strandline.cli._grouping import bare
+from strandline.cli._grouping import bare, counted
+from strandline.cli._options import Settings
 from strandline.cli._summary import own_names
-from strandline.logs import as_json, said
-from strandline.runs import Event, EventKind, RunReport, TaskReport, describe_cursor
+from strandline.runs import Event, EventKind, RunReport, Status, TaskReport, describe_cursor
+
+if TYPE_CHECKING:
+    from strandline.cli._screen import Screen
 
 __all__ = ["progress"]
+
+_log = logging.getLogger(__name__)
 
 _LINE_EVERY_S = 10.0
 
@@ -29,78 +34,93 @@ class Shows(Protocol):
 
 
 @contextmanager
-def progress(*, as_json: bool, stream: TextIO | None = None) -> Iterator[Shows]:
-    """An observer that shows events on stderr, in the form that suits it."""
+def progress(settings: Settings, *, stream: TextIO | None = None) -> Iterator[Shows]:
+    """An observer that shows events on stderr, in the form that suits it, and in the log file."""
     stream = stream or sys.stderr
-    if as_json:
-        yield _JsonLines(stream)
-    elif stream.isatty():
+    if settings.log_format == "text" and _log.isEnabledFor(logging.INFO) and not settings.quiet and stream.isatty():
         from strandline.cli._screen import live
 
         with live(stream) as screen:
-            yield screen
+            yield _Lines(screen, quiet=False)
+    elif settings.log_format == "json":
+        yield _JsonLines()
     else:
-        yield _Lines(stream)
+        yield _Lines(None, quiet=settings.quiet)
+
+
+def _level(event: Event) -> int:
+    if event.report is not None and event.report.status is Status.FAILED and event.kind is EventKind.TASK_FINISHED:
+        return logging.ERROR
+    return logging.WARNING if event.kind in {EventKind.WARNING, EventKind.RETRY} else logging.INFO
 
 
 class _JsonLines:
-    def __init__(self, stream: TextIO) -> None:
-        self._stream, self._lock = stream, threading.Lock()
+    """Every event, with what its task has done so far. What is promised of a table stands in the first one only."""
 
     def say(self, text: str) -> None:
-        self._write({"event": "notice", "text": text})
+        _log.info("%s", text, extra={"event": {"event": "notice", "text": text}})
 
     def __call__(self, event: Event) -> None:
+        level = _level(event)
+        if not _log.isEnabledFor(level):
+            return
         line: dict[str, Any] = {"event": event.kind.value, "run_id": event.run_id, "source": event.source}
         if event.text:
             line["text"] = event.text
         if event.report is not None:
             line |= event.report.record()
+            if event.kind is not EventKind.TASK_STARTED:
+                del line["limits"]
         elif isinstance(run := event.data.get("report"), RunReport):
             line |= {name: value for name, value in run.record().items() if name not in {"tasks", *line}}
             line["statuses"] = dict(Counter(task.status.value for task in run.tasks))
-        self._write(line)
-
-    def _write(self, line: dict[str, Any]) -> None:
-        at = {"at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())}
-        text = as_json(line | at)
-        with self._lock:
-            self._stream.write(text + "\n")
-            self._stream.flush()
+        _log.log(level, "%s", event.kind.value, extra={"event": line})
 
 
 class _Lines:
-    """Starts, ends and warnings; of a long task a line every ten seconds."""
+    """Starts, ends and warnings; of a long task a line every ten seconds. A screen has them instead of stderr."""
 
-    def __init__(self, stream: TextIO) -> None:
-        self._stream, self._lock = stream, threading.Lock()
+    def __init__(self, screen: "Screen | None", *, quiet: bool) -> None:
+        self._screen, self._quiet = screen, quiet
         self._said: dict[str, float] = {}
 
     def __call__(self, event: Event) -> None:
-        report = event.report
+        if self._screen is not None:
+            self._screen(event)
+        report, level = event.report, _level(event)
         if report is None:
             if event.kind in {EventKind.WARNING, EventKind.WAITING}:
-                self.say(f"{event.source}: {event.kind.value}: {event.text}")
+                waits = "waiting: " if event.kind is EventKind.WAITING else ""
+                self._log(level, f"{event.source}: {waits}{event.text}")
             return
         match event.kind:
             case EventKind.TASK_STARTED:
                 self._said[report.name] = time.monotonic()
-                self.say(f"{report.name}: started")
+                self._log(level, f"{report.name}: started")
             case EventKind.COMMITTED if time.monotonic() - self._said.get(report.name, 0) >= _LINE_EVERY_S:
                 self._said[report.name] = time.monotonic()
-                self.say(f"{report.name}: {_committed(report)}")
-            case EventKind.WARNING | EventKind.RETRY:
-                self.say(f"{report.name}: {event.kind.value}: {bare(event.text, own_names(report))}")
+                self._log(level, f"{report.name}: {_committed(report)}")
+            case EventKind.COMMITTED if _log.isEnabledFor(logging.DEBUG):
+                # asked for; on a terminal above the table
+                _log.debug("%s", f"{report.name}: {_committed(report)}")
+            case EventKind.WARNING:
+                self._log(level, f"{report.name}: {bare(event.text, own_names(report))}")
+            case EventKind.RETRY:
+                self._log(level, f"{report.name}: retry: {bare(event.text, own_names(report))}")
             case EventKind.TASK_FINISHED:
-                self.say(f"{report.name}: {report.status.value}: {_committed(report)}")
+                # where nothing is said but errors, the error itself follows at the end
+                self._log(level, f"{report.name}: {report.status.value}: {_committed(report)}", shown=self._quiet)
 
     def say(self, text: str) -> None:
-        with self._lock:
-            self._stream.write(said(text) + "\n")
-            self._stream.flush()
+        if self._screen is not None:
+            self._screen.say(text)
+        self._log(logging.INFO, text)
+
+    def _log(self, level: int, text: str, *, shown: bool = False) -> None:
+        _log.log(level, "%s", text, extra={"shown": shown or self._screen is not None})
 
 
 def _committed(report: TaskReport) -> str:
     if not report.begun:
         return "not begun"
-    return f"{report.rows_read:,} rows committed, cursor {describe_cursor(report.cursor_to)}"
+    return f"{counted(report.rows_read, 'row')} committed, cursor {describe_cursor(report.cursor_to)}"

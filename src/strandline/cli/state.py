@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from strandline.cli._layout import columns, fitted, terminal_width
+from strandline.cli._layout import table, terminal_width, took
 from strandline.cli._options import Settings, load_config, spec_argument
 from strandline.cli._output import telling
 from strandline.cli._sync_options import claiming
@@ -21,7 +21,7 @@ from strandline.state import RUN_TASK, KeepsState, State, StateBackend, StateKey
 
 __all__ = ["command"]
 
-_CELL_MIN = 24
+_HEAD = ("table", "pass", "rows", "last sync", "age", "version", "cursor")
 
 
 @click.group("state")
@@ -35,24 +35,18 @@ def command() -> None:
 def list_(specs: Sequence[Path], form: str) -> int:
     """Every cursor of the spec's sources, from the state backend.
 
-    A full refresh that was not finished has one of its own, with @refresh/ before its name. Exit code 3: one of them cannot
-    be trusted.
+    With the rows that were written since the table was created, and when something was committed last. A full refresh that was
+    not finished has one of its own, with @refresh/ before its name. Exit code 3: one of them cannot be trusted.
     """
     config = load_config(specs)
     states = [found for source in config.sources for found in _states(config, source) if not _is_over(*found)]
     if form == "json":
         click.echo(as_json([_record(key, state) for key, state in states], indent=2))
         return _trusted(states)
-    rows = [_row(key, state) for key, state in states]
-    widths = [max((columns(row[at]) for row in rows), default=0) for at in range(3)]
-    if (width := terminal_width()) is not None:
-        over = sum(widths) + max((columns(row[3]) for row in rows), default=0) + 6 - width
-        for at in (1, 0):  # the cursor gives way before the name
-            narrower = min(widths[at], max(_CELL_MIN, widths[at] - max(0, over)))
-            over, widths[at] = over - (widths[at] - narrower), narrower
-    for row in rows:
-        cells = [fitted(cell, width) for cell, width in zip(row, widths, strict=False)]
-        click.echo("  ".join([*cells, row[-1]]))
+    now = datetime.now(UTC)
+    rows = [_HEAD, *(_row(key, state, now) for key, state in states)]
+    for line in table(rows, width=terminal_width(), right=(2, 4)):
+        click.echo(line)
     if not states:
         click.echo("no states yet")
     return _trusted(states)
@@ -105,12 +99,14 @@ def reset(
             tell("nothing to discard")
 
 
-def _row(key: StateKey, state: State) -> tuple[str, str, str, str]:
+def _row(key: StateKey, state: State, now: datetime) -> tuple[str, ...]:
+    saved = datetime.fromisoformat(state.saved_at).astimezone() if state.saved_at else None
+    last = (saved.strftime("%Y-%m-%d %H:%M:%S"), took((now - saved).total_seconds())) if saved else ("", "")
     if state.untrusted is not None:
-        return said(str(key)), "cannot be trusted", "–", said(state.untrusted.message)
+        return said(str(key)), "untrusted", "", *last, "", said(state.untrusted.message)
     phase = state.current.phase.value if state.current else "not begun"
-    cursor = f"cursor {describe_cursor(state.cursor)}"
-    return said(str(key)), said(cursor), f"pass {phase}", f"version {state.epoch}.{state.sequence}"
+    rows = f"{sum(one.rows for one in state.tables.values()):,}"
+    return said(str(key)), phase, rows, *last, f"{state.epoch}.{state.sequence}", said(describe_cursor(state.cursor))
 
 
 def _trusted(states: Sequence[tuple[StateKey, State]]) -> int:

@@ -19,18 +19,16 @@ from strandline.cli._layout import terminal_width
 from strandline.cli._options import Settings, load_config, spec_argument
 from strandline.cli._output import telling
 from strandline.cli._progress import progress
-from strandline.cli._summary import exit_code, summary
+from strandline.cli._summary import exit_code, log_errors, summary
 from strandline.cli._sync_options import choosing, claiming
 from strandline.cli.plan import show_plans
 from strandline.engine.lease import Claim
 from strandline.engine.run import sync
 from strandline.engine.window import Stop
-from strandline.runs import RunReport, RunStore, append_record
+from strandline.runs import RUNS, RunReport, RunStore, append_record
 from strandline.spec import Config
 
 __all__ = ["command"]
-
-_RUNS = Path(".cq/runs")
 
 
 @click.command("sync")
@@ -83,14 +81,15 @@ def command(
                 for report in reports:
                     append_record(summary_location, report)
         if settings.log_format == "text" and any(report.tasks or report.warnings for report in reports):
-            tell(summary(reports, width=terminal_width()))
+            tell(summary(reports, width=terminal_width(), colored=True))
     return exit_code(reports)
 
 
 def _run(config: Config, choice: Choice, settings: Settings) -> list[RunReport]:
-    store, reports, stop = RunStore(_RUNS), [], Stop()
+    settings.is_run = True
+    store, reports, stop = RunStore(RUNS), [], Stop()
     sources, choice = choose(config, choice)
-    with _Signals(stop) as signals, progress(as_json=settings.log_format == "json") as observer:
+    with _Signals(stop) as signals, progress(settings) as observer:
         signals.say = observer.say
         for source in sources:
             if stop.requested:
@@ -98,12 +97,14 @@ def _run(config: Config, choice: Choice, settings: Settings) -> list[RunReport]:
                 continue
             with open_job(config, source, choice) as job:
                 report = sync(job, observer=observer, stop=stop)
-            with _noting(settings, str(_RUNS)):
+            with _noting(settings, str(RUNS)):
                 store.add(report)
             reports.append(report)
     for report in reports:
         if report.error is not None:
             show(report.error, settings)
+        if settings.log_format == "text":
+            log_errors(report, shown=not settings.quiet)
         for task in report.tasks:
             if task.bug and task.error is not None and settings.debug:
                 show(task.error.__cause__ or task.error, settings)

@@ -61,6 +61,8 @@ class Pipeline:
     """Called in the reader's thread."""
     position: Cursor | None = None
     """The last committed checkpoint, also where no cursor is kept."""
+    _first: bool = False
+    """Whether nothing of the task was stored when it began."""
     _found: dict[str, Migration] = field(default_factory=dict)
     """The stored tables, by the source's names of them."""
     _offered: dict[str, Table] = field(default_factory=dict)
@@ -110,6 +112,7 @@ class Pipeline:
             TaskError: among others, when the source ends without having completed its tables.
         """
         self.prepare(self.task.tables)
+        self._first = self.state is None or not any(one.rows for one in self.state.tables.values())
         try:
             with self._fed(self._messages, cursor, resumed=resumed) as feed:
                 while self._more(feed):
@@ -335,6 +338,8 @@ class Pipeline:
         report.rows_reread += 0 if self.current.full else counts.reread
         report.rows_known += known
         report.rows_written += read - known
+        if self.into.mode is not WriteMode.APPEND:
+            report.rows_unsure += counts.reread if not self.current.full else 0 if self._first else read
         report.rows_deleted += receipt.removed
 
     def _holds(self, name: str) -> bool:

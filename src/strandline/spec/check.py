@@ -79,6 +79,7 @@ def _problem(
     path = _existing(document, (*below, *loc))
     node, _ = document.at(path)
     message = re.sub(r"^(Input|Value error,|Assertion failed,) ?", "", detail["msg"])
+    message = "nothing is in this list" if kind == "too_short" and detail["input"] == [] else message
     return (node.index, ""), node.problem(f"`{_dotted(path)}`: {message}", _hint(detail, node))
 
 
@@ -98,6 +99,8 @@ def _dotted(path: Sequence[str | int]) -> str:
 def _hint(detail: ErrorDetails, node: Node) -> str:
     if detail["type"] in ("literal_error", "enum"):
         return did_you_mean(str(detail["input"]), _QUOTED.findall(detail["ctx"]["expected"]))
+    if detail["type"] == "too_short" and detail["loc"][-1] == "tables":
+        return 'tables: ["*"] is every table of the source'
     if detail["type"] == "string_type" and isinstance(node.value, bool | int | float):
         return f'put it in quotes: "{node.raw}"'
     if detail["type"] in ("list_type", "tuple_type", "set_type") and isinstance(node.value, str):
