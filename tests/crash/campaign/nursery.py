@@ -27,7 +27,7 @@ import pyarrow.json
 import pyarrow.parquet
 
 import strandline.cli.sync
-from strandline.cli import _jobs, main
+from strandline.cli import main
 from strandline.connectors.files import store as files_store
 from strandline.connectors.local import state as local_state
 from strandline.plugins import KINDS, load_plugin, plugin_names
@@ -68,15 +68,10 @@ def outside_of(request) -> Outside:
 
 def wrap_plugins(outside: Outside) -> None:
     """Everything that this process opens from now on goes through ``outside``."""
-    open_source, open_destination, load = SourceSpec.open, DestinationSpec.open, _jobs.load_plugin
+    open_source, open_destination, open_backend = SourceSpec.open, DestinationSpec.open, SourceSpec.open_backend
     SourceSpec.open = lambda spec: FaultySource(open_source(spec), outside)
     DestinationSpec.open = lambda spec: faulty_destination(open_destination(spec), outside)
-
-    def load_wrapped(kind, name):
-        plugin = load(kind, name)
-        return (lambda settings: FaultyStates(plugin(settings), outside)) if kind == "state_backend" else plugin
-
-    _jobs.load_plugin = load_wrapped
+    SourceSpec.open_backend = lambda spec: FaultyStates(open_backend(spec), outside)
 
 
 def end_with_parent() -> None:
