@@ -61,7 +61,7 @@ class Pass(_Strict):
 
 
 class Flight(_Strict):
-    """By key, `settle: wait`: a height that is trusted once nothing of what was in flight below it is left."""
+    """By key, `settle: wait`: a high-water mark that is trusted once nothing of what was in flight below it is left."""
 
     height: str
     started: str

@@ -128,7 +128,7 @@ class Key:
         return Settled(old, flight, holder) if holder else Settled(top)
 
     def held(self, session: Session, flight: Flight) -> str:
-        """What is left of what was in flight, for people; empty when nothing is, and the height can be trusted."""
+        """What is left of what was in flight, for people; empty when nothing is, and the high-water mark can be trusted."""
         started, open_, prepared = self._look(session)
         if prepared:
             # it may be one of them: a virtual transaction ends when it is prepared
@@ -145,7 +145,7 @@ class Key:
     # conditions ------------------------------------------------------------------------------------------------------
 
     def lowest(self, saved: Saved) -> str | None:
-        """From where a pass reads, as SQL: the height less the lag, but not below what was marked. None: everything."""
+        """From where a pass reads, as SQL: the high-water mark less the lag, but not below what was marked. None: everything."""
         if saved.height is None:
             return None
         back = self._back(saved.height)

@@ -2,7 +2,7 @@
 
 A type alone does not tell: a number may be an id or a time, and a text may be either, or have no order at all ('10' sorts
 below '9'). So texts and UUIDs are taken only where their values begin with a time, all in one form, whose order is the same
-in every collation; and no height passes the greatest time that is not in the future (``key_times``).
+in every collation; and no high-water mark passes the greatest time that is not in the future (``key_times``).
 """
 
 from decimal import Decimal

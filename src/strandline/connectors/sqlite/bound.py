@@ -180,7 +180,7 @@ class Bounder:
         return "time" if looks_like_time(greatest) else "text"
 
     def _height(self, key: Key, old: Height | None, now_s: int) -> Height | None:
-        """The height from which later passes read; never past the clock, never back."""
+        """The high-water mark from which later passes read; never past the clock, never back."""
         found = key.greatest(lambda condition, values, order: self._first(key, condition, values, order), now_s)
         if old is not None:
             self._refuse_future(key, old, now_s)

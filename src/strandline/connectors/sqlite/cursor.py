@@ -75,9 +75,9 @@ class Pass(BaseModel):
     top: Any = None
     """Likewise the greatest key."""
     lower: Any = None
-    """The height from which the pass reads. None: everything."""
+    """The high-water mark from which the pass reads. None: everything."""
     next: Any = None
-    """The height from which later passes read, less the lag."""
+    """The high-water mark from which later passes read, less the lag."""
     tracked: Any = None
     """From this height on, later passes may read again what this one delivers. None: all of it."""
     seen: Any = None

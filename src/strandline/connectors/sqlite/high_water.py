@@ -4,7 +4,7 @@ SQLite orders NULL < numbers < texts < blobs, whatever a column was declared as.
 texts; a value of another class is treated like a NULL: read at every sync, and never a cursor. So is a time before 1980,
 which is no time of change but how some programs write that there is none.
 
-A height is what the cursor is made of. Of a number, and of a text that sorts, it is the value itself; of times in texts
+A height is what the cursor is made of: the greatest is the high-water mark. Of a number, and of a text that sorts, it is the value itself; of times in texts
 see ``times``. What lies below the cursor is not read again, so a value may lie there only if it is older; one
 that may not be is looked for before every pass (``hidden``), and fails the table.
 """
