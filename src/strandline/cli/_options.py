@@ -81,7 +81,7 @@ def global_options(*, hidden: bool) -> list[click.Option]:
             metavar="PATH",
             help="Append to this file what is logged, with the time of each line.",
         ),
-        flag("-v", "--verbose", help="Say more: each commit, and the details of a plan."),
+        flag("-v", "--verbose", help="Say more: each commit too."),
         flag("-q", "--quiet", help="Say nothing but errors; the exit code tells the rest."),
         flag("--debug", help="Log everything, and show tracebacks."),
     ]

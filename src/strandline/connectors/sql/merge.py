@@ -299,10 +299,14 @@ class Merge:
 
     def _swap(self, step: Step) -> None:
         hidden = self._session.relation(step.hidden)
-        stored = self._session.columns(step.table.name)
-        columns = [name for name in self._session.columns(step.hidden) if name in stored]
+        stored, columns = self._session.columns(step.table.name), [*self._session.columns(step.hidden)]
         if not columns:
             raise TaskError(f"{step.table.name}: the hidden table {step.hidden!r} of its full refresh is not there")
+        if lacking := [name for name in columns if name not in stored]:
+            raise TaskError(
+                f"{step.table.name}: it has no column {lacking[0]!r}, which its full refresh has read",
+                hint="somebody has removed or renamed it; the next sync adds it, and goes on with the refresh",
+            )
         kept, left = self._count(hidden), self._migrator(step.table, self._window.scope).left()
         if not self._appends and self._attached_to(step.table).minds(step.table):
             self._reshape(step, left)
