@@ -260,13 +260,13 @@ def write(name, content, directory, flags):
 def writes_in_place(patch):
     patch.setattr(
         local_state,
-        "_replace",
+        "replace_file",
         lambda directory, name, content: write(name, content, directory, os.O_WRONLY | os.O_CREAT | os.O_TRUNC),
     )
 
 
 def without_fsync(patch, is_left_out):
-    sound = local_state._replace
+    sound = local_state.replace_file
 
     def replaces(directory, name, content):
         with pytest.MonkeyPatch.context() as within:
@@ -274,7 +274,7 @@ def without_fsync(patch, is_left_out):
             within.setattr(os, "fsync", lambda fd: None if is_left_out(fd == directory) else fsync(fd))
             sound(directory, name, content)
 
-    patch.setattr(local_state, "_replace", replaces)
+    patch.setattr(local_state, "replace_file", replaces)
 
 
 @broken(
@@ -305,7 +305,7 @@ def failed_fsync(tmp_path):
 
 @broken("P20", "an fsync that failed is tried again", in_files(failed_fsync))
 def tries_again(patch):
-    sound = local_state._replace
+    sound = local_state.replace_file
 
     def replaces(directory, name, content):
         with pytest.MonkeyPatch.context() as within:
@@ -319,7 +319,7 @@ def tries_again(patch):
             within.setattr(os, "fsync", twice)
             sound(directory, name, content)
 
-    patch.setattr(local_state, "_replace", replaces)
+    patch.setattr(local_state, "replace_file", replaces)
 
 
 @broken("P29", "what a killed writer left is never removed", in_files(FILES.test_what_a_killed_writer_left_is_removed))
