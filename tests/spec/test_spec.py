@@ -240,7 +240,7 @@ spec:
         ("more", "message"),
         [
             ("  concurrency: 0\n", "`spec.concurrency`: should be greater than or equal to 1"),
-            ("  tables: []\n", "`spec.tables`: List should have at least 1 item after validation, not 0"),
+            ("  tables: []\n", "`spec.tables`: nothing is in this list"),
             ("  skip_tables: [1]\n", "`spec.skip_tables[0]`: should be a valid string"),
             ("  registry: docker\n", "`registry: docker` is not supported yet"),
             ("  backend_spec: {paht: x}\n", "unknown field 'paht'"),
