@@ -67,7 +67,7 @@ def test_a_full_refresh_has_the_newest_of_the_files_that_are_there(lake):
     lake(**{"1.csv": "id,at,v\n1,9,gone\n2,9,a\n", "2.csv": "id,at,v\n1,5,b\n1,4,b\n2,5,b\n"})
     Path("in/1.csv").unlink()
     assert lake() == [(1, 9, "gone"), (2, 9, "a")]
-    assert lake("--full-refresh", "t") == [(1, 5, "b"), (2, 5, "b")]
+    assert lake("--full-refresh", "t", "--allow-mass-delete") == [(1, 5, "b"), (2, 5, "b")]
 
 
 @pytest.mark.parametrize("mode", ["overwrite", "overwrite-delete-stale"])

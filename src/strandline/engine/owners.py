@@ -83,7 +83,7 @@ def check_refused(refused: Sequence[Problem]) -> None:
     """
     if refused:
         what = "a table" if len(refused) == 1 else f"{len(refused)} tables"
-        raise UsageError(f"{what} would be written that the source does not own; nothing was touched", problems=refused)
+        raise UsageError(f"{what} may not be written; nothing was touched", problems=refused)
 
 
 def _evidence(table: Table, task: Task, into: Into, ledger: Ledger, found: Migration) -> Held:
