@@ -70,7 +70,7 @@ def test_a_file_that_cannot_be_read_fails_its_table_at_every_sync_and_no_other(d
     for _ in range(2):
         said = directory(1, **{name: content for name, (content, _, _) in UNREAD.items()})
         for name, (_, message, remedy) in UNREAD.items():
-            error = re.search(re.escape(f"error: {name}{message}") + r".*(\n.*)?", said.text)
+            error = re.search(r"error: \w+: " + re.escape(f"{name}{message}") + r".*(\n.*)?", said.text)
             assert error, f"{name}{message} is not in\n{said.text}"
             assert remedy in error[0], said.text
     assert stored("good") == [(1,)]
@@ -106,7 +106,7 @@ def test_a_table_whose_files_disagree_on_the_decimal_mark_fails_by_name_until_it
     (tmp_path / "in/t").mkdir()
     files = {"t/1.csv": b"id;n\n1;1,5\n", "t/2.csv": b"id;n\n2;1.234\n"}
     said = directory(1, **files).text
-    assert re.search(r"error: column 'n' has a comma .* in t/1\.csv, and a point in t/2\.csv.*\n.*csv: \{decimal", said)
+    assert re.search(r"error: t: column 'n' has a comma .* in t/1\.csv, and a point in t/2\.csv.*\n.*csv: \{decimal", said)
     assert stored("good") == [(1,)]
     spec = tmp_path / "strandline.yml"
     spec.write_text(spec.read_text().replace('"path": "in"', '"path": "in", "csv": {"decimal": ","}'))
