@@ -106,7 +106,9 @@ def test_a_table_whose_files_disagree_on_the_decimal_mark_fails_by_name_until_it
     (tmp_path / "in/t").mkdir()
     files = {"t/1.csv": b"id;n\n1;1,5\n", "t/2.csv": b"id;n\n2;1.234\n"}
     said = directory(1, **files).text
-    assert re.search(r"error: t: column 'n' has a comma .* in t/1\.csv, and a point in t/2\.csv.*\n.*csv: \{decimal", said)
+    assert re.search(
+        r"error: t: column 'n' has a comma .* in t/1\.csv, and a point in t/2\.csv.*\n.*csv: \{decimal", said
+    )
     assert stored("good") == [(1,)]
     spec = tmp_path / "strandline.yml"
     spec.write_text(spec.read_text().replace('"path": "in"', '"path": "in", "csv": {"decimal": ","}'))
