@@ -106,8 +106,8 @@ def findings(test, arguments, role, uri):
 
 
 @pytest.fixture
-def roles(postgresql_source):
-    owner = Origin(postgresql_source)
+def roles(postgresql):
+    owner = Origin(postgresql)
     owner.execute("CREATE ROLE reader LOGIN", "CREATE ROLE staff")
     yield
     owner.execute("DROP OWNED BY reader, staff", "DROP ROLE reader, staff")
@@ -115,7 +115,7 @@ def roles(postgresql_source):
 
 @pytest.mark.usefixtures("roles")
 @pytest.mark.parametrize(("test", "arguments", "role", "breaks"), BROKEN)
-def test_what_is_passed_over_is_noticed(test, arguments, role, breaks, postgresql_source, monkeypatch):
-    assert not findings(test, arguments, role, postgresql_source)
+def test_what_is_passed_over_is_noticed(test, arguments, role, breaks, postgresql, monkeypatch):
+    assert not findings(test, arguments, role, postgresql)
     breaks(monkeypatch)
-    assert findings(test, arguments, role, postgresql_source)
+    assert findings(test, arguments, role, postgresql)
