@@ -8,7 +8,7 @@ import pyarrow as pa
 import pytest
 from attached_warehouse import KINDS, Warehouse, opened
 
-from strandline.errors import UsageError
+from strandline.errors import TaskError, UsageError
 from strandline.message import Complete, Swap
 from strandline.table import Table
 from strandline.testing.destination_fixtures import orders, same
@@ -185,3 +185,24 @@ def test_what_somebodys_own_definition_says_of_a_column_is_named(warehouse: Ware
     warehouse.sql(f"INSERT INTO orders ({columns}) SELECT {columns} FROM before")
     word = clause.partition(" ")[0].lower() if "DEFAULT" in clause else clause.partition(" ")[0]
     refuses(warehouse, orders(v=pa.list_(pa.int64()), w=pa.string()), word)
+
+
+@pytest.mark.parametrize("removed", [True, False], ids=["somebody has removed it", "the table never had it"])
+def test_no_column_of_a_full_refresh_is_left_out_in_silence(warehouse: Warehouse, removed: bool) -> None:  # noqa: FBT001 -- a parameter of the test
+    lineage, wide = warehouse.lineage, OLD if removed else orders(v=pa.string(), w=pa.string(), x=pa.string())
+    (*_, name) = wide.schema.names
+    side = refresh(lineage, wide)
+    side.write(
+        side.insert(wide, {"id": [1, 7], "v": ["p", "q"], "w": ["r", "s"], name: ["r", "s"]}), Complete("orders")
+    )
+    lineage.destination.close()
+    if removed:
+        warehouse.sql(f"ALTER TABLE orders DROP COLUMN {name}")
+    with pytest.raises(TaskError, match=f"no column '{name}'"):
+        lineage.write(Swap("orders", HIDDEN))
+    lineage.destination.close()
+    assert warehouse.sql("SELECT id, v FROM orders ORDER BY 1") == [(1, "a"), (2, "b"), (5, "c")]
+    lineage.migrate(wide)
+    lineage.write(Swap("orders", HIDDEN))
+    lineage.destination.close()
+    assert warehouse.sql(f"SELECT id, v, {name} FROM orders ORDER BY 1") == [(1, "p", "r"), (7, "q", "s")]
