@@ -13,7 +13,7 @@ from strandline.errors import TaskError
 from strandline.lazy import pa
 from strandline.message import Cursor
 
-__all__ = ["Reading"]
+__all__ = ["Reading", "within_bounds"]
 
 T = TypeVar("T")
 V = TypeVar("V")
@@ -70,7 +70,7 @@ class Reading:
         left, step = iter(rows), min(_FIRST_ROWS, self.batch_rows)
         while some := list(islice(left, step)):
             batch = _batch(some, schema)
-            yield from _within(batch, self.batch_bytes)
+            yield from within_bounds(batch, self.batch_bytes)
             fit = self.batch_bytes * len(some) // max(1, batch.nbytes)
             step = max(1, min(self.batch_rows, fit, step * _GROWTH))
 
@@ -180,10 +180,11 @@ def _check_whole(values: Sequence[Any], kind: "pa.DataType") -> None:
             raise ValueError(f"{value!r} would be cut")
 
 
-def _within(batch: "pa.RecordBatch", bytes_max: int) -> "Iterator[pa.RecordBatch]":
+def within_bounds(batch: "pa.RecordBatch", bytes_max: int) -> "Iterator[pa.RecordBatch]":
+    """The batch in pieces of at most so many bytes, or of one row."""
     if batch.num_rows <= 1 or batch.nbytes <= bytes_max:
         yield batch
         return
     half = batch.num_rows // 2
-    yield from _within(batch.slice(0, half), bytes_max)
-    yield from _within(batch.slice(half), bytes_max)
+    yield from within_bounds(batch.slice(0, half), bytes_max)
+    yield from within_bounds(batch.slice(half), bytes_max)

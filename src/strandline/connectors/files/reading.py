@@ -15,6 +15,7 @@ from strandline.connectors.files.positions import AGAIN, PARTLY, SETTLED, Positi
 from strandline.connectors.files.types import extended, finished
 from strandline.errors import RetryableError, TaskError
 from strandline.lazy import pa
+from strandline.reading import within_bounds
 
 __all__ = [
     "HEAD_BYTES",
@@ -139,15 +140,7 @@ class Reader:
     def pieces(self, table: "pa.Table") -> "Iterator[pa.RecordBatch]":
         """The rows in batches that are no larger than they may be."""
         for batch in table.combine_chunks().to_batches(max_chunksize=self.rows_max):
-            yield from self._halves(batch)
-
-    def _halves(self, batch: "pa.RecordBatch") -> "Iterator[pa.RecordBatch]":
-        if batch.num_rows > 1 and batch.nbytes > self.bytes_max:
-            middle = batch.num_rows // 2
-            yield from self._halves(batch.slice(0, middle))
-            yield from self._halves(batch.slice(middle))
-        else:
-            yield batch
+            yield from within_bounds(batch, self.bytes_max)
 
     def extend(self, found: "pa.Schema") -> bool:
         """Add the columns that only ``found`` has; whether there were any."""

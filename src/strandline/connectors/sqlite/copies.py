@@ -12,10 +12,10 @@ from strandline.connectors.sqlite.bound import filtered
 from strandline.connectors.sqlite.catalog import transaction
 from strandline.connectors.sqlite.high_water import Condition
 from strandline.connectors.sqlite.plan import Plan
-from strandline.connectors.sqlite.slices import Slice, Slicer, within_bounds
+from strandline.connectors.sqlite.slices import Slice, Slicer
 from strandline.lazy import pa
 from strandline.message import Insert
-from strandline.reading import Reading
+from strandline.reading import Reading, within_bounds
 
 if TYPE_CHECKING:
     from sqlite3 import Connection

@@ -18,14 +18,14 @@ from strandline.connectors.sqlite.cursor import Pass, Saved, decoded, encoded
 from strandline.connectors.sqlite.high_water import Condition, Key, Range
 from strandline.connectors.sqlite.origin import check, later, origin_of
 from strandline.connectors.sqlite.plan import Plan
-from strandline.connectors.sqlite.slices import Slice, Slicer, within_bounds
+from strandline.connectors.sqlite.slices import Slice, Slicer
 from strandline.connectors.sqlite.times import TimeTextKey
 from strandline.connectors.sqlite.unique import unlike_keys
 from strandline.connectors.sqlite.witness import noted
 from strandline.errors import CursorExpiredError, TaskError
 from strandline.lazy import pa, pc
 from strandline.message import Checkpoint, Complete, Cursor, Insert, Notice, Present, SourceMessage
-from strandline.reading import Reading
+from strandline.reading import Reading, within_bounds
 
 if TYPE_CHECKING:
     from sqlite3 import Connection

@@ -17,7 +17,7 @@ from strandline.reading import Reading
 if TYPE_CHECKING:
     from sqlite3 import Connection
 
-__all__ = ["Slice", "Slicer", "within_bounds"]
+__all__ = ["Slice", "Slicer"]
 
 _CHUNK_ROWS_FIRST, _CHUNK_ROWS_MAX = 64, 2_048
 """Rows that become Python objects at once. Few at first: they may be megabytes each."""
@@ -142,13 +142,3 @@ class Slicer:
 
 def _is_broken(value: object) -> bool:
     return isinstance(value, bytes) and value.decode("utf-8", "replace").encode() != value
-
-
-def within_bounds(batch: "pa.RecordBatch", size_bytes: int) -> "Iterator[pa.RecordBatch]":
-    """The batch in pieces of at most ``size_bytes``, or of one row."""
-    if batch.num_rows <= 1 or batch.nbytes <= size_bytes:
-        yield batch
-        return
-    half = batch.num_rows // 2
-    yield from within_bounds(batch.slice(0, half), size_bytes)
-    yield from within_bounds(batch.slice(half), size_bytes)
