@@ -12,7 +12,7 @@ from pathlib import Path
 
 from strandline.errors import LockedError
 
-__all__ = ["FOLDER", "PLAIN", "encode_part", "locked", "make_directory", "opened", "replace_file"]
+__all__ = ["FOLDER", "PLAIN", "encode_part", "locked", "make_directory", "opened", "replace_file", "write_file"]
 
 _PART_BYTES_MAX = 97  # two parts, "@" and ".json" make at most 200 bytes
 _DIGEST_HEX = 64
@@ -97,6 +97,20 @@ def make_directory(path: Path, *, mode: int = 0o700) -> None:
         os.fsync(parent)
 
 
+def write_file(directory: int, name: str, content: bytes) -> None:
+    """Make a new file in an open directory; durable but for its name. What cannot be written is removed again."""
+    try:
+        with opened(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | PLAIN, directory=directory) as fd:
+            rest = memoryview(content)
+            while rest:
+                rest = rest[os.write(fd, rest) :]
+            os.fsync(fd)  # never tried again: a second fsync may succeed although the data is lost
+    except OSError:
+        with suppress(OSError):
+            os.unlink(name, dir_fd=directory)
+        raise
+
+
 def replace_file(directory: int, name: str, content: bytes) -> None:
     """Put ``content`` in the place of the file ``name``: a reader, and a power cut, find the old one or the new one.
 
@@ -106,12 +120,8 @@ def replace_file(directory: int, name: str, content: bytes) -> None:
         content: durable once this returns.
     """
     temporary = f".{secrets.token_hex(16)}.tmp"
+    write_file(directory, temporary, content)
     try:
-        with opened(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | PLAIN, directory=directory) as fd:
-            rest = memoryview(content)
-            while rest:
-                rest = rest[os.write(fd, rest) :]
-            os.fsync(fd)  # never tried again: a second fsync may succeed although the data is lost
         os.rename(temporary, name, src_dir_fd=directory, dst_dir_fd=directory)
     except OSError:
         with suppress(OSError):

@@ -39,7 +39,7 @@ from strandline.errors import (
     TaskError,
     UsageError,
 )
-from strandline.paths import FOLDER, PLAIN, locked, make_directory, opened
+from strandline.paths import FOLDER, PLAIN, locked, make_directory, opened, write_file
 
 __all__ = ["OWN", "Store", "Transaction", "explained"]
 
@@ -386,14 +386,5 @@ def _content(path: Path) -> bytes:
 def _written(directory: int, content: bytes) -> str:
     """The name of a new file, durable but for its name."""
     name = f"{secrets.token_hex(16)}.tmp"
-    try:
-        with opened(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | PLAIN, directory=directory) as fd:
-            rest = memoryview(content)
-            while rest:
-                rest = rest[os.write(fd, rest) :]
-            os.fsync(fd)  # never tried again: a second fsync may succeed although the data is lost
-    except OSError:
-        with suppress(OSError):
-            os.unlink(name, dir_fd=directory)
-        raise
+    write_file(directory, name, content)
     return name
