@@ -3,10 +3,10 @@
 import json
 import secrets
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import replace
-from typing import Protocol
+from typing import Any
 
+from strandline.connectors.sql.database import SqlDatabase
 from strandline.connectors.sql.dialect import Statement
 from strandline.connectors.sql.session import Session
 from strandline.connectors.sql.tables import HISTORY, STATES
@@ -15,7 +15,7 @@ from strandline.errors import StateConflictError, StateError
 from strandline.state import HISTORY_MAX, RUN_TASK, State, StateKey, Token
 from strandline.state_format import LARGE_BYTES, decode_state, encode_state, kept_of, load_state, renews
 
-__all__ = ["Sessions", "SqlStates", "check_fence", "give_up", "save_state"]
+__all__ = ["SqlStates", "check_fence", "give_up", "save_state"]
 
 _KEY = ("source", "task", "destination")
 
@@ -152,20 +152,10 @@ def _add_to_history(session: Session, token: Token, text: str, where: Statement)
     )
 
 
-class Sessions(Protocol):
-    """Opens sessions on one database."""
-
-    def reading(self) -> AbstractContextManager[Session | None]:
-        """A consistent view; ``None``: there is no database, or our tables are not in it."""
-
-    def writing(self) -> AbstractContextManager[Session]:
-        """A transaction that commits unless something is raised; our tables are there."""
-
-
 class SqlStates:
     """The states that an atomic destination keeps. Closed with the destination."""
 
-    def __init__(self, sessions: Sessions, where: str) -> None:
+    def __init__(self, sessions: SqlDatabase[Any], where: str) -> None:
         self._sessions, self._place = sessions, where
 
     def load(self, source: str) -> Mapping[StateKey, State]:
