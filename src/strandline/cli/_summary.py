@@ -69,8 +69,8 @@ def summary(reports: Sequence[RunReport], *, width: int | None = None, colored: 
 def _of_destination(tasks: Sequence[TaskReport], width: int | None) -> Iterator[_Line]:
     errors = grouped_errors(tasks)
     idle = _idle(tasks)
-    unseen = [task for alike in idle.values() for task in alike]
-    for row in table([_HEAD, *(_cells(task) for task in tasks if task not in unseen)], width=width, right=_NUMBERS):
+    unseen = {id(task) for alike in idle.values() for task in alike}
+    for row in table([_HEAD, *(_cells(task) for task in tasks if id(task) not in unseen)], width=width, right=_NUMBERS):
         yield "", f"  {row}"
     for status, alike in idle.items():
         yield "  ", f"{named([task.task for task in alike])}: {_MARKS[status]}, not begun"

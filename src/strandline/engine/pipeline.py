@@ -339,7 +339,8 @@ class Pipeline:
         report.rows_known += known
         report.rows_written += read - known
         if self.into.mode is not WriteMode.APPEND:
-            report.rows_unsure += counts.reread if not self.current.full else 0 if self._first else read
+            again = 0 if self._first else read
+            report.rows_unsure += again if self.current.full else counts.reread
         report.rows_deleted += receipt.removed
 
     def _holds(self, name: str) -> bool:
