@@ -3,6 +3,7 @@
 import pickle
 import signal
 import threading
+from dataclasses import replace
 
 import pytest
 from test_engine import Numbers, destination, ids, job
@@ -10,10 +11,10 @@ from test_engine_borders import Plain
 
 from strandline.destination import WriteMode
 from strandline.engine.run import sync
-from strandline.engine.window import Stop
+from strandline.engine.window import Bounds, Stop
 from strandline.errors import Problem, RetryableError, TaskError, UsageError
 from strandline.message import Checkpoint, Complete
-from strandline.runs import Status
+from strandline.runs import EventKind, Status
 
 
 @pytest.fixture
@@ -144,8 +145,14 @@ class Details(Numbers):
 
 
 def test_a_run_that_is_stopped_leaves_a_source_that_waits_for_an_answer(store):
-    source, stop = Details("a"), Stop(grace_s=0.5)
-    threading.Thread(target=lambda: source.hangs.wait(20) and stop.set(signal.SIGTERM), daemon=True).start()
-    report = sync(job(source, store), stop=stop)
+    stop, one = Stop(), job(Details("a"), store)
+    one.into = [replace(into, bounds=Bounds(seconds_max=0.05)) for into in one.into]
+
+    def observe(event):
+        if event.kind is EventKind.COMMITTED and event.report.cursor_to == {"next": 3}:
+            assert one.source.hangs.wait(20)
+            stop.set(signal.SIGTERM)
+
+    report = sync(one, observer=observe, stop=stop)
     assert (report.tasks[0].status, report.tasks[0].cursor_to) == (Status.STOPPED, {"next": 3})
-    assert source.left.wait(10)
+    assert one.source.left.wait(10)
