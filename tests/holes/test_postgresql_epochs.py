@@ -6,7 +6,7 @@ import pwd
 import pytest
 from postgresql_origin import TABLE, Origin, fill
 
-from services.postgresql import PostgreSQLServer
+from services.postgresql import PostgreSQLServer, run
 
 SEGMENT = 1 << 20
 """Transactions of one file of pg_xact, which has 256 KiB."""
@@ -31,7 +31,7 @@ def jump(server, transaction):
         if not os.geteuid():
             user = pwd.getpwnam("postgres")
             os.chown(segment, user.pw_uid, user.pw_gid)
-    server._run("pg_resetwal", "-f", "-e", epoch, "-x", id_, "-D", server._data)
+    run("pg_resetwal", "-f", "-e", epoch, "-x", id_, "-D", server._data)
     server.start()
 
 
