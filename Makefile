@@ -3,6 +3,8 @@
 .PHONY: help setup lock check test demo crash detect matrix stress holes realfiles bench reference docs clean
 .DELETE_ON_ERROR:
 SHELL := /bin/bash
+# An interpreter that compiles all modules again takes twice as long to start, and tests start hundreds.
+unexport PYTHONDONTWRITEBYTECODE
 
 READY := .venv/.ready
 RUN := .venv/bin

@@ -18,6 +18,9 @@ from strandline.cli import main
 
 pytest.register_assert_rewrite("strandline.testing")
 
+# Tests start hundreds of interpreters, and one that compiles all modules again takes twice as long.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
 # A shared machine makes a test slow, not wrong; what fails prints what reproduces it.
 settings.register_profile("strandline", deadline=None, print_blob=True)
 settings.load_profile("strandline")

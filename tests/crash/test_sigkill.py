@@ -4,6 +4,7 @@ The seed is part of pytest-randomly's: `--randomly-seed` repeats it.
 """
 
 import json
+import os
 import random
 import re
 import shutil
@@ -64,7 +65,8 @@ class Shop:
 
 def run(directory, *tracer):
     command = [*tracer, sys.executable, "-m", "strandline", "sync"]
-    return subprocess.run(command, cwd=directory, capture_output=True, text=True, timeout=120, check=False)
+    quiet = os.environ | {"PYTHONDONTWRITEBYTECODE": "1"}  # so that the calls are the same each time
+    return subprocess.run(command, cwd=directory, env=quiet, capture_output=True, text=True, timeout=120, check=False)
 
 
 def traced(directory, *arguments):
