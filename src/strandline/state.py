@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, Protocol, TypeAlias, runtime_checkable
 
-from strandline.errors import StateConflictError, StateError
+from strandline.errors import StateError
 from strandline.message import Cursor
 
 __all__ = [
@@ -25,7 +25,6 @@ __all__ = [
     "StateKey",
     "TableState",
     "Token",
-    "check_epoch",
     "is_newer",
 ]
 
@@ -178,25 +177,6 @@ def is_newer(one: State, other: State) -> bool:
     return one.version > other.version
 
 
-def check_epoch(key: StateKey, state: State, holder: State | None) -> None:
-    """For ``StateBackend.save``: whether the run that saves ``state`` was taken over.
-
-    Args:
-        key: whose state it is.
-        state: what is to be saved.
-        holder: what is stored under ``@run`` of the same source and destination.
-
-    Raises:
-        StateConflictError: by a later one.
-    """
-    if key.task != RUN_TASK and holder is not None and holder.epoch > state.epoch:
-        raise StateConflictError(
-            f"{key}: run {holder.run_id} has taken over (epoch {holder.epoch}; this run has {state.epoch}); nothing was "
-            "saved",
-            hint="let that run end, then start again",
-        )
-
-
 class StateBackend(Protocol):
     """Keeps one state per (source, task, destination). Safe to share between threads and processes.
 
@@ -218,9 +198,9 @@ class StateBackend(Protocol):
     def save(self, key: StateKey, state: State, *, expected: Token | None) -> Token:
         """Save ``state`` durably if the stored token is still ``expected`` (``None``: nothing is stored).
 
-        Any state but ``@run`` is refused, too, if the epoch stored under ``@run`` of its source and destination is a later
-        one than its own: both are compared in one step with the save, so that nothing comes between. A mirror may have an
-        earlier epoch there, or none.
+        Only this key is compared, in one step with the save, so that nothing comes between. It is enough to keep a run out
+        that was overtaken: the later run *claims* each lineage before it writes rows of it, by saving what it found under its
+        own epoch. From then on the token that the earlier run knows is not the stored one any more.
 
         Called from one thread per task, after the destination has made the rows durable, and from another for signs of
         life; a state may replace any other, forwards only by the engine's choice. A second identical call conflicts.
@@ -228,8 +208,8 @@ class StateBackend(Protocol):
         of one cursor, only the last: see ``strandline.state_format.history_with``.
 
         Raises:
-            StateConflictError: the stored token is another one, or there is none any more; or the epoch is over. Nothing
-                was changed; the run stops, for it has been fenced out.
+            StateConflictError: the stored token is another one, or there is none any more. Nothing was changed; the run
+                stops, for it has been fenced out.
             StateError: the backend could not say whether it was saved. The engine reads back before it decides.
         """
 
@@ -242,7 +222,11 @@ class StateBackend(Protocol):
 
 @runtime_checkable
 class KeepsState(Protocol):
-    """An atomic destination: it keeps states in the same transaction as the rows, and so knows best."""
+    """An atomic destination: it keeps states in the same transaction as the rows, and so knows best.
+
+    It needs no claim: as ``Destination.write`` does, ``states.save`` compares the epoch that is stored under ``@run`` of the
+    source and destination, too, and refuses any other state of an earlier epoch (``StateConflictError``).
+    """
 
     @property
     def states(self) -> StateBackend:

@@ -5,6 +5,7 @@ from dataclasses import replace
 import checks
 import pyarrow as pa
 import pytest
+import test_claims
 import test_engine
 import test_engine_borders
 import test_ownership
@@ -68,6 +69,27 @@ def before_writing(patch, act):
             self.into = sound
 
     patch.setattr(Pipeline, "deliver", delivers)
+
+
+@broken(
+    "P17",
+    "a lineage is not claimed before its first row",
+    the_test(test_claims.test_once_a_row_is_written_no_earlier_run_saves, inner=checks.new_store),
+)
+def claims_nothing(patch):
+    patch.setattr(Pipeline, "_claim", lambda _: None)
+
+
+@broken(
+    "P17",
+    "what an earlier run saved last is held against the one that overtook it",
+    the_test(
+        test_claims.test_a_run_that_is_overtaken_before_its_first_row_cannot_hold_up_the_later_one,
+        inner=checks.new_store,
+    ),
+)
+def gives_way(patch):
+    patch.setattr(Ledger, "claim", Ledger.save)
 
 
 @broken("P2", "the state is saved before its rows", loose)

@@ -102,15 +102,6 @@ def saves_over_anything(patch):
 
 
 @broken(
-    "P17",
-    "a run that was taken over saves states as long as it knows their tokens",
-    in_files(SUITE.test_a_run_that_was_taken_over_saves_nothing),
-)
-def forgets_the_fence(patch):
-    patch.setattr(local_state, "check_epoch", lambda *_: None)
-
-
-@broken(
     "P18", "a lock is trusted, and what it guards not compared", in_files(SUITE.test_a_save_fences_out_the_other_handle)
 )
 def trusts_its_lock(patch):

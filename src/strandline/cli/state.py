@@ -21,7 +21,7 @@ from strandline.state import RUN_TASK, KeepsState, State, StateBackend, StateKey
 
 __all__ = ["command"]
 
-_HEAD = ("table", "pass", "rows", "last sync", "age", "version", "cursor")
+_HEAD = ("table", "pass", "rows", "saved", "age", "version", "cursor")
 
 
 @click.group("state")

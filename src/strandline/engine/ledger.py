@@ -8,7 +8,7 @@ from dataclasses import replace
 from datetime import datetime
 
 from strandline.destination import Fence
-from strandline.errors import RetryableError, StateConflictError, StateError
+from strandline.errors import LockedError, RetryableError, StateConflictError, StateError
 from strandline.message import Cursor
 from strandline.state import RUN_TASK, State, StateBackend, StateKey, Token, is_newer
 
@@ -163,6 +163,24 @@ class Ledger:
         """Save without rows: the authority first, then the mirror. The state that is returned has its token."""
         token = self._save(self._authority, key, state, self._tokens.get(key))
         return self.committed(key, replace(state, token=token))
+
+    def claim(self, key: StateKey, state: State) -> State:
+        """Save what was found of a lineage under the epoch of this run: from then on no earlier run can save it any more.
+
+        Raises:
+            RetryableError: an earlier run has just saved something, which is known now.
+            StateConflictError: a later run has claimed it.
+        """
+        try:
+            return self.save(key, state)
+        except LockedError:
+            raise
+        except StateConflictError:
+            found = self._authority.load(self.source).get(key)
+            if found is None or found.token is None or found.epoch >= state.epoch:
+                raise
+            self._stored[key], self._tokens[key] = found, found.token
+            raise RetryableError(f"{key}: run {found.run_id} has saved a state after it was overtaken") from None
 
     def committed(self, key: StateKey, state: State) -> State:
         """The destination has committed ``state`` with its rows: bring the mirror up to it."""

@@ -75,8 +75,8 @@ def _offered_no_longer(job: Job, key: StateKey, state: State) -> Iterator[Missin
         return
     synced_at = datetime.fromtimestamp((state.current.sync_time_us if state.current else 0) / 1e6, UTC)
     text = (
-        f"{key}: the source does not offer {key.task!r} any more, which was synced until {synced_at:%Y-%m-%d %H:%M} "
-        f"UTC; its rows stay; to discard its cursor: strandline state reset {job.name!r} {key.task!r}"
+        f"{key}: the source does not offer {key.task!r} any more, which last had something new "
+        f"at {synced_at:%Y-%m-%d %H:%M} UTC; its rows stay; to discard its cursor: strandline state reset {job.name!r} {key.task!r}"
     )
     yield Missing(key.task, tuple(state.tables), text)
 

@@ -3,6 +3,7 @@
 One ``Pipeline`` is one task into one destination, in one pass, in one thread (and the reader's).
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
@@ -10,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from strandline.destination import LACKING_MAX, Fence, Migration, Receipt, WriteMode
 from strandline.engine.clock import Clock
 from strandline.engine.feed import Ended, Feed, NothingYet
+from strandline.engine.idle import pass_over, says_the_same
 from strandline.engine.into import Into
 from strandline.engine.ledger import Ledger
 from strandline.engine.lineage import Decorator
@@ -56,6 +58,8 @@ class Pipeline:
     """For a full refresh: the name of the stored table, by the table's own."""
     acknowledge: Callable[[Cursor | None], None] = lambda _: None
     """Told of every cursor that was saved."""
+    claim: Callable[[], State] | None = None
+    """Saves the state that was found as this run's own, before the first row; ``None``: it is, or the destination compares."""
     on_commit: Callable[[], None] = lambda: None
     on_notice: Callable[[str], None] = lambda _: None
     """Called in the reader's thread."""
@@ -115,6 +119,7 @@ class Pipeline:
         self._first = self.state is None or not any(one.rows for one in self.state.tables.values())
         try:
             with self._fed(self._messages, cursor, resumed=resumed) as feed:
+                pass_over(feed, cursor, lambda: self._more(feed), self._ends_idle)
                 while self._more(feed):
                     receipt = self.deliver(feed)
                     for table, places in receipt.lacking.items():
@@ -130,6 +135,15 @@ class Pipeline:
             raise TaskError(
                 f"the source ended without completing {', '.join(missing)}", hint="this is a fault of the source plugin"
             )
+
+    def _ends_idle(self, completed: Sequence[str]) -> bool:
+        """End a pass that has brought nothing. Nothing is written then: there may be 10,000 such tasks."""
+        following = self._after(Counter(), completed, self.position)
+        if self.state is None or not says_the_same(self.state, following):
+            return False
+        self.current = following.current or self.current
+        self.acknowledge(following.cursor)
+        return True
 
     @contextmanager
     def _fed(
@@ -286,7 +300,8 @@ class Pipeline:
             pass_=self.current,
             mode=into.mode,
             bounds=into.bounds,
-            following=lambda one: _noted(one, following(one) if following else self._following(one)),
+            following=following or self._following,
+            on_first=self._claim,
             clock=self.clock,
             stop=self.stop,
         )
@@ -307,6 +322,12 @@ class Pipeline:
         self.on_commit()
         self.acknowledge(self.state.cursor)
         return receipt
+
+    def _claim(self) -> None:
+        """The state that was found, before the first row; see ``strandline.state.StateBackend.save``."""
+        claim, self.claim = self.claim, None
+        if claim is not None:
+            self.state = claim()
 
     def settle(self, messages: Sequence[WindowMessage], state: State) -> None:
         """One window of the engine's own messages, and then ``state``; in the pass of this pipeline it counts as one."""
@@ -349,37 +370,27 @@ class Pipeline:
 
     def _following(self, window: StreamWindow) -> State:
         """The state to commit with a window's rows."""
-        completed = tuple(dict.fromkeys([*self.current.completed, *window.counts.completed]))
+        return self._after(window.counts.rows, window.counts.completed, None if self.stateless else window.checkpoint)
+
+    def _after(self, rows: Counter[str], completed: Sequence[str], cursor: Cursor | None) -> State:
+        """The state once so many rows of each table are stored, and these tables are complete."""
+        completed = tuple(dict.fromkeys([*self.current.completed, *completed]))
         everything = {table.name for table in self.task.tables} <= set(completed)
-        read = Phase.READ if self.sweeps else Phase.DONE
-        phase = read if everything else Phase.READING
+        phase = Phase.READING if not everything else Phase.READ if self.sweeps else Phase.DONE
         current = replace(self.current, phase=phase, completed=completed, windows=self.current.windows + 1)
         before = self.state or State(None, self.fence.epoch, 0, self.fence.run_id)
         tables = dict(before.tables)
         for name, table in self._offered.items():
-            known, selections = tables.get(name), {table.selection_fingerprint}
-            rows = known.rows if known is not None and is_same(known, self._found[name]) else 0
-            if known is not None and rows:
-                selections |= set(known.selections)
+            known = tables.get(name)
+            stored = known.rows if known is not None and is_same(known, self._found[name]) else 0
+            selections = {table.selection_fingerprint, *(known.selections if known is not None and stored else ())}
             noted = TableState(
                 fingerprint(table, self.into.mode),
-                rows=rows + window.counts.rows[name],
+                rows=stored + rows[name],
                 selections=tuple(sorted(selections)),
                 basis=basis(table, self.into.mode),
                 unfilled=known.unfilled if known is not None else (),
             )
             tables[name] = self.known_as(name, noted)
-        return before.following(
-            run_id=self.fence.run_id,
-            epoch=self.fence.epoch,
-            now=self.clock.now(),
-            cursor=None if self.stateless else window.checkpoint,
-            current=current,
-            tables=tables,
-        )
-
-
-def _noted(window: StreamWindow, state: State) -> State:
-    """Tables that are empty because their rows were deleted at the source are no contradiction next time."""
-    tables = {name: replace(one, rows=0) if name in window.empty else one for name, one in state.tables.items()}
-    return replace(state, tables=tables)
+        run_id, epoch, now = self.fence.run_id, self.fence.epoch, self.clock.now()
+        return before.following(run_id=run_id, epoch=epoch, now=now, cursor=cursor, current=current, tables=tables)

@@ -87,6 +87,11 @@ class Opening:
     """See ``doomed_tables``; because of them the task is read from nothing. The state still has its cursor."""
     warnings: tuple[str, ...] = ()
 
+    @property
+    def may_be_idle(self) -> bool:
+        """Whether the source may have nothing new, so that the task has nothing to write."""
+        return self.state is not None and not self.current.full and not self.resumed
+
 
 @dataclass(frozen=True, slots=True)
 class TaskPlan:

@@ -40,6 +40,7 @@ class FullRefresh:
             resumed = False
         else:
             current, resumed = pending.current, True
+            pending = self._run.claimed(side, pending)
         pipeline = self._run.pipeline(side, pending, current, hide=key)
         if current.phase is Phase.READING:
             pipeline.run(pending.cursor, resumed=resumed)
@@ -95,7 +96,7 @@ class FullRefresh:
         current = side.current
         if current is None:
             raise AssertionError("a refresh has a pass")
-        done = replace(current, phase=Phase.DONE)
+        done, main = replace(current, phase=Phase.DONE), self._run.claimed(key, main)
         pipeline = self._run.pipeline(key, main, done)
         tables: dict[str, TableState] = {}
         for table in self._run.task.tables:

@@ -181,7 +181,7 @@ class TaskRun:
     def _read_anew(self, key: StateKey, state: State, note: str) -> State:
         """Give up a cursor, durably. The pass over everything that follows deletes nothing."""
         done = replace(state.current, phase=Phase.DONE, expired=True) if state.current else None
-        saved = self.ledger.save(key, self.following(state, cursor=None, current=done, note=note))
+        saved = self.ledger.claim(key, self.following(state, cursor=None, current=done, note=note))
         if self.acknowledgements is not None and key == self.ledger.key(self.task.id):
             self.acknowledgements.saved(self.task, key, None)
         return saved
@@ -230,7 +230,7 @@ class TaskRun:
             opening = replace(opening, state=self._note_unfilled(lineage.key, opening.state, opening.unfilled))
         if opening.sweep is not None and opening.state is not None and not opening.current.full:
             # a new full pass brings a delete of its own, and knows better
-            pipeline = self.pipeline(lineage.key, opening.state, opening.sweep)
+            pipeline = self.pipeline(lineage.key, self.claimed(lineage.key, opening.state), opening.sweep)
             pipeline.prepare(self.task.tables)
             self._sweep(pipeline)
             opening = replace(opening, state=pipeline.state)
@@ -251,34 +251,31 @@ class TaskRun:
 
         What was given up stays as it is until there is something better.
         """
-        return self.ledger.save(key, self.following(stored)) if stored.run_id else stored
+        return self.ledger.claim(key, self.following(stored)) if stored.run_id else stored
 
     def _note_unfilled(self, key: StateKey, state: State, unfilled: Mapping[str, tuple[str, ...]]) -> State:
         """Before the columns are added: afterwards nothing would tell that they are new."""
         tables = {name: replace(one, unfilled=unfilled.get(name, ())) for name, one in state.tables.items()}
-        return state if tables == state.tables else self.ledger.save(key, self.following(state, tables=tables))
+        return state if tables == state.tables else self.ledger.claim(key, self.following(state, tables=tables))
 
     def _deliver(self, key: StateKey, opening: Opening) -> None:
         """The ordinary pass: into the table itself."""
         held, self._held = self._held, None
+        claim: Callable[[], State] | None = None
         state, cursor, current = opening.state, opening.cursor, opening.current
         if held is not None:
             state, cursor, current = self.ledger.stored(key), held.position, held.current
         elif not self.ledger.atomic:
-            # before the first row: without a state, rows would look like those of a state that was lost; and without the
-            # pass, the next run would not know a window that was written. And the fence of a destination that keeps no
-            # states is the backend's: an older run must not save any more
-            found = state or State(None, self.fence.epoch, 0, self.fence.run_id)
-            # a cursor that a forced migration is about to give up is not one of this pass
-            begun = current if found.cursor == cursor else found.current
-            state = self.ledger.save(key, self.following(found, current=begun))
+            claim = self._claiming(key, opening)
+            if not opening.may_be_idle:
+                state, claim = claim(), None
         if opening.doomed and state is not None:  # rows that will be gone are not counted with those that come
             state = replace(state, tables={n: one for n, one in state.tables.items() if n not in opening.doomed})
         if state is not None and current.full and not opening.resumed:  # it fills every column
             state = replace(state, tables={n: replace(one, unfilled=()) for n, one in state.tables.items()})
         sweeps = self._mirrors and ((current.full and not current.spares) or bool(current.stale_us))
         pipeline = self.pipeline(key, state, current, sweeps=sweeps)
-        pipeline.position = cursor
+        pipeline.position, pipeline.claim = cursor, claim
         self.report.cursor_from = self.report.cursor_from or cursor
         self.report.cursor_to = cursor
         self.report.full = current.full
@@ -286,6 +283,21 @@ class TaskRun:
             self._held = pipeline
         pipeline.run(cursor, resumed=held is not None or opening.resumed)
         self._finish(pipeline)
+
+    def claimed(self, key: StateKey, state: State) -> State:
+        """As this run's own, where a destination does not compare epochs itself."""
+        return state if self.ledger.atomic else self.ledger.claim(key, self.following(state))
+
+    def _claiming(self, key: StateKey, opening: Opening) -> Callable[[], State]:
+        """What claims a lineage of a destination that keeps no states, before its first row.
+
+        Without a state, rows would look like those of a state that was lost; and without the pass, the next run would not
+        know a window that was written.
+        """
+        found = opening.state or State(None, self.fence.epoch, 0, self.fence.run_id)
+        # a cursor that a forced migration is about to give up is not one of this pass
+        begun = opening.current if found.cursor == opening.cursor else found.current
+        return lambda: self.ledger.claim(key, self.following(found, current=begun))
 
     def _finish(self, pipeline: Pipeline) -> None:
         state = pipeline.state
@@ -381,4 +393,4 @@ def announce(doomed: Sequence[str], before: State, key: StateKey, ledger: Ledger
         return before
     note = f"migrate_mode: forced creates {', '.join(doomed)} again"
     state = before.following(run_id=fence.run_id, epoch=fence.epoch, now=clock.now(), tables=tables, note=note)
-    return ledger.save(key, state)
+    return ledger.claim(key, state)

@@ -5,7 +5,7 @@ import json
 import threading
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from strandline.destination import Scope, WriteMode
 from strandline.engine.clock import Clock
@@ -115,7 +115,8 @@ class StreamWindow:
 
     It ends at a checkpoint: when a bound is passed, when nothing more has come for ``seconds_max``, before a
     ``Schema``, at the end of the stream, or when the run is to stop. A stream that ends or fails anywhere else raises,
-    so that the destination writes nothing of the window.
+    so that the destination writes nothing of the window. ``on_first`` is called before the first message that the
+    destination has anything to write of.
     """
 
     def __init__(
@@ -130,6 +131,7 @@ class StreamWindow:
         mode: WriteMode,
         bounds: Bounds,
         following: Callable[["StreamWindow"], State],
+        on_first: Callable[[], None] = lambda: None,
         clock: Clock,
         stop: Stop,
     ) -> None:
@@ -140,6 +142,7 @@ class StreamWindow:
         """Tables of which the scope has no rows any more."""
         """Whether this was the last window of the stream."""
         self._feed, self._mode, self._bounds, self._following = feed, mode, bounds, following
+        self._on_first, self._writes = on_first, False
         self._clock, self._stop = clock, stop
         self._checkpoint: Checkpoint | None = None
         self.exhausted = False
@@ -210,6 +213,9 @@ class StreamWindow:
                 counts.removes.add(message.table)
             case Schema() | Notice():
                 raise AssertionError("what the engine handles does not come so far")
+        if not (self._writes or isinstance(message, Complete)):
+            self._writes = True
+            self._on_first()
         counts.messages += 1
         return message
 
@@ -264,5 +270,8 @@ class StreamWindow:
         if not self.exhausted:
             raise RuntimeError("a window has no state before its messages are exhausted")
         if self._state is None:
-            self._state = self._following(self)
+            state = self._following(self)
+            # tables that are empty because their rows were deleted at the source are no contradiction next time
+            tables = {name: replace(one, rows=0) if name in self.empty else one for name, one in state.tables.items()}
+            self._state = replace(state, tables=tables)
         return self._state

@@ -3,7 +3,6 @@
 import json
 import secrets
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from strandline.errors import StateConflictError, StateError
 from strandline.paths import FOLDER, locked, opened, replace_file
-from strandline.state import RUN_TASK, State, StateKey, Token, check_epoch
+from strandline.state import State, StateKey, Token
 from strandline.state_format import decode_state, encode_state, history_with, load_state
 
 Commits = dict[StateKey, list[list[str]]]
@@ -39,14 +38,12 @@ class OneFile:
         }
 
     def save(self, key: StateKey, state: State, *, expected: Token | None) -> Token:
-        """Compare and set, together with the epoch of the run."""
+        """Compare and set."""
         commit = [secrets.token_hex(16), json.dumps(encode_state(key, state))]
         self._decode(key, *commit)  # what could not be read back is never kept
         with opened(self._path.parent, FOLDER) as directory, locked(directory, self._path.parent, wait_s=30):
             all_ = self._read()
-            commits, holder = all_.get(key, []), replace(key, task=RUN_TASK)
-            if holder in all_:
-                check_epoch(key, state, self._decode(holder, *all_[holder][0]))
+            commits = all_.get(key, [])
             if (commits[0][0] if commits else None) != expected:
                 raise StateConflictError(f"{key}: another run has saved a state", hint="let it end, then start again")
             all_[key] = [*history_with(key, commit, commits, lambda one: one[1])]

@@ -21,7 +21,6 @@ import secrets
 import stat
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import unquote
@@ -33,7 +32,7 @@ from strandline.disk import NETWORK
 from strandline.errors import MACHINE, StateConflictError, StateError, UsageError
 from strandline.paths import FOLDER, PLAIN, encode_part, locked, make_directory, opened, replace_file
 from strandline.probe import Probe
-from strandline.state import RUN_TASK, State, StateKey, Token, check_epoch
+from strandline.state import State, StateKey, Token
 from strandline.state_format import decode_state, encode_state, history_with
 
 __all__ = ["LocalState"]
@@ -114,7 +113,6 @@ class LocalState:
             self._refuse_network()
             make_directory(folder)
             with opened(folder, FOLDER | os.O_NOFOLLOW) as directory, locked(directory, folder, wait_s=LOCK_WAIT_S):
-                self._check_epoch(directory, key, state)
                 kept, found_token = self._find(directory, where, expected)
                 if found_token != expected:
                     found = f"run {kept.newest.run_id} has saved another" if kept else "it is gone"
@@ -133,12 +131,6 @@ class LocalState:
                     replace_file(directory, f"{where.name}.damaged", _content(directory, where))
                 replace_file(directory, where.name, content)
         return token
-
-    def _check_epoch(self, directory: int, key: StateKey, state: State) -> None:
-        """Under the lock, which a run that takes over needs as well: both are states of one source."""
-        holder = self._path(replace(key, task=RUN_TASK))
-        if key.task != RUN_TASK and not _is_missing(holder):
-            check_epoch(key, state, self._read(directory, holder).newest)
 
     def _find(self, directory: int, where: Path, expected: Token | None) -> tuple[_Kept | None, Token | None]:
         """What is stored, with its token. What cannot be trusted has one only for who gives it up."""

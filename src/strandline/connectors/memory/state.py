@@ -4,12 +4,11 @@ import json
 import secrets
 import threading
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 
 from pydantic import BaseModel, ConfigDict
 
 from strandline.errors import StateConflictError
-from strandline.state import RUN_TASK, State, StateKey, Token, check_epoch
+from strandline.state import State, StateKey, Token
 from strandline.state_format import decode_state, encode_state, history_with, load_state
 
 __all__ = ["MemoryState"]
@@ -44,9 +43,7 @@ class MemoryState:
         commit = (secrets.token_hex(16), json.dumps(encode_state(key, state)))
         _decode(key, *commit)  # what could not be read back is never kept
         with self._lock:
-            commits, holder = self._commits.get(key, ()), replace(key, task=RUN_TASK)
-            if holder in self._commits:
-                check_epoch(key, state, _decode(holder, *self._commits[holder][0]))
+            commits = self._commits.get(key, ())
             if (commits[0][0] if commits else None) != expected:
                 raise StateConflictError(
                     f"{key}: the stored state is not the one this run saved last", hint="let the other run end first"
