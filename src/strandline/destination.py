@@ -136,10 +136,11 @@ class Migration:
     """The foreign keys of tables that refer to the stored one, in words."""
     attached: tuple[str, ...] = ()
     """What people have attached to the stored table and ``changes`` lose, in words: a table is created again without it."""
-    texts: tuple[str, ...] = ()
-    """Columns that are stored as text and stay so, though ``table`` has another type: their values are to come as text."""
+    kept: tuple[str, ...] = ()
+    """Columns that stay as they are stored, though ``table`` has another type: as ``Table.former`` says, or as text. Their values
+    are to come so."""
     users: tuple[str, ...] = ()
-    """Because of whom ``texts`` stay text at a full refresh too, in words."""
+    """Because of whom ``kept`` stay as they are at a full refresh too, in words."""
     also: str = ""
     """Another identity of the stored table, by which it is known where the mark was lost, or was not kept yet."""
 
@@ -259,13 +260,13 @@ class Destination(Protocol):
         for each table, and again after a ``Schema`` message; from any thread, not for one table at the same time. A
         second identical call finds no changes. Additive changes are applied; incompatible ones raise ``TaskError``,
         unless ``mode`` is forced: then the table is created again, empty. A column the table no longer has stays, and is
-        null in rows that come from then on. A column that is stored as text, is no key, and now has a plain type stays text:
-        ``Migration.texts``.
+        null in rows that come from then on. A column that is stored as text, is no key, and now has a plain type stays text,
+        and one that is stored as ``Table.former`` says stays so: ``Migration.kept``.
 
         ``replaces`` says whose rows a full refresh is about to replace, by a ``Swap``. Then nothing is created again, whatever
         the ``mode``, and what could not be altered with its rows does not raise: that a column has another type, or the table
         another primary key, is told as a change of one of the kinds ``BY_REFRESH``, which the ``Swap`` makes and this method
-        never does; so is a column that is stored as text, and now has a plain type. Whatever else is needed, a new column, is
+        never does; so is a column that would otherwise stay as it is. Whatever else is needed, a new column, is
         done by ``apply`` as ever. Where somebody else uses what would be changed (rows that are not of that scope, another
         owner, a view or a foreign key that the database does not let change with it) a text stays text, and anything else is
         refused. Who has no ``Swap`` is never asked.

@@ -3,7 +3,7 @@
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import islice
@@ -46,6 +46,8 @@ class Reading:
     which rows are gone does so, unless its own settings say otherwise."""
     absorbs: bool = True
     """A row that is delivered again replaces itself (the overwrite modes). False: it may be stored twice (append)."""
+    former: Mapping[str, Collection[str]] = field(default_factory=dict)
+    """By table, the columns that are to be sent in the type of ``Table.former``: the destination stores them so."""
     batch_rows: int = 65_536
     """How many rows a batch should have at most."""
     batch_bytes: int = 16 << 20

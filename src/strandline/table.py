@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -88,6 +88,11 @@ class Table:
     """Whether rows that were read before may have values in a column that is new now, so that reading them again fills it."""
     spec_name: str = ""
     """How the spec and the command line may call it, too: ``sales.orders`` for ``sales_orders``. Empty: by its name only."""
+    former: "Mapping[str, pa.DataType]" = field(default_factory=dict, compare=False)
+    """Columns that older versions of the source offered in another type, with that type; no keys, whose cursors depend on them.
+
+    A destination that stores one so keeps it so until a full refresh, and the source is told to send it so: ``Reading.former``.
+    """
     allow_cascade: bool = field(default=False, compare=False)
     """As stored: whether a row may be deleted to which a foreign key of somebody else's refers."""
     unreadable: TaskError | None = field(default=None, compare=False)
@@ -115,6 +120,8 @@ class Table:
                         f"table {self.name!r} has no column {column!r}, which its {kind} names",
                         hint=f"its columns are {', '.join(names)}",
                     )
+        if keys := {*self.primary_key, *self.incremental_key, self.version_order} & self.former.keys():
+            raise UsageError(f"table {self.name!r} has a former type of {', '.join(sorted(keys))}, which is a key")
         if self.version_order and not (
             self.version_order in names and has_order(self.schema.field(self.version_order))
         ):
@@ -158,12 +165,18 @@ class Table:
         """Of the selection alone. Hex, 16 characters."""
         return hashlib.sha256(self.selection.encode()).hexdigest()[:16]
 
-    def with_texts(self, columns: Sequence[str]) -> "Table":
-        """The same table with text in some columns."""
+    def keeping(self, columns: Sequence[str]) -> "Table":
+        """The same table with the types in which some columns stay stored: as ``former`` says, or text."""
         if not columns:
             return self
-        fields = [field.with_type(pa.string()) if field.name in columns else field for field in self.schema]
+        former, text = self.former, pa.string()
+        fields = [one.with_type(former.get(one.name, text)) if one.name in columns else one for one in self.schema]
         return replace(self, schema=pa.schema(fields))
+
+    def kept_in(self, stored: "Table", names: Mapping[str, str]) -> tuple[str, ...]:
+        """Its columns that are stored in their ``former`` type, in the stored table under other ``names``."""
+        kinds = {one.name: one.type for one in stored.schema}
+        return tuple(name for name, kind in self.former.items() if kinds.get(names.get(name, name)) == kind)
 
     def named(self, name: str) -> "Table":
         """The same table under another name."""

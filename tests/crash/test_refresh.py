@@ -219,7 +219,7 @@ class Stores:
         finally:
             store.close()
         rows = sorted(enumerate(source.values), key=repr)
-        return not found.changes and not found.texts and self.content(source) == rows
+        return not found.changes and not found.kept and self.content(source) == rows
 
 
 def plugin(kind, **settings):

@@ -19,9 +19,9 @@ def losses(lineage: "Lineage", *, anew: bool) -> Iterator[str]:
         found = lineage.found.get(table.name)
         if found is None:
             continue
-        if found.texts and found.users:
+        if found.kept and found.users:
             yield (
-                f"{lineage.key}: {', '.join(found.texts)} of {table.name!r} stays text after the full refresh too, since it is "
+                f"{lineage.key}: {', '.join(found.kept)} of {table.name!r} stays as it is after the full refresh too, since it is "
                 f"used by {', '.join(found.users)}"
             )
         if found.attached:

@@ -1,7 +1,7 @@
 """What the engine adds to a row: the lineage columns, and the version of its content."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from strandline.destination import WriteMode
@@ -10,7 +10,7 @@ from strandline.lazy import pa, pc
 from strandline.message import Insert
 from strandline.table import CLIENT_ID, CQ_ID, PARENT_ID, SOURCE_NAME, SYNC_TIME, Table, sync_time_type
 
-__all__ = ["Decorator", "content_versions", "renamed", "stored_table"]
+__all__ = ["Decorator", "content_versions", "former_of", "renamed", "stored_table"]
 
 _NOT_CONTENT = frozenset({SYNC_TIME, SOURCE_NAME, CLIENT_ID, CQ_ID})
 """Columns that differ between deliveries of one row. A parent's id is content: it tells equal children apart."""
@@ -40,6 +40,11 @@ def renamed(table: Table) -> dict[str, str]:
     return names
 
 
+def former_of(tables: Mapping[str, Table], stored: Mapping[str, Table]) -> dict[str, tuple[str, ...]]:
+    """For ``Reading.former``: by table, the source's columns that are stored as they were offered before."""
+    return {name: table.kept_in(stored[name], renamed(table)) for name, table in tables.items()}
+
+
 def stored_table(table: Table, *, mode: WriteMode, partitioned: bool, cq_id_only: bool = False) -> Table:
     """The table as a destination stores it: lineage columns in front, and a primary key where rows need one.
 
@@ -59,7 +64,8 @@ def stored_table(table: Table, *, mode: WriteMode, partitioned: bool, cq_id_only
         key = (CQ_ID,)
     # rows whose key is their content have no versions
     order = "" if key == (CQ_ID,) else names.get(table.version_order, table.version_order)
-    return replace(table, schema=pa.schema([*front, *given]), primary_key=key, version_order=order)
+    former = {names.get(name, name): kind for name, kind in table.former.items()}
+    return replace(table, schema=pa.schema([*front, *given]), primary_key=key, version_order=order, former=former)
 
 
 @dataclass(slots=True)
@@ -78,8 +84,11 @@ class Decorator:
     _renamed: dict[str, dict[str, str]] = field(default_factory=dict)
 
     def change(self, table: Table, stored: Table) -> None:
-        """From here on the table is another one."""
-        self.tables[table.name], self.stored[table.name] = table, stored
+        """From here on the table is another one; what is sent in its former type still is."""
+        before = self.tables[table.name]
+        kept, names = before.kept_in(before, {}), renamed(table)
+        self.tables[table.name] = table.keeping(kept)
+        self.stored[table.name] = stored.keeping([names.get(one, one) for one in kept])
         self._renamed.pop(table.name, None)
 
     def _names(self, table: Table) -> dict[str, str]:

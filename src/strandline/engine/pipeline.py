@@ -14,7 +14,7 @@ from strandline.engine.feed import Ended, Feed, NothingYet
 from strandline.engine.idle import pass_over, says_the_same
 from strandline.engine.into import Into
 from strandline.engine.ledger import Ledger
-from strandline.engine.lineage import Decorator
+from strandline.engine.lineage import Decorator, former_of
 from strandline.engine.plan import basis, fingerprint, has_other_rows, is_same, recreates
 from strandline.engine.spool import KeySpool
 from strandline.engine.window import Bounds, Stop, StoppedError, StreamWindow
@@ -79,19 +79,19 @@ class Pipeline:
         for table in tables:
             # what replaces the rows of a table comes in the form that it will have
             hidden = self.hidden is not None
-            texts = self.into.find(table, self.task, self.fence, refresh=True).texts if hidden else ()
+            kept = self.into.find(table, self.task, self.fence, refresh=True).kept if hidden else ()
             ownership = self.into.ownership(table, self.key.source) if not hidden else None
-            stored = self._as_stored(table).with_texts(texts)
+            stored = self._as_stored(table).keeping(kept)
             self._known(table, stored, self.into.migrate(stored, self.fence, ownership))
 
-    def prepare_swap(self, table: Table, texts: Sequence[str]) -> None:
-        """Make a table fit for the rows of a hidden one, in which these columns are text; the swap does the rest."""
-        stored, ownership = self._as_stored(table).with_texts(texts), self.into.ownership(table, self.key.source)
+    def prepare_swap(self, table: Table, kept: Sequence[str]) -> None:
+        """Make a table fit for the rows of a hidden one, in which these columns stay as they are; the swap does the rest."""
+        stored, ownership = self._as_stored(table).keeping(kept), self.into.ownership(table, self.key.source)
         replaces = self.into.replaced(self.task, self.fence)
         self._known(table, stored, self.into.migrate(stored, self.fence, ownership, replaces))
 
     def _known(self, table: Table, stored: Table, found: Migration) -> None:
-        self._offered[table.name], self._stored[table.name] = table, stored.with_texts(found.texts)
+        self._offered[table.name], self._stored[table.name] = table, stored.keeping(found.kept)
         self._found[table.name] = found
 
     def look(self, tables: Sequence[Table]) -> None:
@@ -161,6 +161,7 @@ class Pipeline:
             resumed=resumed,
             mirror=self.into.mode is WriteMode.OVERWRITE_DELETE_STALE,
             absorbs=self.into.mode is not WriteMode.APPEND,
+            former=former_of(self._offered, self._stored),
             batch_rows=self.context.batch_rows,
             batch_bytes=self.context.batch_bytes,
             on_alive=feed.alive,
@@ -206,7 +207,8 @@ class Pipeline:
 
     def _decorator(self) -> Decorator:
         """With tables of its own, since the reader's thread is ahead of the writer's."""
-        tables, stored = dict(self._offered), dict(self._stored)
+        former, stored = former_of(self._offered, self._stored), dict(self._stored)
+        tables = {name: one.keeping(former[name]) for name, one in self._offered.items()}
         partition, sync_time_us = self.task.partition, self.current.sync_time_us
         origin = self.state.versions_of if self.state is not None else ""
         return Decorator(self.key.source, partition, sync_time_us, self.into.mode, tables, stored, origin)
@@ -285,7 +287,7 @@ class Pipeline:
             # the swap takes what the table itself has columns for, and another run may make it, to which nobody tells this one
             stored, ownership = self.into.stored(table, self.task), self.into.ownership(table, self.key.source)
             replaces = self.into.replaced(self.task, self.fence)
-            self.into.migrate(stored.with_texts(found.texts), self.fence, ownership, replaces)
+            self.into.migrate(stored.keeping(found.kept), self.fence, ownership, replaces)
         self.prepare([table])
 
     def deliver(self, feed: Feed, following: Callable[[StreamWindow], State] | None = None) -> Receipt:

@@ -100,7 +100,7 @@ class FullRefresh:
         pipeline = self._run.pipeline(key, main, done)
         tables: dict[str, TableState] = {}
         for table in self._run.task.tables:
-            pipeline.prepare_swap(table, self._find_hidden(key, table, current).texts)
+            pipeline.prepare_swap(table, self._find_hidden(key, table, current).kept)
             tables[table.name] = pipeline.known_as(table.name, side.tables[table.name])
 
         swaps = [

@@ -20,6 +20,7 @@ The suite follows ``Destination.capabilities``: what a destination declares that
 from strandline.testing.destination_append import DeliveredCases, NumberCases
 from strandline.testing.destination_attached import ColumnCases
 from strandline.testing.destination_deletes import DeleteCases, PresentCases
+from strandline.testing.destination_former import FormerCases
 from strandline.testing.destination_growing import GrowCases
 from strandline.testing.destination_migrate import ChangeCases, CreateCases
 from strandline.testing.destination_newest import NewestCases
@@ -49,6 +50,7 @@ class DestinationConformance(
     ReshapeCases,
     CreateCases,
     ChangeCases,
+    FormerCases,
     GrowCases,
     ColumnCases,
     TypeCases,

@@ -122,8 +122,8 @@ class PlainDestination:
         """Make the stored table fit ``table``."""
         with self._locked():
             kept = self._load(table.name)
-            changes, texts, users = changes_of(kept.stored if kept else None, table, mode, replaces)
-            table = table.with_texts(texts)
+            changes, stays, users = changes_of(kept.stored if kept else None, table, mode, replaces)
+            table = table.keeping(stays)
             if apply:
                 self._check(kept, fence)
                 if kept is None or any(change.kind == RECREATE for change in changes):
@@ -134,7 +134,7 @@ class PlainDestination:
                     self._save(kept)
         mark = kept.stored.mark if kept else None
         empty = kept is None or not kept.stored.rows
-        return Migration(tuple(changes), mark, empty=empty, texts=texts, users=users)
+        return Migration(tuple(changes), mark, empty=empty, kept=stays, users=users)
 
     def write(self, window: Window, *, mode: WriteMode, fence: Fence) -> Receipt:
         """Take all messages of ``window``; its tables become durable one after the other."""

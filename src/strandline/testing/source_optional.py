@@ -31,6 +31,20 @@ class OptionalCases:
                 with suppress(TaskError):
                     assert source.missing("a task that nobody offers") is None  # type: ignore[func-returns-value]
 
+    def test_columns_are_sent_in_their_former_types_where_they_are_stored_so(
+        self, make_source: Callable[[], Source], reading: Reading
+    ) -> None:
+        """And all other columns as ever."""
+        with closing(make_source()) as source:
+            for task in offered(source):
+                former = {table.name: tuple(table.former) for table in task.tables if table.former}
+                before = [*source.read(task, replace(reading, former=former))] if former else []
+                now = [*source.read(task, reading)] if former else []
+                for table in [table for table in task.tables if table.former]:
+                    then = _inserts(before, table.keeping(former[table.name]))
+                    others = [name for name in table.schema.names if name not in table.former]
+                    assert _rows(then, others) == _rows(_inserts(now, table), others), f"{task.id}: {table.name}"
+
     def test_rows_are_found_by_the_keys_that_a_sweep_names(
         self, make_source: Callable[[], Source], reading: Reading
     ) -> None:
@@ -87,8 +101,16 @@ def _gone(keys: "pa.RecordBatch") -> "Iterator[pa.RecordBatch]":
         yield pa.record_batch(columns, schema=keys.schema)
 
 
-def _rows(found: Iterable[Insert]) -> Counter[Row]:
-    return Counter(row for one in found for row in exact_rows(one.batch))
+def _rows(found: Iterable[Insert], columns: Sequence[str] = ()) -> Counter[Row]:
+    return Counter(row for one in found for row in exact_rows(one.batch.select(columns) if columns else one.batch))
+
+
+def _inserts(messages: Sequence[object], table: Table) -> list[Insert]:
+    """The rows of a table, which have its types."""
+    found = [one for one in messages if isinstance(one, Insert) and one.table == table.name]
+    kinds = {(column.name, column.type) for one in found for column in one.batch.schema}
+    assert kinds <= {(column.name, column.type) for column in table.schema}
+    return found
 
 
 def _check_found(found: Sequence[Insert], table: Table, reading: Reading) -> None:

@@ -1,5 +1,6 @@
 """Values of a real PostgreSQL server, and what they are in Arrow: exact, or refused in words."""
 
+import hashlib
 import random
 from datetime import UTC, date, datetime
 from decimal import Decimal
@@ -10,7 +11,7 @@ import pyarrow as pa
 import pytest
 
 from strandline.connectors.postgresql.types_read import convert
-from strandline.errors import TaskError
+from strandline.errors import TaskError, UsageError
 from strandline.message import Insert
 from strandline.plugins import load_plugin
 from strandline.reading import Reading
@@ -81,7 +82,8 @@ CASES = [
     ("numeric(50,10)", ["1" * 40 + ".5"], pa.decimal256(50, 10), [Decimal("1" * 40 + ".5000000000")]),
     ("numeric(3,-2)", ["12345"], pa.decimal128(5, 0), [Decimal(12300)]),
     ("numeric(2,5)", ["0.00012"], pa.decimal128(5, 5), [Decimal("0.00012")]),
-    ("numeric", ["1.50", "1e100", "'NaN'", "'-Infinity'", "0.000"], pa.string(), ["1.50", "1" + "0" * 100, "NaN", "-Infinity", "0.000"]),
+    ("numeric", ["1.50", "'0.000'", "1." + "0" * 60, "-" + "9" * 20 + "." + "9" * 18, "NULL"], pa.decimal128(38, 18), [Decimal("1.5"), Decimal(0), Decimal(1), Decimal("-" + "9" * 20 + "." + "9" * 18), None]),
+    ("money", ["'$92,233,720,368,547,758.07'", "-0.05", "NULL"], pa.decimal128(21, 2), [Decimal("92233720368547758.07"), Decimal("-0.05"), None]),
     ("numeric(100,2)", ["1"], pa.string(), ["1.00"]),
     ("inet", ["'10.0.0.0/8'"], pa.string(), ["10.0.0.0/8"]),
     ("macaddr", ["'08:00:2b:01:02:03'"], pa.string(), ["08:00:2b:01:02:03"]),
@@ -128,6 +130,8 @@ def test_a_value_is_the_same_in_arrow(postgresql, declared, values, kind, expect
         ("date", "'-infinity'"),
         ("time", "'24:00'"),
         ("numeric(10,2)", "'NaN'"),
+        ("numeric", "'NaN'"),
+        ("numeric", "'-Infinity'"),
         ("interval", "'10000000 hours'"),
         ("interval", "'1 mon -3000000 hours'"),
     ],
@@ -175,7 +179,109 @@ def test_numbers_are_exact_at_any_size(postgresql):
     texts = [f"{Decimal(number).scaleb(-generator.randint(0, 40)):f}" for number in digits]
     texts += [f"-{text}" for text in texts] + ["0", "0.00", "10000", "0.0001", "1000000000.0000"]
     table(postgresql, "numeric", *texts)
-    assert read(postgresql)[1] == texts
+    assert read(postgresql, types={"v": "string"})[1] == texts
+
+
+@pytest.mark.parametrize(
+    ("declared", "value", "remedy"),
+    [
+        ("numeric", "123456789012345678901", "decimal(38, 17)"),
+        ("numeric", "0.1234567890123456789", "decimal(38, 19)"),
+        ("numeric", "12345678901234567890123456789.1234567890", "v: string"),
+        ("numeric", "1e100", "v: string"),
+        ("numeric", "'NaN'", "v: string"),
+        ("numeric", "'-Infinity'", "double"),
+    ],
+)
+def test_a_number_that_a_decimal_has_no_place_for_fails_with_its_row_and_the_way_out(
+    postgresql, declared, value, remedy
+):
+    table(postgresql, declared, "1.5", value, "2")
+    with pytest.raises(TaskError, match=r"t\.v: .*in the row with id = 2") as caught:
+        read(postgresql)
+    assert (value.strip("'")[:15] in caught.value.message) or value == "1e100"
+    assert remedy in caught.value.hint
+    assert "types" in caught.value.hint
+    if "decimal(" in remedy:
+        assert read(postgresql, types={"v": remedy})[1] == [Decimal("1.5"), Decimal(value), Decimal(2)]
+
+
+def test_out_of_range_makes_null_of_what_is_no_number_and_never_of_digits(postgresql):
+    table(postgresql, "numeric", "'NaN'", "1e30")
+    with pytest.raises(TaskError, match="id = 2"):
+        read(postgresql, out_of_range="null")
+
+
+@pytest.mark.parametrize(
+    ("declared", "values", "asked", "expected"),
+    [
+        ("numeric", ["1.50", "'NaN'"], "string", ["1.50", "NaN"]),
+        ("numeric", ["0.1", "1e300", "'Infinity'"], "double", [0.1, 1e300, float("inf")]),
+        ("numeric", ["1.10", "'2.0000'"], "decimal(10, 1)", [Decimal("1.1"), Decimal("2.0")]),
+        ("numeric", ["'5.00'"], "int64", [5]),
+        ("money", ["'$1,234.50'"], "string", ["$1,234.50"]),
+        ("money", ["'$1,234.50'"], "decimal(10, 4)", [Decimal("1234.5000")]),
+        ("int", ["7"], "string", ["7"]),
+        ("int", ["7"], "int64", [7]),
+        ("text", ["'2024-01-01 10:00:00+02'"], "timestamp", [us(2024, 1, 1, 8)]),
+        ("text", ["'12.5'"], "decimal(5, 2)", [Decimal("12.50")]),
+        ("char(3)", ["'a'"], "string", ["a  "]),
+        ("timestamp", ["'2024-01-01 10:00'"], "timestamp", [us(2024, 1, 1, 10)]),
+        ("timestamptz", ["'2024-01-01 10:00+02'"], "string", ["2024-01-01 08:00:00+00"]),
+        ("date", ["'2024-01-01'"], "timestamp[us]", [us(2024, 1, 1)]),
+        ("int[]", ["'{1,2}'"], "string", ["[1,2]"]),
+        ("boolean", ["true"], "string", ["true"]),
+    ],
+)
+def test_types_say_what_a_column_is_read_as(postgresql, declared, values, asked, expected):
+    table(postgresql, declared, *values, "NULL")
+    assert read(postgresql, types={"v": asked})[1] == [*expected, None]
+
+
+@pytest.mark.parametrize(
+    ("declared", "value", "asked"),
+    [
+        ("numeric", "1.23", "decimal(10, 1)"),
+        ("text", "'x'", "int64"),
+        ("numeric", "1.5", "int64"),
+        ("text", "'2024'", "timestamp"),
+    ],
+)
+def test_a_value_that_is_not_of_the_type_that_types_names_fails(postgresql, declared, value, asked):
+    table(postgresql, declared, value)
+    with pytest.raises(TaskError, match="in the row with id = 1") as caught:
+        read(postgresql, types={"v": asked})
+    assert "v: string" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"types": {"v": "nonsense"}}, "nonsense"),
+        ({"types": {"w": "string"}}, "'w'"),
+        ({"types": {"v": "list<int64>"}}, "cannot be read as list"),
+        ({"types": {"v": "string"}, "mask": {"v": "hash"}}, "masked"),
+    ],
+)
+def test_types_that_mean_nothing_are_refused_before_anything_is_read(postgresql, settings, words):
+    table(postgresql, "numeric", "1")
+    with pytest.raises(UsageError, match=words):
+        read(postgresql, **settings)
+
+
+def test_keys_that_are_numbers_without_a_bound_stay_text_and_go_on(postgresql):
+    with psycopg.connect(postgresql, autocommit=True) as connection:
+        connection.execute("CREATE TABLE t (id numeric PRIMARY KEY, k numeric, v numeric)")
+        connection.execute("INSERT INTO t VALUES (1.0, 2.50, 3.50)")
+    cls = load_plugin("source", "postgresql")
+    (found,) = cls(cls.Spec(connection_string=postgresql, tables={"t": {"incremental_key": "k"}})).tables()
+    assert [field.type for field in found.schema] == [pa.string(), pa.string(), pa.decimal128(38, 18)]
+    assert found.basis["primary_key"] == "id (string)"
+
+
+def test_the_hash_of_a_masked_number_is_what_it_was(postgresql):
+    table(postgresql, "money", "'$1.50'")
+    assert read(postgresql, mask={"v": "hash"})[1] == [hashlib.sha256(b"$1.50").hexdigest()]
 
 
 def test_text_that_is_no_utf8_is_refused():

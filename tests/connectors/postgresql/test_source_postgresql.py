@@ -43,7 +43,7 @@ class PostgreSQL(SourceConformance):
 
 class TestByXid(PostgreSQL):
     statements = (
-        "CREATE TABLE t (id int PRIMARY KEY, v text) WITH (fillfactor = 10)",
+        "CREATE TABLE t (id int PRIMARY KEY, v text, n numeric DEFAULT 1.50, m money DEFAULT 7) WITH (fillfactor = 10)",
         numbers(1, 20, "i, 'v' || i || repeat('x', 250)"),
         "CREATE TABLE empty (id int PRIMARY KEY)",
         "CREATE TABLE equal (a text, b float8)",

@@ -18,7 +18,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from strandline.connectors.arrow.changes import texts_of
+from strandline.connectors.arrow.changes import kept_of
 from strandline.destination import (
     Capabilities,
     Change,
@@ -100,8 +100,8 @@ class JSONDirectory:
         with self._locked():
             index = self._index()
             known = index["tables"].get(table.name)
-            texts = texts_of(Table(table.name, _schema(known)) if known else None, table)
-            table = table.with_texts(texts)
+            kept = kept_of(Table(table.name, _schema(known)) if known else None, table)
+            table = table.keeping(kept)
             changes = _changes(known, table, mode)
             if apply:
                 self._check(index, fence)
@@ -113,7 +113,7 @@ class JSONDirectory:
                     self._save(self._root / "index.json", index)
                 known = index["tables"].get(table.name)
             empty = known is None or not any(self._rows(known["mark"]))
-        return Migration(tuple(changes), known["mark"] if known else None, empty=empty, texts=texts)
+        return Migration(tuple(changes), known["mark"] if known else None, empty=empty, kept=kept)
 
     def write(self, window: Window, *, mode: WriteMode, fence: Fence) -> Receipt:
         """All of a window in one file."""

@@ -14,11 +14,11 @@ __all__ = [
     "changes_to",
     "compared",
     "in_words",
+    "kept_of",
     "left_as_stored",
     "merged",
     "refused_change",
     "row_owners",
-    "texts_of",
 ]
 
 _NOBODYS = "rows that are not Strandline's"
@@ -27,12 +27,18 @@ _EXACT_BITS = 32
 """Whole numbers of so many bits are doubles."""
 
 
-def texts_of(stored: Table | None, table: Table) -> tuple[str, ...]:
-    """See ``Migration.texts``."""
+def kept_of(stored: Table | None, table: Table) -> tuple[str, ...]:
+    """See ``Migration.kept``."""
     if stored is None:
         return ()
-    texts = {field.name for field in stored.schema if pa.types.is_string(field.type)} - set(table.primary_key)
-    return tuple(field.name for field in table.schema if field.name in texts and is_plain(field.type))
+    before = {one.name: one.type for one in stored.schema if one.name not in table.primary_key}
+    return tuple(
+        one.name
+        for one in table.schema
+        if (kind := before.get(one.name)) is not None
+        and kind != one.type
+        and (kind == table.former.get(one.name) or (pa.types.is_string(kind) and is_plain(one.type)))
+    )
 
 
 def changes_to(

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from strandline.connectors.arrow.widening import Fit, grows
 from strandline.connectors.duckdb.session import DuckDBSession
+from strandline.connectors.sql.columns import Column
 from strandline.connectors.sql.dialect import Statement
 from strandline.connectors.sql.migration import Found, Migrator
 from strandline.connectors.sql.record import Record
@@ -59,11 +60,11 @@ class DuckDBMigrator(Migrator):
         found = self._session.found(self._table.name)
         return [f"index {name}" for name in found.indexes] if found else []
 
-    def _wanted(self) -> Mapping[str, str]:
+    def _spelled(self, columns: Mapping[str, Column]) -> Mapping[str, str]:
         """See ``Migrator``."""
-        kinds = ", ".join(f"typeof(NULL::{stored.sql})" for stored in self._stored.values())
+        kinds = ", ".join(f"typeof(NULL::{stored.sql})" for stored in columns.values())
         (row,) = self._session.fetch(Statement(f"SELECT {kinds}"))
-        return dict(zip(self._stored, map(str, row), strict=True))
+        return dict(zip(columns, map(str, row), strict=True))
 
     def _fit(self, column: str, before: tuple[str, str], after: tuple[str, str]) -> Fit:
         """See ``Migrator``. What is in a struct DuckDB says itself, as Arrow."""

@@ -21,7 +21,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from strandline import describe
-from strandline.connectors.arrow.changes import texts_of
+from strandline.connectors.arrow.changes import kept_of
 from strandline.connectors.files.description import WRITTEN, directory
 from strandline.connectors.files.formats import FORMATS, Compression, FileFormat
 from strandline.connectors.files.log import Commit, Entry, Log
@@ -184,9 +184,9 @@ class FilesDestination:
         exists = there.mark is not None
         if ownership and refusal(name, ownership, owners, exists=exists, empty=there.empty, recreates=False):
             return there
-        texts = texts_of(None if record is None else table_of(name, record), table)
-        changes = self._layout.changes(record, table.with_texts(texts), mode)
-        return replace(there, changes=tuple(changes), texts=texts)
+        kept = kept_of(None if record is None else table_of(name, record), table)
+        changes = self._layout.changes(record, table.keeping(kept), mode)
+        return replace(there, changes=tuple(changes), kept=kept)
 
     def _owners(self, table: Table, found: Migration, ownership: Ownership | None) -> tuple[Owner, ...]:
         """Who is to be registered; nobody, where no ownership is given."""
@@ -200,7 +200,7 @@ class FilesDestination:
         record, layout = log.tables.get(table.name), self._layout
         recreated = any(change.kind == RECREATE for change in found.changes)
         if record is not None and not recreated:
-            fitting = layout.changed(record, table.with_texts(found.texts)) if found.changes else record
+            fitting = layout.changed(record, table.keeping(found.kept)) if found.changes else record
             return Entry(tables={table.name: replace(fitting, owners=owners)})
         files = list(layout.files(table.name, any_format=True))
         if files and not recreated:

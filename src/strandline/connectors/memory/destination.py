@@ -109,8 +109,8 @@ class MemoryDestination:
                 table.name, ownership, owners, exists=exists, empty=found.empty, recreates=False
             )
             others = [str(one) for one in owners if ownership and not one.is_same(ownership.owner)]
-            changes, texts, users = changes_of(stored, table, mode, replaces, others) if not refused else ([], (), ())
-            found, table = replace(found, changes=tuple(changes)), table.with_texts(texts)
+            changes, kept, users = changes_of(stored, table, mode, replaces, others) if not refused else ([], (), ())
+            found, table = replace(found, changes=tuple(changes)), table.keeping(kept)
             if apply:
                 data.check(fence)
                 recreates = any(change.kind == RECREATE for change in changes)
@@ -126,7 +126,7 @@ class MemoryDestination:
                 if ownership is not None:
                     data.owners[table.name] = owners
                 self._store.data = data
-        return replace(_found(changes, stored, found.owners), texts=texts, users=users)
+        return replace(_found(changes, stored, found.owners), kept=kept, users=users)
 
     def write(self, window: Window, *, mode: WriteMode, fence: Fence) -> Receipt:
         """Take all messages of ``window``, or nothing."""

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
-from strandline.connectors.arrow.changes import changes_to, compared, refused_change, row_owners, texts_of
+from strandline.connectors.arrow.changes import changes_to, compared, kept_of, refused_change, row_owners
 from strandline.connectors.arrow.widening import EXACT_MAX
 from strandline.destination import Change, MigrateMode, Scope
 from strandline.errors import MassDeleteError, TaskError
@@ -181,7 +181,7 @@ def _column(rows: list[Row], name: str, kind: "pa.DataType") -> "pa.Array":
 def changes_of(
     stored: Stored | None, table: Table, mode: MigrateMode, replaces: Scope | None = None, others: Sequence[str] = ()
 ) -> tuple[list[Change], tuple[str, ...], tuple[str, ...]]:
-    """``changes_to`` what is stored with its rows, with ``Migration.texts`` and ``users``; see ``Destination.migrate``.
+    """``changes_to`` what is stored with its rows, with ``Migration.kept`` and ``users``; see ``Destination.migrate``.
 
     Args:
         stored: the table, if there is one.
@@ -194,14 +194,14 @@ def changes_of(
         TaskError: as ``changes_to``.
         UsageError: others use what a full refresh would change.
     """
-    texts = texts_of(stored.table if stored else None, table)
+    kept = kept_of(stored.table if stored else None, table)
     if stored is None:
-        return changes_to(None, table, mode), texts, ()
+        return changes_to(None, table, mode), kept, ()
     if replaces is None:
-        return changes_to(stored.table, table.with_texts(texts), mode, are_doubles=stored.are_doubles), texts, ()
+        return changes_to(stored.table, table.keeping(kept), mode, are_doubles=stored.are_doubles), kept, ()
     users = tuple(sorted({*others, *stored.strangers(replaces)}))
-    kept = texts if users else ()
-    fitting, misfits = compared(stored.table, table.with_texts(kept), stored.are_doubles)
+    kept = kept if users else ()
+    fitting, misfits = compared(stored.table, table.keeping(kept), stored.are_doubles)
     if misfits and users:
         raise refused_change(table.name, misfits, users)
     return [*misfits, *fitting], kept, users if kept else ()

@@ -2,11 +2,11 @@
 
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from strandline.connectors.postgresql.dialect import literal
-from strandline.connectors.postgresql.types_read import TEXTS, expression, field
+from strandline.connectors.postgresql.types_read import TEXTS, expression, field, was_text
 from strandline.connectors.sql.dialect import quote
 from strandline.lazy import pa
 
@@ -95,6 +95,14 @@ class Column:
     """What to select of ``t``."""
     readable: bool = True
     """The role may."""
+    is_nested: bool = False
+    """An array, or a composite."""
+    former: "Column | None" = None
+    """As older versions offered it, if that was PostgreSQL's own text."""
+
+    def formerly(self) -> "Column":
+        """As older versions offered it."""
+        return self.former or self
 
     @property
     def is_text(self) -> bool:
@@ -196,12 +204,18 @@ def leaves(session: Rows, oid: int) -> list[Leaf]:
 def _column(row: dict[str, Any], *, nullable: bool) -> Column:
     is_own = row["category"] == "A" or row["type_kind"] == "c"
     offered = field(row["name"], row["type_oid"], row["typmod"], nullable=nullable, is_nested=is_own)
-    return Column(
+    name = f"t.{quote(row['name'])}"
+    column = Column(
         row["name"],
         row["type_name"],
         row["type_oid"],
         nullable,
         offered,
-        expression(f"t.{quote(row['name'])}", row["type_oid"], is_nested=is_own),
+        expression(name, row["type_oid"], is_nested=is_own),
         row["readable"],
+        is_own,
     )
+    if is_own or not was_text(row["type_oid"], row["typmod"]):
+        return column
+    text = pa.field(row["name"], pa.string(), nullable)
+    return replace(column, former=replace(column, field=text, expression=f"{name}::text"))

@@ -195,6 +195,8 @@ class Key:
         What no calendar holds (infinity) is left out: it is always above the cursor, and so read again anyway.
         """
         values = batch.column(self.column.name)
+        if self.column.name in self._plan.settings.types:
+            return None
         if pa.types.is_temporal(values.type):
             lowest, highest = (_moment(day, values.type) for day in _CALENDAR)
             values = values.filter(pc.and_(pc.greater(values, lowest), pc.less(values, highest)))

@@ -1,5 +1,6 @@
 """What is known of a PostgreSQL table before it is read: the settings checked against the catalogue."""
 
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -7,6 +8,7 @@ from pydantic import Field
 
 from strandline.connectors.postgresql.catalog import Column, Relation
 from strandline.connectors.postgresql.dialect import literal
+from strandline.connectors.postgresql.types_asked import asked
 from strandline.connectors.postgresql.types_read import FLOATS, NUMERIC, ORDERED, TIMES, OutOfRange
 from strandline.connectors.sql.dialect import quote
 from strandline.connectors.sql.source_tables import TableSettings, known, selection, smallest_offset_s
@@ -58,6 +60,11 @@ class PostgreSQLTable(TableSettings):
         description="Columns whose values do not leave the server: `hash` reads the SHA-256 of the value's text in "
         "hexadecimal (equal values stay equal; what is easily guessed can be found by trying), `null` reads NULL.",
     )
+    types: dict[str, str] = Field(
+        default_factory=dict,
+        description="Types of columns, instead of those that PostgreSQL's become: `string`, which holds everything, `decimal(38, 4)`, "
+        "`double`, `timestamp[us, UTC]`. A value that does not fit fails the table.",
+    )
     out_of_range: OutOfRange = Field(
         default="fail",
         description="Values that the column's type cannot hold at a destination, as infinity and NaN: `fail`, or `null`.",
@@ -86,6 +93,14 @@ class Plan:
     def unreadable(self) -> TaskError | None:
         """Why the role cannot read it."""
         return self.table.unreadable
+
+    def formerly(self, columns: Collection[str]) -> "Plan":
+        """With some columns as older versions of this source offered them."""
+        if not columns:
+            return self
+        as_they_were = tuple(one.formerly() if one.name in columns else one for one in self.columns)
+        schema = pa.schema([one.field for one in as_they_were])
+        return replace(self, columns=as_they_were, table=replace(self.table, schema=schema))
 
     @property
     def kind(self) -> Literal["full", "xid", "key"]:
@@ -144,15 +159,13 @@ def plan(relation: Relation, name: str, settings: PostgreSQLTable) -> Plan:
     names = [column.name for column in relation.columns]
     key = None if settings.mode == "full" else settings.incremental_key
     primary_key = tuple(settings.primary_key or _own_key(relation))
-    for column in [*(settings.columns or ()), *primary_key, *([key] if key else ())]:
+    for column in [*(settings.columns or ()), *settings.types, *primary_key, *([key] if key else ())]:
         known("column", column, names, where=where)
     chosen = {*settings.columns, *primary_key, key} if settings.columns else set(names)
     for column in settings.mask:
         known("column", column, [name for name in names if name in chosen], where=where)
     columns = tuple(
-        _masked(_keyed(column) if column.name in primary_key else column, settings.mask.get(column.name))
-        for column in relation.columns
-        if column.name in chosen
+        _offered(column, settings, primary_key, key, where) for column in relation.columns if column.name in chosen
     )
     settle = _settle(relation, settings, key, primary_key, where)
     # what was promised nothing cannot be gone on from with a promise
@@ -168,6 +181,7 @@ def plan(relation: Relation, name: str, settings: PostgreSQLTable) -> Plan:
         guarantee=_guarantee(relation, settings, settle),
         access=_access(relation, settle, key),
         spec_name=f"{relation.schema}.{relation.name}",
+        former={column.name: pa.string() for column in columns if column.former is not None},
     )
     planned = Plan(table, relation, columns, settings, settle)
     _check(planned, where)
@@ -178,6 +192,22 @@ def _own_key(relation: Relation) -> tuple[str, ...]:
     """The primary key that the database says; none where it holds floats, whose values are rounded on the way."""
     rounded = any(one.type_oid in FLOATS for one in relation.columns if one.name in relation.primary_key)
     return () if rounded else relation.primary_key
+
+
+def _offered(
+    column: Column, settings: PostgreSQLTable, primary_key: Collection[str], key: str | None, where: str
+) -> Column:
+    """A column with its type: of the spec, of old where a cursor or a hash depends on it, or of PostgreSQL."""
+    mask, is_key = settings.mask.get(column.name), column.name in primary_key or column.name == key
+    if column.name in settings.types:
+        if mask is not None:
+            raise UsageError(f"{where}: {column.name!r} is masked, and so it is text", hint="leave it out of `types`")
+        column = asked(column, settings.types[column.name], settings.timezone or "UTC", where)
+    elif is_key or mask is not None:
+        column = column.formerly()
+    if is_key:
+        column = replace(column, former=None)
+    return _masked(_keyed(column) if column.name in primary_key else column, mask)
 
 
 def _keyed(column: Column) -> Column:

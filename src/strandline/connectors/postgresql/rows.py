@@ -6,8 +6,9 @@ from typing import Any
 from strandline.connectors.postgresql.key import Key
 from strandline.connectors.postgresql.plan import Plan
 from strandline.connectors.postgresql.server import Session
-from strandline.connectors.postgresql.types_read import convert
+from strandline.connectors.postgresql.types_read import UnfitError, convert
 from strandline.connectors.sql.dialect import quote
+from strandline.errors import TaskError
 from strandline.lazy import pa, pc
 from strandline.message import Insert, Present, SourceMessage
 from strandline.reading import Reading
@@ -74,9 +75,24 @@ class Rows:
         return f"CASE WHEN ({mark}) IS NOT FALSE THEN {digest} END AS {_VERSION}"
 
     def _converted(self, raw: "pa.RecordBatch") -> "pa.RecordBatch":
-        fields = [column.field for column in self._plan.columns]
-        arrays = [self._convert(raw.column(place), field) for place, field in enumerate(fields)]
+        fields, arrays = [column.field for column in self._plan.columns], []
+        for place, field in enumerate(fields):
+            try:
+                arrays.append(self._convert(raw.column(place), field))
+            except UnfitError as error:
+                raise TaskError(f"{error.message}{self._row(raw, error.index, field.name)}", hint=error.hint) from error
         return pa.record_batch(arrays, schema=pa.schema(fields))
+
+    def _row(self, raw: "pa.RecordBatch", index: int, unfit: str) -> str:
+        """Which row it is, by its primary key, or else by its incremental key."""
+        table = self._plan.table
+        keys = [name for name in table.primary_key or table.incremental_key if name != unfit]
+        places = {column.name: place for place, column in enumerate(self._plan.columns)}
+        try:
+            said = ", ".join(f"{name} = {raw.column(places[name])[index].as_py()}" for name in keys)
+        except (ValueError, OverflowError):  # a time that Python cannot say
+            said = ""
+        return f", in the row with {said}" if said else ""
 
     def _convert(self, array: "pa.Array", field: "pa.Field") -> "pa.Array":
         # a key that is null is none

@@ -140,6 +140,7 @@ class PostgreSQLSource:
     def read(self, task: Task, reading: Reading) -> Iterator[SourceMessage]:
         """A pass over the table of ``task``; see ``reading``."""
         planned = self._planned(task.tables[0].name)
+        planned = planned.formerly(reading.former.get(planned.table.name, ()))
         with self._server.session() as session:
             table = TableRead(self._server, session, planned, reading, task.payload, self._budget(planned))
             try:
@@ -150,7 +151,7 @@ class PostgreSQLSource:
 
     def read_keys(self, task: Task, table: str, keys: "pa.RecordBatch", reading: Reading) -> Iterator[Insert]:
         """The rows that have these primary keys now. It ends when a crash of the server cannot take them back any more."""
-        planned = self._planned(table)
+        planned = self._planned(table).formerly(reading.former.get(table, ()))
         with self._server.session() as session:
             key = Key(planned, self._server, task.payload) if planned.kind == "key" else None
             yield from rows_of(Rows(session, planned, reading, key), planned, keys)

@@ -83,7 +83,7 @@ class Migrator(ABC):
         self._uses = Users(session, table, replaces) if replaces is not None else None
         self._quote, self._into = session.dialect.quote, session.relation(table.name)
         self._register = Register(session, table.name)
-        self._texts: list[str] = []
+        self._kept: list[str] = []
         self._users: list[str] = []
         """See ``Migration``."""
         self._others: list[str] = []
@@ -95,9 +95,9 @@ class Migrator(ABC):
     def _find(self) -> Found | None:
         """The stored table; ``None``: there is none."""
 
-    def _wanted(self) -> Mapping[str, str]:
-        """The types of the wanted columns as ``Session.columns`` spells them."""
-        return {name: stored.sql for name, stored in self._stored.items()}
+    def _spelled(self, columns: Mapping[str, Column]) -> Mapping[str, str]:
+        """The types of wanted columns as ``Session.columns`` spells them."""
+        return {name: stored.sql for name, stored in columns.items()}
 
     @abstractmethod
     def _dropped_with(self) -> Sequence[str]:
@@ -165,7 +165,7 @@ class Migrator(ABC):
         if ownership is not None:
             self._others = [str(one) for one in owners if not one.is_same(ownership.owner)]
         changes = tuple(self._changes(found, adopt=ownership is not None and ownership.adopt))
-        there = replace(there, texts=tuple(self._texts), users=tuple(dict.fromkeys(self._users)))
+        there = replace(there, kept=tuple(self._kept), users=tuple(dict.fromkeys(self._users)))
         if not any(change.kind == RECREATE for change in changes):
             return replace(there, changes=changes)
         check_unreferenced(
@@ -225,7 +225,7 @@ class Migrator(ABC):
     def _changes(self, found: Found, *, adopt: bool) -> Sequence[Change]:
         """Everything that differs; the comment last."""
         name, record, actual = self._table.name, found.record, self._session.columns(self._table.name)
-        wanted = self._wanted()
+        wanted = self._spelled(self._stored)
         changes: list[Change] = []
         refused: list[str] = []
         misfits: list[Change] = []
@@ -276,11 +276,11 @@ class Migrator(ABC):
             users = self._in_use(columns, key=any(one.kind == CHANGE_KEY for one in left))
             if users:
                 raise refused_change(self._table.name, left, users)
-        for column in tuple(self._texts):
+        for column in tuple(self._kept):
             users = self._in_use({column}, key=False)
             self._users += users
             if not users:
-                self._texts.remove(column)
+                self._kept.remove(column)
                 kinds = f"{actual[column]} to {self._stored[column].sql or 'any'}"
                 left.append(Change(CHANGE_COLUMN, self._table.name, column, kinds))
         return left
@@ -300,7 +300,7 @@ class Migrator(ABC):
         found, actual = self._find(), self._session.columns(self._table.name)
         if found is None:
             raise AssertionError("a table that is to be changed is there")
-        wanted = self._wanted()
+        wanted = self._spelled(self._stored)
         columns = {name: actual[name] for one in left if (name := one.column) and actual[name] != wanted[name]}
         for statement in self._alter(columns, key=any(one.kind == CHANGE_KEY for one in left)):
             self._session.run(Statement(statement))
@@ -313,11 +313,11 @@ class Migrator(ABC):
         verdict = self._fit(column, before, after)
         if verdict is Fit.BY_VALUE:
             return self._by_value(column)
-        if verdict is not Fit.NOT or not self._may_stay_text(column, before):
+        if verdict is not Fit.NOT or not (self._is_former(column, before) or self._may_stay_text(column, before)):
             return verdict
         if self._is_empty(column):
             return Fit.EMPTY
-        self._texts.append(column)
+        self._kept.append(column)
         return Fit.SAME
 
     def _by_value(self, column: str) -> Fit:
@@ -332,6 +332,13 @@ class Migrator(ABC):
         return (
             before[0].upper() in _TEXTS and not before[1] and is_plain(kind) and column not in self._table.primary_key
         )
+
+    def _is_former(self, column: str, before: tuple[str, str]) -> bool:
+        """Whether a column is stored as ``Table.former`` says."""
+        if column not in self._table.former:
+            return False
+        former = self._session.columns_of(self._table.keeping([column])).stored[column]
+        return self._fit(column, before, (self._spelled({column: former})[column], former.note)) is Fit.SAME
 
     def _is_empty(self, column: str) -> bool:
         value = f"SELECT 1 FROM {self._into} WHERE {self._quote(column)} IS NOT NULL LIMIT 1"
@@ -348,7 +355,7 @@ class Migrator(ABC):
         notes, later = dict(record.notes), {one.column for one in left}
         key = record.primary_key if any(one.kind == CHANGE_KEY for one in left) else self._table.primary_key
         for column, stored in self._stored.items():
-            if column not in later and column not in self._texts and (stored.note != "null" or column not in actual):
+            if column not in later and column not in self._kept and (stored.note != "null" or column not in actual):
                 notes.pop(column, None)
                 notes |= {column: stored.note} if stored.note else {}
         mark, columns = record.mark or self._new_mark(), tuple(dict.fromkeys([*record.columns, *self._stored]))
