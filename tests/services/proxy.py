@@ -1,4 +1,4 @@
-"""A TCP proxy in front of PostgreSQL that loses what it is told to: a COMMIT, or the reply to it.
+"""A TCP proxy in front of a server that loses what it is told to: a COMMIT (of another server: what commits), or its reply.
 
 It looks for the statement in what passes, so connections through it are not encrypted.
 """
@@ -26,8 +26,8 @@ class Loss(enum.Enum):
 class CommitProxy:
     """Listens on ``port`` of loopback. ``lose`` names what happens to the next COMMIT of any connection, once."""
 
-    def __init__(self, server_port: int) -> None:
-        self._server_port = server_port
+    def __init__(self, server_port: int, statement: bytes = _COMMIT) -> None:
+        self._server_port, self._statement = server_port, statement
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]
         self._loss: Loss | None = None
@@ -80,7 +80,7 @@ class CommitProxy:
     def _requests(self, client: socket.socket, server: socket.socket) -> None:
         with contextlib.suppress(OSError):
             while data := client.recv(_CHUNK):
-                if self._loss is None or not data.endswith(_COMMIT):
+                if self._loss is None or self._statement not in data:
                     server.sendall(data)
                     continue
                 loss, self._loss = self._loss, None

@@ -21,7 +21,6 @@ from strandline.connectors.sql.tables import (
     HISTORY,
     STATES,
     create_own_tables,
-    has_own_tables,
 )
 from strandline.errors import RetryableError, StateError, UsageError
 from strandline.lazy import pa
@@ -179,7 +178,7 @@ class Database(SqlDatabase[PostgreSQLSession]):
         """A transaction that only looks; ``None``: our tables are not there."""
         with self.looking() as session:
             session.lock(self._own_tables, shared=True)  # they may just be made
-            yield session if has_own_tables(session, self.place) else None
+            yield session if self._is_ours(session) else None
 
     def fetched(self, query: str, table: str) -> "Iterator[pa.RecordBatch]":
         """See ``SqlDatabase``. By ADBC, which makes Arrow without a detour."""
@@ -231,16 +230,20 @@ class Database(SqlDatabase[PostgreSQLSession]):
 
     def _create(self, session: PostgreSQLSession) -> None:
         """With what keeps two runs from making two states of one lineage."""
-        sql, schema = session.dialect, self._schema
-        found = Statement(f"SELECT 1 FROM pg_namespace WHERE nspname = {sql.parameter}", (schema,))
-        if not session.fetch(found):
-            session.run(Statement(f"CREATE SCHEMA {sql.quote(schema)}"))
+        sql = session.dialect
+        self._create_schema(session)
         create_own_tables(session)
         lineage = sql.quoted(("source", "task", "destination"))
         states, history, delivered = (session.relation(name) for name in (STATES, HISTORY, DELIVERED))
         session.run(Statement(f"ALTER TABLE {states} ADD PRIMARY KEY ({lineage})"))
         session.run(Statement(f"ALTER TABLE {history} ADD PRIMARY KEY ({lineage}, number)"))
         session.run(Statement(f"CREATE INDEX ON {delivered} ({lineage}, {sql.quoted(('table', 'version'))})"))
+
+    def _create_schema(self, session: PostgreSQLSession) -> None:
+        sql, schema = session.dialect, self._schema
+        found = Statement(f"SELECT 1 FROM pg_namespace WHERE nspname = {sql.parameter}", (schema,))
+        if not session.fetch(found):
+            session.run(Statement(f"CREATE SCHEMA {sql.quote(schema)}"))
 
     def _commit(self, session: PostgreSQLSession, *, repeatable: bool) -> None:
         connection = session.connection

@@ -19,6 +19,7 @@ from strandline.connectors.postgresql.plan import Plan
 from strandline.connectors.postgresql.server import Server, Session
 from strandline.connectors.postgresql.types_read import TIMES
 from strandline.connectors.sql.dialect import quote
+from strandline.connectors.sql.states import StateTables
 from strandline.connectors.sql.tables import DELIVERED, HISTORY, STATES
 from strandline.probe import Probe, Verdict, clock_probe
 
@@ -246,6 +247,13 @@ JOIN pg_namespace AS n ON n.oid = c.relnamespace
 WHERE n.nspname = %(schema)s AND c.relname = ANY (%(names)s) AND c.relkind IN ('r', 'p')
   AND NOT pg_has_role(c.relowner, 'USAGE') ORDER BY 1 LIMIT 1
 """
+_THERE = """
+SELECT count(*) FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
+WHERE n.nspname = %(schema)s AND c.relname = ANY (%(names)s)
+"""
+_KEEPS_POOLED = _WRITES_POOLED | {
+    "transaction": (Verdict.OK, "one (PgBouncer, say) stands in front of the server, and hands out its sessions", "")
+}
 
 
 def probe_destination(database: Database, schema: str) -> Iterator[Probe]:
@@ -259,13 +267,24 @@ def probe_destination(database: Database, schema: str) -> Iterator[Probe]:
     with drivers(), database.reached():
         connection = libpq.probing(database.conninfo, _ANSWER_S)
     with connection, translated(place, "probe it"):
-        yield from _Destination(connection, place, schema).probes(libpq.pooler(database.conninfo))
+        yield from _Written(connection, place, schema).probes(libpq.pooler(database.conninfo))
 
 
-class _Destination:
+def probe_states(database: Database, schema: str, tables: StateTables) -> Iterator[Probe]:
+    """Probes of one database as a state backend; see ``probe_destination``."""
+    place = database.place
+    with drivers(), database.reached():
+        connection = libpq.probing(database.conninfo, _ANSWER_S)
+    with connection, translated(place, "probe it"):
+        yield from _States(connection, place, schema, tables).probes(libpq.pooler(database.conninfo))
+
+
+class _Written:
     def __init__(self, connection: "psycopg.Connection[Any]", place: str, schema: str) -> None:
         self._connection, self._place, self._schema = connection, place, schema
         self._sql = PostgreSQLDialect()
+        self._own: tuple[str, ...] = (STATES, HISTORY, DELIVERED)
+        self.pooled = _WRITES_POOLED
 
     def probes(self, pooled: str) -> Iterator[Probe]:
         began_s = time.time()
@@ -273,7 +292,7 @@ class _Destination:
         middle_s = (began_s + time.time()) / 2
         role, database = self._sql.quote(server["role"]), self._sql.quote(server["database"])
         yield Probe("connection", Verdict.OK, f"{self._place}, version {server['version']}, role {server['role']}")
-        yield from _way(self._connection, pooled, _WRITES_POOLED)
+        yield from _way(self._connection, pooled, self.pooled)
         yield clock_probe(server["now_s"] - middle_s, whose="the server's clock")
         yield from _durable(server)
         if server["standby"]:
@@ -290,8 +309,7 @@ class _Destination:
 
     def _row(self, sql: str, **values: object) -> dict[str, Any]:
         cursor = self._connection.cursor(row_factory=psycopg.rows.dict_row)
-        found = cursor.execute(sql.encode(), {"schema": self._schema, **values}).fetchone()
-        return found if found is not None else {}
+        return cursor.execute(sql.encode(), {"schema": self._schema, **values}).fetchone() or {}
 
     def _rights(self, server: dict[str, Any], role: str, database: str) -> Iterator[Probe]:
         schema = self._sql.quote(self._schema)
@@ -306,7 +324,7 @@ class _Destination:
         if not self._row(_MAY_CREATE)["may"]:
             found = f"role {server['role']} may make no tables in schema {self._schema!r}"
             yield Probe("rights", Verdict.PROBLEM, found, f"GRANT USAGE, CREATE ON SCHEMA {schema} TO {role}")
-        foreign = self._row(_FOREIGN, names=[STATES, HISTORY, DELIVERED])
+        foreign = self._row(_FOREIGN, names=list(self._own))
         if foreign:
             found = f"table {foreign['name']}, which keeps the states, belongs to role {foreign['owner']}"
             fix = f"ALTER TABLE {self._sql.relation(self._schema, foreign['name'])} OWNER TO {role}, and so for all of the schema"
@@ -314,23 +332,25 @@ class _Destination:
 
     def _written(self, server: dict[str, Any]) -> Probe:
         table = self._sql.relation(self._schema, f"_cq_probe_{secrets.token_hex(4)}")
-        statements = [
-            libpq.begin(dict.fromkeys(("statement_timeout", "lock_timeout"), f"'{_STATEMENT_S}s'"), read_only=False),
-            *([] if server["has_schema"] else [f"CREATE SCHEMA {self._sql.quote(self._schema)}"]),
-            f"CREATE TABLE {table} (id bigint)",
-            "CREATE TEMP TABLE _cq_probe ON COMMIT DROP AS SELECT 1::bigint AS id",
-            f"INSERT INTO {table} SELECT id FROM pg_temp._cq_probe",
-            f"ALTER TABLE {table} ADD PRIMARY KEY (id)",
-            f"DELETE FROM {table}",
-        ]
+        timeouts = dict.fromkeys(("statement_timeout", "lock_timeout"), f"'{_STATEMENT_S}s'")
         with translated(self._place, "make, write and empty a table in one transaction"):
             try:
-                for statement in statements:
+                for statement in (libpq.begin(timeouts, read_only=False), *self._statements(server, table)):
                     self._connection.execute(statement.encode())
             finally:
                 with suppress(psycopg.Error):
                     self._connection.execute(b"ROLLBACK")
         return Probe("rights", Verdict.OK, "tables can be made, changed, written and emptied, in one transaction")
+
+    def _statements(self, server: dict[str, Any], table: str) -> Iterator[str]:
+        if not server["has_schema"]:
+            yield f"CREATE SCHEMA {self._sql.quote(self._schema)}"
+        yield f"CREATE TABLE {table} (id bigint)"
+        if server["may_stage"]:
+            yield "CREATE TEMP TABLE _cq_probe ON COMMIT DROP AS SELECT 1::bigint AS id"
+            yield f"INSERT INTO {table} SELECT id FROM pg_temp._cq_probe"
+        yield f"ALTER TABLE {table} ADD PRIMARY KEY (id)"
+        yield f"DELETE FROM {table}"
 
     @staticmethod
     def _room(server: dict[str, Any]) -> Iterator[Probe]:
@@ -340,6 +360,28 @@ class _Destination:
             yield Probe("connections", Verdict.WARNING, said, f"{_MORE} `concurrency` of the sources")
         else:
             yield Probe("connections", Verdict.OK, f"{free} are free")
+
+
+class _States(_Written):
+    """What keeps states: short transactions that stage nothing, so that any pooler will do."""
+
+    def __init__(self, connection: "psycopg.Connection[Any]", place: str, schema: str, tables: StateTables) -> None:
+        super().__init__(connection, place, schema)
+        self._own, self.pooled = (tables.states, tables.history), _KEEPS_POOLED
+
+    def _rights(self, server: dict[str, Any], role: str, database: str) -> Iterator[Probe]:
+        if self._row(_THERE, names=list(self._own))["count"] < len(self._own):
+            yield from super()._rights({**server, "may_stage": True}, role, database)
+
+    def _statements(self, server: dict[str, Any], table: str) -> Iterator[str]:
+        kept = [self._sql.relation(self._schema, name) for name in self._own]
+        if self._row(_THERE, names=list(self._own))["count"] < len(kept):
+            yield from super()._statements({**server, "may_stage": False}, table)
+        else:
+            for one in kept:
+                yield f"INSERT INTO {one} SELECT * FROM {one} WHERE false"
+                yield f"UPDATE {one} SET state = state WHERE false"
+                yield f"DELETE FROM {one} WHERE false"
 
 
 def _durable(server: dict[str, Any]) -> Iterator[Probe]:

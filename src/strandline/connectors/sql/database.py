@@ -67,14 +67,23 @@ class SqlDatabase(ABC, Generic[S]):
 
     def _prepare(self, session: S) -> None:
         """Our own tables, in a database of this version or of an older one."""
-        if not has_own_tables(session, self.place):
+        if not self._is_ours(session):
             self._create(session)
-        elif not has_register(session):
-            create_register(session)
+        else:
+            self._upgrade(session)
+
+    def _is_ours(self, session: S) -> bool:
+        """Whether our own tables are there."""
+        return has_own_tables(session, self.place)
 
     @abstractmethod
     def _create(self, session: S) -> None:
         """Our own tables, with what they need."""
+
+    def _upgrade(self, session: S) -> None:
+        """What an older version has not made."""
+        if not has_register(session):
+            create_register(session)
 
     @abstractmethod
     def close(self) -> None:
@@ -131,9 +140,6 @@ class FileDatabase(SqlDatabase[F]):
         with self._session_to_look() as session, self.meaning("read it"):
             session.execute("BEGIN TRANSACTION")
             yield session if self._is_ours(session) else None
-
-    def _is_ours(self, session: F) -> bool:
-        return has_own_tables(session, self.place)
 
     def fetched(self, query: str, table: str) -> Iterator[Any]:
         """See ``SqlDatabase``."""

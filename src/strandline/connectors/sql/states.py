@@ -1,9 +1,9 @@
-"""States beside the rows, in two tables of the destination, for every SQL database."""
+"""States in two tables of a SQL database: beside the rows of a destination, or by themselves, as a backend."""
 
 import json
 import secrets
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from strandline.connectors.sql.database import SqlDatabase
@@ -15,9 +15,21 @@ from strandline.errors import StateConflictError, StateError
 from strandline.state import HISTORY_MAX, RUN_TASK, State, StateKey, Token
 from strandline.state_format import LARGE_BYTES, decode_state, encode_state, kept_of, load_state, renews
 
-__all__ = ["SqlStates", "check_fence", "give_up", "save_state"]
+__all__ = ["SqlStates", "StateTables", "check_fence", "give_up", "save_state"]
 
 _KEY = ("source", "task", "destination")
+
+
+@dataclass(frozen=True, slots=True)
+class StateTables:
+    """Where states and their history are kept."""
+
+    states: str = STATES
+    history: str = HISTORY
+
+
+_BESIDE = StateTables()
+"""Beside the rows."""
 
 
 def _where(session: Session, key: StateKey) -> Statement:
@@ -48,31 +60,33 @@ def check_fence(session: Session, fence: Fence, *, key: StateKey | None = None, 
         _check_token(key, found, expected)
 
 
-def _lock(session: Session, key: StateKey, *, shared: bool = False) -> None:
+def _lock(session: Session, key: StateKey, tables: StateTables = _BESIDE, *, shared: bool = False) -> None:
     """Keep ``key`` as it is, or for this transaction alone, until it ends.
 
     Rows could be locked instead; but one that is not there cannot, and one that others share without a pause is never
     free for a run that wants to take over. A lock has a queue.
     """
-    statement = session.dialect.lock(f"{session.relation(STATES)} {key}", shared=shared)
+    statement = session.dialect.lock(f"{session.relation(tables.states)} {key}", shared=shared)
     if statement is not None:
         session.fetch(statement)
 
 
-def _stored(session: Session, keys: Sequence[StateKey]) -> dict[StateKey, tuple[int, Token]]:
+def _stored(
+    session: Session, keys: Sequence[StateKey], tables: StateTables = _BESIDE
+) -> dict[StateKey, tuple[int, Token]]:
     """Epoch and token of each key of one source and destination that has a state."""
     sql, one = session.dialect, session.dialect.parameter
     tasks = ", ".join(one for _ in keys)
     rows = session.fetch(
         Statement(
-            f"SELECT task, epoch, token FROM {session.relation(STATES)} "
+            f"SELECT task, epoch, token FROM {session.relation(tables.states)} "
             f"WHERE source = {one} AND {sql.quote('destination')} = {one} AND task IN ({tasks})",
             (keys[0].source, keys[0].destination, *(key.task for key in keys)),
         )
     )
     found = {StateKey(keys[0].source, task, keys[0].destination): (epoch, token) for task, epoch, token in rows}
     if len(found) < len(rows):
-        raise StateError(f"{keys[0]}: {STATES} has two states of it", hint="restore the database from a backup")
+        raise StateError(f"{keys[0]}: {tables.states} has two states of it", hint="restore the database from a backup")
     return found
 
 
@@ -84,22 +98,26 @@ def _check_token(key: StateKey, found: Mapping[StateKey, tuple[int, Token]], exp
         )
 
 
-def _renews(session: Session, key: StateKey, text: str) -> bool:
+def _renews(session: Session, key: StateKey, text: str, tables: StateTables) -> bool:
     """Whether a state takes the place of the newest commit in its history; ``text`` is the state, encoded."""
     where = _where(session, key)
-    rows = session.fetch(Statement(f"SELECT state FROM {session.relation(STATES)} WHERE {where.text}", where.values))
+    rows = session.fetch(
+        Statement(f"SELECT state FROM {session.relation(tables.states)} WHERE {where.text}", where.values)
+    )
     return bool(rows) and renews(key, rows[0][0], text)
 
 
-def save_state(session: Session, key: StateKey, state: State, *, expected: Token | None) -> State:
+def save_state(
+    session: Session, key: StateKey, state: State, *, expected: Token | None, tables: StateTables = _BESIDE
+) -> State:
     """Save ``state`` with its history; ``expected`` was compared before. Returns it with its new token."""
     body = encode_state(key, state)
     text = json.dumps(body)
-    decode_state(key, json.loads(text), where=STATES)  # what could not be read back is never kept
+    decode_state(key, json.loads(text), where=tables.states)  # what could not be read back is never kept
     large = len(text) > LARGE_BYTES
-    again = (large or key.task == RUN_TASK) and _renews(session, key, text)
+    again = (large or key.task == RUN_TASK) and _renews(session, key, text, tables)
     token, where = secrets.token_hex(16), _where(session, key)
-    one, states, history = session.dialect.parameter, session.relation(STATES), session.relation(HISTORY)
+    one, states, history = session.dialect.parameter, session.relation(tables.states), session.relation(tables.history)
     values: tuple[object, ...] = (state.epoch, state.sequence, token, text, *where.values)
     if expected is None:
         save = f"INSERT INTO {states} (epoch, sequence, token, state, source, task, destination) VALUES ({one}{f', {one}' * 6})"
@@ -110,15 +128,14 @@ def save_state(session: Session, key: StateKey, state: State, *, expected: Token
         raise StateConflictError(f"{key}: another run has saved a state meanwhile; nothing was written")
     newest = f"UPDATE {history} SET token = {one}, state = {one} WHERE {where.text} AND token = {one}"
     if not (again and session.run(Statement(newest, (token, text, *where.values, expected)))):
-        _add_to_history(session, token, text, where)
+        _add_to_history(session, token, text, where, history)
     if large or state.sequence % HISTORY_MAX == 0:  # not at every commit: it is the dearest statement of a small one
-        _shorten(session, where)
+        _shorten(session, where, history)
     return replace(state, token=token)
 
 
-def _shorten(session: Session, where: Statement) -> None:
+def _shorten(session: Session, where: Statement, history: str) -> None:
     """Remove the commits that no history needs."""
-    history = session.relation(HISTORY)
     sizes = f"SELECT number, length(state) FROM {history} WHERE {where.text} ORDER BY number DESC"
     commits = session.fetch(Statement(sizes, where.values))
     kept = kept_of(size for _, size in commits)
@@ -141,8 +158,8 @@ def give_up(session: Session, former: StateKey, *, follower: StateKey) -> None:
             save_state(session, former, state.followed(follower), expected=token)
 
 
-def _add_to_history(session: Session, token: Token, text: str, where: Statement) -> None:
-    one, history = session.dialect.parameter, session.relation(HISTORY)
+def _add_to_history(session: Session, token: Token, text: str, where: Statement, history: str) -> None:
+    one = session.dialect.parameter
     session.run(
         Statement(
             f"INSERT INTO {history} (source, task, destination, number, token, state) "
@@ -153,10 +170,19 @@ def _add_to_history(session: Session, token: Token, text: str, where: Statement)
 
 
 class SqlStates:
-    """The states that an atomic destination keeps. Closed with the destination."""
+    """Implements ``strandline.state.StateBackend``.
 
-    def __init__(self, sessions: SqlDatabase[Any], where: str) -> None:
-        self._sessions, self._place = sessions, where
+    Args:
+        sessions: the database; closed by whoever has opened it.
+        where: in words.
+        tables: in which states and history are kept.
+        fenced: whether a save compares the epoch of ``@run``, too, as an atomic destination does.
+    """
+
+    def __init__(
+        self, sessions: SqlDatabase[Any], where: str, tables: StateTables = _BESIDE, *, fenced: bool = True
+    ) -> None:
+        self._sessions, self._place, self._tables, self._fenced = sessions, where, tables, fenced
 
     def load(self, source: str) -> Mapping[StateKey, State]:
         """Every state of ``source``."""
@@ -165,7 +191,7 @@ class SqlStates:
                 return {}
             rows = session.fetch(
                 Statement(
-                    f"SELECT task, destination, epoch, token, state FROM {session.relation(STATES)} "
+                    f"SELECT task, destination, epoch, token, state FROM {session.relation(self._tables.states)} "
                     f"WHERE source = {session.dialect.parameter}",
                     (source,),
                 )
@@ -180,16 +206,18 @@ class SqlStates:
 
     def save(self, key: StateKey, state: State, *, expected: Token | None) -> Token:
         """Save ``state`` as its lineage's newest."""
+        tables = self._tables
         with self._sessions.writing() as session:
-            alive = key.task == RUN_TASK and _renews(session, key, json.dumps(encode_state(key, state)))
-            if key.task == RUN_TASK:
-                # a sign of life leaves the epoch alone: the windows that compare it need not wait for it, nor it for them
-                _lock(session, key, shared=alive)
-                _check_token(key, _stored(session, [key]), expected)
-            else:
+            if self._fenced and key.task != RUN_TASK:
                 fence = Fence(key.source, key.destination, state.epoch, state.run_id)
                 check_fence(session, fence, key=key, expected=expected)
-            saved = save_state(session, key, state, expected=expected)
+            else:
+                # a sign of life leaves the epoch alone: the windows that compare it need not wait for it, nor it for them
+                text = json.dumps(encode_state(key, state))
+                alive = self._fenced and _renews(session, key, text, tables)
+                _lock(session, key, tables, shared=alive)
+                _check_token(key, _stored(session, [key], tables), expected)
+            saved = save_state(session, key, state, expected=expected, tables=tables)
         if saved.token is None:
             raise AssertionError("a saved state has a token")
         return saved.token
@@ -202,7 +230,7 @@ class SqlStates:
             where = _where(session, key)
             rows = session.fetch(
                 Statement(
-                    f"SELECT token, state FROM {session.relation(HISTORY)} WHERE {where.text} "
+                    f"SELECT token, state FROM {session.relation(self._tables.history)} WHERE {where.text} "
                     f"ORDER BY number DESC LIMIT {HISTORY_MAX}",
                     where.values,
                 )

@@ -14,8 +14,10 @@ __all__ = [
     "STATES",
     "create_own_tables",
     "create_register",
+    "create_state_tables",
     "has_own_tables",
     "has_register",
+    "has_state_tables",
 ]
 
 
@@ -52,8 +54,7 @@ def create_own_tables(session: Session) -> None:
     sql = session.dialect
     number, text = sql.integer_type, sql.text_type
     for table in (STATES, HISTORY):
-        types = dict.fromkeys(("epoch", "sequence", "number"), number)
-        _create(session, table, {name: types.get(name, text) for name in OWN_TABLES[table]})
+        _create(session, table, _state_columns(session, table))
     types = dict.fromkeys(DELIVERED_COLUMNS[:4], text) | {"version": sql.blob_type}
     _create(session, DELIVERED, {name: types.get(name, number) for name in DELIVERED_COLUMNS})
     create_register(session)
@@ -65,6 +66,38 @@ def create_register(session: Session) -> None:
     _create(session, REGISTER, dict.fromkeys(OWN_TABLES[REGISTER], text) | {"shared": session.dialect.integer_type})
 
 
-def _create(session: Session, table: str, columns: dict[str, str]) -> None:
+def has_state_tables(session: Session, states: str, history: str, where: str) -> bool:
+    """Whether the two tables of a state backend are there.
+
+    Raises:
+        UsageError: one of that name is somebody else's.
+        StateError: only one is there.
+    """
+    found = {states: (session.columns(states), STATES), history: (session.columns(history), HISTORY)}
+    for name, (columns, own) in found.items():
+        if columns and set(columns) != set(OWN_TABLES[own]):
+            raise UsageError(
+                f"{where}: there is a table {name}, which keeps no states",
+                hint="choose another `table` in backend_spec, one that is not there yet",
+            )
+    missing = [name for name, (columns, _) in found.items() if not columns]
+    if len(missing) == 1:
+        raise StateError(f"{where}: the table {missing[0]} is gone", hint="restore both of them from a backup")
+    return not missing
+
+
+def create_state_tables(session: Session, states: str, history: str) -> None:
+    """Empty. Their keys keep two runs from making two states of one lineage."""
+    lineage = session.dialect.quoted(("source", "task", "destination"))
+    for name, own, key in ((states, STATES, lineage), (history, HISTORY, f"{lineage}, number")):
+        _create(session, name, _state_columns(session, own), f", PRIMARY KEY ({key})")
+
+
+def _state_columns(session: Session, table: str) -> dict[str, str]:
+    types = dict.fromkeys(("epoch", "sequence", "number"), session.dialect.integer_type)
+    return {name: types.get(name, session.dialect.text_type) for name in OWN_TABLES[table]}
+
+
+def _create(session: Session, table: str, columns: dict[str, str], more: str = "") -> None:
     definition = ", ".join(f"{session.dialect.quote(name)} {kind} NOT NULL" for name, kind in columns.items())
-    session.run(Statement(f"CREATE TABLE {session.relation(table)} ({definition})"))
+    session.run(Statement(f"CREATE TABLE {session.relation(table)} ({definition}{more})"))

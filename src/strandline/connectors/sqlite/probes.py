@@ -5,6 +5,7 @@ Writing is tried in a transaction that is rolled back.
 
 import secrets
 from collections.abc import Iterable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,7 @@ from strandline.connectors.sql.dialect import quote
 from strandline.connectors.sql.file_probes import beside, probe_file
 from strandline.connectors.sqlite.database import Database
 from strandline.connectors.sqlite.dialect import SQLiteDialect
+from strandline.connectors.sqlite.drivers import sqlite3
 from strandline.connectors.sqlite.plan import Plan
 from strandline.disk import file_system_probe, holders
 from strandline.errors import LockedError
@@ -83,6 +85,20 @@ def probe_destination(path: str, prefix: str = "") -> Iterator[Probe]:
             yield _held(Path(path))
         finally:
             database.close()
+
+
+def probe_states(path: str) -> Iterator[Probe]:
+    """Probes of a file that keeps states: that of a destination, and whether it is whole; a directory is made at need."""
+    file = Path(path).absolute()
+    if not file.parent.is_dir():
+        yield Probe("file", Verdict.OK, f"{path} is not there yet; the first sync makes it")
+        return
+    yield from probe_destination(path)
+    if file.exists():
+        with closing(sqlite3.connect(f"{file.as_uri()}?mode=ro", uri=True)) as connection:
+            found = [row[0] for row in connection.execute("PRAGMA quick_check(1)")]
+        if found != ["ok"]:
+            yield Probe("damage", Verdict.PROBLEM, f"PRAGMA quick_check: {found[0]}", "restore it from a backup")
 
 
 def _written(database: Database, prefix: str) -> Probe:

@@ -1,0 +1,154 @@
+"""One Redis or Valkey server: how it is reached, what its errors mean, and whether it can lose what it has acknowledged."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from strandline.connectors.redis.drivers import redis, redis_backoff, redis_retry, redis_sentinel
+from strandline.errors import StateError, StrandlineError, UnreachableError, UsageError
+from strandline.probe import Probe, Verdict, clock_probe
+
+if TYPE_CHECKING:
+    from strandline.connectors.redis.state import RedisState
+
+__all__ = ["Risk", "connected", "explained", "place", "probed", "risks"]
+
+_VERSION_MIN = (6, 0)
+_KEEPS = ("noeviction", "volatile-")
+"""Policies that evict no key without a time to live; ours have none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Risk:
+    """A way in which the server can lose a cursor that it has acknowledged."""
+
+    name: str
+    """Under which `accept` takes it."""
+    found: str
+    fix: str
+
+
+def connected(spec: "RedisState.Spec") -> Any:
+    """A client (``redis.Redis``, whose types do not tell bytes from texts) that repeats nothing by itself: a save that is sent again conflicts with the first one.
+
+    Raises:
+        UsageError: a setting is wrong.
+    """
+    never = redis_retry.Retry(redis_backoff.NoBackoff(), 0)
+    more: dict[str, Any] = {"socket_timeout": spec.timeout, "socket_connect_timeout": spec.timeout, "retry": never}
+    for name in ("username", "password"):
+        if getattr(spec, name):
+            more[name] = getattr(spec, name)
+    try:
+        client = redis.Redis.from_url(spec.url, **more)
+    except (ValueError, TypeError) as error:
+        raise UsageError(
+            f"`url` is none of Redis: {error}", hint="redis://host:6379/0, rediss:// with TLS, or unix:///path"
+        ) from None
+    if not spec.sentinels:
+        return client
+    pairs = [(host, int(port or 26379)) for host, _, port in (one.rpartition(":") for one in spec.sentinels)]
+    known = {**client.connection_pool.connection_kwargs}
+    for name in ("host", "port", "path"):
+        known.pop(name, None)
+    watching = {"password": spec.sentinel_password} if spec.sentinel_password else {}
+    sentinel: Any = redis_sentinel.Sentinel
+    watched = sentinel(pairs, sentinel_kwargs={"socket_timeout": spec.timeout, "retry": never, **watching})
+    ssl = client.connection_pool.connection_class is redis.SSLConnection
+    return watched.master_for(spec.service, **known, **({"ssl": True} if ssl else {}))
+
+
+def place(spec: "RedisState.Spec", client: Any) -> str:
+    """The server, for people."""
+    if spec.sentinels:
+        return f"Redis {spec.service}"
+    known = client.connection_pool.connection_kwargs
+    return f"Redis {known.get('path') or '{host}:{port}'.format(**{'host': 'localhost', 'port': 6379} | known)}"
+
+
+@contextmanager
+def explained(place: str, what: str, *, saves: bool = False) -> Iterator[None]:
+    """Turns the driver's errors into ours, if ``what`` cannot be done; of a save, nobody knows whether it was."""
+    try:
+        yield
+    except redis.RedisError as error:
+        raise _meaning(error, place, what, saves=saves) from error
+
+
+def _meaning(error: Exception, place: str, what: str, *, saves: bool) -> StrandlineError:
+    said = f"{place}: could not {what}: {str(error).strip() or type(error).__name__}"
+    if isinstance(error, (redis.AuthenticationError, redis.exceptions.NoPermissionError)):
+        return UsageError(said, hint="check user and password, and what the ACL of the user allows (see `doctor`)")
+    hint = "is the server up, and can it be reached from here?"
+    if isinstance(error, redis.ReadOnlyError):
+        hint = "this is a replica; name the primary, or let `sentinels` find it"
+    elif isinstance(error, redis.OutOfMemoryError):
+        hint = "raise maxmemory of the server"
+    elif isinstance(error, redis.ResponseError):
+        hint = "see the log of the server"
+    if saves:
+        return StateError(said, hint=hint)
+    return UnreachableError(said, hint=hint)
+
+
+def _told(client: Any) -> tuple[dict[str, Any], dict[str, str]]:
+    """What INFO and CONFIG tell; of the latter nothing where the server, or the user's ACL, does not let us ask."""
+    info = {str(name): value for name, value in client.info("everything").items()}
+    try:
+        settings = client.config_get("appendfsync")
+    except redis.ResponseError:
+        settings = {}
+    return info, {_text(name): _text(value) for name, value in settings.items()}
+
+
+def _text(value: object) -> str:
+    return value.decode() if isinstance(value, bytes) else str(value)
+
+
+def risks(client: Any, place: str) -> list[Risk]:
+    """All of them.
+
+    Raises:
+        UsageError: it is no server for this: a replica, or too old.
+    """
+    info, settings = _told(client)
+    version = str(info.get("valkey_version") or info.get("redis_version") or "0")
+    if tuple(map(int, version.split(".")[:2])) < _VERSION_MIN:
+        raise UsageError(f"{place}: version {version} is too old", hint="Redis 6 or newer, or Valkey")
+    if info.get("role") != "master":
+        raise UsageError(f"{place} is a replica, which takes no states", hint="name the primary, or `sentinels`")
+    found = []
+    policy = str(info.get("maxmemory_policy", "unknown"))
+    if not policy.startswith(_KEEPS):
+        fix = "CONFIG SET maxmemory-policy noeviction, and in its configuration file"
+        found.append(Risk("eviction", f"maxmemory-policy is {policy}: a full server drops cursors", fix))
+    if not info.get("aof_enabled"):
+        fix = "CONFIG SET appendonly yes, and appendfsync always, and in its configuration file"
+        found.append(Risk("no-persistence", "appendonly is off: a restart loses what was saved lately", fix))
+        return found
+    sync = settings.get("appendfsync", "unknown")
+    if sync != "always":
+        fix = "CONFIG SET appendfsync always, and in its configuration file"
+        found.append(Risk("everysec", f"appendfsync is {sync}: a crash of the machine loses the last saves", fix))
+    return found
+
+
+def probed(client: Any, place: str, accepted: frozenset[str]) -> Iterator[Probe]:
+    """What `doctor` says of the server."""
+    info, _ = _told(client)
+    version = info.get("valkey_version") or info.get("redis_version")
+    yield Probe("connection", Verdict.OK, f"{place}, version {version}")
+    seconds, microseconds = client.time()
+    yield clock_probe(seconds + microseconds / 1e6 - time.time(), whose="the server's clock")
+    found = risks(client, place)
+    for risk in found:
+        verdict = Verdict.WARNING if risk.name in accepted else Verdict.PROBLEM
+        yield Probe("durability", verdict, risk.found, f"{risk.fix}; or `accept: [{risk.name}]` in backend_spec")
+    if not found:
+        yield Probe("durability", Verdict.OK, "what was acknowledged survives a crash, and is not evicted")
+    if info.get("connected_slaves"):
+        said = "replicas follow later: after a failover, the last saves may be gone"
+        fix = "after one, `strandline plan` says what a sync would read again"
+        yield Probe("replicas", Verdict.WARNING, said, fix)
