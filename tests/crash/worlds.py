@@ -150,6 +150,7 @@ class MemoryWorld(_Contents):
         backend="memory",
         refresh_at=None,
         directory=None,
+        kept=None,
         source=MemorySource,
         destination=MemoryDestination,
         share_max=0.5,
@@ -168,11 +169,16 @@ class MemoryWorld(_Contents):
         self.inner = destination(destination.Spec(name=self.name))
         self.destination = LooseDestination(self.inner) if loose else self.inner
         self.directory = Path(directory) if directory else None
-        self.backend = {
-            "memory": lambda: MemoryState(MemoryState.Spec()),
-            "none": lambda: NoState(NoState.Spec()),
-            "local": lambda: LocalState(LocalState.Spec(path=str(self.directory))),
-        }[backend]()
+        self.kept = kept
+        self.backend = (
+            kept.backend
+            if kept is not None
+            else {
+                "memory": lambda: MemoryState(MemoryState.Spec()),
+                "none": lambda: NoState(NoState.Spec()),
+                "local": lambda: LocalState(LocalState.Spec(path=str(self.directory))),
+            }[backend]()
+        )
         self.retries = Retries(attempts_max, first_s=0.001, longest_s=0.001)
         self.clock = Ticking(clock_step_s)
         self._saved_at, self._began_at = {}, {}
@@ -211,6 +217,8 @@ class MemoryWorld(_Contents):
             kept = {key: list(commits) for key, commits in self.backend._commits.items()}
         elif isinstance(self.backend, LocalState):
             kept = {path: path.read_bytes() for path in self.directory.rglob("*.json")}
+        elif self.kept is not None:
+            kept = self.kept.snapshot()
         return self.inner._store.data, kept, dict(self._began_at)
 
     def restore(self, snapshot):
@@ -224,6 +232,8 @@ class MemoryWorld(_Contents):
                     path.unlink()
             for path, content in kept.items():
                 path.write_bytes(content)
+        elif self.kept is not None:
+            self.kept.restore(kept)
 
     def digest(self):
         authority, mirror = self.authority(), self.mirror()

@@ -1,0 +1,80 @@
+"""A spec that names a backend: what a user sees of it."""
+
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import duckdb
+import psycopg
+import pytest
+import redis
+
+from services.redis import DURABLE, RedisServer, valkey_program
+
+
+@pytest.fixture
+def valkey():
+    with RedisServer(valkey_program(), *DURABLE) as server:
+        yield server
+
+
+@pytest.fixture
+def in_sqlite():
+    return {"path": "kept/state.db"}, lambda: Path("kept/state.db").unlink()
+
+
+@pytest.fixture
+def in_postgresql(postgresql):
+    def lose():
+        with psycopg.connect(postgresql, autocommit=True) as connection:
+            connection.execute("DROP TABLE cq_cursors, cq_cursors_history")
+
+    return {"connection_string": postgresql}, lose
+
+
+@pytest.fixture
+def in_redis(valkey):
+    def lose():
+        with closing(redis.Redis.from_url(valkey.url)) as client:
+            client.flushall()
+
+    return {"url": valkey.url}, lose
+
+
+@pytest.mark.parametrize("name", ["sqlite", "postgresql", "redis"])
+def test_cursors_are_kept_listed_and_written_again_when_they_are_lost(request, cli, name):
+    settings, lose = request.getfixturevalue(f"in_{name}")
+    tables = {"orders": {"incremental_key": "at"}}
+    cli.shop("orders", tables=tables, backend=name, backend_spec=settings)
+    done = cli("sync")
+    assert (done.exit_code, "2 new or changed" in done.stdout) == (0, True), done.output
+    with closing(sqlite3.connect("shop.db")) as connection, connection:
+        connection.execute("INSERT INTO orders (status, at) VALUES ('late', '2026-02-01 00:00:00')")
+    assert cli("sync").exit_code == 0
+    assert "2026-02-01 00:00:00" in cli("state", "list").stdout
+    lose()
+    assert "shop/orders" not in cli("state", "list").stdout
+    assert cli("sync").exit_code == 0
+    assert "2026-02-01 00:00:00" in cli("state", "list").stdout
+    with duckdb.connect("w.duckdb", read_only=True) as warehouse:
+        assert warehouse.sql("SELECT count(*) FROM orders").fetchall() == [(3,)]
+
+
+def test_a_backend_that_is_not_there_leaves_everything_as_it_was(cli):
+    cli.shop("orders", backend="redis", backend_spec={"url": "redis://:s3cret-word@127.0.0.1:1/0"})
+    done = cli("sync")
+    assert done.exit_code == 5
+    assert "Redis 127.0.0.1:1" in done.output
+    assert "s3cret-word" not in done.output
+    assert not Path("w.duckdb").exists()
+
+
+def test_a_server_that_can_lose_a_cursor_is_a_mistake_of_the_spec(cli):
+    with RedisServer(valkey_program()) as server:
+        cli.shop("orders", backend="redis", backend_spec={"url": server.url})
+        for command in ("plan", "sync"):
+            done = cli(command)
+            assert done.exit_code == 2
+            assert "accept: [no-persistence]" in done.stderr
+        assert not Path("w.duckdb").exists()
+        assert cli("doctor").exit_code == 1

@@ -1,0 +1,60 @@
+"""State backends that keep their states elsewhere than in files: what is kept, to be put back before each kill."""
+
+from contextlib import closing
+
+__all__ = ["InRedis", "InTables"]
+
+
+class InTables:
+    """In the two tables of a database.
+
+    Args:
+        backend: the state backend.
+        connect: to the same database.
+        parameter: how the driver marks a value.
+    """
+
+    def __init__(self, backend, connect, parameter):
+        self.backend, self._connect, self._parameter = backend, connect, parameter
+        self._tables = [backend._tables.states, backend._tables.history]
+
+    def snapshot(self):
+        self.backend.load("shop")
+        self.backend.close()
+        with closing(self._connect()) as connection:
+            try:
+                return [connection.execute(f"SELECT * FROM {table}").fetchall() for table in self._tables]
+            except Exception as error:
+                if any(said in str(error) for said in ("no such table", "does not exist")):
+                    return None
+                raise
+
+    def restore(self, kept):
+        self.backend.close()
+        with closing(self._connect()) as connection:
+            for number, table in enumerate(self._tables):
+                connection.execute(f"DELETE FROM {table}" if kept else f"DROP TABLE IF EXISTS {table}")
+                for row in kept[number] if kept else ():
+                    values = ", ".join([self._parameter] * len(row))
+                    connection.execute(f"INSERT INTO {table} VALUES ({values})", row)
+            connection.commit()
+
+
+class InRedis:
+    """In a server.
+
+    Args:
+        backend: the state backend.
+        client: of the same server.
+    """
+
+    def __init__(self, backend, client):
+        self.backend, self._client = backend, client
+
+    def snapshot(self):
+        return {key: self._client.dump(key) for key in self._client.scan_iter()}
+
+    def restore(self, kept):
+        self._client.flushall()
+        for key, value in kept.items():
+            self._client.restore(key, 0, value)

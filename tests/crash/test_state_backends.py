@@ -1,0 +1,69 @@
+"""The engine killed at every outside call, with each backend: beside rows that are committed with a state, and by itself."""
+
+import sqlite3
+from contextlib import closing
+
+import psycopg
+import pytest
+import redis
+from kept import InRedis, InTables
+from worlds import MemoryWorld
+
+from services.redis import DURABLE, RedisServer, valkey_program
+from strandline.destination import WriteMode
+from strandline.plugins import load_plugin
+from strandline.testing.crash import Campaign
+
+pytestmark = pytest.mark.crash
+
+APPEND, OVERWRITE, DELETE_STALE = WriteMode
+CASES = [("keyed", APPEND, True, None), ("full", DELETE_STALE, True, None), ("log", APPEND, False, 2)]
+IDS = ["keyed apart", "full apart", "log together refreshed"]
+
+
+def opened(name, **settings):
+    cls = load_plugin("state_backend", name)
+    return closing(cls(cls.Spec(**settings)))
+
+
+@pytest.fixture(scope="module")
+def valkey():
+    with RedisServer(valkey_program(), *DURABLE) as server:
+        yield server
+
+
+@pytest.fixture
+def in_sqlite(tmp_path):
+    path = str(tmp_path / "state.db")
+    with opened("sqlite", path=path) as backend:
+        yield InTables(backend, lambda: sqlite3.connect(path), "?")
+
+
+@pytest.fixture
+def in_postgresql(postgresql):
+    with opened("postgresql", connection_string=postgresql) as backend:
+        yield InTables(backend, lambda: psycopg.connect(postgresql), "%s")
+
+
+@pytest.fixture
+def in_redis(valkey):
+    with opened("redis", url=valkey.url) as backend, closing(redis.Redis.from_url(valkey.url)) as client:
+        client.flushall()
+        yield InRedis(backend, client)
+
+
+@pytest.mark.parametrize("place", ["in_sqlite", "in_postgresql", "in_redis"])
+@pytest.mark.parametrize(("kind", "mode", "loose", "refresh_at"), CASES, ids=IDS)
+def test_killed_anywhere_nothing_is_lost(request, place, kind, mode, loose, refresh_at):
+    world = MemoryWorld(kind, mode, loose=loose, kept=request.getfixturevalue(place), refresh_at=refresh_at)
+    steps = (0, 1) if refresh_at is None else (refresh_at,)
+    report = Campaign(world, seed=20, share=0.1, steps=steps).kill_everywhere()
+    assert report.kills
+    assert not report.findings, report
+
+
+@pytest.mark.parametrize("place", ["in_sqlite", "in_postgresql", "in_redis"])
+def test_a_run_that_is_overtaken_is_kept_out(request, place):
+    world = MemoryWorld("keyed", OVERWRITE, loose=True, kept=request.getfixturevalue(place))
+    report = Campaign(world, seed=2, share=0.2, steps=[1]).interfere_everywhere(fenced=False)
+    assert not report.findings, report
