@@ -21,6 +21,7 @@ import difflib
 import errno
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import NoReturn
 
 __all__ = [
     "MACHINE",
@@ -36,6 +37,7 @@ __all__ = [
     "UnreachableError",
     "UsageError",
     "did_you_mean",
+    "raise_problems",
 ]
 
 MACHINE = {
@@ -95,6 +97,10 @@ class UsageError(StrandlineError):
         super().__init__(message, hint=hint)
         self.problems = tuple(problems)
 
+    def each(self) -> tuple[Problem, ...]:
+        """Everything that was found; of a single thing, that."""
+        return self.problems or (Problem(self.message, hint=self.hint),)
+
 
 class RetryableError(StrandlineError):
     """A passing failure: the engine reads again from the last saved cursor.
@@ -153,3 +159,10 @@ class StateConflictError(StrandlineError):
 
 class LockedError(StateConflictError):
     """Another process holds what this run needs. Nothing was changed."""
+
+
+def raise_problems(problems: Sequence[Problem], summary: str) -> NoReturn:
+    """Raise the one problem itself where it has no place; otherwise all of them, with ``summary``."""
+    if len(problems) == 1 and not problems[0].where:
+        raise UsageError(problems[0].message, hint=problems[0].hint)
+    raise UsageError(f"{summary}; nothing was touched", problems=problems)

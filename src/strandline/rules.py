@@ -13,9 +13,10 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
+from strandline.errors import raise_problems
 from strandline.selection import matches, names_of, spoken
 from strandline.table import Table
-from strandline.table_settings import PerTable, raise_problems
+from strandline.table_settings import PerTable
 
 __all__ = ["TableRules", "check_rules", "may_share", "rules_of", "stored_names"]
 

@@ -1,8 +1,8 @@
 """Which tables of a source are meant: globs, as in CloudQuery. ``sales.orders`` and ``sales_orders`` are one table."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
-from strandline.errors import UsageError, did_you_mean
+from strandline.errors import Problem, did_you_mean, raise_problems
 from strandline.own_tables import is_own
 from strandline.table import Table
 
@@ -66,8 +66,7 @@ def select_tables(
     Raises:
         UsageError: a pattern matches no table.
     """
-    check_globs("tables", include, tables)
-    check_globs("skip_tables", skip, tables)
+    check_globs({"tables": include, "skip_tables": skip}, tables)
     parents = {table.name: table.parent for table in tables}
     skipped: set[str] = set()
     chosen: set[str] = set()
@@ -84,16 +83,21 @@ def select_tables(
     return [table for table in tables if table.name in chosen]
 
 
-def check_globs(setting: str, patterns: Sequence[str], tables: Sequence[Table]) -> None:
-    """Whether each of ``patterns`` matches one of ``tables``; ``setting`` is where they stand.
+def check_globs(globs: Mapping[str, Sequence[str]], tables: Sequence[Table]) -> None:
+    """Whether each glob, by where it stands, matches one of ``tables``.
 
     Raises:
-        UsageError: one does not.
+        UsageError: one does not; every such glob is told.
     """
-    for pattern in patterns:
-        if not any(among([pattern], table) for table in tables):
-            names = [spoken(table.name, table.spec_name) for table in tables]
-            raise UsageError(f"`{setting}`: no table matches {pattern!r}", hint=near(pattern, names))
+    names = [spoken(table.name, table.spec_name) for table in tables]
+    problems = [
+        Problem(f"`{setting}`: no table matches {pattern!r}", hint=near(pattern, names))
+        for setting, patterns in globs.items()
+        for pattern in patterns
+        if not any(among([pattern], table) for table in tables)
+    ]
+    if problems:
+        raise_problems(problems, f"{len(problems)} globs match no table")
 
 
 def near(pattern: str, names: Sequence[str]) -> str:

@@ -95,11 +95,12 @@ class Table:
     """
     allow_cascade: bool = field(default=False, compare=False)
     """As stored: whether a row may be deleted to which a foreign key of somebody else's refers."""
-    unreadable: TaskError | None = field(default=None, compare=False)
-    """Why the source cannot read it now, with a hint: a right is missing, a view does not work. It is then no part of a task.
+    unreadable: TaskError | UsageError | None = field(default=None, compare=False)
+    """Why the source cannot read it now, with a hint. It is then no part of a task.
 
-    Of a table that the spec asks for by name, or that was synced before, it is the error; of any other it is a warning,
-    unless ``never_left_out``.
+    A ``TaskError``: a right is missing, a view does not work. Of a table that the spec asks for by name, or that was synced
+    before, it is the error; of any other it is a warning, unless ``never_left_out``. A ``UsageError``: its settings do not
+    fit. Where it is chosen, the run is refused, with all that is wrong with other tables.
     """
     never_left_out: bool = field(default=False, compare=False)
     """Whether it fails where it is unreadable, though only a glob asks for it: there are rows that belong to the user."""

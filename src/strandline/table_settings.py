@@ -13,17 +13,17 @@ a mapping (``types``, ``mask``) is merged by its keys. What is written under a g
 one of them is left out there, as the model's ``NEEDS`` says.
 """
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Generic, NoReturn, TypeVar, get_args
+from typing import Any, Generic, TypeVar, get_args
 
 from pydantic import BaseModel, GetCoreSchemaHandler, ValidationError
 from pydantic_core import CoreSchema, core_schema
 
-from strandline.errors import Problem, UsageError
+from strandline.errors import Problem, UsageError, raise_problems
 from strandline.selection import matches, near, spoken
 
-__all__ = ["Entry", "PerTable", "raise_problems"]
+__all__ = ["Entry", "PerTable"]
 
 Settings = TypeVar("Settings", bound=BaseModel)
 
@@ -133,7 +133,9 @@ class PerTable(Generic[Settings]):
         return any(entry.is_named(_names(name, spec_name)) for entry in self.entries)
 
     def under_globs(self, error: UsageError, name: str, spec_name: str = "") -> UsageError:
-        """``error`` about a table that has settings under globs only, with the globs."""
+        """``error`` about a table; where it has settings under globs only, with the globs."""
+        if self.names(name, spec_name):
+            return error
         found = [entry for entry in self.entries if entry.fits(_names(name, spec_name))]
         globs = ", ".join(f"{one.key!r}{f' ({one.place.where})' if one.place.where else ''}" for one in found)
         hint = f"{error.hint}; its settings are those of {globs}: write others under its own name, or skip the table"
@@ -189,10 +191,3 @@ def _twice(setting: str, first: Entry, second: Entry) -> Problem:
     before = f"{first.key!r}{f' at {first.place.where}' if first.place.where else ''}"
     message = f"`{setting}` of one table is set twice: under {before} and under {second.key!r}"
     return replace(second.place, message=message, hint="remove one of the two")
-
-
-def raise_problems(problems: Sequence[Problem], summary: str) -> NoReturn:
-    """Raise the one problem itself where it has no place; otherwise all of them, with ``summary``."""
-    if len(problems) == 1 and not problems[0].where:
-        raise UsageError(problems[0].message, hint=problems[0].hint)
-    raise UsageError(f"{summary}; nothing was touched", problems=problems)

@@ -75,6 +75,6 @@ def test_a_server_that_can_lose_a_cursor_is_a_mistake_of_the_spec(cli):
         for command in ("plan", "sync"):
             done = cli(command)
             assert done.exit_code == 2
-            assert "accept: [no-persistence]" in done.stderr
+            assert "accept: [no-persistence]" in done.output
         assert not Path("w.duckdb").exists()
         assert cli("doctor").exit_code == 1

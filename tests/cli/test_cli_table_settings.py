@@ -94,7 +94,7 @@ def test_what_a_glob_gives_need_fit_the_chosen_tables_only(shop):
     assert "error: table 'log' has no column 'at'" in done.stderr
     assert "its settings are those of '*' (strandline.yml:1:" in done.stderr
     assert shop(tables | {"log": {"incremental_key": None}})("sync").exit_code == 0
-    assert shop({"log": {"incremental_key": "at"}}, skip_tables=["log"])("sync").exit_code == 2
+    assert shop({"log": {"incremental_key": "at"}}, skip_tables=["log"])("sync").exit_code == 0
 
 
 def test_two_tables_of_one_name_are_refused_before_anything_is_written(shop):
@@ -163,7 +163,7 @@ def test_a_condition_under_a_glob_that_one_table_does_not_know(sales):
     tables = {"*": {"where": "at IS NOT NULL"}}
     done = sales(tables)("plan")
     assert done.exit_code == 2
-    assert "table 'sales_log': `where` is no condition" in done.stderr
+    assert "table 'sales_log': `where` is no condition" in done.stdout
     assert sales(tables)("tables").exit_code == 0
     assert sales(tables | {"sales.log": {"where": None}})("sync").exit_code == 0
     assert stored("SELECT id FROM sales_orders") == [(1,)]
@@ -181,4 +181,4 @@ def test_a_table_of_the_schema_public_is_called_by_either_name(sales, postgresql
 def test_both_names_cannot_set_the_same(sales):
     done = sales({"sales.orders": {"lag": "5m"}, "sales_orders": {"lag": "5m"}})("plan")
     assert done.exit_code == 2
-    assert "error: `lag` of one table is set twice: under 'sales.orders' at strandline.yml:1:" in done.stderr
+    assert "`lag` of one table is set twice: under 'sales.orders' at strandline.yml:1:" in done.stdout

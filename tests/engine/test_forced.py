@@ -188,7 +188,7 @@ def test_where_rows_are_overwritten_another_table_of_the_task_may_be_read_again(
 @MODES
 def test_a_table_that_was_migrated_by_hand_is_read_from_nothing(name, mode):
     world = filled(name, mode)
-    (change,) = migrate(world.job(Values(a=NUMBER)), run_id="by hand")
+    (change,) = migrate(world.job(Values(a=NUMBER)), run_id="by hand").changes
     assert change.kind == "recreate"
     assert world.ids() == []
     report = sync(world.job(Values(a=NUMBER)))

@@ -8,6 +8,7 @@ import pytest
 from test_engine import Numbers, destination, ids, job
 
 from strandline.destination import WriteMode
+from strandline.engine.administer import migrate
 from strandline.engine.preview import plan
 from strandline.engine.run import sync
 from strandline.errors import TaskError, UnreachableError, UsageError
@@ -113,3 +114,11 @@ def test_two_tasks_of_one_name_are_refused_also_if_one_fails(store):
     source.tasks = lambda tables: [Task("a/x", tuple(tables), "x"), TaskFailure("a/x", TaskError("down"))]
     report = sync(job(source, store))
     assert isinstance(report.error, UsageError)
+
+
+def test_migrate_names_an_account_that_cannot_be_read_and_goes_on(store):
+    source = Accounts()
+    source.failing = {"y": TaskError("the key of account y was withdrawn", hint="give it a new one")}
+    done = migrate(job(source, store), run_id="r")
+    assert [(key.task, error.hint) for key, error in done.failures] == [("a/y", "give it a new one")]
+    assert {change.table for change in done.changes} == {"a"}

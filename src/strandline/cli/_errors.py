@@ -5,6 +5,7 @@ import sys
 import threading
 import time
 import traceback
+from collections.abc import Iterable
 from types import TracebackType
 
 import click
@@ -15,13 +16,22 @@ from strandline.cli._output import color, open_streams
 from strandline.errors import MACHINE, Problem, StrandlineError, UsageError
 from strandline.logs import printable, redact, said, stamped
 
-__all__ = ["BUG", "INTERRUPTED", "color", "guard_process", "show"]
+__all__ = ["BUG", "INTERRUPTED", "color", "gravest", "guard_process", "show"]
 
 USAGE = 2
 BUG = 70
 INTERRUPTED = 130
 
+_GRAVEST_FIRST = (2, 3, 4, 5)
+"""A mistake in the spec, for which nothing is touched; a state that cannot be trusted; another run; out of reach."""
+
 _log = logging.getLogger("strandline")
+
+
+def gravest(codes: Iterable[int]) -> int:
+    """One exit code for several errors; 0 for none."""
+    there = set(codes)
+    return next((code for code in _GRAVEST_FIRST if code in there), int(any(there)))
 
 
 def show(error: BaseException, settings: Settings) -> int:

@@ -14,9 +14,9 @@ from strandline.cli._jobs import open_job
 from strandline.destination import WriteMode
 from strandline.engine.job import Job, ledger_of
 from strandline.engine.lease import tells_of_run
-from strandline.engine.plan import TaskPlan
 from strandline.engine.preview import plan
-from strandline.errors import StrandlineError
+from strandline.engine.task_plan import TaskPlan
+from strandline.errors import StrandlineError, UsageError
 from strandline.probe import Probe, Probes, Verdict
 from strandline.selection import among, select_tables
 from strandline.spec import Config, DestinationSpec, SourceSpec
@@ -180,7 +180,8 @@ def _unread(source: SourceSpec, chosen: Sequence[Table]) -> Iterator[Probe]:
     exact = [pattern for pattern in source.tables if "*" not in pattern]
     for table in chosen:
         if table.unreadable is not None:
-            verdict = Verdict.PROBLEM if table.never_left_out or among(exact, table) else Verdict.WARNING
+            asked = table.never_left_out or isinstance(table.unreadable, UsageError) or among(exact, table)
+            verdict = Verdict.PROBLEM if asked else Verdict.WARNING
             yield Probe("unread", verdict, table.unreadable.message, table.unreadable.hint)
 
 
@@ -199,10 +200,9 @@ def _agreement(config: Config, source: SourceSpec) -> Iterator[Probe]:
     with open_job(config, source) as job:
         plans = plan(job)
         newest_us = _newest_us(job)
-    for one in plans:
-        if one.problem:
-            verdict = Verdict.PROBLEM if one.exit_code else Verdict.WARNING
-            yield Probe("agreement", verdict, one.problem, one.hint)
+    for wrong, problem, hint in dict.fromkeys((bool(one.exit_code), one.problem, one.hint) for one in plans):
+        if problem:
+            yield Probe("agreement", Verdict.PROBLEM if wrong else Verdict.WARNING, problem, hint)
     yield from _warnings(plans)
     ahead_s = newest_us / 1e6 - datetime.now(UTC).timestamp()
     if ahead_s > 0:

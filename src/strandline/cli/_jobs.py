@@ -1,6 +1,6 @@
 """From a checked spec to what the engine runs."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -12,7 +12,7 @@ from strandline.engine.into import Into
 from strandline.engine.job import Job
 from strandline.engine.lease import Claim
 from strandline.engine.window import Bounds
-from strandline.errors import Problem, StrandlineError, UsageError
+from strandline.errors import Problem, StrandlineError, UsageError, raise_problems
 from strandline.ownership import Owner
 from strandline.rules import check_rules, may_share, rules_of, stored_names
 from strandline.selection import among, check_globs, matches, select_tables, spoken
@@ -20,7 +20,6 @@ from strandline.source import Source, Task
 from strandline.spec import Config, DestinationBackend, DestinationSpec, SourceSpec
 from strandline.state import KeepsState, StateBackend
 from strandline.table import Table
-from strandline.table_settings import raise_problems
 
 __all__ = ["Choice", "choose", "open_job"]
 
@@ -115,13 +114,24 @@ def _sharers(config: Config, source: str, destination: str, stored: str) -> froz
     return frozenset(Owner(one.name, destination, shared=True) for one in others if may_share(one.rules, stored))
 
 
-def choose(config: Config, choice: Choice) -> tuple[list[SourceSpec], Choice]:
+def _refuse(error: UsageError) -> None:
+    raise error
+
+
+def choose(
+    config: Config, choice: Choice, refuse: Callable[[UsageError], None] = _refuse
+) -> tuple[list[SourceSpec], Choice]:
     """The sources that have a table which the command line chooses, before anything is done with the first.
 
     Of several sources the tables are listed, so that a glob need match in one of them only, and no two write one table.
 
+    Args:
+        config: the spec.
+        choice: what the command line says.
+        refuse: is told that two sources would write one table, and do not share it; raises it by default.
+
     Raises:
-        UsageError: a glob matches no table of any source; or two sources would write one table, and do not share it.
+        UsageError: a glob matches no table of any source.
     """
     if len(config.sources) == 1:
         return list(config.sources), choice
@@ -140,7 +150,10 @@ def choose(config: Config, choice: Choice) -> tuple[list[SourceSpec], Choice]:
         return among(choice.select or ("*",), table) and not among(choice.exclude, table)
 
     chosen = {name: [table for table in those if is_chosen(table)] for name, those in tables.items()}
-    _check_shared(config, chosen)
+    try:
+        _check_shared(config, chosen)
+    except UsageError as error:
+        refuse(error)
     # of a source that could not be listed nobody knows; without a glob, none is left out
     globs = choice.select or choice.exclude
     used = [one for one in config.sources if not globs or chosen.get(one.name, True)]
@@ -193,9 +206,7 @@ def _listed(reader: Source) -> list[Table]:
 
 
 def _check(choice: Choice, tables: Sequence[Table]) -> None:
-    check_globs("--select", choice.select, tables)
-    check_globs("--exclude", choice.exclude, tables)
-    check_globs("--full-refresh", choice.refresh, tables)
+    check_globs({"--select": choice.select, "--exclude": choice.exclude, "--full-refresh": choice.refresh}, tables)
 
 
 def _of_spec(source: SourceSpec, tables: Sequence[Table]) -> list[Table]:

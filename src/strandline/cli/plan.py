@@ -7,17 +7,19 @@ from pathlib import Path
 
 import click
 
+from strandline.cli._errors import gravest, show
 from strandline.cli._grouping import bare, grouped, named
 from strandline.cli._jobs import Choice, choose, open_job
 from strandline.cli._layout import terminal_width, wrapped
-from strandline.cli._options import load_config, spec_argument
+from strandline.cli._options import Settings, load_config, spec_argument
 from strandline.cli._sync_options import choosing
 from strandline.describe import TellsHow, how_by
 from strandline.destination import BY_REFRESH, WriteMode
 from strandline.engine.job import Job
 from strandline.engine.lease import tells_of_run
-from strandline.engine.plan import TaskPlan
 from strandline.engine.preview import plan
+from strandline.engine.task_plan import TaskPlan
+from strandline.errors import Problem, StrandlineError, UsageError
 from strandline.logs import said
 from strandline.runs import describe_cursor
 from strandline.source import Source
@@ -33,23 +35,35 @@ _OURS = re.compile(r"\bcq_mark_|^COMMENT ON (?:TABLE|COLUMN) .* IS '\{\"strandli
 @click.command("plan")
 @spec_argument
 @choosing
-def command(specs: Sequence[Path], select: tuple[str, ...], exclude: tuple[str, ...], refresh: tuple[str, ...]) -> int:
+@click.pass_obj
+def command(
+    settings: Settings,
+    specs: Sequence[Path],
+    select: tuple[str, ...],
+    exclude: tuple[str, ...],
+    refresh: tuple[str, ...],
+) -> int:
     """Show what a sync would do, table by table, and touch nothing.
 
-    Mode, guarantee with its limits, where it starts, and what it would change at the destination.
+    Mode, guarantee with its limits, where it starts, and what it would change at the destination. Tables that could not be
+    synced are named like the others, with the reason and the remedy; then the exit code is not 0.
     """
-    return show_plans(load_config(specs), Choice(select, exclude, refresh))
+    return show_plans(load_config(specs), Choice(select, exclude, refresh), settings)
 
 
-def show_plans(config: Config, choice: Choice) -> int:
+def show_plans(config: Config, choice: Choice, settings: Settings) -> int:
     """Print the plans of every source; the exit code that a sync would begin with."""
-    codes = []
-    sources, choice = choose(config, choice)
+    codes, errors = list[int](), list[StrandlineError]()
+    sources, choice = choose(config, choice, errors.append)
     width = terminal_width()
     for source in sources:
-        with open_job(config, source, choice) as job:
-            tables = _remembered(job)
-            plans = plan(job)
+        try:
+            with open_job(config, source, choice) as job:
+                tables = _remembered(job)
+                plans = plan(job)
+        except StrandlineError as error:  # the other sources are planned all the same
+            errors.append(error)
+            continue
         for destination in dict.fromkeys(one.key.destination for one in plans):
             mine = [one for one in plans if one.key.destination == destination]
             for one in mine:
@@ -57,8 +71,8 @@ def show_plans(config: Config, choice: Choice) -> int:
             for line in _shared(mine, width):
                 click.echo(line)
         codes += [one.exit_code for one in plans]
-    # the gravest first: a mistake in the spec, which touches nothing; an untrusted state; a table that fails
-    return next((code for code in (2, 3, 1) if code in codes), 0)
+    codes += [show(error, settings) for error in errors]
+    return gravest(codes)
 
 
 def _remembered(job: Job) -> dict[str, Table]:
@@ -121,8 +135,13 @@ def _lines(one: TaskPlan, reading: _Reading, width: int | None) -> list[str]:
         lines.extend(wrapped(f"  {label:<9}  ", said(text), width=width))
 
     if one.problem:
-        lines += wrapped("  cannot run: " if one.exit_code else "  left out: ", said(one.problem), width=width)
-        return lines + (wrapped("  hint: ", said(one.hint), width=width) if one.hint else [])
+        label = "cannot run" if one.error is not None else "left out"
+        told = one.error.each() if isinstance(one.error, UsageError) else [Problem(one.problem, hint=one.hint)]
+        for problem in told:
+            where = f" ({problem.where})" if problem.where else ""
+            lines += wrapped(f"  {label}: ", said(problem.message + where), width=width)
+            lines += wrapped("  hint: ", said(problem.hint), width=width) if problem.hint else []
+        return lines
     add("mode", f"{one.mode.value}, {reading.words}")
     for access in one.access:
         add("reads by", access)

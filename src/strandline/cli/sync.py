@@ -73,7 +73,7 @@ def command(
         select, exclude, refresh, may_migrate=not no_migrate, allow_mass_delete=allow_mass_delete, claim=claim
     )
     if dry_run:
-        return show_plans(config, choice)
+        return show_plans(config, choice, settings)
     with telling(settings) as tell:
         reports = _run(config, choice, settings)
         if summary_location is not None:

@@ -8,6 +8,7 @@ import click
 from strandline.cli._jobs import open_job
 from strandline.cli._options import load_config, spec_argument
 from strandline.engine.preview import plan
+from strandline.errors import RetryableError, StateConflictError, UsageError
 from strandline.logs import said
 
 __all__ = ["command"]
@@ -21,6 +22,9 @@ def command(specs: Sequence[Path]) -> None:
     for source in config.sources:
         with open_job(config, source) as job:
             plans = plan(job)
+        for one in plans:
+            if isinstance(one.error, UsageError | RetryableError | StateConflictError):
+                raise one.error
         tables = {table for one in plans for table in one.tables}
         count = f"{len(tables)} table{'s' * (len(tables) != 1)}"
         click.echo(said(f"{source.name}: {count}, {', '.join(source.destinations)}: reached"))

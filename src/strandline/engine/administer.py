@@ -2,17 +2,17 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from strandline.destination import Change, Fence
 from strandline.engine.answer import answered
 from strandline.engine.clock import Clock
-from strandline.engine.gone import dropped
 from strandline.engine.into import Into
-from strandline.engine.job import Job, Offer, ledger_of, offer_of, opened
+from strandline.engine.job import Job, Unit, ledger_of, offer_of, opened, planned, report_of
 from strandline.engine.lease import Heartbeat, await_lease, take_over
 from strandline.engine.ledger import Ledger
+from strandline.engine.missing import missing
 from strandline.engine.owners import check_refused
 from strandline.engine.pipeline import Pipeline
 from strandline.engine.plan import doomed_tables, is_unfinished, refresh_task, refreshed_task
@@ -20,48 +20,58 @@ from strandline.engine.project import agreed, places_of
 from strandline.engine.refresh import drops
 from strandline.engine.task import announce, survey
 from strandline.engine.window import Stop
-from strandline.errors import Problem, RetryableError, UsageError
+from strandline.errors import RetryableError, StateError, StrandlineError, TaskError, UsageError
 from strandline.message import Forget, WindowMessage
 from strandline.runs import TaskReport
-from strandline.source import RunContext, Source, Task
+from strandline.source import RunContext, Task
 from strandline.state import RUN_TASK, Pass, Phase, State, StateKey
 
-__all__ = ["migrate", "reset_states"]
+__all__ = ["Migrated", "migrate", "reset_states"]
 
 
-def migrate(job: Job, *, run_id: str, clock: Clock | None = None) -> list[Change]:
-    """Make every table of every destination fit. Holds the lease and takes over, as a sync does."""
-    clock = clock or Clock()
-    changes: list[Change] = []
+@dataclass(slots=True)
+class Migrated:
+    """What a migration has done."""
+
+    changes: list[Change] = field(default_factory=list)
+    failures: list[tuple[StateKey, StrandlineError]] = field(default_factory=list)
+    """Tasks that could not be looked at or migrated, each with the reason; the others were."""
+    warnings: list[str] = field(default_factory=list)
+    """What was left out."""
+
+
+def migrate(job: Job, *, run_id: str, clock: Clock | None = None) -> Migrated:
+    """Make every table of every destination fit. Holds the lease and takes over, as a sync does.
+
+    Raises:
+        UsageError: the spec is wrong, or a table is not ours; everything that is wrong is listed, and nothing was touched.
+    """
+    clock, done = clock or Clock(), Migrated()
     offer = offer_of(job)
     places = answered(lambda: places_of(job), of=f"source {job.name!r}")
     ledgers = [ledger_of(job, into) for into in job.into]
-    refused: list[Problem] = []
+    refused, fit = list[UsageError](), dict[str, list[Task]]()
     for into, ledger in zip(job.into, ledgers, strict=True):  # all of them are looked at before the first is changed
         await_lease(ledger, job.claim, ledger.load, clock=clock, stop=Stop())
         opened(job, into, ledger, offer, places)
-        refused += _refused(job.source, offer, into, ledger, clock.now())
+        looked = [
+            planned(job, Unit(task, into, ledger, report_of(job, task, into)), clock.now()) for task in offer.tasks
+        ]
+        fit[into.name] = [task for task, one in zip(offer.tasks, looked, strict=True) if one.error is None]
+        unread = list(missing(job, ledger, offer))
+        done.warnings += [one.warning for one in unread if one.warning and one.warning not in done.warnings]
+        wrong = [*((one.key, one.error) for one in looked), *((ledger.key(one.task), one.error) for one in unread)]
+        refused += [error for _, error in wrong if isinstance(error, UsageError)]
+        done.failures += [(key, error) for key, error in wrong if error is not None]
     check_refused(refused)
     for into, ledger in zip(job.into, ledgers, strict=True):
         with _leased(job, ledger, run_id, clock) as fence:
-            for task in offer.tasks:
-                changes += _migrate(task, into, ledger, fence, clock)
-    return changes
-
-
-def _refused(source: Source, offer: Offer, into: Into, ledger: Ledger, now: datetime) -> Iterator[Problem]:
-    nobody = Fence(ledger.source, ledger.destination, 0, "")
-    for task in offer.tasks:
-        lineage = survey(task, into, ledger, nobody)
-        doomed = doomed_tables(lineage, lineage.stored) if lineage.stored is not None else ()
-        try:
-            dropped(source, task, lineage, into, now, refresh=False, doomed=doomed)
-        except UsageError as error:
-            yield Problem(error.message, hint=error.hint)
-        if isinstance(lineage.refused, UsageError):
-            yield Problem(lineage.refused.message, hint=lineage.refused.hint)
-        elif lineage.refused is not None or lineage.untrusted is not None:
-            raise lineage.refused or lineage.untrusted or AssertionError
+            for task in fit[into.name]:
+                try:
+                    done.changes += _migrate(task, into, ledger, fence, clock)
+                except (StateError, TaskError) as error:
+                    done.failures.append((ledger.key(task.id), error))
+    return done
 
 
 def _migrate(task: Task, into: Into, ledger: Ledger, fence: Fence, clock: Clock) -> list[Change]:

@@ -14,7 +14,6 @@ from strandline.engine.into import Into
 from strandline.engine.lease import Claim
 from strandline.engine.ledger import Ledger
 from strandline.engine.plan import (
-    TaskPlan,
     guarantees,
     is_unfinished,
     open_lineage,
@@ -22,14 +21,15 @@ from strandline.engine.plan import (
 )
 from strandline.engine.project import agreed
 from strandline.engine.task import Retries, backfills, survey
+from strandline.engine.task_plan import TaskPlan
 from strandline.engine.window import Stop
-from strandline.errors import StateError, UsageError
+from strandline.errors import StateError, StrandlineError, TaskError, UsageError
 from strandline.runs import TaskReport
 from strandline.source import Source, Task, TaskFailure
-from strandline.state import KeepsState, StateBackend
+from strandline.state import KeepsState, StateBackend, StateKey
 from strandline.table import Table
 
-__all__ = ["Job", "Offer", "Unit", "ledger_of", "offer_of", "opened", "planned", "report_of"]
+__all__ = ["Job", "Offer", "Unit", "ledger_of", "offer_of", "opened", "planned", "report_of", "unplanned"]
 
 
 @dataclass(slots=True)
@@ -93,7 +93,6 @@ def _offer(job: Job) -> Offer:
     found = list(job.source.tasks(readable))
     _check_ids(job, [one.id for one in found])
     tasks = tuple(one for one in found if isinstance(one, Task))
-    _check_tasks(job, tasks)
     unreadable = tuple(table for table in tables if table.unreadable is not None)
     return Offer(tasks, unreadable, tuple(one for one in found if isinstance(one, TaskFailure)))
 
@@ -104,16 +103,14 @@ def _check_ids(job: Job, ids: Sequence[str]) -> None:
         raise UsageError(f"source {job.name!r} has tasks with unusable ids: {sorted(twice) or ids}")
 
 
-def _check_tasks(job: Job, tasks: Sequence[Task]) -> None:
-    for into in job.into:
-        for task in tasks:
-            for table in task.tables:
-                _check_table(table, into)
-            if job.refresh(task) and not into.destination.capabilities.replace:
-                raise UsageError(
-                    f"destination {into.name!r} cannot replace rows, so there is no full refresh of {task.id!r}",
-                    hint=f"remove the rows there, then strandline state reset {job.name!r} {task.id!r}, and sync again",
-                )
+def _check(job: Job, task: Task, into: Into) -> None:
+    for table in task.tables:
+        _check_table(table, into)
+    if job.refresh(task) and not into.destination.capabilities.replace:
+        raise UsageError(
+            f"destination {into.name!r} cannot replace rows, so there is no full refresh of {task.id!r}",
+            hint=f"remove the rows there, then strandline state reset {job.name!r} {task.id!r}, and sync again",
+        )
 
 
 def _check_table(table: Table, into: Into) -> None:
@@ -184,25 +181,41 @@ def report_of(job: Job, task: Task, into: Into) -> TaskReport:
 
 
 def planned(job: Job, unit: Unit, now: datetime) -> TaskPlan:
-    """What a sync would do with one task in one destination. The ledger is loaded."""
+    """What a sync would do with one task in one destination, or why it cannot. The ledger is loaded."""
+    try:
+        return _planned(job, unit, now)
+    except (StateError, TaskError, UsageError) as error:
+        return unplanned(job, unit.task, unit.into, error)
+
+
+def unplanned(job: Job, task: Task, into: Into, error: StrandlineError) -> TaskPlan:
+    """The plan of a task that cannot run."""
+    return TaskPlan(
+        key=StateKey(job.name, task.id, into.name),
+        tables=tuple(table.name for table in task.tables),
+        mode=into.mode,
+        guarantees=guarantees(task.tables),
+        delivery="",
+        access=(),
+        cursor=None,
+        full=False,
+        resumed=False,
+        error=error,
+    )
+
+
+def _planned(job: Job, unit: Unit, now: datetime) -> TaskPlan:
     ledger, into, task = unit.ledger, unit.into, unit.task
+    _check(job, task, into)
     asked = job.refresh(task)
     lineage = survey(task, into, ledger, _nobody(ledger), refresh=asked)
     pending = ledger.stored(ledger.key(refresh_task(task.id)))
     refresh = asked or is_unfinished(pending)
-    cursor, full, resumed, backfill, problem, hint, exit_code, lost = None, True, False, False, "", "", 0, ""
-    warnings: tuple[str, ...] = ()
-    try:
-        now_us = int(now.timestamp() * 1e6)
-        opening = open_lineage(lineage, now_us=now_us, stateless=job.stateless, anew=refresh, asked=asked)
-        lost = dropped(job.source, task, lineage, into, now, refresh=asked, doomed=opening.doomed)
-        backfill = backfills(task, into, opening)
-        anew = refresh or backfill
-        full, resumed = opening.current.full or anew, opening.resumed and not anew
-        warnings = (*opening.warnings, *referred(lineage, into.rules, anew=refresh))
-        cursor = None if anew else opening.cursor
-    except (StateError, UsageError) as error:
-        problem, hint, exit_code = error.message, error.hint, error.exit_code
+    now_us = int(now.timestamp() * 1e6)
+    opening = open_lineage(lineage, now_us=now_us, stateless=job.stateless, anew=refresh, asked=asked)
+    lost = dropped(job.source, task, lineage, into, now, refresh=asked, doomed=opening.doomed)
+    backfill = backfills(task, into, opening)
+    anew = refresh or backfill
     return TaskPlan(
         key=lineage.key,
         tables=tuple(table.name for table in task.tables),
@@ -212,14 +225,11 @@ def planned(job: Job, unit: Unit, now: datetime) -> TaskPlan:
         delivery=delivery(
             task.tables, into.mode, into.destination.capabilities.delivery, keeps_cursor=not job.stateless
         ),
-        cursor=cursor,
-        full=full,
-        resumed=resumed,
+        cursor=None if anew else opening.cursor,
+        full=opening.current.full or anew,
+        resumed=opening.resumed and not anew,
         changes=tuple(change for found in lineage.found.values() for change in found.changes),
-        warnings=warnings,
-        problem=problem,
-        hint=hint,
-        exit_code=exit_code,
+        warnings=(*opening.warnings, *referred(lineage, into.rules, anew=refresh)),
         refresh=refresh,
         backfill=backfill,
         lost=lost,

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from strandline.engine.job import Job, Offer
 from strandline.engine.ledger import Ledger
 from strandline.engine.plan import is_unfinished, refreshed_task
-from strandline.errors import StateError, StrandlineError, TaskError
+from strandline.errors import StateError, StrandlineError, TaskError, UsageError
 from strandline.message import Cursor
 from strandline.source import MissesTasks, TaskFailure
 from strandline.state import State, StateKey
@@ -82,8 +82,11 @@ def _offered_no_longer(job: Job, key: StateKey, state: State) -> Iterator[Missin
 
 
 def _never_read(job: Job, table: Table) -> Missing:
-    """Whoever asks for a table by its name gets an error; a glob takes what can be read, and the rest is named."""
+    """Whoever asks for a table by its name gets an error; a glob takes what can be read, and the rest is named.
+
+    What the spec says of a table has to fit it in any case.
+    """
     error = table.unreadable
-    if error is None or table.never_left_out or job.names(table):
+    if error is None or isinstance(error, UsageError) or table.never_left_out or job.names(table):
         return Missing(table.name, (table.name,), error=error)
     return Missing(table.name, (table.name,), f"table {table.name!r} is left out: {error.message}; {error.hint}")

@@ -1,6 +1,6 @@
 """Whose are the tables of a task: what may be written, and what a source is told whose table is another one's."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from strandline.destination import Held, Migration
@@ -8,7 +8,7 @@ from strandline.engine.into import Into
 from strandline.engine.ledger import Ledger
 from strandline.engine.plan import is_same, is_unfinished, recreates, refresh_task
 from strandline.engine.project import read_apart, were_same
-from strandline.errors import Problem, StateError, StrandlineError, UsageError
+from strandline.errors import StateError, StrandlineError, UsageError
 from strandline.ownership import Owner, Ownership, refusal
 from strandline.source import Task
 from strandline.state import State, StateKey
@@ -75,15 +75,18 @@ def standing(
     return Standing(former=former, warnings=tuple(said))
 
 
-def check_refused(refused: Sequence[Problem]) -> None:
-    """Whether every table of a run may be written.
+def check_refused(refused: Iterable[UsageError]) -> None:
+    """Whether everything may be done that a run is about to do.
 
     Raises:
-        UsageError: one may not; all of them are listed.
+        UsageError: something may not; all of it is listed.
     """
-    if refused:
-        what = "a table" if len(refused) == 1 else f"{len(refused)} tables"
-        raise UsageError(f"{what} may not be written; nothing was touched", problems=refused)
+    errors = {error.each(): error for error in refused}
+    if len(errors) == 1:
+        raise next(iter(errors.values()))
+    problems = list(dict.fromkeys(problem for each in errors for problem in each))
+    if problems:
+        raise UsageError(f"the spec has {len(problems)} problems; nothing was touched", problems=problems)
 
 
 def _evidence(table: Table, task: Task, into: Into, ledger: Ledger, found: Migration) -> Held:

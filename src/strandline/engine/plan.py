@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from strandline.destination import ADD_COLUMN, RECREATE, Change, Held, Migration, WriteMode
+from strandline.destination import ADD_COLUMN, RECREATE, Held, Migration, WriteMode
 from strandline.engine.attached import losses
 from strandline.errors import StateError, StrandlineError
 from strandline.message import Cursor
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 __all__ = [
     "Lineage",
     "Opening",
-    "TaskPlan",
     "basis",
     "doomed_tables",
     "fingerprint",
@@ -91,35 +90,6 @@ class Opening:
     def may_be_idle(self) -> bool:
         """Whether the source may have nothing new, so that the task has nothing to write."""
         return self.state is not None and not self.current.full and not self.resumed
-
-
-@dataclass(frozen=True, slots=True)
-class TaskPlan:
-    """What a sync would do with one task in one destination."""
-
-    key: StateKey
-    tables: tuple[str, ...]
-    mode: WriteMode
-    guarantees: tuple[Guarantee, ...]
-    delivery: str
-    """What is promised about duplicates."""
-    access: tuple[str, ...]
-    """How the source finds what changed."""
-    cursor: Cursor | None
-    full: bool
-    resumed: bool
-    changes: tuple[Change, ...] = ()
-    warnings: tuple[str, ...] = ()
-    problem: str = ""
-    """Why the task could not run."""
-    hint: str = ""
-    exit_code: int = 0
-    """With which a sync would end because of the problem; 0: it would only leave the table out, and say so."""
-    refresh: bool = False
-    backfill: bool = False
-    """Everything is read again to fill new columns."""
-    lost: str = ""
-    """Which rows are dropped and cannot be read again, as the user has allowed."""
 
 
 def fingerprint(table: Table, mode: WriteMode) -> str:

@@ -5,25 +5,30 @@ from dataclasses import replace
 from strandline.engine.answer import answered
 from strandline.engine.clock import Clock
 from strandline.engine.into import Into
-from strandline.engine.job import Job, Unit, ledger_of, offer_of, opened, planned, report_of
+from strandline.engine.job import Job, Unit, ledger_of, offer_of, opened, planned, report_of, unplanned
 from strandline.engine.lease import Lease
 from strandline.engine.missing import Missing, missing
-from strandline.engine.plan import TaskPlan
 from strandline.engine.project import places_of
+from strandline.engine.task_plan import TaskPlan
+from strandline.errors import StrandlineError
 from strandline.state import StateKey
 
 __all__ = ["plan"]
 
 
 def plan(job: Job, *, clock: Clock | None = None) -> list[TaskPlan]:
-    """A plan for each selected task in each destination; one that could not run says why in ``problem``."""
+    """A plan for each selected task in each destination; one that could not run says why in ``error``."""
     clock = clock or Clock()
     offer, plans = offer_of(job), list[TaskPlan]()
     places = answered(lambda: places_of(job), of=f"source {job.name!r}")
     for into in job.into:
-        ledger = ledger_of(job, into)
-        ledger.load()
-        opened(job, into, ledger, offer, places)
+        try:
+            ledger = ledger_of(job, into)
+            ledger.load()
+            opened(job, into, ledger, offer, places)
+        except StrandlineError as error:  # another destination may do
+            plans += [unplanned(job, task, into, error) for task in offer.tasks]
+            continue
         lease = Lease.of(ledger.holder)
         held = (lease.refused(ledger, clock.now()).message,) if lease and lease.is_live(clock.now()) else ()
         for task in offer.tasks:
@@ -44,7 +49,6 @@ def _unread(job: Job, into: Into, one: Missing) -> TaskPlan:
         cursor=one.cursor,
         full=False,
         resumed=False,
-        problem=one.error.message if one.error is not None else one.warning,
-        hint=one.error.hint if one.error is not None else "",
-        exit_code=one.error.exit_code if one.error is not None else 0,
+        error=one.error,
+        left_out=one.warning,
     )

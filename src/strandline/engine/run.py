@@ -22,7 +22,6 @@ from strandline.engine.task import TaskRun
 from strandline.engine.window import Stop, StoppedError
 from strandline.errors import (
     MACHINE,
-    Problem,
     RetryableError,
     StateConflictError,
     StateError,
@@ -79,8 +78,8 @@ class _Run:
     def __init__(self, job: Job, observer: Observer, clock: Clock, stop: Stop, report: RunReport) -> None:
         self._job, self._observer, self._clock, self._stop, self._report = job, observer, clock, stop, report
         self._context = _context(job, report)
-        self._refused: list[Problem] = []
-        """Why tables of the run may not be written."""
+        self._refused: list[UsageError] = []
+        """Why nothing of the run may be done."""
         self._acknowledgements = Acknowledgements(job.source, [into.name for into in job.into])
         self._writers = {into.name: threading.Semaphore(into.destination.capabilities.writers_max) for into in job.into}
 
@@ -142,6 +141,8 @@ class _Run:
                 self._tell_of_missing(into, ledger, offer)
                 found = [Unit(task, into, ledger, report) for task, report in zip(tasks, reports, strict=True)]
                 units += [unit for unit in found if self._may_run(unit)]
+            except UsageError as error:
+                self._refused.append(error)
             except (RetryableError, StateConflictError, StateError) as error:
                 self._fail(reports, error)
             except StoppedError:
@@ -153,6 +154,9 @@ class _Run:
         for one in missing(self._job, ledger, offer):
             if one.error is None:
                 self._warn(one.warning)
+                continue
+            if isinstance(one.error, UsageError):
+                self._refused.append(one.error)
                 continue
             report = TaskReport(self._job.name, one.task, into.name, one.tables)
             report.cursor_from = report.cursor_to = one.cursor
@@ -170,16 +174,12 @@ class _Run:
 
     def _may_run(self, unit: Unit) -> bool:
         """Whether nothing is known against it. A table that cannot be stored, or whose state cannot be trusted, fails alone."""
-        try:
-            found = planned(self._job, unit, self._clock.now())
-        except TaskError as error:
-            self._fail([unit.report], error)
+        found = planned(self._job, unit, self._clock.now())
+        if isinstance(found.error, UsageError):
+            self._refused.append(found.error)
             return False
-        if found.exit_code == UsageError.exit_code:
-            self._refused.append(Problem(found.problem, hint=found.hint))
-            return False
-        if found.problem:
-            self._fail([unit.report], StateError(found.problem, hint=found.hint))
+        if found.error is not None:
+            self._fail([unit.report], found.error)
             return False
         if found.lost:
             unit.report.warnings.append(found.lost)

@@ -251,7 +251,7 @@ def test_a_wrong_setting_is_refused_with_a_way_out(shop, tables, message, hint):
     shop.execute("CREATE TABLE bare (v TEXT)")
     shop.settings = tables
     with pytest.raises(UsageError) as caught:
-        shop.source().tables()
+        shop.sync(name=next(iter(tables)))
     assert message in caught.value.message
     assert hint in caught.value.hint
 

@@ -279,8 +279,8 @@ class FilesSource:
             if lists_left:
                 again = self._listed(name)
                 return self._offered(name, again, lists_left - 1) if again else None
-            failed = TaskError(error.message, hint=error.hint)
-        except TaskError as error:
+            failed: TaskError | UsageError = TaskError(error.message, hint=error.hint)
+        except (TaskError, UsageError) as error:
             failed = error
         return Table(name, pa.schema([("unreadable", pa.null())]), unreadable=failed, never_left_out=True)
 

@@ -86,12 +86,10 @@ class Plan:
     settings: PostgreSQLTable
     settle: Settle | None
     """None: the table is read in full."""
-    unfit: UsageError | None = None
-    """Why the settings, which only globs give, do not fit: an error if the table is chosen."""
 
     @property
-    def unreadable(self) -> TaskError | None:
-        """Why the role cannot read it."""
+    def unreadable(self) -> TaskError | UsageError | None:
+        """Why the role cannot read it, or its settings do not fit."""
         return self.table.unreadable
 
     def formerly(self, columns: Collection[str]) -> "Plan":

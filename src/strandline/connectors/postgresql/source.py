@@ -233,9 +233,8 @@ class PostgreSQLSource:
             if one.settings.where:
                 _check_where(session, one)
         except UsageError as error:
-            if settings.names(*names):
-                raise
-            return replace(plan(relation, name, PostgreSQLTable()), unfit=settings.under_globs(error, *names))
+            plain = plan(relation, name, PostgreSQLTable())
+            return replace(plain, table=replace(plain.table, unreadable=settings.under_globs(error, *names)))
         return one
 
     def _planned(self, name: str) -> Plan:
@@ -243,8 +242,6 @@ class PostgreSQLSource:
             self.tables()
         if name not in self._plans:
             raise TaskError(f"PostgreSQL has no table {name!r} any more", hint="sync again to read what it has")
-        if (unfit := self._plans[name].unfit) is not None:
-            raise unfit
         if (error := self._plans[name].unreadable) is not None:
             raise error
         return self._plans[name]

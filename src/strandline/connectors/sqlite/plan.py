@@ -64,8 +64,6 @@ class Plan:
     settings: SQLiteTable
     is_time: bool = False
     """Whether the key holds times, by its declaration, its name or the settings."""
-    unfit: UsageError | None = None
-    """Why the settings, which only globs give, do not fit: an error if the table is chosen."""
 
     @property
     def relation(self) -> str:

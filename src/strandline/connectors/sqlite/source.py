@@ -94,8 +94,6 @@ class SQLiteSource:
 
     def tasks(self, tables: Sequence[Table]) -> Iterable[Task]:
         """Each table is a task."""
-        for table in tables:
-            self._planned(table.name)  # settings of a glob have to fit those that are chosen
         return [Task(_task_id(table.name), (table,)) for table in tables]
 
     def read(self, task: Task, reading: Reading) -> Iterator[SourceMessage]:
@@ -153,22 +151,20 @@ class SQLiteSource:
         return plans, broken
 
     def _plan(self, connection: "Connection", entry: Catalogued) -> Plan:
-        """How a table is read.
+        """How a table is read, or why its settings do not fit.
 
         Raises:
-            UsageError: the settings of its own do not fit.
             TaskError: without settings, nobody can read it.
         """
         try:
             return plan(connection, entry, self._spec.tables.of(entry.name))
         except UsageError as error:
-            if self._spec.tables.names(entry.name):
-                raise
             unfit = self._spec.tables.under_globs(error, entry.name)
         try:
-            return replace(plan(connection, entry, SQLiteTable()), unfit=unfit)
+            plain = plan(connection, entry, SQLiteTable())
         except UsageError as error:
             raise TaskError(error.message, hint=error.hint) from error
+        return replace(plain, table=replace(plain.table, unreadable=unfit))
 
     def _planned(self, name: str) -> Plan:
         if name not in self._plans:
@@ -177,8 +173,8 @@ class SQLiteSource:
             raise TaskError(
                 f"SQLite file {self._spec.path!r} has no table {name!r} any more", hint="sync again to read what it has"
             )
-        if (unfit := self._plans[name].unfit) is not None:
-            raise unfit
+        if (error := self._plans[name].table.unreadable) is not None:
+            raise error
         return self._plans[name]
 
     def _connect(self) -> "Connection":
