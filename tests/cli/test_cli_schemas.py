@@ -33,7 +33,7 @@ def stored(table):
 
 def test_one_source_into_two_schemas_of_a_file(two):
     cli = two()
-    said = cli("plan").stdout
+    said = cli("plan", "-v").stdout
     for name in ("a_orders", "b_orders", "a_items", "b_items"):
         assert f"{name}: create" in said
         assert f'CREATE TABLE "main"."{name}"' in said
@@ -42,7 +42,7 @@ def test_one_source_into_two_schemas_of_a_file(two):
         connection.execute("DELETE FROM orders WHERE id = 1")
     assert cli("sync", "--full-refresh", "orders").exit_code == 0
     assert [stored(name) for name in ("a_orders", "b_orders", "a_items", "b_items")] == [1, 1, 2, 2]
-    assert cli("plan").stdout.count("change     none") == 4
+    assert cli("plan", "-v").stdout.count("change     none") == 4
     assert "under names that begin with a_" in cli("doctor").stdout
 
 

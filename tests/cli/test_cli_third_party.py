@@ -97,7 +97,7 @@ def test_a_file_that_only_a_destination_knows_is_not_taken_for_another_one_by_it
 
 
 def test_plan_has_its_words(run, spec):
-    done = run("plan")
+    done = run("plan", "-v")
     assert done.exit_code == 0, done.output
     assert "incrementally by the till's roll (mirror: True), the first sync reads everything" in done.stdout
     assert "a till never sells in the past" in done.stdout
@@ -106,7 +106,7 @@ def test_plan_has_its_words(run, spec):
 def test_sync_goes_on_where_it_was(run, spec):
     done = run("sync")
     assert done.exit_code == 0, done.output
-    assert "from cursor" in run("plan").stdout
+    assert "from cursor" in run("plan", "-v").stdout
     assert "1 of 1 task completed: 0 rows read, " in run("sync").stdout
 
 

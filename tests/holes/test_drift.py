@@ -49,7 +49,7 @@ def test_what_is_stored_as_text_takes_the_plain_type_at_a_full_refresh(lake):
     synced = lake(columns='id, b, "at", n, x', **later)
     assert synced[0] == (1, "abc", "abc", "abc", "abc")
     assert [row[1] for row in synced[1:]] == ["true", "false"]
-    planned = lake.command("plan", "--full-refresh", "t").text
+    planned = lake.command("plan", "-v", "--full-refresh", "t").text
     assert "change_column" in planned
     assert planned.count("will be altered by the full refresh") == 4
     refreshed = lake("--full-refresh", "t", columns=columns)
@@ -81,7 +81,7 @@ def test_a_number_that_is_the_key_becomes_a_text(lake):
     later = {"2.jsonl": '{"id":"x","n":2}\n{"id":"01","n":3}\n'}
     spec(lake.kind, id="string")
     assert lake(columns="id, n", code=1, **later) == [(1, 1)]
-    assert "change_column id" in lake.command("plan", "--full-refresh", "t").text
+    assert "change_column id" in lake.command("plan", "-v", "--full-refresh", "t").text
     assert lake("--full-refresh", "t", columns="id, n") == [("01", 3), ("1", 1), ("x", 2)]
     assert lake(columns="id, n", **{"3.jsonl": '{"id":"01","n":4}\n'}) == [("01", 4), ("1", 1), ("x", 2)]
 
@@ -92,7 +92,7 @@ def test_the_key_becomes_one_of_two_columns(lake):
     spec(lake.kind, ("id", "r"))
     later = {"2.jsonl": '{"id":1,"r":"b","n":2}\n'}
     assert lake(columns="id, r, n", code=1, **later) == [(1, "a", 1)]
-    assert "change_key" in lake.command("plan", "--full-refresh", "t").text
+    assert "change_key" in lake.command("plan", "-v", "--full-refresh", "t").text
     assert sorted(lake("--full-refresh", "t", columns="id, r, n")) == [(1, "a", 1), (1, "b", 2)]
     last = lake(columns="id, r, n", **{"3.jsonl": '{"id":1,"r":"b","n":3}\n'})
     assert sorted(last) == [(1, "a", 1), (1, "b", 3)]

@@ -118,4 +118,4 @@ def test_a_table_whose_files_disagree_on_the_decimal_mark_fails_by_name_until_it
 
 def test_plan_says_the_encoding_that_a_byte_order_mark_decides(directory, command):
     directory(0, **{"t.csv": "id;n\n1;2\n".encode("utf-16")})
-    assert "UTF-16, by the byte order mark" in command("plan").text
+    assert "UTF-16, by the byte order mark" in command("plan", "-v").text

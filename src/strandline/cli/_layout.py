@@ -5,15 +5,29 @@ import sys
 import textwrap
 import unicodedata
 from collections.abc import Collection, Sequence
+from itertools import zip_longest
 from typing import TextIO
 
-__all__ = ["columns", "error_width", "fitted", "shortened", "table", "terminal_width", "took", "wrapped"]
+__all__ = [
+    "broken",
+    "columns",
+    "error_width",
+    "fitted",
+    "grid",
+    "shortened",
+    "table",
+    "terminal_width",
+    "took",
+    "wrapped",
+]
 
 _NARROWEST = 20
 """Columns for a text behind its indent; where there are fewer, the terminal wraps by itself."""
 _GAP = 2
 _MINUTE, _HOUR, _DAY = 60, 3600, 86_400
 _CELL_MIN = 12
+_WORD_MAX = 24
+"""Columns; a longer word is broken rather than that all others stand below each other."""
 
 
 def columns(text: str) -> int:
@@ -92,6 +106,54 @@ def table(rows: Sequence[Sequence[str]], *, width: int | None = None, right: Col
         cells = [fitted(row[at], wide[n], right=at in right) for n, at in enumerate(shown)]
         lines.append((" " * _GAP).join(cells).rstrip())
     return lines
+
+
+def grid(rows: Sequence[Sequence[str]], *, width: int) -> list[list[str]]:
+    """The lines of each row of cells, the first of them headings; a column in which all cells are empty is left out.
+
+    No cell is cut: where the columns have no room, the widest ones give way, and break their texts by words.
+    """
+    shown = [at for at in range(len(rows[0])) if any(row[at] for row in rows[1:])]
+    wide = [max(columns(row[at]) for row in rows) for at in shown]
+    least = [
+        min(most, _WORD_MAX, max(columns(word) for row in rows for word in row[at].split(" ")))
+        for at, most in zip(shown, wide, strict=True)
+    ]
+    for floor in (least, *([min(few, most) for most in wide] for few in (_CELL_MIN, 1))):
+        while sum(wide) + _GAP * (len(wide) - 1) > width:
+            room = [(most - few, at) for at, (most, few) in enumerate(zip(wide, floor, strict=True)) if most > few]
+            if not room:
+                break
+            widest = max(room, key=lambda one: wide[one[1]])[1]
+            wide[widest] -= 1
+    lines = []
+    for row in rows:
+        cells = [broken(row[at], most) for at, most in zip(shown, wide, strict=True)]
+        lines.append(
+            [
+                (" " * _GAP).join(fitted(part, most) for part, most in zip(parts, wide, strict=True)).rstrip()
+                for parts in zip_longest(*cells, fillvalue="")
+            ]
+        )
+    return lines
+
+
+def broken(text: str, width: int) -> list[str]:
+    """``text`` in lines of at most ``width`` columns, by words; a word that is longer is broken."""
+    lines = [""]
+    for word in text.split(" "):
+        rest = word
+        while rest:
+            line = f"{lines[-1]} {rest}" if lines[-1] else rest
+            if columns(line) <= width:
+                lines[-1], rest = line, ""
+            elif lines[-1]:
+                lines.append("")
+            else:
+                at = max(1, next(n for n in range(len(rest) + 1) if columns(rest[: n + 1]) > width))
+                lines[-1], rest = rest[:at], rest[at:]
+                lines.append("")
+    return lines[:-1] if len(lines) > 1 and not lines[-1] else lines
 
 
 def took(seconds: float) -> str:

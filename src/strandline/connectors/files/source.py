@@ -155,15 +155,18 @@ class FilesSource:
             )
         return found
 
+    def how(self, table: Table, *, mirror: bool) -> str:  # noqa: ARG002 -- the same for all
+        """By the files; see ``strandline.describe.TellsHow``."""
+        return "by new and changed files"
+
     def tasks(self, tables: Sequence[Table]) -> Iterable[Task]:
         """One task for each table."""
         return [Task(table.name, (table,)) for table in tables]
 
     def read(self, task: Task, reading: Reading) -> Iterator[SourceMessage]:
         """The rows of files that are new, and of what was added to others. See the module for what is promised."""
-        table, spec, cursor = task.tables[0], self._spec, reading.cursor
-        started_ns = _started_ns(reading)
-        files, survey = self._survey(task.id, positions_of(cursor), started_ns)
+        table, spec, started_ns = task.tables[0], self._spec, _started_ns(reading)
+        files, survey = self._survey(task.id, positions_of(reading.cursor), started_ns)
         lines, coding = self._lines(files, self._settings(task.id), self._marks.setdefault(task.id, {}))
         positions = {key: list(at) for key, at in survey.positions.items()}
         outside, hive = self._hive_of(task.id, files)
@@ -352,8 +355,8 @@ class FilesSource:
         return outside, hive
 
     def _guarantee(self) -> Guarantee:
-        spec = self._spec
-        again = "is delivered again in full, as new versions of its rows" if spec.on_replace == "reread" else "fails"
+        rereads = self._spec.on_replace == "reread"
+        again = "is delivered again in full, as new versions of its rows" if rereads else "fails"
         limits = [
             "a file that was changed so that its size, times and inode stay the same is not noticed",
             f"a file that was replaced {again}; rows that are in no file any more stay",
