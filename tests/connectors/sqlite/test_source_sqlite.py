@@ -40,6 +40,8 @@ class TestNoKey(SQLite):
     statements = (
         "CREATE TABLE t (id INTEGER PRIMARY KEY, v TEXT)",
         numbers(1, 20, "i, 'v' || i"),
+        "CREATE TABLE declared (id INTEGER PRIMARY KEY, d DECIMAL(9, 2), at DATETIME, j JSON)",
+        numbers(1, 9, "i, i / 4.0, '2026-01-0' || i || 'T10:00Z', '[' || i || ']'", "declared"),
         "CREATE TABLE empty (id INTEGER PRIMARY KEY)",
         "CREATE TABLE equal (a TEXT, b REAL)",
         "INSERT INTO equal VALUES ('x', 1.5), ('x', 1.5), ('x', 1.5), (NULL, NULL), (NULL, NULL)",

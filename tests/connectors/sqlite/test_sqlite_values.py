@@ -39,19 +39,100 @@ def column(shop, declared, *values, types=None):
         ("REAL", [1.5, 0.1, float("inf"), -0.0, None], pa.float64()),
         ("DOUBLE PRECISION", [1.0], pa.float64()),
         ("DECIMAL(10, 2)", [1, 1.25, 2**53], pa.float64()),
+        ("DECIMAL(10, 2)", [1.005], pa.float64()),
+        ("DECIMAL(10, 2)", [None], pa.float64()),
+        ("DECIMAL(10, 2)", [1.5, float("inf")], pa.float64()),
+        ("DECIMAL(40, 2)", [1.5], pa.float64()),
+        ("DECIMAL", [1.5], pa.float64()),
         ("BOOLEAN", [1, 0, None], pa.bool_()),
         ("DATETIME", ["2024-01-31 12:00:00", "anything"], pa.string()),
         ("TIMESTAMP", [1_700_000_000], pa.int64()),
+        ("DATETIME", ["2024-01-31 12:00:00", "2024-01-31 12:00:00Z"], pa.string()),
+        ("DATETIME", ["2024-01-31 12:00:00.1234567"], pa.string()),
+        ("DATETIME", ["2024-02-30 12:00:00"], pa.string()),
+        ("DATETIME", ["12:00:00"], pa.string()),
         ("DATE", [None], pa.string()),
+        ("DATE", ["2024-01-31", "2024-01-31 12:00"], pa.string()),
+        ("DATE", ["24-01-31"], pa.string()),
         ("", ["text"], pa.string()),
         ("", [b"blob"], pa.binary()),
         ("", [None, 2.5], pa.float64()),
-        ("JSON", ['{"a": 1}'], pa.string()),
+        ("JSON", ["{a: 1}", "[1]"], pa.string()),
+        ("JSON", ['{"a":  1, "a": 2}', "null", '"x"', None], pa.json_()),
         ("STRING", ["text"], pa.string()),
     ],
 )
 def test_values_arrive_as_they_are_stored(shop, declared, values, type_):
     assert column(shop, declared, *values) == (type_, values)
+
+
+@pytest.mark.parametrize(
+    ("declared", "values", "type_", "expected"),
+    [
+        ("DECIMAL(10, 2)", [1, 1.25, -0.1, None], pa.decimal128(10, 2), ["1.00", "1.25", "-0.10"]),
+        ("numeric(5)", [12345, 1.0], pa.decimal128(5, 0), ["12345", "1"]),
+        ("decimal(38,18)", [1e-18, 10**18], pa.decimal128(38, 18), ["1E-18", "1000000000000000000.000000000000000000"]),
+        ("DATETIME", ["2024-01-31 12:00:00.5", "2024-01-31"], pa.timestamp("us"), ["2024-01-31 12:00:00.500000", "2024-01-31 00:00:00"]),
+        ("TIMESTAMP", ["2024-01-31T12:00Z", "2024-01-31 14:00:00+02:00"], pa.timestamp("us", "UTC"), ["2024-01-31 12:00:00+00:00"] * 2),
+        ("timestamp with time zone", ["2024-01-31 12:00:00.1234560+00:00"], pa.timestamp("us", "UTC"), ["2024-01-31 12:00:00.123456+00:00"]),
+        ("DATE", ["2024-02-29", None], pa.date32(), ["2024-02-29"]),
+    ],
+)  # fmt: skip
+def test_what_is_declared_counts_where_all_values_fit(shop, declared, values, type_, expected):
+    found, delivered = column(shop, declared, *values)
+    assert found == type_
+    assert [str(value) for value in delivered if value is not None] == expected
+    assert delivered.count(None) == values.count(None)
+    assert shop.table().former["c"] in (pa.float64(), pa.string())
+
+
+def test_what_older_versions_made_of_it_is_still_to_be_had(shop):
+    shop.execute("CREATE TABLE t (id INTEGER PRIMARY KEY, c DATETIME, d DECIMAL(9, 2), j JSON)")
+    shop.execute("INSERT INTO t (c, d, j) VALUES ('2024-01-31T12:00', 1.5, '[ ]')")
+    former = {"t": ("c", "d", "j")}
+    read = shop.sync(former=former)
+    assert [read.column(name) for name in "cdj"] == [["2024-01-31T12:00"], [1.5], ["[ ]"]]
+    assert shop.sync(former={"t": ("d",)}).column("c") == [datetime(2024, 1, 31, 12)]  # noqa: DTZ001 -- it has no zone
+
+
+def test_keys_and_what_types_says_are_left_alone(shop):
+    shop.execute("CREATE TABLE t (id DATE PRIMARY KEY, at DATETIME, c DATETIME)")
+    shop.execute("INSERT INTO t VALUES ('2024-01-31', '2024-01-31 12:00:00', '2024-01-31 12:00:00')")
+    shop.settings = {"t": {"incremental_key": "at", "types": {"c": "string"}}}
+    assert set(shop.table().schema.types) == {pa.string()}
+    assert not shop.table().former
+
+
+@pytest.mark.parametrize(
+    ("declared", "first", "value", "remedy"),
+    [
+        ("DECIMAL(10, 2)", "1.5", "1.005", "double"),
+        ("DECIMAL(10, 2)", "1.5", "123456789.5", "double"),
+        ("DATETIME", "'2024-01-01'", "'soon'", "string"),
+        ("DATETIME", "'2024-01-01'", "1700000000", "string"),
+        ("DATE", "'2024-01-01'", "'2024-01-01 10:00'", "string"),
+        ("JSON", "'{}'", "5", "string"),
+    ],
+)
+def test_a_value_between_those_that_are_looked_at_fails_with_its_row(shop, declared, first, value, remedy):
+    shop.execute(f"CREATE TABLE t (id INTEGER PRIMARY KEY, c {declared})")
+    series = "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 3000)"
+    shop.execute(f"{series} INSERT INTO t SELECT i, iif(i = 1500, {value}, {first}) FROM n")
+    with pytest.raises(TaskError, match=r"'c', row id=1500: .* does not fit") as caught:
+        shop.sync()
+    assert f"types: {{c: {remedy}}}" in caught.value.hint
+    shop.settings = {"t": {"types": {"c": remedy}}}
+    assert len(shop.sync().column("c")) == 3000
+
+
+def test_a_column_that_was_of_times_until_now_is_named(shop, caplog):
+    shop.execute(
+        "CREATE TABLE t (id INTEGER PRIMARY KEY, c DATETIME)",
+    )
+    shop.execute("INSERT INTO t (c) VALUES ('2024-01-31'), ('soon')")
+    assert shop.table().schema.field("c").type == pa.string()
+    assert "'c' is not read as timestamp" in caplog.text
+    assert "soon" not in caplog.text
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """What is known of an SQLite table before it is read: the settings checked against the catalogue."""
 
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from datetime import UTC, tzinfo
 from typing import TYPE_CHECKING
@@ -12,6 +13,7 @@ from strandline.connectors.sql.source_tables import TableSettings, known, select
 from strandline.connectors.sqlite.catalog import Catalogued
 from strandline.connectors.sqlite.drivers import sqlite3
 from strandline.connectors.sqlite.high_water import time_like
+from strandline.connectors.sqlite.types_declared import claimed
 from strandline.connectors.sqlite.types_read import TYPE_NAMES, arrow_type, declared_type, stored_type
 from strandline.errors import UsageError
 from strandline.lazy import pa
@@ -51,7 +53,7 @@ class SQLiteTable(TableSettings):
 
     types: dict[str, str] = Field(
         default_factory=dict,
-        description=f"Types of columns that do not hold what was declared: {', '.join(TYPE_NAMES)}.",
+        description=f"Types of columns, instead of those by declaration and values: {', '.join(TYPE_NAMES)}.",
     )
 
 
@@ -64,6 +66,10 @@ class Plan:
     settings: SQLiteTable
     is_time: bool = False
     """Whether the key holds times, by its declaration, its name or the settings."""
+
+    def formerly(self, columns: Collection[str]) -> "Plan":
+        """With some columns as older versions of this source offered them."""
+        return replace(self, table=self.table.keeping([*columns])) if columns else self
 
     @property
     def relation(self) -> str:
@@ -90,18 +96,21 @@ def plan(connection: "Connection", entry: Catalogued, settings: SQLiteTable) -> 
     for name in [*(settings.columns or ()), *settings.types, *primary_key, *keys]:
         known("column", name, names, where=where)
     chosen = {*settings.columns, *primary_key, key} if settings.columns else set(names)
-    fields = [
-        pa.field(column.name, _type(connection, entry, column.name, column.declared, settings))
+    former = {
+        column.name: _type(connection, entry, column.name, column.declared, settings)
         for column in entry.columns
         if column.name in chosen
-    ]
+    }
+    free = chosen - {*settings.types, *primary_key, *keys}
+    useful = claimed(connection, entry, [name for name in former if name in free])
     table = Table(
         entry.name,
-        pa.schema(fields),
+        pa.schema([pa.field(name, useful.get(name, type_)) for name, type_ in former.items()]),
         primary_key,
         (key,) if key else (),
         incremental=key is not None,
         selection=selection(settings, incremental=key is not None),
+        former={name: former[name] for name in useful},
     )
     declared = next((column.declared for column in entry.columns if column.name == key), "")
     is_time = key is not None and (bool(settings.lag) or settings.timezone is not None or time_like(key, declared))

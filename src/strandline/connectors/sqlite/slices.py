@@ -115,7 +115,8 @@ class Slicer:
         return TaskError(
             f"table {self._plan.table.name!r}, column {name!r}, row {self._named(row)}: "
             f"the stored value, of class {found}, does not fit the type {type_}; nothing of it was delivered",
-            hint=f"fix the row, or set `types: {{{name}: {wanted}}}` for this table",
+            hint=f"fix the row, or set `types: {{{name}: {wanted}}}` for this table; where rows of it are stored already, "
+            "--full-refresh reads them again",
         )
 
     def _named(self, row: Sequence[Any]) -> str:

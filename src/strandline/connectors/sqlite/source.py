@@ -99,7 +99,7 @@ class SQLiteSource:
     def read(self, task: Task, reading: Reading) -> Iterator[SourceMessage]:
         """A pass over the table of ``task``; see ``reading``."""
         name = task.tables[0].name
-        planned = self._planned(name)
+        planned = self._planned(name).formerly(reading.former.get(name, ()))
         with closing(self._connect()) as connection, translated(self._spec.path, name):
             yield from TableRead(connection, planned, reading, self._clock).messages(reading.cursor)
 
@@ -111,7 +111,7 @@ class SQLiteSource:
         reading: Reading,
     ) -> Iterator[Insert]:
         """The rows of these primary keys; see ``strandline.source.ReadsKeys``."""
-        planned = self._planned(table)
+        planned = self._planned(table).formerly(reading.former.get(table, ()))
         with closing(self._connect()) as connection, translated(self._spec.path, table):
             yield from looked_up(connection, planned, keys, reading)
 

@@ -3,11 +3,11 @@
 import re
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, date, datetime, tzinfo
-from decimal import Decimal, InvalidOperation
 from typing import Any
 
+from strandline.connectors.arrow.casts import decimals
 from strandline.errors import UsageError
-from strandline.lazy import pa
+from strandline.lazy import pa, pc
 from strandline.settings import parse_type
 
 __all__ = ["TYPE_NAMES", "Misfit", "arrow_type", "declared_type", "storage_class", "stored_type", "to_array"]
@@ -56,7 +56,7 @@ def _is_held(type_: "pa.DataType") -> bool:
 def declared_type(declared: str) -> "pa.DataType | None":
     """The type of a column declared as ``declared`` (upper case), by SQLite's rules of affinity.
 
-    A decimal is kept by SQLite as a double, so that is what is read. ``None`` where the declaration does not say what is
+    A decimal is kept by SQLite as a double, so that is what is read, unless ``types_declared`` knows better. ``None`` where the declaration does not say what is
     stored: no type at all, or a date or time, which may be a text or a number.
     """
     if "INT" in declared:
@@ -108,11 +108,23 @@ def to_array(values: Sequence[Any], type_: "pa.DataType", *, asked: bool, zone: 
         raise
 
 
-_UNFIT = (TypeError, ValueError, OverflowError, InvalidOperation)  # Arrow's own errors are among them
+_UNFIT = (TypeError, ValueError, OverflowError)  # Arrow's own errors are among them
+
+
+def _times(values: Sequence[Any], type_: "pa.DataType") -> "pa.Array | None":
+    """Texts as days or moments, where all are written as Arrow reads them; otherwise nothing."""
+    try:
+        return pc.cast(pa.array(values, pa.string()), type_)
+    except pa.ArrowInvalid:
+        return None
 
 
 def _whole(values: Sequence[Any], type_: "pa.DataType", *, asked: bool, zone: tzinfo | None) -> "pa.Array":
     classes = set(map(type, values)) - {type(None)}
+    if pa.types.is_decimal(type_) and bytes not in classes:
+        return decimals(pa.array([None if value is None else str(value) for value in values], pa.string()), type_)
+    if classes == {str} and pa.types.is_temporal(type_) and (times := _times(values, type_)) is not None:
+        return times
     as_they_are, convert = _rule(type_, asked=asked, zone=zone)
     if classes - as_they_are:
         values = [None if value is None else convert(value) for value in values]
@@ -121,6 +133,8 @@ def _whole(values: Sequence[Any], type_: "pa.DataType", *, asked: bool, zone: tz
 
 def _rule(type_: "pa.DataType", *, asked: bool, zone: tzinfo | None) -> "tuple[set[type], Callable[[Any], Any]]":
     """The classes that Arrow takes as they are, and how any other value is converted, or refused."""
+    if isinstance(type_, pa.JsonType):
+        return {str}, _refused
     if pa.types.is_string(type_):
         return {str}, _text if asked else _refused
     if pa.types.is_binary(type_):
@@ -135,7 +149,7 @@ def _rule(type_: "pa.DataType", *, asked: bool, zone: tzinfo | None) -> "tuple[s
         return set(), lambda value: _timestamp(value, zone or UTC, naive=type_.tz is None)
     if pa.types.is_date(type_):
         return set(), date.fromisoformat
-    return set(), lambda value: _decimal(value, type_.scale)
+    return set(), _refused
 
 
 def _refused(value: object) -> Any:
@@ -162,9 +176,3 @@ def _timestamp(value: str, zone: tzinfo, *, naive: bool) -> datetime:
     if naive:
         return moment if moment.tzinfo is None else _refused(value)
     return moment if moment.tzinfo else moment.replace(tzinfo=zone)
-
-
-def _decimal(value: object, scale: int) -> Decimal:
-    number = Decimal(_text(value))
-    exact = number.quantize(Decimal(1).scaleb(-scale))
-    return exact if exact == number else _refused(value)
