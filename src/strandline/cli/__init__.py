@@ -25,7 +25,7 @@ _COMMANDS = {
     "sync": ("sync", "Bring the destinations up to date, fetching only what changed."),
     "runs": ("runs", "List past runs, the newest first; with RUN_ID, each table of one."),
     "plan": ("plan", "Show what a sync would do, table by table, and touch nothing."),
-    "state": ("state", "Look at the cursors, and discard one on purpose."),
+    "state": ("state", "Look at the cursors, and move or discard one on purpose."),
     "migrate": ("migrate", "Make the tables of the destinations fit, without moving a row."),
     "test-connection": ("test_connection", "Reach every source, destination and state backend, and change nothing."),
     "doctor": ("doctor", "Probe whether everything can do what the promises need, and say how to fix what cannot."),

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -13,7 +14,7 @@ from strandline import logs
 if TYPE_CHECKING:
     from strandline.spec import Config
 
-__all__ = ["Settings", "add_global_options", "global_options", "load_config", "spec_argument"]
+__all__ = ["Settings", "add_global_options", "global_options", "load_config", "moment", "spec_argument"]
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -118,3 +119,19 @@ def load_config(specs: Sequence[Path]) -> "Config":
         return load([found.name])
     os.chdir(found.parent)
     return load([found])
+
+
+def moment(_context: click.Context, _parameter: click.Parameter, value: str | None) -> datetime | None:
+    """A time as a person writes it: 2d and 12h ago, or 2026-01-31."""
+    from strandline.settings import parse_duration
+
+    if value is None:
+        return None
+    try:
+        at = datetime.fromisoformat(value)
+    except ValueError:
+        try:
+            return datetime.now(UTC) - parse_duration(value)
+        except ValueError as error:
+            raise click.BadParameter(f"{error}; or a time such as 2026-01-31") from None
+    return at.astimezone(UTC)

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +10,11 @@ import click
 
 from strandline.cli._grouping import counted, named
 from strandline.cli._layout import table, terminal_width, took
+from strandline.cli._options import moment
 from strandline.cli._output import color
 from strandline.errors import UsageError
 from strandline.logs import as_json, said
 from strandline.runs import RUNS, RunStore, describe_cursor
-from strandline.settings import parse_duration
 
 __all__ = ["command"]
 
@@ -25,22 +25,9 @@ _HEAD = ("run", "when", "took", "from → to", "tables", "failed", "rows", "exit
 _TASK_HEAD = ("table", "destination", "status", "rows", "took", "from cursor", "to cursor")
 
 
-def _since(_context: click.Context, _parameter: click.Parameter, value: str | None) -> datetime | None:
-    if value is None:
-        return None
-    try:
-        at = datetime.fromisoformat(value)
-    except ValueError:
-        try:
-            return datetime.now(UTC) - parse_duration(value)
-        except ValueError as error:
-            raise click.BadParameter(f"{error}; or a time such as 2026-01-31") from None
-    return at.astimezone(UTC)
-
-
 @click.command("runs")
 @click.argument("run_id", required=False)
-@click.option("--since", metavar="WHEN", callback=_since, help="Only runs since then: 2d, 12h, or 2026-01-31.")
+@click.option("--since", metavar="WHEN", callback=moment, help="Only runs since then: 2d, 12h, or 2026-01-31.")
 @click.option("-n", "number", type=click.IntRange(min=1), default=20, show_default=True, help="How many, at most.")
 @click.option("--json", "as_lines", is_flag=True, help="A line of JSON for each run, as in the summary file.")
 def command(run_id: str | None, since: datetime | None, number: int, *, as_lines: bool) -> None:

@@ -1,23 +1,25 @@
-"""`state`: look at cursors, and discard one on purpose."""
+"""`state`: look at cursors, and move or discard one on purpose."""
 
 import getpass
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import click
 
+from strandline.cli._copying import copy, export, import_
 from strandline.cli._layout import table, terminal_width, took
+from strandline.cli._moving import history, restore, rewind, set_
 from strandline.cli._options import Settings, load_config, spec_argument
 from strandline.cli._output import telling
+from strandline.cli._states import source_named, states_of
 from strandline.cli._sync_options import claiming
 from strandline.engine.lease import Claim
 from strandline.errors import UsageError
 from strandline.logs import as_json, said
 from strandline.runs import describe_cursor
-from strandline.spec import Config, SourceSpec
-from strandline.state import RUN_TASK, KeepsState, State, StateBackend, StateKey
+from strandline.state import State, StateKey
 
 __all__ = ["command"]
 
@@ -26,7 +28,11 @@ _HEAD = ("table", "pass", "rows", "saved", "age", "version", "cursor")
 
 @click.group("state")
 def command() -> None:
-    """Look at the cursors, and discard one on purpose."""
+    """Look at the cursors, and move or discard one on purpose."""
+
+
+for _one in (history, set_, rewind, restore, copy, export, import_):
+    command.add_command(_one)
 
 
 @command.command("list", short_help="Every cursor of the spec's sources.")
@@ -39,7 +45,7 @@ def list_(specs: Sequence[Path], form: str) -> int:
     not finished has one of its own, with @refresh/ before its name. Exit code 3: one of them cannot be trusted.
     """
     config = load_config(specs)
-    states = [found for source in config.sources for found in _states(config, source) if not _is_over(*found)]
+    states = [found for source in config.sources for found in states_of(config, source) if not _is_over(*found)]
     if form == "json":
         click.echo(as_json([_record(key, state) for key, state in states], indent=2))
         return _trusted(states)
@@ -59,7 +65,7 @@ def list_(specs: Sequence[Path], form: str) -> int:
 def show(source: str, task: str, specs: Sequence[Path]) -> int:
     """Everything that is kept of one task of a source, as JSON."""
     config = load_config(specs)
-    found = [(key, state) for key, state in _states(config, _source(config, source)) if key.task == task]
+    found = [(key, state) for key, state in states_of(config, source_named(config, source)) if key.task == task]
     if not found:
         raise UsageError(f"source {source!r} has no state of {task!r}", hint="`strandline state list` shows them all")
     click.echo(as_json([_record(key, state) for key, state in found], indent=2))
@@ -90,7 +96,7 @@ def reset(
     from strandline.engine.administer import reset_states
 
     config = load_config(specs)
-    with open_job(config, _source(config, source), Choice(claim=claim)) as job:
+    with open_job(config, source_named(config, source), Choice(claim=claim)) as job:
         done = reset_states(job, tasks, destination, actor=getpass.getuser(), now=datetime.now(UTC))
     with telling(settings) as tell:
         for key, before in done:
@@ -122,35 +128,6 @@ def _is_over(key: StateKey, state: State) -> bool:
     from strandline.engine.plan import is_unfinished, refreshed_task
 
     return refreshed_task(key.task) is not None and not is_unfinished(state)
-
-
-def _source(config: Config, name: str) -> SourceSpec:
-    for source in config.sources:
-        if source.name == name:
-            return source
-    names = ", ".join(source.name for source in config.sources)
-    raise UsageError(f"the spec has no source {name!r}", hint=f"its sources are {names}")
-
-
-def _states(config: Config, source: SourceSpec) -> Iterator[tuple[StateKey, State]]:
-    """From the configured backend; from the destinations where that is where they live. No driver otherwise."""
-    for backend in _backends(config, source):
-        try:
-            loaded = backend.load(source.name)
-        finally:
-            backend.close()
-        yield from sorted((key, state) for key, state in loaded.items() if key.task != RUN_TASK)
-
-
-def _backends(config: Config, source: SourceSpec) -> Iterator[StateBackend]:
-    if source.backend != "destination":
-        yield source.open_backend()
-        return
-    for name in source.destinations:
-        opened = config.destination(name).open()
-        if isinstance(opened, KeepsState):
-            yield opened.states
-        opened.close()
 
 
 def _record(key: StateKey, state: State) -> dict[str, Any]:

@@ -26,7 +26,7 @@ from strandline.runs import TaskReport
 from strandline.source import RunContext, Task
 from strandline.state import RUN_TASK, Pass, Phase, State, StateKey
 
-__all__ = ["Migrated", "migrate", "reset_states"]
+__all__ = ["Migrated", "leased", "migrate", "reset_states"]
 
 
 @dataclass(slots=True)
@@ -65,7 +65,7 @@ def migrate(job: Job, *, run_id: str, clock: Clock | None = None) -> Migrated:
         done.failures += [(key, error) for key, error in wrong if error is not None]
     check_refused(refused)
     for into, ledger in zip(job.into, ledgers, strict=True):
-        with _leased(job, ledger, run_id, clock) as fence:
+        with leased(job, ledger, run_id, clock) as fence:
             for task in fit[into.name]:
                 try:
                     done.changes += _migrate(task, into, ledger, fence, clock)
@@ -90,7 +90,8 @@ def _migrate(task: Task, into: Into, ledger: Ledger, fence: Fence, clock: Clock)
 
 
 @contextmanager
-def _leased(job: Job, ledger: Ledger, run_id: str, clock: Clock) -> Iterator[Fence]:
+def leased(job: Job, ledger: Ledger, run_id: str, clock: Clock) -> Iterator[Fence]:
+    """Holds the lease, under a raised epoch, as a sync does."""
     stop = Stop()
     fence = take_over(ledger, job.claim, run_id, clock=clock, stop=stop)
     with Heartbeat(clock=clock, stop=stop) as heartbeat:
@@ -140,7 +141,7 @@ def reset_states(
         if keys or RUN_TASK in tasks:
             found.append((into, ledger, keys))
     for into, ledger, keys in found:
-        with _leased(job, ledger, f"reset by {actor}", Clock()) as fence:
+        with leased(job, ledger, f"reset by {actor}", Clock()) as fence:
             done += [(key, _reset(job, into, ledger, fence, key, now)) for key in keys]
     return done
 

@@ -4,6 +4,7 @@ A destination that keeps states is authoritative, since it commits them with the
 mirror, saved after it. Elsewhere the backend is all there is.
 """
 
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 
@@ -80,6 +81,10 @@ class Ledger:
     def lineages(self) -> list[StateKey]:
         """Every lineage that is known on either side, without the run's own, sorted."""
         return sorted(key for key in {*self._stored, *self._mirrored} if key.task != RUN_TASK)
+
+    def history(self, key: StateKey) -> Sequence[State]:
+        """The last commits of a lineage, the newest first, as the authority has them."""
+        return self._authority.history(key)
 
     def token(self, key: StateKey) -> Token | None:
         """What the authority must still hold when the next state is saved."""

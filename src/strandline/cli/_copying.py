@@ -1,0 +1,103 @@
+"""`state copy`, `export` and `import`: cursors move to another backend, with their history."""
+
+import json
+from collections.abc import Mapping, Sequence
+from contextlib import closing
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import IO
+
+import click
+
+from strandline.cli._options import Settings, load_config, spec_argument
+from strandline.cli._output import telling
+from strandline.cli._states import backends_of, source_named
+from strandline.errors import StateError, UsageError
+from strandline.logs import as_json, said
+from strandline.spec import Config, SourceSpec
+from strandline.state import State, StateBackend, StateKey
+
+__all__ = ["copy", "export", "import_"]
+
+
+def _histories(config: Config, source: SourceSpec) -> dict[StateKey, Sequence[State]]:
+    from strandline.engine.copying import histories
+
+    found: dict[StateKey, Sequence[State]] = {}
+    for backend in backends_of(config, source):
+        try:
+            found |= histories(source.name, backend, datetime.now(UTC))
+        finally:
+            backend.close()
+    if not found:
+        raise UsageError(f"source {source.name!r} has no states yet")
+    return found
+
+
+def _into(settings: Settings, found: Mapping[StateKey, Sequence[State]], backend: StateBackend) -> None:
+    from strandline.engine.copying import copy_states
+
+    with telling(settings) as tell:
+        for key, count in copy_states(found, backend):
+            tell(said(f"{key}: {count} version{'s' * (count != 1)} copied" if count else f"{key}: there already"))
+
+
+@click.command("copy", short_help="Copy the cursors of a source into the backend of another spec.")
+@click.argument("source")
+@click.option(
+    "--to",
+    "to",
+    required=True,
+    type=click.Path(path_type=Path),
+    metavar="SPEC",
+    help="The spec that names the new backend.",
+)
+@spec_argument
+@click.pass_obj
+def copy(settings: Settings, source: str, to: Path, specs: Sequence[Path]) -> None:
+    """Copy the cursors of a source, with their history, into the backend that it has in another spec.
+
+    So a project moves to another backend: write it into a copy of the spec, copy the cursors, and sync with the new one. Refused
+    while a run goes on, and where there are other cursors of the source. The old backend keeps what it has.
+    """
+    found = _histories((old := load_config(specs)), source_named(old, source))
+    new = load_config([to])
+    for backend in backends_of(new, source_named(new, source)):
+        with closing(backend):
+            _into(settings, found, backend)
+
+
+@click.command("export", short_help="Print the cursors of a source, with their history, as JSON.")
+@click.argument("source")
+@spec_argument
+def export(source: str, specs: Sequence[Path]) -> None:
+    """Print the cursors of a source, with their history, as JSON, for `state import`."""
+    from strandline.engine.copying import exported
+
+    config = load_config(specs)
+    click.echo(as_json(exported(_histories(config, source_named(config, source))), indent=1))
+
+
+@click.command("import", short_help="Take the cursors of a source from what `state export` has printed.")
+@click.argument("source")
+@click.argument("file", type=click.File("r", encoding="utf-8"))
+@spec_argument
+@click.pass_obj
+def import_(settings: Settings, source: str, file: IO[str], specs: Sequence[Path]) -> None:
+    """Take the cursors of a source from FILE (`-` is stdin), which `state export` has printed, into its backend.
+
+    Refused where there are other cursors of the source.
+    """
+    from strandline.engine.copying import imported
+
+    config = load_config(specs)
+    try:
+        found = imported(json.load(file), file.name)
+    except ValueError as error:
+        raise StateError(f"{file.name}: no JSON ({error})") from None
+    strange = sorted({key.source for key in found} - {source})
+    if strange:
+        raise UsageError(f"{file.name} has the states of source {strange[0]!r}, and not of {source!r}")
+    for backend in backends_of(config, source_named(config, source)):
+        with closing(backend):
+            _into(settings, found, backend)

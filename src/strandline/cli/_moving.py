@@ -1,0 +1,206 @@
+"""`state history`, `set`, `rewind` and `restore`: how a cursor came to where it is, and another one in its place."""
+
+import getpass
+import json
+import sys
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from strandline.cli._layout import table, terminal_width
+from strandline.cli._options import Settings, load_config, moment, spec_argument
+from strandline.cli._output import telling
+from strandline.cli._states import backends_of, source_named
+from strandline.cli._sync_options import claiming
+from strandline.engine.lease import Claim
+from strandline.errors import UsageError
+from strandline.logs import as_json, said
+from strandline.message import Cursor
+from strandline.runs import describe_cursor
+from strandline.state import RUN_TASK, State, StateKey
+
+if TYPE_CHECKING:
+    from strandline.engine.moving import Move
+
+__all__ = ["history", "restore", "rewind", "set_"]
+
+_HEAD = ("version", "saved", "pass", "by", "cursor")
+
+
+@click.command("history", short_help="How a cursor came to where it is.")
+@click.argument("source")
+@click.argument("task")
+@spec_argument
+@click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True)
+def history(source: str, task: str, specs: Sequence[Path], form: str) -> None:
+    """How the cursor of TASK came to where it is: the last commits, the newest first.
+
+    Each with its version, which `state restore` takes, and with the run or the person that saved it.
+    """
+    config = load_config(specs)
+    found = _histories(config, source, task)
+    if form == "json":
+        records = [{"destination": key.destination, **_record(state)} for key, states in found for state in states]
+        click.echo(as_json(records, indent=2))
+        return
+    for key, states in found:
+        click.echo(said(str(key)))
+        rows = [_HEAD, *map(_row, states)]
+        for line in table(rows, width=terminal_width(), right=()):
+            click.echo(f"  {line}")
+
+
+def _histories(config: Any, source: str, task: str) -> list[tuple[StateKey, Sequence[State]]]:
+    named, found = source_named(config, source), []
+    for backend in backends_of(config, named):
+        try:
+            keys = sorted(key for key in backend.load(source) if key.task == task and key.task != RUN_TASK)
+            found += [(key, backend.history(key)) for key in keys]
+        finally:
+            backend.close()
+    if not found:
+        raise UsageError(f"source {source!r} has no state of {task!r}", hint="`strandline state list` shows them all")
+    return found
+
+
+def _row(state: State) -> tuple[str, ...]:
+    saved = datetime.fromisoformat(state.saved_at).astimezone() if state.saved_at else None
+    phase = state.current.phase.value if state.current is not None else ""
+    by = state.note or f"run {state.run_id[:8]}"
+    when = saved.strftime("%Y-%m-%d %H:%M:%S") if saved is not None else ""
+    return f"{state.epoch}.{state.sequence}", when, phase, said(by), said(describe_cursor(state.cursor))
+
+
+def _record(state: State) -> dict[str, Any]:
+    return {
+        "version": f"{state.epoch}.{state.sequence}",
+        "saved_at": state.saved_at,
+        "phase": state.current and state.current.phase.value,
+        "run_id": state.run_id,
+        "note": state.note,
+        "cursor": state.cursor,
+    }
+
+
+def _moving(what: str) -> Callable[[Callable[..., Any]], Any]:
+    """What these commands share: which cursor, why, and that somebody has to agree."""
+
+    def decorate(chooses: Callable[..., Callable[[Sequence[State]], Cursor]]) -> Any:
+        @click.argument("source")
+        @click.argument("task")
+        @click.option("--destination", multiple=True, help="Only in this destination.")
+        @click.option("--reason", default="", help="Why; it is kept in the history.")
+        @click.option("--yes", is_flag=True, help="Do not ask.")
+        @click.option("--spec", "specs", multiple=True, type=click.Path(path_type=Path), help="The spec, as for sync.")
+        @claiming
+        @click.pass_obj
+        def command(
+            settings: Settings,
+            /,
+            source: str,
+            task: str,
+            destination: tuple[str, ...],
+            specs: tuple[Path, ...],
+            *,
+            reason: str,
+            yes: bool,
+            claim: Claim,
+            **options: Any,
+        ) -> None:
+            from strandline.cli._jobs import Choice, open_job
+            from strandline.engine.moving import move_cursors
+
+            wanted, config = chooses(**options), load_config(specs)
+            note = f"{what} by {getpass.getuser()}" + (f": {reason}" if reason else "")
+            with open_job(config, source_named(config, source), Choice(claim=claim)) as job:
+                moves = move_cursors(
+                    job,
+                    task,
+                    destination,
+                    wanted,
+                    may=lambda moves: _agreed(moves, yes=yes),
+                    note=note,
+                    now=datetime.now(UTC),
+                )
+            with telling(settings) as tell:
+                for move in moves:
+                    was, now = describe_cursor(move.before.cursor), describe_cursor(move.cursor)
+                    tell(said(f"{move.key}: {was} → {now}"))
+                if not moves:
+                    tell("nothing was moved")
+
+        command.__doc__ = chooses.__doc__
+        return command
+
+    return decorate
+
+
+def _agreed(moves: "Sequence[Move]", *, yes: bool) -> bool:
+    """Whether somebody wants it, knowing what follows.
+
+    Raises:
+        UsageError: there is nobody to ask.
+    """
+    for move in moves:
+        was, now = describe_cursor(move.before.cursor), describe_cursor(move.cursor)
+        again = (
+            "in append mode, rows that are read again are stored again"
+            if move.appends
+            else "rows that are read again replace themselves"
+        )
+        click.echo(said(f"{move.key}: {was} → {now}; the next sync reads from there on, and {again}"), err=True)
+    if yes:
+        return True
+    if not sys.stdin.isatty():
+        raise UsageError("nothing was moved, since nobody can be asked", hint="--yes moves it without a question")
+    return click.confirm(
+        "What lies before that cursor is not read again, whether it was stored or not. Move it?", err=True
+    )
+
+
+@click.command("set", short_help="Give a task another cursor.")
+@click.option("--cursor", "text", required=True, metavar="JSON", help="The cursor, as `state show` prints one.")
+@_moving("set")
+def set_(text: str) -> Callable[[Sequence[State]], Cursor]:
+    """Give TASK another cursor, that only its source can judge. Rows before it that were not read yet never will be.
+
+    The change is recorded in the history, and asked about first.
+    """
+    try:
+        cursor = json.loads(text)
+    except ValueError as error:
+        raise click.BadParameter(f"--cursor is no JSON: {error}") from None
+    if not isinstance(cursor, dict):
+        raise click.BadParameter("--cursor is no JSON object")
+    return lambda _: cursor
+
+
+@click.command("rewind", short_help="Put a cursor back to where it was at a time.")
+@click.option(
+    "--to-time", "time", required=True, metavar="WHEN", callback=moment, help="2d, 12h ago; or 2026-01-31T12:00."
+)
+@_moving("rewound")
+def rewind(time: datetime) -> Callable[[Sequence[State]], Cursor]:
+    """Put the cursor of TASK back to where it was at a time, by its history. The next sync reads from there on.
+
+    The change is recorded in the history, and asked about first.
+    """
+    from strandline.engine.moving import version_at
+
+    return lambda states: version_at(time, states)
+
+
+@click.command("restore", short_help="Put a cursor back to a version of its history.")
+@click.option("--version", required=True, metavar="VERSION", help="As `state history` shows it: 3.41.")
+@_moving("restored")
+def restore(version: str) -> Callable[[Sequence[State]], Cursor]:
+    """Put the cursor of TASK back to a version of its history. The next sync reads from there on.
+
+    The change is recorded in the history, and asked about first.
+    """
+    from strandline.engine.moving import version_of
+
+    return lambda states: version_of(version, states)

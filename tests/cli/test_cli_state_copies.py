@@ -1,0 +1,106 @@
+"""A project moves its cursors to another backend."""
+
+import itertools
+import json
+import sqlite3
+from contextlib import closing
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from services.redis import DURABLE, RedisServer, valkey_program
+from strandline.engine.lease import Lease
+from strandline.plugins import load_plugin
+from strandline.state import RUN_TASK, StateKey
+
+RUN = StateKey("shop", RUN_TASK, "copy")
+
+
+@pytest.fixture
+def settings(postgresql):
+    with RedisServer(valkey_program(), *DURABLE) as server:
+        yield {
+            "local": {"path": "kept"},
+            "sqlite": {"path": "kept.db"},
+            "postgresql": {"connection_string": postgresql},
+            "redis": {"url": server.url},
+        }
+
+
+def spec(cli, name, settings):
+    cli.shop(tables={"orders": {"incremental_key": "at"}}, backend=name, backend_spec=settings[name])
+    return Path("strandline.yml").rename(f"{name}.yml")
+
+
+def opened(name, settings):
+    cls = load_plugin("state_backend", name)
+    return closing(cls(cls.Spec(**settings[name])))
+
+
+def kept(name, settings):
+    with opened(name, settings) as backend:
+        return {key: list(backend.history(key)) for key in backend.load("shop")}
+
+
+def test_cursors_move_from_backend_to_backend_with_their_history(cli, settings):
+    cli.sqlite("shop.db", "orders")
+    names = ["local", "redis", "postgresql", "sqlite"]
+    first = spec(cli, names[0], settings)
+    for number in range(3):
+        with closing(sqlite3.connect("shop.db")) as connection, connection:
+            connection.execute("INSERT INTO orders (status, at) VALUES ('x', ?)", [f"2026-03-0{number + 1}"])
+        assert cli("sync", first).exit_code == 0
+    before = kept("local", settings)
+    assert len(before) == 2
+    for old, new in itertools.pairwise(names):
+        done = cli("state", "copy", "shop", f"{old}.yml", "--to", spec(cli, new, settings))
+        assert done.exit_code == 0, done.output
+        assert kept(new, settings) == before
+        assert "there already" in cli("state", "copy", "shop", f"{old}.yml", "--to", f"{new}.yml").stdout
+    assert cli("sync", "sqlite.yml").exit_code == 0
+    done = cli("state", "copy", "shop", "local.yml", "--to", "sqlite.yml")
+    assert done.exit_code == 2
+    assert "another state already" in done.stderr
+
+
+def test_an_interrupted_copy_is_gone_on_with(cli, settings):
+    cli.sqlite("shop.db", "orders")
+    first = spec(cli, "local", settings)
+    assert cli("sync", first).exit_code == 0
+    spec(cli, "redis", settings)
+    before = kept("local", settings)
+    with opened("redis", settings) as backend:
+        for key, states in before.items():
+            backend.save(key, states[-1], expected=None)
+    assert cli("state", "copy", "shop", "local.yml", "--to", "redis.yml").exit_code == 0
+    assert kept("redis", settings) == before
+
+
+def test_cursors_are_exported_and_imported(cli, settings):
+    cli.sqlite("shop.db", "orders")
+    assert cli("sync", spec(cli, "local", settings)).exit_code == 0
+    exported = cli("state", "export", "shop", "local.yml").stdout
+    Path("cursors.json").write_text(exported, "utf-8")
+    done = cli("state", "import", "shop", "cursors.json", spec(cli, "redis", settings))
+    assert done.exit_code == 0, done.output
+    assert kept("redis", settings) == kept("local", settings)
+    body = json.loads(exported)
+    body["states"][0][0]["sequence"] += 1
+    for number, text in enumerate(["", "[]", "{}", json.dumps(body)]):
+        Path(f"wrong{number}.json").write_text(text, "utf-8")
+        done = cli("state", "import", "shop", f"wrong{number}.json", "redis.yml")
+        assert (done.exit_code, f"wrong{number}.json" in done.stderr) == (3, True), done.output
+    assert cli("state", "import", "crm", "cursors.json", "redis.yml").exit_code == 2
+
+
+def test_nothing_is_copied_while_a_run_goes_on(cli, settings):
+    cli.sqlite("shop.db", "orders")
+    assert cli("sync", spec(cli, "local", settings)).exit_code == 0
+    spec(cli, "redis", settings)
+    with opened("local", settings) as backend:
+        before, now_us = backend.load("shop")[RUN], int(datetime.now(UTC).timestamp() * 1e6)
+        held = before.following(run_id="x", epoch=2, cursor=Lease("x", now_us, now_us, 60.0).cursor)
+        backend.save(RUN, held, expected=before.token)
+    assert cli("state", "copy", "shop", "local.yml", "--to", "redis.yml").exit_code == 4
+    assert kept("redis", settings) == {}
