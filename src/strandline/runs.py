@@ -90,6 +90,8 @@ class TaskReport:
     guarantee: str = ""
     limits: str = ""
     status: Status = Status.RUNNING
+    rows_about: int = 0
+    """About how many rows its tables have, where the source knows; 0: it does not."""
     rows_read: int = 0
     rows_written: int = 0
     """Rows that the destination took, less those it knew already. In the overwrite modes a row read again counts."""

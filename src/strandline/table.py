@@ -84,6 +84,8 @@ class Table:
     """How the source finds what changed, in plain words: by which index, or by reading how much. `plan` prints it."""
     selection: str = ""
     """What restricts the rows (a filter, a start), canonical. State of another selection is refused: it has holes."""
+    rows_about: int | None = field(default=None, compare=False)
+    """About how many rows it has, as far as the source knows without looking at them; shown while a sync goes on."""
     refills: bool = True
     """Whether rows that were read before may have values in a column that is new now, so that reading them again fills it."""
     spec_name: str = ""

@@ -158,6 +158,13 @@ def test_events_say_what_is_promised_once(shop):
     assert all(event["at"].endswith("Z") and event["level"] == "info" for event in events)
 
 
+def test_events_of_many_tables_say_what_is_promised_once(cli):
+    cli.shop("orders", "items", "notes")
+    events = [json.loads(line) for line in cli("sync", "--log-format", "json").stderr.splitlines()]
+    assert sum("limits" in event for event in events) == 1
+    assert sum(event["event"] == "task_started" for event in events) == 3
+
+
 def test_a_terminal_shows_no_times_and_a_log_file_has_the_lines(shop):
     shown, code = on_a_terminal("sync", "--log-file", "sync.log")
     assert code == 0

@@ -47,6 +47,7 @@ def test_what_is_wrong_with_the_spec_is_said_at_once_and_nothing_is_touched(unfi
     assert "'keyless' is read incrementally but has no primary key" in said
     assert "name its primary_key" in said
     assert "nothing was touched" in said
+    assert "orders" not in done.stdout
 
 
 def test_a_table_with_wrong_settings_hides_none_that_belongs_to_somebody(unfit):

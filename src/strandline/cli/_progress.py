@@ -55,7 +55,11 @@ def _level(event: Event) -> int:
 
 
 class _JsonLines:
-    """Every event, with what its task has done so far. What is promised of a table stands in the first one only."""
+    """Every event, with what its task has done so far. The limits of a class stand in the first event of a table that has it."""
+
+    def __init__(self) -> None:
+        self._limits: dict[str, str] = {}
+        """By which table each was said."""
 
     def say(self, text: str) -> None:
         _log.info("%s", text, extra={"event": {"event": "notice", "text": text}})
@@ -69,9 +73,13 @@ class _JsonLines:
             line["text"] = event.text
         if event.report is not None:
             line |= event.report.record()
-            if event.kind is not EventKind.TASK_STARTED:
+            name = event.report.name
+            is_first = (
+                event.kind is EventKind.TASK_STARTED and self._limits.setdefault(event.report.limits, name) == name
+            )
+            if not is_first:
                 del line["limits"]
-        elif isinstance(run := event.data.get("report"), RunReport):
+        elif event.kind is EventKind.RUN_FINISHED and isinstance(run := event.data.get("report"), RunReport):
             line |= {name: value for name, value in run.record().items() if name not in {"tasks", *line}}
             line["statuses"] = dict(Counter(task.status.value for task in run.tasks))
         _log.log(level, "%s", event.kind.value, extra={"event": line})

@@ -177,7 +177,14 @@ def report_of(job: Job, task: Task, into: Into) -> TaskReport:
         tuple(table.name for table in task.tables),
         guarantee=" + ".join(one.name for one in promised),
         limits=" ".join(one.limits for one in promised),
+        rows_about=_rows_about(task),
     )
+
+
+def _rows_about(task: Task) -> int:
+    """Nobody knows how the rows of a table are divided among partitions."""
+    known = [table.rows_about for table in task.tables]
+    return 0 if task.partition is not None or None in known else sum(one or 0 for one in known)
 
 
 def planned(job: Job, unit: Unit, now: datetime) -> TaskPlan:

@@ -53,7 +53,7 @@ def sync(
     clock, stop = clock or Clock(), (stop or Stop()).of_run()
     report = RunReport(run_id or uuid4().hex, job.name, clock.now(), [])
     began_s = clock.monotonic_s()
-    observer(Event(EventKind.RUN_STARTED, report.run_id, job.name))
+    observer(Event(EventKind.RUN_STARTED, report.run_id, job.name, data={"report": report}))
     try:
         _Run(job, observer, clock, stop, report).go()
     except StoppedError:
@@ -147,6 +147,8 @@ class _Run:
                 self._fail(reports, error)
             except StoppedError:
                 self._leave(reports)
+        if self._refused:  # nothing is done with the others, and nothing is to be said of them
+            self._report.tasks = [one for one in self._report.tasks if one.status is Status.FAILED]
         check_refused(self._refused)
         return units
 

@@ -137,6 +137,14 @@ def test_sizes_are_counted_once_and_unknown_is_not_zero(postgresql, session):
     assert found["parts"].bytes_estimated == sum(one.pages for one in stored) * 8192
 
 
+def test_about_how_many_rows_there_are_is_told_where_all_are_read(postgresql):
+    prepared(postgresql, "CREATE TABLE t (id int PRIMARY KEY)", "INSERT INTO t SELECT generate_series(1, 1000)")
+    assert offered(postgresql).rows_about is None
+    prepared(postgresql, "ANALYZE t")
+    assert offered(postgresql).rows_about == 1000
+    assert offered(postgresql, where="id < 7").rows_about is None
+
+
 def test_only_an_index_that_orders_all_rows_by_a_column_counts(postgresql, session):
     prepared(
         postgresql,

@@ -353,6 +353,20 @@ def test_chosen_columns_and_the_keys_are_delivered(shop):
     assert set(shop.sync().rows[0]) == {"id", "at", "b"}
 
 
+def test_about_how_many_rows_there_are_is_told_where_it_is_known(shop):
+    for statement in (
+        "TABLE t (id INTEGER PRIMARY KEY)",
+        "TABLE far (id INTEGER PRIMARY KEY)",
+        "VIEW v AS SELECT * FROM t",
+    ):
+        shop.execute(f"CREATE {statement}")
+    shop.execute("INSERT INTO t VALUES (?)", *[(number,) for number in range(1, 501)])
+    shop.execute("INSERT INTO far VALUES (1234567890123)")
+    assert [shop.table(name).rows_about for name in ("t", "far", "v")] == [500, None, None]
+    shop.settings = {"t": {"where": "id > 7"}}
+    assert shop.table().rows_about is None
+
+
 # the file ------------------------------------------------------------------------------------------------------------
 
 

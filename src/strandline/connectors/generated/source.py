@@ -97,6 +97,7 @@ class GeneratedSource:
                 description="Rows made from a seed.",
                 guarantee=_SETTLED if spec.incremental else FULL_READ,
                 selection=selection,
+                rows_about=spec.rows,
             )
             for number in range(1, spec.tables + 1)
         ]

@@ -168,6 +168,7 @@ def plan(relation: Relation, name: str, settings: PostgreSQLTable) -> Plan:
     settle = _settle(relation, settings, key, primary_key, where)
     # what was promised nothing cannot be gone on from with a promise
     unsafe = "off" if settle == "off" else ""
+    whole = not (settings.where or settings.start or relation.row_security)
     table = Table(
         name,
         pa.schema([column.field for column in columns]),
@@ -178,6 +179,7 @@ def plan(relation: Relation, name: str, settings: PostgreSQLTable) -> Plan:
         selection=selection(settings, incremental=settle is not None, mask=settings.mask, settle=unsafe),
         guarantee=_guarantee(relation, settings, settle),
         access=_access(relation, settle, key),
+        rows_about=relation.rows_estimated if relation.rows_estimated >= 0 and relation.has_heap and whole else None,
         spec_name=f"{relation.schema}.{relation.name}",
         former={column.name: pa.string() for column in columns if column.former is not None},
     )

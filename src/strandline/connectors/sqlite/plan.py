@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Plan", "SQLiteTable", "plan"]
 
+_ROW_BYTES_MIN = 6
 _PEEK_ROWS = 1_000
 """How many rows are looked at for the type of a column whose declaration says nothing."""
 _TIME_LIMITS = (
@@ -111,6 +112,7 @@ def plan(connection: "Connection", entry: Catalogued, settings: SQLiteTable) -> 
         incremental=key is not None,
         selection=selection(settings, incremental=key is not None),
         former={name: former[name] for name in useful},
+        rows_about=_rows_about(connection, entry, settings),
     )
     declared = next((column.declared for column in entry.columns if column.name == key), "")
     is_time = key is not None and (bool(settings.lag) or settings.timezone is not None or time_like(key, declared))
@@ -118,6 +120,18 @@ def plan(connection: "Connection", entry: Catalogued, settings: SQLiteTable) -> 
     _check(connection, table, entry, settings)
     guarantee = _guarantee(table, entry, settings, is_time=is_time)
     return Plan(replace(table, guarantee=guarantee, access=_access(entry, key)), entry, settings, is_time)
+
+
+def _rows_about(connection: "Connection", entry: Catalogued, settings: SQLiteTable) -> int | None:
+    """The largest rowid, unless rowids are no numbers that count, since the file has no room for so many rows."""
+    if entry.is_view or entry.without_rowid or settings.where or settings.start:
+        return None
+    sql = (
+        f"SELECT (SELECT max(_rowid_) FROM main.{quote(entry.name)}), page_count * page_size "
+        "FROM pragma_page_count, pragma_page_size"
+    )
+    ((last, size_bytes),) = connection.execute(sql)
+    return last if isinstance(last, int) and 0 <= last <= size_bytes / _ROW_BYTES_MIN else None
 
 
 def _access(entry: Catalogued, key: str | None) -> str:
