@@ -79,7 +79,7 @@ def test_a_full_refresh_gives_the_types_of_now(project):
     shop(*ADDED)
     spec = Path("strandline.yml").read_text().replace("[duck, lite, lake]", "[duck, lite]")
     Path("strandline.yml").write_text("---".join(part for part in spec.split("---") if "name: lake" not in part))
-    assert "change_column" in project("plan", "--full-refresh", "t").text
+    assert "change_column" in project("plan", "-v", "--full-refresh", "t").text
     project("sync", *(f"--full-refresh={name}" for name in ("t", "k", "bare")))
     moments = [datetime(2024, 1, 1, 10), datetime(2024, 1, 1, 10, 0, 0, 500_000), datetime(2024, 3, 1)]  # noqa: DTZ001 -- it has no zone
     assert stored("duck", 'SELECT price, "at", day, doc FROM t ORDER BY id') == [
@@ -101,6 +101,6 @@ def test_a_full_refresh_gives_the_types_of_now(project):
 
 
 def test_the_plan_says_that_nothing_changes(project):
-    said = project("plan").text
+    said = project("plan", "-v").text
     assert "change_column" not in said
     assert "widen" not in said
