@@ -79,9 +79,9 @@ class Capabilities:
     write_modes: frozenset[WriteMode]
     delivery: Delivery
     deletes: bool = True
-    """``Delete``, ``Truncate``, ``Present`` and ``Stale``; without them there is no ``overwrite-delete-stale``."""
+    """``Delete``, ``Truncate``, ``Replace``, ``Present`` and ``Stale``; without them there is no ``overwrite-delete-stale``."""
     replace: bool = True
-    """``Swap``, the end of a full refresh."""
+    """``Swap``, the end of a full refresh. (``Replace`` is one of ``deletes``.)"""
     orders_versions: bool = False
     """``Table.version_order``, in the overwrite modes."""
     writers_max: int = 8
@@ -168,7 +168,8 @@ class Receipt:
     known: Mapping[str, int] = field(default_factory=dict)
     """How many of these were in the delivered set, so that they were not stored again."""
     removed: int = 0
-    """Rows that were deleted because they are gone at the source: by sweeps of keys (``Present``), and stale ones."""
+    """Rows that were deleted because they are gone at the source: by sweeps of keys (``Present``), children that their parents
+    have no more (``Replace``; rows of which the window has a newer one need not be counted), and stale ones."""
     lacking: Mapping[str, Sequence[int]] = field(default_factory=dict)
     """Keys that a sweep has shown to exist at the source and that are not stored after this window: for each table their
     places, from 0, among all keys that ``Present`` messages had of it, ascending; the first ``LACKING_MAX`` and one more."""
@@ -201,7 +202,7 @@ class Window(Protocol):
     tables: Mapping[str, Table]
     """The tables as stored, lineage columns included, by the name that the messages use."""
     scope: Scope
-    """Of the task: for ``Delete``, ``Truncate``, ``Present``, ``Stale`` and ``Swap``."""
+    """Of the task: for ``Delete``, ``Truncate``, ``Replace``, ``Present``, ``Stale`` and ``Swap``."""
     pass_: Pass
     """The pass to which the rows belong."""
 

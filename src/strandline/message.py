@@ -19,6 +19,7 @@ __all__ = [
     "Insert",
     "Notice",
     "Present",
+    "Replace",
     "Schema",
     "SourceMessage",
     "Stale",
@@ -87,6 +88,29 @@ class Present:
 
     In any number of batches, all of them after the table's rows, and no checkpoint between the first of them and the
     table's ``Complete``. Ignored in append mode.
+    """
+
+    table: str
+    keys: "pa.RecordBatch"
+
+
+@dataclass(frozen=True, slots=True)
+class Replace:
+    """The rows of some parents in the child table ``table`` are replaced: by those that follow, which may be none.
+
+    What was stored of these parents, or sent of them before this message, is gone. A source sends it where it reads a parent
+    together with all of its children: first this message, then their rows, then a checkpoint, and none between. So a child
+    that a parent has no more goes in the commit in which the others come. A parent that was deleted, or has no children left,
+    is named too; one whose children were not all read is not, since what is unknown is not gone.
+
+    ``keys`` has the columns of ``table`` that refer to the parent's key, whichever they are, with one row a parent and no
+    nulls. ``Table.parent`` says which table the parents are in. The rows that follow have all columns of the table. One
+    whose primary key is stored is updated, so that nobody can tell it from one of an ``Insert`` alone; only in a table without
+    a primary key, or with a ``version_order``, it is a new row.
+
+    Rows of another source or partition stay. Nothing limits how many rows go: as with ``Delete``, it is the source that says
+    so. The engine holds it back, with a warning, where a child that was not sent need not be gone: rows of the table were
+    read with another filter, or the pass spares what it does not find. Ignored in append mode.
     """
 
     table: str
@@ -188,7 +212,11 @@ class Adopt:
     destination: str
 
 
-SourceMessage: TypeAlias = Schema | Insert | Delete | Truncate | Present | Checkpoint | Complete | Failure | Notice
+SourceMessage: TypeAlias = (
+    Schema | Insert | Delete | Truncate | Replace | Present | Checkpoint | Complete | Failure | Notice
+)
 """What a source may yield."""
-WindowMessage: TypeAlias = Insert | Delete | Truncate | Present | Checkpoint | Complete | Stale | Swap | Forget | Adopt
+WindowMessage: TypeAlias = (
+    Insert | Delete | Truncate | Replace | Present | Checkpoint | Complete | Stale | Swap | Forget | Adopt
+)
 """What a destination is handed."""

@@ -14,7 +14,6 @@ __all__ = [
     "CLIENT_ID",
     "CQ_ID",
     "FULL_READ",
-    "PARENT_ID",
     "SOURCE_NAME",
     "SYNC_TIME",
     "Guarantee",
@@ -30,7 +29,6 @@ CLIENT_ID = "_cq_client_id"
 """The task's partition; only on tables of partitioned tasks. With the source name, the scope of delete-stale."""
 CQ_ID = "_cq_id"
 """UUID of the content of a row without a primary key, and of its number among equal rows."""
-PARENT_ID = "_cq_parent_id"
 
 
 def sync_time_type() -> "pa.DataType":
@@ -78,6 +76,7 @@ class Table:
     incremental: bool = False
     """Whether a sync fetches only what changed since the last one."""
     parent: str | None = None
+    """The table to whose rows this one's belong. Some of its columns refer to the parent's key: see ``Replace``."""
     description: str = ""
     guarantee: Guarantee = FULL_READ
     access: str = ""

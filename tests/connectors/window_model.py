@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from strandline.connectors.memory.destination import MemoryDestination
 from strandline.destination import Destination, WriteMode
-from strandline.message import Complete, Delete, Truncate, WindowMessage
+from strandline.message import Complete, Delete, Replace, Truncate, WindowMessage
 from strandline.plugins import load_plugin
 from strandline.table import Table
 from strandline.testing.destination_fixtures import keys, orders
@@ -18,7 +18,7 @@ from strandline.testing.windows import Lineage
 _ids = st.lists(st.integers(0, 3), min_size=1, max_size=4)
 CHANGES = st.lists(
     st.one_of(
-        st.tuples(st.sampled_from(["whole", "part", "delete"]), _ids),
+        st.tuples(st.sampled_from(["whole", "part", "delete", "replace"]), _ids),
         st.tuples(st.sampled_from(["truncate", "window", "complete"]), st.just([0])),
     ),
     max_size=14,
@@ -49,7 +49,7 @@ def same_as_in_the_model(destination: Destination, play: Callable[[Lineage], lis
 def changed(
     lineage: Lineage, table: Table, mode: WriteMode, changes: list[tuple[str, list[int]]]
 ) -> list[pa.RecordBatch]:
-    """What a destination holds after a stream of changes; every value tells where in the stream it came from."""
+    """What a destination holds after a stream of changes; every name tells where in the stream it came from."""
     lineage.mode, lineage.task = mode, table.name
     lineage.migrate(table)
     window: list[WindowMessage] = []
@@ -57,9 +57,13 @@ def changed(
         names = [f"{at}.{place}" for place in range(len(ids))]
         match kind:
             case "whole":
-                window.append(lineage.insert(table, id=ids, name=names, note=names))
+                parents = [f"parent {(one + at) % 2}" for one in ids]
+                window.append(lineage.insert(table, id=ids, name=names, note=parents))
             case "part":
-                window.append(lineage.insert(table, id=ids, note=names))
+                window.append(lineage.insert(table, id=ids, name=names))
+            case "replace":
+                parents = [f"parent {one}" for one in ids]
+                window.append(Replace(table.name, pa.record_batch({"note": pa.array(parents)})))
             case "delete":
                 window.append(Delete(table.name, keys(table, *ids)))
             case "truncate":

@@ -14,7 +14,7 @@ from strandline.connectors.memory import rows as memory_rows
 from strandline.connectors.memory.destination import MemoryDestination
 from strandline.destination import Held
 from strandline.errors import StateConflictError, TaskError
-from strandline.message import Complete, Delete, Insert, Present, Swap, Truncate
+from strandline.message import Complete, Delete, Insert, Present, Replace, Swap, Truncate
 from strandline.table import CQ_ID
 
 
@@ -100,6 +100,18 @@ class SkipsNullKeys(Broken):
 class IgnoresDeletes(Broken):
     def change(self, window, message):
         return None if isinstance(message, Delete) else message
+
+
+class KeepsOldChildren(Broken):
+    def change(self, window, message):
+        return None if isinstance(message, Replace) else message
+
+
+class ReplacesChildrenOnceAWindow(Broken):
+    """At its begin, wherever in the stream that is said."""
+
+    def changed(self, window):
+        return Changed(window, messages=lambda: sorted(window, key=lambda message: not isinstance(message, Replace)))
 
 
 class DeletesWhenAppending(MemoryDestination):

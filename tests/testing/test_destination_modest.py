@@ -9,7 +9,7 @@ import pytest
 from strandline.connectors.memory.destination import MemoryDestination
 from strandline.destination import Capabilities, Delivery, Destination, WriteMode
 from strandline.errors import UsageError
-from strandline.message import Delete, Present, Stale, Swap, Truncate
+from strandline.message import Delete, Present, Replace, Stale, Swap, Truncate
 from strandline.testing.data import families
 from strandline.testing.destination import DestinationConformance
 
@@ -38,7 +38,9 @@ class Modest:
     def _refused(self, mode):
         """Messages that fail a window; when appending, deletes are ignored."""
         deletes = (
-            (Delete, Truncate, Present, Stale) if not self.capabilities.deletes and mode is not WriteMode.APPEND else ()
+            (Delete, Truncate, Present, Replace, Stale)
+            if not self.capabilities.deletes and mode is not WriteMode.APPEND
+            else ()
         )
         return deletes if self.capabilities.replace else (*deletes, Swap)
 

@@ -7,6 +7,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
+from strandline.destination import WriteMode
 from strandline.plugins import load_plugin
 from strandline.testing.destination import DestinationConformance
 from strandline.testing.kills import KillConformance
@@ -54,10 +55,23 @@ class TestJSONDirectory(DestinationConformance):
         destination.close()
 
 
-ORDERS = [{"id": number, "status": "new", "updated_at": f"2026-01-01T00:{number // 3:02}:00Z"} for number in range(50)]
+def order(number, status, updated_at, *products):
+    lines = [{"product": product, "count": number} for product in products]
+    return {"id": number, "status": status, "updated_at": updated_at, "lines": lines}
 
 
-LATER = [{"id": number, "status": "paid", "updated_at": f"2026-01-02T00:00:{number:02}Z"} for number in range(9)]
+FIRST = [
+    order(number, "new", f"2026-01-01T00:{number // 3:02}:00Z", *("tea", "milk")[number % 3 :]) for number in range(50)
+]
+LATER = [order(number, "paid", f"2026-01-02T00:00:{number:02}Z", *("tea", "jam")[number % 3 :]) for number in range(9)]
+
+
+def tables(orders):
+    """What has to be stored of some orders."""
+    return {
+        "orders": [{name: value for name, value in one.items() if name != "lines"} for one in orders],
+        "lines": [{"order_id": one["id"], **line} for one in orders for line in one["lines"]],
+    }
 
 
 class Shop(BaseHTTPRequestHandler):
@@ -73,7 +87,7 @@ class Shop(BaseHTTPRequestHandler):
             after = json.loads(asked.get("after", '["", 0]'))
             rows = [
                 row
-                for row in sorted([*ORDERS, *LATER], key=lambda row: (row["updated_at"], row["id"]))
+                for row in sorted([*FIRST, *LATER], key=lambda row: (row["updated_at"], row["id"]))
                 if asked["since"] <= row["updated_at"] < asked["until"] and [row["updated_at"], row["id"]] > after
             ]
             page = rows[: min(7, int(asked["limit"]))]
@@ -111,7 +125,7 @@ class TestKilled(KillConformance):
 
     @pytest.fixture
     def rows(self):
-        return lambda step: {"orders": ORDERS + LATER[: 9 * step]}
+        return lambda step: tables(FIRST + LATER[: 9 * step])
 
     @pytest.fixture
     def plugins(self, api):
@@ -120,5 +134,26 @@ class TestKilled(KillConformance):
         return lambda directory, step: (
             source(source.Spec(url=f"{api}/{step}")),
             destination(destination.Spec(path=str(directory / "rows"))),
+            backend(backend.Spec(path=str(directory / "states.json"))),
+        )
+
+
+class TestKilledWhereRowsAreOverwritten(KillConformance):
+    """In SQLite: an order that comes again has a line less, and another one."""
+
+    STEPS = 2
+    WRITE_MODE = WriteMode.OVERWRITE
+
+    @pytest.fixture
+    def rows(self):
+        return lambda step: tables({one["id"]: one for one in FIRST + LATER[: 9 * step]}.values())
+
+    @pytest.fixture
+    def plugins(self, api):
+        source, destination = load_plugin("source", "shop"), load_plugin("destination", "sqlite")
+        backend = load_plugin("state_backend", "onefile")
+        return lambda directory, step: (
+            source(source.Spec(url=f"{api}/{step}")),
+            destination(destination.Spec(path=str(directory / "rows.db"))),
             backend(backend.Spec(path=str(directory / "states.json"))),
         )

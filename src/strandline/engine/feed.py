@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Self
 
-from strandline.message import Delete, Insert, Present, SourceMessage, WindowMessage
+from strandline.message import Delete, Insert, Present, Replace, SourceMessage, WindowMessage
 
 __all__ = ["Ended", "Feed", "NothingYet"]
 
@@ -133,7 +133,7 @@ def _size_bytes(message: SourceMessage | WindowMessage) -> int:
     match message:
         case Insert():
             return int(message.batch.nbytes) + (0 if message.version is None else int(message.version.nbytes))
-        case Delete() | Present():
+        case Delete() | Replace() | Present():
             return int(message.keys.nbytes)
         case _:
             return 0

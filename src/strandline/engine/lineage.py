@@ -7,13 +7,13 @@ from dataclasses import dataclass, field, replace
 from strandline.destination import WriteMode
 from strandline.errors import TaskError
 from strandline.lazy import pa, pc
-from strandline.message import Insert
-from strandline.table import CLIENT_ID, CQ_ID, PARENT_ID, SOURCE_NAME, SYNC_TIME, Table, sync_time_type
+from strandline.message import Delete, Insert, Present, Replace
+from strandline.table import CLIENT_ID, CQ_ID, SOURCE_NAME, SYNC_TIME, Table, sync_time_type
 
 __all__ = ["Decorator", "content_versions", "former_of", "renamed", "stored_table"]
 
 _NOT_CONTENT = frozenset({SYNC_TIME, SOURCE_NAME, CLIENT_ID, CQ_ID})
-"""Columns that differ between deliveries of one row. A parent's id is content: it tells equal children apart."""
+"""Columns that differ between deliveries of one row."""
 
 
 _RENAMED = "source"
@@ -24,11 +24,10 @@ _RENAMED = "source"
 def renamed(table: Table) -> dict[str, str]:
     """The columns of a source's table that are stored under another name, with that name. Usually there are none.
 
-    ``_cq_id`` is the source's to say where it is the primary key of the table, and ``_cq_parent_id`` in a child table.
+    ``_cq_id`` is the source's to say where it is the primary key of the table.
     """
     ours = {SYNC_TIME, SOURCE_NAME, CLIENT_ID}
     ours |= set() if table.primary_key == (CQ_ID,) else {CQ_ID}
-    ours |= set() if table.parent is not None else {PARENT_ID}
     taken, names = set(table.schema.names), dict[str, str]()
     for column in table.schema.names:
         if column in ours:
@@ -82,6 +81,8 @@ class Decorator:
     versions_of: str = ""
     """See ``State.versions_of``."""
     _renamed: dict[str, dict[str, str]] = field(default_factory=dict)
+    _replaced: set[str] = field(default_factory=set)
+    """Tables of which rows of some parents were replaced."""
 
     def change(self, table: Table, stored: Table) -> None:
         """From here on the table is another one; what is sent in its former type still is."""
@@ -106,6 +107,11 @@ class Decorator:
         if table is None or stored is None:
             raise TaskError(f"the source sent rows of {message.table!r}, which is not a table of this task")
         self._check(table, batch)
+        if table.name in self._replaced and (absent := set(table.schema.names) - set(batch.schema.names)):
+            raise TaskError(
+                f"{table.name}: the source replaced rows of some parents, and sent rows without {min(absent)!r}",
+                hint="this is a fault of the source plugin",
+            )
         names = self._names(table)
         if names:
             batch = batch.rename_columns([names.get(name, name) for name in batch.schema.names])
@@ -120,12 +126,18 @@ class Decorator:
             )
         return Insert(message.table, self._with_lineage(batch, stored, identity), message.reread, version)
 
-    def keys(self, table: str, keys: "pa.RecordBatch") -> "pa.RecordBatch":
-        """Keys of the source, as those of the stored table."""
-        stored = self.stored.get(table)
+    def keys(self, message: Delete | Present | Replace) -> "pa.RecordBatch":
+        """Keys of the source, or of parents, as those of the stored table.
+
+        Raises:
+            TaskError: those of parents do not fit the table.
+        """
+        if isinstance(message, Replace):
+            return self._parents(message)
+        keys, stored = message.keys, self.stored.get(message.table)
         if stored is None:
             return keys
-        names = self._names(self.tables[table])
+        names = self._names(self.tables[message.table])
         if names:
             keys = keys.rename_columns([names.get(name, name) for name in keys.schema.names])
         if stored.primary_key != (CQ_ID,) or CQ_ID in keys.schema.names:
@@ -133,6 +145,19 @@ class Decorator:
         field = stored.schema.field(CQ_ID)
         identity = content_versions(keys, keys.schema.names)
         return pa.record_batch([pa.ExtensionArray.from_storage(field.type, identity)], schema=pa.schema([field]))
+
+    def _parents(self, message: Replace) -> "pa.RecordBatch":
+        table, keys, stored = self.tables.get(message.table), message.keys, self.stored.get(message.table)
+        if table is None or stored is None:
+            raise TaskError(f"the source replaced rows of {message.table!r}, which is not a table of this task")
+        self._check(table, keys)
+        if not keys.num_columns or any(column.null_count for column in keys.columns):
+            raise TaskError(f"{table.name}: the source replaced rows of a parent without a key")
+        self._replaced.add(table.name)
+        names = [self._names(table).get(name, name) for name in keys.schema.names]
+        fields = [stored.schema.field(name) for name in names]
+        arrays = [_as_stored(column, field.type) for column, field in zip(keys.columns, fields, strict=True)]
+        return pa.record_batch(arrays, schema=pa.schema(fields))
 
     def _with_lineage(self, batch: "pa.RecordBatch", stored: Table, identity: "pa.Array | None") -> "pa.RecordBatch":
         count = batch.num_rows

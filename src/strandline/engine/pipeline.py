@@ -3,23 +3,35 @@
 One ``Pipeline`` is one task into one destination, in one pass, in one thread (and the reader's).
 """
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 
 from strandline.destination import LACKING_MAX, Fence, Migration, Receipt, WriteMode
+from strandline.engine.absence import why_kept
 from strandline.engine.clock import Clock
 from strandline.engine.feed import Ended, Feed, NothingYet
 from strandline.engine.idle import pass_over, says_the_same
 from strandline.engine.into import Into
 from strandline.engine.ledger import Ledger
 from strandline.engine.lineage import Decorator, former_of
-from strandline.engine.plan import basis, fingerprint, has_other_rows, is_same, recreates
+from strandline.engine.plan import basis, fingerprint, is_same, recreates
 from strandline.engine.spool import KeySpool
 from strandline.engine.window import Bounds, Stop, StoppedError, StreamWindow
 from strandline.errors import StateError, TaskError
-from strandline.message import Checkpoint, Cursor, Delete, Insert, Notice, Present, Schema, SourceMessage, WindowMessage
+from strandline.message import (
+    Checkpoint,
+    Cursor,
+    Delete,
+    Insert,
+    Notice,
+    Present,
+    Replace,
+    Schema,
+    SourceMessage,
+    WindowMessage,
+)
 from strandline.reading import Reading
 from strandline.runs import TaskReport
 from strandline.source import ReadsKeys, RunContext, Source, Task
@@ -71,7 +83,7 @@ class Pipeline:
     """The stored tables, by the source's names of them."""
     _offered: dict[str, Table] = field(default_factory=dict)
     _stored: dict[str, Table] = field(default_factory=dict)
-    _swept: dict[str, KeySpool] = field(default_factory=dict)
+    _swept: defaultdict[str, KeySpool] = field(default_factory=lambda: defaultdict(KeySpool))
     """By table, the keys of a sweep as the source sent them."""
 
     def prepare(self, tables: Sequence[Table]) -> None:
@@ -186,32 +198,28 @@ class Pipeline:
                         yield decorator.insert(message)
                 case Notice():
                     self.on_notice(message.text)
-                case Present() if self.current.spares:
-                    pass  # what is not to be seen now may come back: the next sync sweeps
-                case Present() if self._has_other_rows(message.table):
-                    self.on_notice(
-                        f"{self.key}: rows of {message.table!r} were read with another filter, so none is removed by the "
-                        f"sweep of keys; --full-refresh {message.table!r} replaces them"
-                    )
-                case Delete() | Present():
+                case Present() | Replace() if message.table in self._offered and self._keeps(message):
+                    pass
+                case Delete() | Present() | Replace():
                     if isinstance(message, Present) and isinstance(self.source, ReadsKeys):
-                        self._spool(message)
-                    yield replace(message, keys=decorator.keys(message.table, message.keys))
+                        self._swept[message.table].add(message.keys)
+                    yield replace(message, keys=decorator.keys(message))
                 case _:
                     yield message
 
-    def _spool(self, message: Present) -> None:
-        if message.table not in self._swept:
-            self._swept[message.table] = KeySpool()
-        self._swept[message.table].add(message.keys)
+    def _keeps(self, message: Present | Replace) -> bool:
+        """Whether rows that the source does not name are kept; then that is said."""
+        state = self.state if self.hidden is None else None
+        if why := why_kept(message, self.into.mode, self.current, self._offered[message.table], state):
+            self.on_notice(f"{self.key}: {why}")
+        return why is not None
 
     def _decorator(self) -> Decorator:
         """With tables of its own, since the reader's thread is ahead of the writer's."""
         former, stored = former_of(self._offered, self._stored), dict(self._stored)
         tables = {name: one.keeping(former[name]) for name, one in self._offered.items()}
-        partition, sync_time_us = self.task.partition, self.current.sync_time_us
-        origin = self.state.versions_of if self.state is not None else ""
-        return Decorator(self.key.source, partition, sync_time_us, self.into.mode, tables, stored, origin)
+        origin, at_us = "" if self.state is None else self.state.versions_of, self.current.sync_time_us
+        return Decorator(self.key.source, self.task.partition, at_us, self.into.mode, tables, stored, origin)
 
     def _fetch(self, table: str, places: Sequence[int]) -> None:
         """Read rows by their keys that a sweep has found at the source, and not in the destination.
@@ -249,10 +257,6 @@ class Pipeline:
             raise TaskError(
                 f"{self.key}: more rows of {table!r} are missing; the next sync goes on", hint=f"or {again}"
             )
-
-    def _has_other_rows(self, name: str) -> bool:
-        known = None if self.state is None or self.hidden is not None else self.state.tables.get(name)
-        return has_other_rows(self._offered[name], known)
 
     def _more(self, feed: Feed) -> bool:
         """Whether there is another window to write. Handles what may only stand between windows."""
@@ -342,8 +346,7 @@ class Pipeline:
         """The reply to the commit was lost. What is stored says what happened; nothing is assumed."""
         if not self.ledger.atomic or not window.exhausted:
             raise unknown
-        state = self.ledger.resolve(self.key, window.state, unknown)
-        return Receipt(state, dict(window.counts.rows))
+        return Receipt(self.ledger.resolve(self.key, window.state, unknown), dict(window.counts.rows))
 
     def _account(self, window: StreamWindow, receipt: Receipt) -> None:
         """Rows read are rows taken, or the run has failed: nothing is dropped silently."""
@@ -362,8 +365,7 @@ class Pipeline:
         report.rows_known += known
         report.rows_written += read - known
         if self.into.mode is not WriteMode.APPEND:
-            again = 0 if self._first else read
-            report.rows_unsure += again if self.current.full else counts.reread
+            report.rows_unsure += counts.reread if not self.current.full else 0 if self._first else read
         report.rows_deleted += receipt.removed
 
     def _holds(self, name: str) -> bool:

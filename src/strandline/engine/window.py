@@ -20,6 +20,7 @@ from strandline.message import (
     Insert,
     Notice,
     Present,
+    Replace,
     Schema,
     SourceMessage,
     Stale,
@@ -205,7 +206,7 @@ class StreamWindow:
                 counts.bytes += int(message.batch.nbytes)
             case Complete():
                 counts.completed.append(message.table)
-            case Delete() | Truncate() | Present():
+            case Delete() | Truncate() | Replace() | Present():
                 if self._mode is WriteMode.APPEND:
                     return None
                 counts.removes.add(message.table)

@@ -19,6 +19,7 @@ The suite follows ``Destination.capabilities``: what a destination declares that
 
 from strandline.testing.destination_append import DeliveredCases, NumberCases
 from strandline.testing.destination_attached import ColumnCases
+from strandline.testing.destination_children import ChildCases
 from strandline.testing.destination_deletes import DeleteCases, PresentCases
 from strandline.testing.destination_former import FormerCases
 from strandline.testing.destination_growing import GrowCases
@@ -44,6 +45,7 @@ class DestinationConformance(
     ReadCases,
     DeleteCases,
     PresentCases,
+    ChildCases,
     StaleCases,
     HeldCases,
     SwapCases,

@@ -8,7 +8,7 @@ import pytest
 from strandline.destination import MigrateMode, WriteMode
 from strandline.errors import TaskError
 from strandline.lazy import pa
-from strandline.message import Complete, Delete, Swap, WindowMessage
+from strandline.message import Complete, Delete, Replace, Swap, WindowMessage
 from strandline.ownership import Owner, Ownership
 from strandline.table import Table
 from strandline.testing.destination_fixtures import (
@@ -22,7 +22,7 @@ from strandline.testing.destination_fixtures import (
     unkeyed,
 )
 from strandline.testing.destination_swap import HIDDEN, refresh
-from strandline.testing.windows import Lineage
+from strandline.testing.windows import Lineage, batch_of
 
 __all__ = ["ColumnCases"]
 
@@ -38,6 +38,11 @@ UPDATES: dict[str, Update] = {
     "deletes among them": lambda one, table: [
         one.insert(table, id=[1], name=["A"], note=["Y"]),
         Delete(table.name, keys(table, 3)),
+    ],
+    "replaced, and not among them": lambda one, table: [
+        Replace(table.name, batch_of(table, {"name": ["a", "b", "c"]})),
+        one.insert(table, id=[1], name=["A"], note=["Y"]),
+        one.insert(table, id=[2], name=["b"], note=["Y"]),
     ],
     "deleted, and there again": lambda one, table: [
         one.insert(table, id=[2], name=["A"], note=["Y"]),

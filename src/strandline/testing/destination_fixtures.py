@@ -9,7 +9,7 @@ import pytest
 from strandline.destination import Delivery, Destination, WriteMode
 from strandline.errors import TaskError, UsageError
 from strandline.lazy import pa
-from strandline.message import Delete, Present, Stale, Swap, Truncate
+from strandline.message import Delete, Present, Replace, Stale, Swap, Truncate
 from strandline.state import KeepsState
 from strandline.table import CLIENT_ID, CQ_ID, SOURCE_NAME, SYNC_TIME, Table, sync_time_type
 from strandline.testing.data import families, random_columns
@@ -145,7 +145,13 @@ def refuses(lineage: Lineage, *, deletes: bool = False, replace: bool = False, s
     if deletes and not able.deletes:
         lineage.migrate(table)
         one = keys(table, 1)
-        gone = (Delete(table.name, one), Truncate(table.name), Present(table.name, one), Stale(table.name))
+        gone = (
+            Delete(table.name, one),
+            Truncate(table.name),
+            Present(table.name, one),
+            Replace(table.name, one),
+            Stale(table.name),
+        )
         for message in gone if lineage.mode is not WriteMode.APPEND else ():
             with pytest.raises(REFUSALS):
                 lineage.write(message)

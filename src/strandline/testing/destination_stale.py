@@ -8,7 +8,7 @@ import pytest
 from strandline.destination import WriteMode
 from strandline.errors import MassDeleteError
 from strandline.lazy import pa
-from strandline.message import Checkpoint, Complete, Delete, Present, Stale, Truncate
+from strandline.message import Checkpoint, Complete, Delete, Present, Replace, Stale, Truncate
 from strandline.table import Table
 from strandline.testing.data import all_types_table, random_columns
 from strandline.testing.destination_deletes import neighbours, partitioned
@@ -171,6 +171,7 @@ class HeldCases(DestinationFixtures):
             [Delete(table.name, one)],
             [Truncate(table.name)],
             [Present(table.name, keys(table)), Complete(table.name)],
+            [Replace(table.name, one)],
             [Stale(table.name)],
         ):
             lineage.write(lineage.insert(table, id=[1], name=["a"], note=["b"]))

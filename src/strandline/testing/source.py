@@ -36,6 +36,7 @@ from strandline.message import (
     Insert,
     Notice,
     Present,
+    Replace,
     Schema,
     SourceMessage,
     Swap,
@@ -46,6 +47,7 @@ from strandline.table import Table
 from strandline.testing.exact import Row, exact_rows
 from strandline.testing.offered import offered
 from strandline.testing.source_changes import ChangeCases
+from strandline.testing.source_children import ReplaceCases, check_children
 from strandline.testing.source_interrupted import InterruptedCases
 from strandline.testing.source_optional import OptionalCases
 
@@ -153,7 +155,9 @@ class ReadCases(_Given):
     def test_messages_keep_the_grammar(self, make_source: MakeSource, reading: Reading) -> None:
         with _opened(make_source) as (source, tasks):
             for task in tasks:
-                _check_grammar(task, list(source.read(task, reading)))
+                messages = list(source.read(task, reading))
+                _check_grammar(task, messages)
+                check_children(task, messages)
 
     def test_batches_fit_their_tables_and_their_bounds(self, make_source: MakeSource, reading: Reading) -> None:
         with _opened(make_source) as (source, tasks):
@@ -279,7 +283,7 @@ class ResumeCases(_Given):
                 assert caught.value.hint
 
 
-class SourceConformance(ReadCases, ResumeCases, InterruptedCases, ChangeCases, OptionalCases):
+class SourceConformance(ReadCases, ResumeCases, InterruptedCases, ChangeCases, OptionalCases, ReplaceCases):
     """Subclass it, and give it a ``make_source`` fixture."""
 
     def test_an_acknowledged_cursor_may_be_acknowledged_again(self, make_source: MakeSource, reading: Reading) -> None:
@@ -374,12 +378,12 @@ def _check_grammar(task: Task, messages: Sequence[SourceMessage]) -> None:
             case Complete():
                 sweeping.discard(message.table)
                 completed.append(message.table)
-            case Insert() | Delete():
+            case Insert() | Delete() | Replace():
                 assert message.table not in sweeping, "rows come before the keys that are present"
             case Schema() | Notice():
                 continue
-        assert not isinstance(message, Insert | Present | Delete | Complete) or message.table in names
-        assert not isinstance(message, Insert) or message.table not in completed, "rows after Complete"
+        assert isinstance(message, Checkpoint) or message.table in names
+        assert not isinstance(message, Insert | Replace) or message.table not in completed, "rows after Complete"
     assert sorted(completed) == sorted(names), "each table is completed once"
     last_complete = max(place for place, message in enumerate(messages) if isinstance(message, Complete))
     assert last_complete < len(messages) - 1

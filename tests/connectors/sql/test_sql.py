@@ -16,7 +16,7 @@ from strandline.connectors.sql.dialect import SEQUENCE, Dialect, Statement
 from strandline.connectors.sql.staging import Op, Staging, Step
 from strandline.destination import Scope, WriteMode
 from strandline.errors import TaskError
-from strandline.message import Checkpoint, Complete, Delete, Insert, Present
+from strandline.message import Checkpoint, Complete, Delete, Insert, Present, Replace
 from strandline.table import CLIENT_ID, SOURCE_NAME, Table
 from strandline.testing.destination_fixtures import keys, orders
 from strandline.testing.windows import Lineage
@@ -219,6 +219,24 @@ def test_a_stream_of_changes_is_one_step() -> None:
     assert (step.op, step.rows, step.starts) == (Op.INSERT, 50, list(range(0, 100, 2)))
     assert step.keys is not None
     assert step.keys.starts == list(range(1, 100, 2))
+
+
+def test_the_rows_of_many_parents_are_replaced_in_one_step() -> None:
+    table = orders()
+    pages = [(Replace("orders", pa.record_batch({"name": [str(at)]})), insert(table, at)) for at in range(50)]
+    staging, _ = staged(WriteMode.OVERWRITE, *(message for page in pages for message in page), tables=[table])
+    (step,) = staging.steps
+    assert (step.op, step.rows, step.starts) == (Op.INSERT, 50, list(range(1, 100, 2)))
+    assert step.keys is not None
+    assert (step.keys.op, step.keys.starts) == (Op.REPLACE, list(range(0, 100, 2)))
+
+
+def test_keys_of_nothing_are_nothing() -> None:
+    table, none = orders(), pa.record_batch({"id": pa.array([], pa.int64())})
+    for gone in (Delete("orders", none), Replace("orders", none)):
+        staging, _ = staged(WriteMode.OVERWRITE, gone, insert(table, 1), gone, tables=[table])
+        (step,) = staging.steps
+        assert step.keys is None
 
 
 def test_deletes_among_parts_of_rows_keep_their_place() -> None:

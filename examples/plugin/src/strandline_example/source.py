@@ -1,22 +1,23 @@
 """The source ``shop``: a JSON API that tells what was changed since a moment, page by page.
 
-The API answers ``GET /orders?since=…&until=…&after=…`` with ``{"rows": […], "next": …}``, sorted by ``updated_at`` and ``id``,
-and ``GET /now`` with a moment before which nothing will appear any more. That moment is what makes the cursor honest: it is
-asked before the first page, and no row from there on is read before the next sync.
+The API answers ``GET /orders?since=…&until=…&after=…`` with ``{"rows": […], "next": …}``, sorted by ``updated_at`` and ``id``;
+each order has its ``lines``. They become a child table: an order that comes again replaces its lines, for the API tells of no
+line that it was removed. It answers ``GET /now`` with a moment before which nothing will appear any more. That moment is what
+makes the cursor honest: it is asked before the first page, and no row from there on is read before the next sync.
 """
 
 import json
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, HttpUrl
 
 from strandline.errors import RetryableError, TaskError, UnreachableError
 from strandline.lazy import pa
-from strandline.message import Checkpoint, Complete, Cursor, Insert, SourceMessage
+from strandline.message import Checkpoint, Complete, Cursor, Insert, Replace, SourceMessage
 from strandline.reading import Reading
 from strandline.source import Task
 from strandline.table import Guarantee, Table
@@ -26,8 +27,12 @@ _GUARANTEE = Guarantee(
 )
 
 
-def _columns() -> "pa.Schema":
+def _orders() -> "pa.Schema":
     return pa.schema([("id", pa.int64()), ("status", pa.string()), ("updated_at", pa.string())])
+
+
+def _lines() -> "pa.Schema":
+    return pa.schema([("order_id", pa.int64()), ("product", pa.string()), ("count", pa.int64())])
 
 
 class ShopSource:
@@ -44,12 +49,16 @@ class ShopSource:
         self._spec = spec
 
     def tables(self) -> Sequence[Table]:
-        """One table."""
-        return [Table("orders", _columns(), ("id",), ("updated_at",), incremental=True, guarantee=_GUARANTEE)]
+        """Orders, and their lines."""
+        always: dict[str, Any] = {"incremental": True, "guarantee": _GUARANTEE}
+        return [
+            Table("orders", _orders(), ("id",), ("updated_at",), **always),
+            Table("lines", _lines(), ("order_id", "product"), parent="orders", **always),
+        ]
 
     def tasks(self, tables: Sequence[Table]) -> Iterable[Task]:
-        """One task."""
-        return [Task(table.name, (table,)) for table in tables]
+        """One task: orders and lines come together, so they have one cursor."""
+        return [Task("orders", tuple(tables))] if tables else []
 
     def read(self, task: Task, reading: Reading) -> Iterator[SourceMessage]:
         """What was changed; a checkpoint after every page, so that an interrupted pass goes on there."""
@@ -61,14 +70,15 @@ class ShopSource:
         if "until" not in at:
             at["until"] = self._get("now")["now"]
         while True:
-            page = self._get(task.id, since=at["since"], until=at["until"], after=at["after"], limit=reading.batch_rows)
-            for batch in reading.batches(page["rows"], _columns()):
-                yield Insert(task.id, batch)
+            page = self._get(
+                "orders", since=at["since"], until=at["until"], after=at["after"], limit=reading.batch_rows
+            )
+            yield from _page(page["rows"], {table.name for table in task.tables}, reading)
             if page["next"] is None:
                 break
             at["after"] = page["next"]
             yield Checkpoint(dict(at))
-        yield Complete(task.id)
+        yield from (Complete(table.name) for table in task.tables)
         yield Checkpoint({"since": at["until"], "after": None})
 
     def acknowledge(self, task: Task, cursors: Mapping[str, Cursor]) -> None:
@@ -91,3 +101,14 @@ class ShopSource:
             raise UnreachableError(
                 f"the API at {self._spec.url} does not answer: {error}", hint="look at `url`"
             ) from error
+
+
+def _page(orders: Sequence[dict[str, Any]], wanted: Collection[str], reading: Reading) -> Iterator[SourceMessage]:
+    """The orders of a page, and all of their lines."""
+    if "orders" in wanted:
+        parents = [{name: value for name, value in order.items() if name != "lines"} for order in orders]
+        yield from (Insert("orders", batch) for batch in reading.batches(parents, _orders()))
+    if "lines" in wanted:
+        lines = [{"order_id": order["id"], **line} for order in orders for line in order["lines"]]
+        yield Replace("lines", pa.record_batch({"order_id": pa.array([order["id"] for order in orders], pa.int64())}))
+        yield from (Insert("lines", batch) for batch in reading.batches(lines, _lines()))

@@ -10,7 +10,19 @@ from strandline.connectors.memory.rows import Key, Row, changes_of, is_in, is_st
 from strandline.destination import LACKING_MAX, MigrateMode, Window, WriteMode
 from strandline.errors import TaskError, UsageError
 from strandline.lazy import pa
-from strandline.message import Adopt, Complete, Delete, Forget, Insert, Present, Stale, Swap, Truncate, WindowMessage
+from strandline.message import (
+    Adopt,
+    Complete,
+    Delete,
+    Forget,
+    Insert,
+    Present,
+    Replace,
+    Stale,
+    Swap,
+    Truncate,
+    WindowMessage,
+)
 from strandline.ownership import Owner, followed
 from strandline.state import Pass, StateKey
 from strandline.table import CQ_ID, SOURCE_NAME, SYNC_TIME, Table, sync_time_type
@@ -28,7 +40,9 @@ class Merge:
         self._pass: Pass = window.pass_
         self._appends, self._mirrors = mode is WriteMode.APPEND, mode is WriteMode.OVERWRITE_DELETE_STALE
         self._present: dict[str, list[Key]] = {}
-        self.removed = 0
+        self._swept = 0
+        self._replaced: dict[str, set[Key]] = {}
+        """Children that were replaced, and that no row has taken the place of."""
         self.lacking: dict[str, tuple[int, ...]] = {}
         self.written: set[str] = set()
         """Tables that a message was about."""
@@ -50,6 +64,9 @@ class Merge:
                 stored.remove_keys(self._scope, keys_of(stored.table, keys))
             case Truncate(table=name) if not self._appends:
                 self._data.stored(self._table(name)).remove(self._scope)
+            case Replace(table=name, keys=keys) if not self._appends:
+                stored = self._data.stored(self._table(name))
+                self._replaced.setdefault(name, set()).update(stored.remove_children(self._scope, keys))
             case Present(table=name, keys=keys) if not self._appends:
                 self._present.setdefault(name, []).extend(keys_of(self._table(name), keys))
             case _:
@@ -62,13 +79,18 @@ class Merge:
                 self._swap(self._table(name), hidden)
             case Stale(table=name):
                 stored = self._data.stored(self._table(name))
-                self.removed += stored.remove_guarded(self._scope, of=lambda _key, row: is_stale(row, self._scope))
+                self._swept += stored.remove_guarded(self._scope, of=lambda _key, row: is_stale(row, self._scope))
             case Adopt(table=name):
                 self._adopt(self._table(name), message)
             case Forget(table=name, drop=drop):
                 self._data.delivered.pop((self._key, name), None)
                 if drop:
                     self._data.drop(name)
+
+    @property
+    def removed(self) -> int:
+        """See ``strandline.destination.Receipt``."""
+        return self._swept + sum(map(len, self._replaced.values()))
 
     def emptied(self) -> list[str]:
         """Tables without a row of the scope."""
@@ -91,9 +113,11 @@ class Merge:
         if table.primary_key == (CQ_ID,) and _without_key(table, batch):
             batch = _with_ids(batch, table, _versions(message), delivered.numbered)
         columns = dict(zip(batch.schema.names, batch.columns, strict=True))
+        replaced = self._replaced.get(message.table, set())
         for index, key in enumerate(keys_of(table, batch)):
             if index in known:
                 continue
+            replaced.discard(key)
             row: Row = {name: (column, index) for name, column in columns.items()}
             before = stored.rows.get(key, ())
             if not self._appends and table.version_order and before and self._is_older(row, before[-1], table):
@@ -123,7 +147,7 @@ class Merge:
         table, present = self._table(name), self._present.pop(name, None)
         if present is not None:
             stored, keys = self._data.stored(table), set(present)
-            self.removed += stored.remove_guarded(self._scope, of=lambda key, _row: key not in keys)
+            self._swept += stored.remove_guarded(self._scope, of=lambda key, _row: key not in keys)
             lacking = tuple(place for place, key in enumerate(present) if key not in stored.rows)
             self.lacking |= {name: lacking[: LACKING_MAX + 1]} if lacking else {}
         delivered = self._delivered(table)

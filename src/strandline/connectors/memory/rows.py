@@ -3,7 +3,7 @@
 import math
 import secrets
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
 
 from strandline.connectors.arrow.changes import changes_to, compared, kept_of, refused_change, row_owners
@@ -71,6 +71,21 @@ class Stored:
             left = tuple(row for row in rows if not is_in(row, scope))
             if left:
                 self.rows[key] = left
+
+    def remove_children(self, scope: Scope, parents: "pa.RecordBatch") -> list[Key]:
+        """Remove the rows of a scope that have the values of one of these rows; their keys."""
+        names, table = parents.schema.names, self.table
+        if strange := [name for name in names if name not in table.schema.names]:
+            raise TaskError(f"{table.name} has no column {strange[0]!r}, by which children are to be replaced")
+        doomed = set(keys_of(replace(table, primary_key=tuple(names)), parents))
+        kinds = {name: table.schema.field(name).type for name in names}
+
+        def is_child(_key: Key, row: Row) -> bool:
+            return tuple(order_of(row, name, kind) for name, kind in kinds.items()) in doomed
+
+        gone = [key for key, rows in self.rows.items() if any(is_in(row, scope) and is_child(key, row) for row in rows)]
+        self.remove(scope, of=is_child)
+        return gone
 
     def remove_guarded(self, scope: Scope, *, of: Callable[[Key, Row], bool]) -> int:
         """Remove the rows of a scope that satisfy ``of``, unless they are too many; how many they were."""

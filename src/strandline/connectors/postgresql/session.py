@@ -16,7 +16,7 @@ from strandline.connectors.postgresql.errors import POOLED_HINT, translated
 from strandline.connectors.sql.attached import Attached
 from strandline.connectors.sql.dialect import SEQUENCE, VERSION, Statement
 from strandline.connectors.sql.session import Session
-from strandline.connectors.sql.staging import Step
+from strandline.connectors.sql.staging import Op, Step
 from strandline.errors import TaskError, UsageError
 from strandline.lazy import pa
 from strandline.table import Table
@@ -137,7 +137,8 @@ class PostgreSQLSession(Session):
         if any(name in staged for name in step.columns):
             relation = self.scratch(Statement(f"SELECT {_casts(columns, batches[0].schema)} FROM {relation}"))
         if step.rows >= _ROWS_TO_ANALYZE:
-            keys = [name for name in (*step.table.primary_key, VERSION) if name in batches[0].schema.names]
+            wanted = step.columns if step.op is Op.REPLACE else step.table.primary_key
+            keys = [name for name in (*wanted, VERSION) if name in batches[0].schema.names]
             self.run(Statement(f"ANALYZE {relation} ({self.dialect.quoted(keys)})"))
         return relation
 

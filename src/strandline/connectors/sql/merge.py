@@ -120,11 +120,8 @@ class Merge:
             case Op.INSERT:
                 self._insert(step)
                 self.rows[step.name] += step.rows
-            case Op.DELETE:
-                mine, keys = self._scope(step), step.columns
-                among = self._sql.among(keys, "t", keys, self._session.stage(step))
-                # a row that another source or partition has delivered since is theirs
-                self._delete(step, Statement(f"{among} AND {mine.text}", mine.values))
+            case Op.DELETE | Op.REPLACE:
+                self._delete_keys(step)
             case Op.TRUNCATE:
                 self._delete(step, self._scope(step))
             case Op.COMPLETE:
@@ -246,18 +243,33 @@ class Merge:
             stage = self._session.scratch(self._sql.latest(columns, keys, ordered))
         self._store(step, columns, stage, different)
 
-    def _overwrite_and_delete(self, step: Step, deleted: Step) -> None:
-        """Whole rows with deletes among them: the last one about a key wins."""
-        sql, keys, scope = self._sql, step.table.primary_key, self._scope(step)
-        rows, gone = self._session.stage(step, sequence=True), self._session.stage(deleted, sequence=True)
-        latest = self._session.scratch(sql.latest(step.columns, keys, rows))
+    def _overwrite_and_delete(self, step: Step, gone: Step) -> None:
+        """Whole rows with deletes among them, or parents whose rows are replaced: what comes last wins."""
+        if not step.rows:
+            self._delete_keys(gone)
+            return
+        sql, key = self._sql, step.table.primary_key
+        rows, keys = self._session.stage(step, sequence=True), self._session.stage(gone, sequence=True)
+        latest = self._session.scratch(sql.latest(step.columns, key, rows))
         left = self._session.scratch(
-            Statement(f"SELECT {sql.quoted(step.columns, 's.')} FROM {sql.not_deleted(keys, latest, gone)}")
+            Statement(f"SELECT {sql.quoted(step.columns, 's.')} FROM {sql.not_deleted(gone.columns, latest, keys)}")
         )
-        among = [sql.among(keys, "t", keys, stage) for stage in (gone, left, latest)]
-        # whoever had a row that came and went, it was this task's at last
-        self._delete(step, Statement(f"{among[0]} AND NOT {among[1]} AND ({among[2]} OR {scope.text})", scope.values))
-        self._store(step, step.columns, left, self._count(left))
+        kept, sent, count = sql.among(key, "t", key, left), sql.among(key, "t", key, latest), self._count(left)
+        self._delete_keys(gone, keys, f" AND NOT {kept}")
+        if count < self._count(latest):
+            # whoever had a row that came and went, it was this task's at last
+            self._delete_gone(gone, Statement(f"{sent} AND NOT {kept}"))
+        self._store(step, step.columns, left, count)
+
+    def _delete_keys(self, gone: Step, stage: str = "", but: str = "") -> None:
+        """The rows that have these keys, or these parents; a row that another source or partition has delivered since is theirs."""
+        mine, keys = self._scope(gone), gone.columns
+        among = self._sql.among(keys, "t", keys, stage or self._session.stage(gone))
+        self._delete_gone(gone, Statement(f"{among} AND {mine.text}{but}", mine.values))
+
+    def _delete_gone(self, gone: Step, condition: Statement) -> None:
+        removed = self._delete(gone, condition)
+        self.removed += removed if gone.op is Op.REPLACE else 0
 
     def _store(self, step: Step, columns: Sequence[str], stage: str, count: int) -> None:
         """So many rows of different keys over those that are stored."""

@@ -20,6 +20,7 @@ from strandline.message import (
     Forget,
     Insert,
     Present,
+    Replace,
     Stale,
     Swap,
     Truncate,
@@ -41,6 +42,7 @@ class Op(StrEnum):
     INSERT = "insert"
     DELETE = "delete"
     TRUNCATE = "truncate"
+    REPLACE = "replace"
     PRESENT = "present"
     COMPLETE = "complete"
     STALE = "stale"
@@ -72,7 +74,8 @@ class Step:
     """How many of the rows, the first ones, are in the temporary table of this step."""
     keys: "Step | None" = None
     """For ``COMPLETE``: the keys that exist at the source, if it sent them. For ``INSERT``: keys that are deleted among
-    the rows, by position, so that a stream of changes does not fall into a step for each of them."""
+    the rows, or parents whose rows are replaced, by position, so that a stream of changes does not fall into a step for each
+    of them."""
     hidden: str = ""
     """For ``SWAP``: the stored name of the hidden table. For ``FORGET``: of the one to drop, if it is there."""
     former: StateKey | None = None
@@ -159,10 +162,13 @@ class Staging:
                 step.keys = self._present.pop(message.table, None)
             case Checkpoint():
                 pass
-            case Delete() | Present() | Truncate() if appends:
+            case Delete() | Present() | Replace() | Truncate() if appends:
                 pass
             case Delete():
-                self._delete(message, self._table(message.table, window))
+                table = self._table(message.table, window)
+                self._gone(Op.DELETE, message, table, table.primary_key)
+            case Replace(keys=keys):
+                self._gone(Op.REPLACE, message, self._table(message.table, window), keys.schema.names)
             case Present():
                 table = self._table(message.table, window)
                 fresh = Step(Op.PRESENT, message.table, table, table.primary_key)
@@ -226,29 +232,37 @@ class Staging:
             raise TaskError(f"{table.name}: rows that may be read again came without their versions")
         prepared = self._prepare(table, batch, message.version if step.versioned else None)
         if not numbered:
-            _check_keys(table, prepared)
+            _check_keys(table, prepared, table.primary_key)
         step = self._growing(step)
         self._grow(step, prepared, step.size)
 
-    def _delete(self, message: Delete, table: Table) -> None:
-        fresh = Step(Op.DELETE, message.table, table, table.primary_key)
-        rows = self._open.get(message.table)
-        if rows is None or not _takes_deletes(rows) or rows.table is not table:
-            self._keys(self._growing(fresh), message.keys)
+    def _gone(self, op: Op, message: Delete | Replace, table: Table, columns: Sequence[str]) -> None:
+        """Keys that are deleted, or parents whose rows are replaced; among whole rows, where that can be."""
+        fresh, rows = Step(op, message.table, table, tuple(columns)), self._open.get(message.table)
+        if strange := [name for name in columns if name not in table.schema.names]:
+            raise TaskError(f"{table.name} has no column {strange[0]!r}, by which rows are to be replaced")
+        if not message.keys.num_rows:
             return
+        if rows is None or not _takes(rows, fresh):
+            # of the rows that replace others some are often stored already, and are updated: they are to join the step
+            rows = Step(Op.INSERT, message.table, table, tuple(table.schema.names))
+            if op is Op.DELETE or not _takes(rows, fresh):
+                self._keys(self._growing(fresh), message.keys)
+                return
+            self._begin(rows)
         rows.keys = rows.keys or fresh
         self._keys(rows.keys, message.keys, start=rows.size)
 
     def _keys(self, step: Step, keys: "pa.RecordBatch", *, start: int = 0) -> None:
         table = step.table
-        if not table.primary_key or set(keys.schema.names) != set(table.primary_key):
+        if not step.columns or set(keys.schema.names) != set(step.columns):
             raise TaskError(
                 f"{table.name}: keys have the columns {', '.join(keys.schema.names)}, "
                 f"but its primary key is {', '.join(table.primary_key) or 'empty'}"
             )
         if keys.num_rows:
-            prepared = self._prepare(table, keys.select(list(table.primary_key)), None)
-            _check_keys(table, prepared)
+            prepared = self._prepare(table, keys.select(list(step.columns)), None)
+            _check_keys(table, prepared, step.columns)
             self._grow(step, prepared, start)
 
     def _grow(self, step: Step, batch: "pa.RecordBatch", start: int) -> None:
@@ -260,10 +274,11 @@ class Staging:
             self.spill()
 
 
-def _takes_deletes(step: Step) -> bool:
-    """Whether deletes can be merged with the rows of a step: they are whole rows, so what was stored does not matter."""
-    whole = set(step.columns) >= set(step.table.schema.names)
-    return step.op is Op.INSERT and whole and not step.versioned and not step.table.version_order
+def _takes(step: Step, keys: Step) -> bool:
+    """Whether keys can be merged with the rows of a step: they are whole rows, so what was stored does not matter."""
+    whole = set(step.columns) >= set(step.table.schema.names) and not step.versioned and not step.table.version_order
+    fits = step.keys is None or _alike(step.keys, keys)
+    return step.op is Op.INSERT and whole and fits and step.table is keys.table
 
 
 def _alike(one: Step, other: Step) -> bool:
@@ -276,13 +291,14 @@ def _alike(one: Step, other: Step) -> bool:
     )
 
 
-def _check_keys(table: Table, batch: "pa.RecordBatch") -> None:
-    for column in table.primary_key:
+def _check_keys(table: Table, batch: "pa.RecordBatch", key: Sequence[str]) -> None:
+    what = "primary key" if tuple(key) == table.primary_key else "parent's key"
+    for column in key:
         index = batch.schema.get_field_index(column)
         if index < 0:
-            raise TaskError(f"{table.name}.{column}: rows came without this column of the primary key")
+            raise TaskError(f"{table.name}.{column}: rows came without this column of the {what}")
         if batch.column(index).null_count:
             raise TaskError(
-                f"{table.name}.{column}: a row has a null in its primary key",
+                f"{table.name}.{column}: a row has a null in its {what}",
                 hint="nothing of this window was written; name another primary_key, or fix the row at the source",
             )
