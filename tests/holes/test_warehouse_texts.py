@@ -75,6 +75,39 @@ def test_columns_of_sqlite_go_on_as_they_were_stored(project, name):
     assert bare == sorted(once * (4 if name == "lake" else 1), key=repr)  # which appends what is read in full
 
 
+LOG = [
+    (1, "2024-01-01T10:00:00Z", "2024-01-01", "a"),
+    (2, "2024-01-01T12:00:00.5+02:00", "2024-02-29", "b"),
+    (3, "2024-01-01T10:00:00+00:00", "2024-03-01", "c"),
+]
+
+
+@pytest.mark.parametrize("name", ["duck", "lite", "lake"])
+def test_times_of_json_go_on_as_texts(project, name):
+    log("log-2.jsonl", {"id": 3, "at": "2024-01-01T10:00:00+00:00", "day": "2024-03-01", "v": "c"})
+    for _ in range(2):
+        project("sync")
+    assert stored(name, 'SELECT id, "at", day, v FROM log ORDER BY id') == LOG
+    # what comes into such a column may be anything, as before
+    log("log-3.jsonl", {"id": 4, "at": "2024-01-01T10:00:00Z", "day": "soon"})
+    project("sync")
+    assert stored(name, 'SELECT "at", day FROM log WHERE id = 4') == [("2024-01-01T10:00:00Z", "soon")]
+
+
+def test_times_of_json_are_times_after_a_full_refresh(project):
+    log("log-2.jsonl", {"id": 3, "at": "2024-01-01T10:00:00+00:00", "day": "2024-03-01", "v": "c"})
+    spec = Path("strandline.yml").read_text().replace("[duck, lite, lake]", "[duck]")
+    kept = [part for part in spec.split("---") if "name: lake" not in part and "name: lite" not in part]
+    Path("strandline.yml").write_text("---".join(kept))
+    project("sync", "--full-refresh=log")
+    log("log-3.jsonl", {"id": 4, "at": "2024-01-01T10:00:00Z", "day": "2024-04-01"})
+    project("sync")
+    moments = [36_000_000_000, 36_000_500_000, 36_000_000_000, 36_000_000_000]
+    days = [date.fromisoformat(day) for _, _, day, _ in LOG] + [date(2024, 4, 1)]
+    found = stored("duck", 'SELECT epoch_us("at") - 1704067200000000, day FROM log ORDER BY id')
+    assert found == list(zip(moments, days, strict=True))
+
+
 def test_a_full_refresh_gives_the_types_of_now(project):
     shop(*ADDED)
     spec = Path("strandline.yml").read_text().replace("[duck, lite, lake]", "[duck, lite]")

@@ -44,11 +44,11 @@ def test_nested_json_becomes_structs_and_lists(files):
         "n": "int64",
         "s": "struct<a: list<item: int64>, b: string, c: string>",
         "l": "list<item: struct<x: double>>",
-        "at": "string",
+        "at": "date32[day]",
     }
     assert files.rows() == [
         {"n": 1, "s": {"a": [1, 2], "b": None, "c": None}, "l": [{"x": 1.5}], "at": None},
-        {"n": 2, "s": {"a": None, "b": None, "c": "x"}, "l": None, "at": "2024-01-01"},
+        {"n": 2, "s": {"a": None, "b": None, "c": "x"}, "l": None, "at": dt.date(2024, 1, 1)},
     ]
 
 

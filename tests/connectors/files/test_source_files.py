@@ -28,7 +28,9 @@ def parquet(rows: list[dict]) -> bytes:
 
 def json_lines(rows: list[dict]) -> bytes:
     return b"".join(
-        b'{"n":%d,"s":{"f":%r,"l":[1,2]},"text":"%d\\n"}\n\n' % (row["n"], row["f"], row["n"]) for row in rows
+        b'{"n":%d,"s":{"f":%r,"l":[1,2]},"text":"%d\\n","at":"2024-01-01T10:00:%02dZ"}\n\n'
+        % (row["n"], row["f"], row["n"], row["n"])
+        for row in rows
     )
 
 

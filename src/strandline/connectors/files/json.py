@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import ClassVar
 
 from strandline.connectors.files.content import BOM
-from strandline.connectors.files.types import comes_back
+from strandline.connectors.files.types import comes_back, iso_type, moments
 from strandline.lazy import pa, pa_json, pc
 
 __all__ = ["JSONLines"]
@@ -82,13 +82,33 @@ class JSONLines:
         texts &= _inexact(data).keys() | self._keys
         return pa.schema(list((types | dict.fromkeys(texts, pa.string())).items()))
 
+    def with_times(self, data: bytes, found: "pa.Schema", texts: Collection[str]) -> "pa.Schema":
+        """The schema that ``infer`` has found, with days and moments where all texts of a column are such.
+
+        Not in the columns ``texts``, nor in keys. Nor is it asked of a column that is met in the middle of a file: it goes on as
+        text, for nobody has looked how the destination has it.
+        """
+        apart = self._declared.keys() | self._keys | {*texts}
+        names = [one.name for one in found if pa.types.is_string(one.type) and one.name not in apart]
+        if not names:
+            return found
+        try:
+            rows = self._read(data, pa.schema([(name, pa.string()) for name in names]), strict=False)
+        except ValueError:
+            return found  # a number that is read as text
+        times = {name: iso_type(rows.column(name).combine_chunks()) for name in names}
+        return pa.schema([one.with_type(times.get(one.name) or one.type) for one in found])
+
     def parse(self, data: bytes, schema: "pa.Schema", *, strict: bool = True) -> "pa.Table":
         """The lines of ``data`` in the types of ``schema``; a missing key is null.
 
         Raises:
             ValueError: a value does not fit; or, if ``strict``, a line has a key that ``schema`` has not.
         """
-        physical = pa.schema([field.with_type(_physical(field.type)) for field in schema])
+        times = {field.name for field in schema if pa.types.is_timestamp(field.type)} - self._declared.keys()
+        physical = pa.schema(
+            [field.with_type(pa.string() if field.name in times else _physical(field.type)) for field in schema]
+        )
         try:
             table = self._read(data, physical, strict=strict)
         except ValueError:
@@ -100,7 +120,9 @@ class JSONLines:
         # The order of the columns in which the keys stand in the first line is not ours.
         table = table.select(schema.names)
         columns = [
-            column if column.type == field.type else pc.cast(column, field.type)
+            moments(column, field.type)
+            if field.name in times
+            else (column if column.type == field.type else pc.cast(column, field.type))
             for column, field in zip(table.columns, schema, strict=True)
         ]
         if any(_has_doubles(field.type) for field in schema if field.name not in self._declared):

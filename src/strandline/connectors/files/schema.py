@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from strandline.connectors.files.content import Coding, Content, UnfinishedError
+from strandline.connectors.files.json import JSONLines
 from strandline.connectors.files.json_documents import RECORD_BYTES_MAX
 from strandline.connectors.files.parquet import parquet_schema
 from strandline.connectors.files.paths import File, shown
@@ -24,8 +25,9 @@ from strandline.connectors.files.reading import (
 from strandline.connectors.files.types import widened
 from strandline.errors import RetryableError, StrandlineError, TaskError
 from strandline.lazy import pa
+from strandline.table import has_order
 
-__all__ = ["table_schema"]
+__all__ = ["formerly_text", "table_schema", "version_order"]
 
 log = logging.getLogger(__name__)
 
@@ -52,7 +54,7 @@ class _Columns:
         for column in found:
             before = self.types.get(column.name, pa.null())
             type_ = widened(before, column.type, text=self.text)
-            if type_ is None and self.text and column.name not in self.keys and pa.string() in (before, column.type):
+            if type_ is None and self.text and column.name not in self.keys and self._is_text(before, column.type):
                 type_ = pa.string()
             if type_ is None and not self.fallback:
                 raise TaskError(
@@ -66,6 +68,10 @@ class _Columns:
             if not before.equals(type_):
                 self.origin[column.name] = file
             self.types[column.name] = type_
+
+    def _is_text(self, *types: "pa.DataType") -> bool:
+        """Whether one of them is text; so are days and moments in JSON, which has no word for them."""
+        return any(pa.types.is_string(one) or (not self.fallback and pa.types.is_temporal(one)) for one in types)
 
     def note(self, marks: Mapping[str, str], file: File) -> None:
         for name, mark in marks.items():
@@ -88,8 +94,11 @@ def table_schema(
     coding: Coding,
     declared: "Mapping[str, pa.DataType]",
     keys: Collection[str] = (),
+    texts: Collection[str] = (),
 ) -> "pa.Schema | None":
     """The columns of all ``files`` of a table, or ``None`` if nothing is in them yet that would have a type.
+
+    Texts of JSON that are all days or moments are such, but for the columns ``texts``.
 
     Looks into the first and the last of many files, and there at the beginning. What it has not seen is found when it
     is read: a new column is added then, and a value that does not fit is an error there.
@@ -108,7 +117,7 @@ def table_schema(
     for file in sampled:
         try:
             with Content(file, coding) as content:
-                found, rows = _columns(content, one := lines(), size)
+                found, rows = _columns(content, one := lines(), size, texts)
         except StrandlineError as error:
             log.warning("%s", error.message)
             unread = unread or error
@@ -129,14 +138,37 @@ def table_schema(
     return finished_schema(pa.schema(list(columns.types.items()))) if columns.types and typed else None
 
 
-def _columns(content: Content, lines: LineFormat, size: int) -> tuple["pa.Schema", bool]:
+def formerly_text(
+    found: "pa.Schema | None", format_: str | None, declared: Collection[str]
+) -> "dict[str, pa.DataType]":
+    """For ``Table.former``: the columns of JSON in which older versions saw nothing but text."""
+    times = [one.name for one in found or () if pa.types.is_temporal(one.type) and one.name not in declared]
+    return dict.fromkeys(times, pa.string()) if format_ == "jsonl" else {}
+
+
+def version_order(name: str, schema: "pa.Schema", column: str | None) -> str:
+    """The column that orders the versions of a table's rows, or nothing.
+
+    Raises:
+        TaskError: it has no order, or there is no such column.
+    """
+    if column and (column not in schema.names or not has_order(schema.field(column))):
+        is_ = f"is {schema.field(column).type}" if column in schema.names else "is not there"
+        raise TaskError(
+            f"table {name!r}: {column!r}, its incremental_key, {is_}",
+            hint="name a column of whole numbers, doubles, dates, timestamps or texts, or declare such a type in `types`",
+        )
+    return column or ""
+
+
+def _columns(content: Content, lines: LineFormat, size: int, texts: Collection[str]) -> tuple["pa.Schema", bool]:
     """The columns of a file, and whether it has rows."""
     if content.file.format != "parquet":
-        return _lines(content, lines, size)
+        return _lines(content, lines, size, texts)
     return (parquet_schema(content), True) if content.stat.st_size else (pa.schema([]), False)
 
 
-def _lines(content: Content, lines: LineFormat, size: int) -> tuple["pa.Schema", bool]:
+def _lines(content: Content, lines: LineFormat, size: int, texts: Collection[str]) -> tuple["pa.Schema", bool]:
     """The types of the columns in the first ``size`` bytes, or in the first record; and whether there is a row.
 
     Raises:
@@ -158,7 +190,8 @@ def _lines(content: Content, lines: LineFormat, size: int) -> tuple["pa.Schema",
         # A record that is still being written would mislead, unless it is all there is.
         data = data[:cut] or data
     try:
-        return lines.infer(data), bool(data)
+        found = lines.infer(data)
+        return (lines.with_times(data, found, texts) if isinstance(lines, JSONLines) else found), bool(data)
     except (ValueError, pa.ArrowException) as error:
         good = _good(lines, data)
         found = lines.infer(data[:good])

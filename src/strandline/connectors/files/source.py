@@ -53,6 +53,8 @@ What is promised:
 - Numbers are numbers where their digits come back from a double, and whole or text as keys; otherwise they are text, as they
   are written. A column with ``1,5`` in one CSV file and ``1.5`` in another fails the table, unless ``csv.decimal`` says which it is.
   What is text in one JSON file is text in all; a number beside a list fails the table.
+- Texts of JSON are days or moments where all of a column that are looked at are ISO times, without a zone or all with one; not as
+  keys, nor deeper than columns, nor in a column that is met in the middle of a file. A later text that is none is an error.
 - Names of directories like ``year=2024`` are columns; what a file has in a column of that name comes before. A file that was
   moved into another such directory is a new file, for its rows are others; with ``file_column`` it is not, and keeps the path
   under which it was read.
@@ -78,7 +80,7 @@ from strandline.connectors.files.json_path import json_path
 from strandline.connectors.files.paths import File, Place, find_files, holds, shown
 from strandline.connectors.files.positions import Gone, Position, cursor_of, gone_of, positions_of
 from strandline.connectors.files.reading import LineFormat, Reader
-from strandline.connectors.files.schema import table_schema
+from strandline.connectors.files.schema import formerly_text, table_schema, version_order
 from strandline.connectors.files.settings import FilesSettings, FilesTable
 from strandline.connectors.files.survey import Policies, Survey
 from strandline.connectors.files.types import declared_types
@@ -88,7 +90,7 @@ from strandline.message import Checkpoint, Complete, Cursor, SourceMessage
 from strandline.place import file_places
 from strandline.reading import Reading
 from strandline.source import Task
-from strandline.table import Guarantee, Table, has_order
+from strandline.table import Guarantee, Table
 
 __all__ = ["FilesSource"]
 
@@ -166,6 +168,7 @@ class FilesSource:
     def read(self, task: Task, reading: Reading) -> Iterator[SourceMessage]:
         """The rows of files that are new, and of what was added to others. See the module for what is promised."""
         table, spec, started_ns = task.tables[0], self._spec, _started_ns(reading)
+        table = table.keeping([*reading.former.get(table.name, ())])
         files, survey = self._survey(task.id, positions_of(reading.cursor), started_ns)
         lines, coding = self._lines(files, self._settings(task.id), self._marks.setdefault(task.id, {}))
         positions = {key: list(at) for key, at in survey.positions.items()}
@@ -315,7 +318,9 @@ class FilesSource:
             made.append(lines())
             return made[-1]
 
-        schema = table_schema(files, noted, coding, declared, settings.primary_key)
+        texts = [settings.incremental_key] if settings.incremental_key else []
+        schema = table_schema(files, noted, coding, declared, settings.primary_key, texts)
+        former = formerly_text(schema, files[0].format, declared)
         self._marks[name] = {column: mark for one in made for column, mark in one.marks.items()}
         if schema is None:
             return None
@@ -329,7 +334,7 @@ class FilesSource:
                     f"table {name!r} has a column {spec.file_column!r} already", hint="choose another `file_column`"
                 )
             schema = schema.append(pa.field(spec.file_column, pa.string()))
-        order = _order(name, schema, settings.incremental_key)
+        order = version_order(name, schema, settings.incremental_key)
         return Table(
             name,
             schema,
@@ -340,6 +345,7 @@ class FilesSource:
             description=f"{len(files)} {files[0].format} file{'s' * (len(files) != 1)} at {spec.path}",
             guarantee=self._guarantee(),
             access=_dialect(made),
+            former=former,
             refills=False,  # a file that was read has no more columns than it had
         )
 
@@ -363,21 +369,6 @@ class FilesSource:
             "a last line without a newline waits until its file was quiet for 5 s; then it is read, or fails the table",
         ]
         return Guarantee("settled (file contents)", "; ".join(limits))
-
-
-def _order(name: str, schema: "pa.Schema", column: str | None) -> str:
-    """The column that orders the versions of a table's rows, or nothing.
-
-    Raises:
-        TaskError: it has no order, or there is no such column.
-    """
-    if column and (column not in schema.names or not has_order(schema.field(column))):
-        is_ = f"is {schema.field(column).type}" if column in schema.names else "is not there"
-        raise TaskError(
-            f"table {name!r}: {column!r}, its incremental_key, {is_}",
-            hint="name a column of whole numbers, doubles, dates, timestamps or texts, or declare such a type in `types`",
-        )
-    return column or ""
 
 
 def _started_ns(reading: Reading) -> int:

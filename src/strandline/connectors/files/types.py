@@ -15,6 +15,8 @@ __all__ = [
     "declared_types",
     "extended",
     "finished",
+    "iso_type",
+    "moments",
     "numbers",
     "plain",
     "widened",
@@ -25,6 +27,10 @@ _EXACT_BITS = {"halffloat": 11, "float": 24, "double": 53}
 _DIGITS_128_MAX, _DIGITS_MAX = 38, 76
 """Of decimal128 and decimal256."""
 UNSURE_DECIMAL = "some fractions have a comma, and others a point; `csv.decimal` says what it is"
+_DAY = "^[0-9]{4}-[0-9]{2}-[0-9]{2}$"
+_CLOCK = r"[T ][0-9]{2}:[0-9]{2}(:[0-9]{2}(\.[0-9]{1,6}0*)?)?"
+_MOMENT = f"{_DAY[:-1]}({_CLOCK})?$"
+_ZONED = f"{_DAY[:-1]}{_CLOCK}(Z|[+-][0-9]{{2}}:?[0-9]{{2}})$"
 _SAFE_DIGITS = 15
 """A number of so many digits comes back from a double."""
 
@@ -195,6 +201,35 @@ def numbers(text: "pa.Array", type_: "pa.DataType", *, decimal: str = ".", trim:
             if not comes_back(value):
                 raise ValueError(f"{value!r} would not stay the same as double")
     return values
+
+
+def iso_type(texts: "pa.Array") -> "pa.DataType | None":
+    """The type of texts that are all days, or all moments, without a zone or all with one; ``None``: they are other texts.
+
+    A day among moments without a zone is its midnight. What is finer than microseconds stays text.
+    """
+    if not texts.null_count < len(texts):
+        return None
+    for form, type_ in ((_DAY, pa.date32()), (_MOMENT, pa.timestamp("us")), (_ZONED, pa.timestamp("us", "UTC"))):
+        if pc.all(pc.match_substring_regex(texts, form)).as_py():
+            try:
+                moments(texts, type_)
+            except pa.ArrowInvalid:  # the 31st of February
+                return None
+            return type_
+    return None
+
+
+def moments(texts: "pa.Array", type_: "pa.DataType") -> "pa.Array":
+    """Texts as days or moments; Arrow reads no digits beyond the type's, be they zeros.
+
+    Raises:
+        pa.ArrowInvalid: one is none.
+    """
+    try:
+        return pc.cast(texts, type_)
+    except pa.ArrowInvalid:
+        return pc.cast(pc.replace_substring_regex(texts, r"(\.[0-9]{6})0+", r"\1"), type_)
 
 
 def _with_points(text: "pa.Array", decimal: str) -> "pa.Array":
