@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from services.redis import DURABLE, RedisServer, valkey_program
+from services.s3 import S3
 from strandline.engine.lease import Lease
 from strandline.plugins import load_plugin
 from strandline.state import RUN_TASK, StateKey
@@ -19,12 +20,13 @@ RUN = StateKey("shop", RUN_TASK, "copy")
 
 @pytest.fixture
 def settings(postgresql):
-    with RedisServer(valkey_program(), *DURABLE) as server:
+    with RedisServer(valkey_program(), *DURABLE) as server, S3() as s3:
         yield {
             "local": {"path": "kept"},
             "sqlite": {"path": "kept.db"},
             "postgresql": {"connection_string": postgresql},
             "redis": {"url": server.url},
+            "objects": {"url": "s3://bucket/states", "options": s3.options},
         }
 
 
@@ -45,7 +47,7 @@ def kept(name, settings):
 
 def test_cursors_move_from_backend_to_backend_with_their_history(cli, settings):
     cli.sqlite("shop.db", "orders")
-    names = ["local", "redis", "postgresql", "sqlite"]
+    names = ["local", "redis", "objects", "postgresql", "sqlite"]
     first = spec(cli, names[0], settings)
     for number in range(3):
         with closing(sqlite3.connect("shop.db")) as connection, connection:

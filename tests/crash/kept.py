@@ -2,7 +2,9 @@
 
 from contextlib import closing
 
-__all__ = ["InRedis", "InTables"]
+import obstore
+
+__all__ = ["InObjects", "InRedis", "InTables"]
 
 
 class InTables:
@@ -58,3 +60,27 @@ class InRedis:
         self._client.flushall()
         for key, value in kept.items():
             self._client.restore(key, 0, value)
+
+
+class InObjects:
+    """In a bucket.
+
+    Args:
+        backend: the state backend.
+        store: the bucket.
+    """
+
+    def __init__(self, backend, store):
+        self.backend, self._store = backend, store
+
+    def _names(self):
+        return [one["path"] for some in obstore.list(self._store) for one in some]
+
+    def snapshot(self):
+        return {name: bytes(obstore.get(self._store, name).bytes()) for name in self._names()}
+
+    def restore(self, kept):
+        for name in self._names():
+            obstore.delete(self._store, name)
+        for name, content in kept.items():
+            obstore.put(self._store, name, content)

@@ -6,10 +6,12 @@ from contextlib import closing
 import psycopg
 import pytest
 import redis
-from kept import InRedis, InTables
+from kept import InObjects, InRedis, InTables
+from obstore.store import S3Store
 from worlds import MemoryWorld
 
 from services.redis import DURABLE, RedisServer, valkey_program
+from services.s3 import S3
 from strandline.destination import WriteMode
 from strandline.plugins import load_plugin
 from strandline.testing.crash import Campaign
@@ -18,6 +20,7 @@ pytestmark = pytest.mark.crash
 
 APPEND, OVERWRITE, DELETE_STALE = WriteMode
 CASES = [("keyed", APPEND, True, None), ("full", DELETE_STALE, True, None), ("log", APPEND, False, 2)]
+PLACES = ["in_sqlite", "in_postgresql", "in_redis", "in_objects"]
 IDS = ["keyed apart", "full apart", "log together refreshed"]
 
 
@@ -52,7 +55,13 @@ def in_redis(valkey):
         yield InRedis(backend, client)
 
 
-@pytest.mark.parametrize("place", ["in_sqlite", "in_postgresql", "in_redis"])
+@pytest.fixture
+def in_objects():
+    with S3() as s3, opened("objects", url="s3://bucket/states", options=s3.options) as backend:
+        yield InObjects(backend, S3Store("bucket", client_options={"allow_http": True}, **s3.options))
+
+
+@pytest.mark.parametrize("place", PLACES)
 @pytest.mark.parametrize(("kind", "mode", "loose", "refresh_at"), CASES, ids=IDS)
 def test_killed_anywhere_nothing_is_lost(request, place, kind, mode, loose, refresh_at):
     world = MemoryWorld(kind, mode, loose=loose, kept=request.getfixturevalue(place), refresh_at=refresh_at)
@@ -62,7 +71,7 @@ def test_killed_anywhere_nothing_is_lost(request, place, kind, mode, loose, refr
     assert not report.findings, report
 
 
-@pytest.mark.parametrize("place", ["in_sqlite", "in_postgresql", "in_redis"])
+@pytest.mark.parametrize("place", PLACES)
 def test_a_run_that_is_overtaken_is_kept_out(request, place):
     world = MemoryWorld("keyed", OVERWRITE, loose=True, kept=request.getfixturevalue(place))
     report = Campaign(world, seed=2, share=0.2, steps=[1]).interfere_everywhere(fenced=False)

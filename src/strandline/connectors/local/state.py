@@ -6,15 +6,10 @@
     └── shop/                       the source
         ├── .lock                   held for the length of one save
         ├── %40run@warehouse.json   the task, "@", the destination; each part by ``encode_part``
-        └── orders@warehouse.json   {"token": …, "checksum": …, "states": [newest, …, oldest]}, a line each
-
-A state is an object of ``strandline.state.encode_state``, with a checksum of its own. The file's checksum is made the
-same way, of the whole but itself: the SHA-256 of canonical JSON (sorted keys, no spaces, ASCII). So a token or a history
-that is damaged is noticed like a damaged state.
+        └── orders@warehouse.json   see ``strandline.state_file``
 """
 
 import errno
-import hashlib
 import json
 import os
 import secrets
@@ -22,7 +17,6 @@ import stat
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, NamedTuple
 from urllib.parse import unquote
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -33,6 +27,7 @@ from strandline.errors import MACHINE, StateConflictError, StateError, UsageErro
 from strandline.paths import FOLDER, PLAIN, encode_part, locked, make_directory, opened, replace_file
 from strandline.probe import Probe
 from strandline.state import State, StateKey, Token
+from strandline.state_file import Kept, decode_file, encode_file, given_up
 from strandline.state_format import decode_state, encode_state, history_with
 
 __all__ = ["LocalState"]
@@ -47,14 +42,6 @@ _HINTS = {
     (errno.ENAMETOOLONG,): "choose a shorter `path` in backend_spec",
     (errno.ELOOP, errno.ENOTDIR, errno.ENXIO): "states are plain files in real directories; move away what is there",
 }
-
-
-class _Kept(NamedTuple):
-    """A file's content, checked."""
-
-    key: StateKey
-    newest: State
-    bodies: list[dict[str, Any]]
 
 
 class LocalState:
@@ -101,7 +88,7 @@ class LocalState:
                 raise
             token = None
             with suppress(StateError):  # what is no plain file cannot be replaced either
-                token = _given_up(_content(directory, where))
+                token = given_up(_content(directory, where))
             return key, State(None, 0, 0, run_id="", note=error.message, token=token, untrusted=error)
         return kept.key, kept.newest
 
@@ -125,18 +112,18 @@ class LocalState:
                     self._swept.add(folder)
                 token = secrets.token_hex(16)
                 older = kept.bodies if kept else []
-                content = _encode(token, history_with(key, encode_state(key, state), older, json.dumps))
+                content = encode_file(token, history_with(key, encode_state(key, state), older, json.dumps))
                 _decode(content, where)  # what could not be read back is never written
                 if kept is None and expected is not None:
                     replace_file(directory, f"{where.name}.damaged", _content(directory, where))
                 replace_file(directory, where.name, content)
         return token
 
-    def _find(self, directory: int, where: Path, expected: Token | None) -> tuple[_Kept | None, Token | None]:
+    def _find(self, directory: int, where: Path, expected: Token | None) -> tuple[Kept | None, Token | None]:
         """What is stored, with its token. What cannot be trusted has one only for who gives it up."""
         if _is_missing(where):
             return None, None
-        if expected is not None and expected == _given_up(_content(directory, where)):
+        if expected is not None and expected == given_up(_content(directory, where)):
             return None, expected
         kept = self._read(directory, where)
         return kept, kept.newest.token
@@ -164,7 +151,7 @@ class LocalState:
         name = f"{encode_part(key.task)}@{encode_part(key.destination)}.json"
         return self._root / encode_part(key.source) / name
 
-    def _read(self, directory: int, where: Path) -> _Kept:
+    def _read(self, directory: int, where: Path) -> Kept:
         kept = _decode(_content(directory, where), where)
         right = self._path(kept.key)
         if right != where:
@@ -206,11 +193,6 @@ def _content(directory: int, where: Path) -> bytes:
         return b"".join(iter(lambda: os.read(fd, 1 << 16), b""))
 
 
-def _given_up(content: bytes) -> Token:
-    """The token of a file that cannot be trusted."""
-    return f"damaged {hashlib.sha256(content).hexdigest()}"
-
-
 def _is_missing(path: Path) -> bool:
     """Whether there is certainly nothing; ``Path.exists`` also takes a loop or a file in the way for nothing."""
     try:
@@ -228,31 +210,10 @@ def _sweep(directory: int) -> None:
                 os.unlink(name, dir_fd=directory)
 
 
-def _encode(token: Token, bodies: Sequence[Mapping[str, Any]]) -> bytes:
-    lines = ",\n  ".join(map(json.dumps, bodies))
-    head = f' "token": "{token}",\n "checksum": "{_checksum(token, bodies)}",\n'
-    return f'{{\n{head} "states": [\n  {lines}\n ]\n}}\n'.encode()
-
-
-def _decode(content: bytes, where: Path) -> _Kept:
+def _decode(content: bytes, where: Path) -> Kept:
     task = unquote(where.stem.partition("@")[0])
     repair = (
         f"put back a copy of it; or move it away, where the destination keeps states too, and it is written again; or "
         f"strandline state reset {unquote(where.parent.name)!r} {task!r} discards it"
     )
-    try:
-        body = json.loads(content)
-        token, bodies = body["token"], body["states"]
-        key = StateKey(*(bodies[0][name] for name in ("source", "task", "destination")))
-        kept = _Kept(key, decode_state(key, bodies[0], where=str(where), token=token), bodies)
-        intact = body["checksum"] == _checksum(token, bodies)
-    except (LookupError, TypeError, ValueError, RecursionError) as error:
-        raise StateError(f"{where}: not a Strandline state ({error})", hint=repair) from error
-    if not intact:
-        raise StateError(f"{where}: damaged, its checksum does not match", hint=repair)
-    return kept
-
-
-def _checksum(token: Token, bodies: Sequence[Mapping[str, Any]]) -> str:
-    canonical = json.dumps({"states": bodies, "token": token}, sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(canonical.encode()).hexdigest()
+    return decode_file(content, str(where), repair=repair)

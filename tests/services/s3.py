@@ -1,0 +1,53 @@
+"""S3 for tests, in this process: moto, on a free port of loopback."""
+
+import threading
+from collections.abc import Callable, Iterable
+from typing import Any, Self
+
+import requests
+from moto.server import DomainDispatcherApplication, create_backend_app
+from werkzeug.serving import BaseWSGIServer, make_server
+
+__all__ = ["S3"]
+
+
+class _Whole:
+    """One request at a time: moto compares and writes in two steps, and S3 in one."""
+
+    def __init__(self, app: Callable[..., Iterable[bytes]]) -> None:
+        self._app, self._lock = app, threading.Lock()
+
+    def __call__(self, environment: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        with self._lock:
+            return list(self._app(environment, start_response))
+
+
+class S3:
+    """A server with a bucket, ``bucket``."""
+
+    def __init__(self) -> None:
+        app = _Whole(DomainDispatcherApplication(create_backend_app))
+        self._server: BaseWSGIServer = make_server("127.0.0.1", 0, app, threaded=True)
+        self.endpoint = f"http://127.0.0.1:{self._server.server_port}"
+        self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        self.empty()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join(10)
+
+    def empty(self) -> None:
+        """As it was at first."""
+        requests.post(f"{self.endpoint}/moto-api/reset", timeout=30).raise_for_status()
+        requests.put(f"{self.endpoint}/bucket", timeout=30).raise_for_status()
+
+    @property
+    def options(self) -> dict[str, str]:
+        """How a client finds it."""
+        words = {"access_key_id": "someone", "secret_access_key": "s3cret-word", "region": "us-east-1"}
+        return {"endpoint": self.endpoint, **words}
