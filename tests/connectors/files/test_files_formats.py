@@ -431,3 +431,34 @@ def test_records_are_cut_only_where_they_end(values):
         assert lines.cut(data[:length]) == max(end for end in ends if end <= length)
     schema = pa.schema({"a": pa.string(), "b": pa.string()})
     assert [list(row.values()) for row in lines.parse(data, schema).to_pylist()] == values
+
+
+NUMBERS = ["-12345678901234567890.5", "0.000000000000000001", "1." + "0" * 60, "1e3", " 7 "]
+
+
+@pytest.mark.parametrize(
+    "number", ["1" + "0" * 30, "9" * 30, "1e30", "0." + "0" * 40 + "1", "0.1234567890123456789", "x"]
+)
+@pytest.mark.parametrize("form", ["csv", "jsonl", "jsonl text", "hive"])
+def test_a_number_that_a_declared_decimal_has_no_place_for_fails(files, form, number):
+    """Arrow makes another number of most of them, without an error."""
+    text = {
+        "csv": f"n,d\n1,{number}\n",
+        "jsonl": f'{{"n":1,"d":{number}}}\n',
+        "jsonl text": f'{{"n":1,"d":"{number}"}}\n',
+    }
+    files.write(f"d={number}/1.jsonl" if form == "hive" else f"1.{form.split()[0]}", text.get(form, '{"n":1}\n'))
+    with pytest.raises(TaskError) as caught:
+        files.rows(table="t", types={"d": "decimal128(38, 18)"})
+    assert "1" in caught.value.message
+
+
+@pytest.mark.parametrize("form", ["csv", "jsonl", "jsonl text"])
+def test_numbers_that_a_declared_decimal_has_a_place_for_are_these_numbers(files, form):
+    numbers = NUMBERS if form != "jsonl" else NUMBERS[:4]
+    lines = {"csv": "d\n", "jsonl": "", "jsonl text": ""}[form]
+    quote = '"' * (form == "jsonl text")
+    lines += "".join(f"{one}\n" if form == "csv" else f'{{"d":{quote}{one}{quote}}}\n' for one in numbers)
+    files.write(f"t.{form.split()[0]}", lines)
+    rows = files.rows(types={"d": "decimal128(38, 18)"})
+    assert [row["d"] for row in rows] == [Decimal(one.strip()) for one in numbers]

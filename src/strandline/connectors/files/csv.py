@@ -11,7 +11,7 @@ from collections.abc import Collection, Mapping, MutableMapping, Sequence
 from strandline.connectors.files.content import BOM
 from strandline.connectors.files.csv_settings import CSVSettings
 from strandline.connectors.files.dialect import between_values, separator_line
-from strandline.connectors.files.types import UNSURE_DECIMAL, decimal_mark, numbers
+from strandline.connectors.files.types import UNSURE_DECIMAL, decimal_mark, fixed, numbers
 from strandline.lazy import pa, pa_csv, pc
 
 __all__ = ["CSVLines"]
@@ -289,7 +289,9 @@ class CSVLines:
             return pa.table({})
         types = {name: schema.field(name).type for name in names}
         inferred = {name for name in names if name not in self._declared and types[name] in (pa.int64(), pa.float64())}
-        as_text = types | dict.fromkeys(inferred, pa.string())
+        # Arrow reads decimals of many digits as other numbers
+        exact = {name for name in names if pa.types.is_decimal(types[name])}
+        as_text = types | dict.fromkeys(inferred | exact, pa.string())
         words = ([*_WORDS[0], "1"], [*_WORDS[1], "0"])
         try:
             table = self._read(data, names, as_text, words)
@@ -305,6 +307,8 @@ class CSVLines:
             column = table.column(name)
             if name in inferred:
                 column = self._numbers(name, column.combine_chunks(), types[name])
+            elif name in exact:
+                column = fixed(column.combine_chunks(), types[name], decimal=self._settings.decimal or ".")
             elif not column.type.equals(types[name]):
                 column = pc.cast(pc.replace_substring_regex(column, r"(\.[0-9]{6})0+", r"\1"), types[name])
             columns.append(column)

@@ -9,6 +9,7 @@ from collections.abc import Collection, Mapping, Sequence
 from urllib.parse import unquote
 
 from strandline.connectors.files.paths import File, shown
+from strandline.connectors.files.types import fixed
 from strandline.errors import TaskError
 from strandline.lazy import pa
 
@@ -72,7 +73,7 @@ def hive_columns(file: File, batch: "pa.RecordBatch", schema: "pa.Schema") -> "p
             continue
         text = pa.array([values.get(field.name)], pa.string())
         try:
-            (value,) = text.cast(field.type)
+            (value,) = fixed(text, field.type) if pa.types.is_decimal(field.type) else text.cast(field.type)
         except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
             raise TaskError(
                 f"{shown(file.key)}: {field.name}={text[0]} is no {field.type}",

@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import ClassVar
 
 from strandline.connectors.files.content import BOM
-from strandline.connectors.files.types import comes_back, iso_type, moments
+from strandline.connectors.files.types import comes_back, fixed, iso_type, moments
 from strandline.lazy import pa, pa_json, pc
 
 __all__ = ["JSONLines"]
@@ -109,6 +109,10 @@ class JSONLines:
         physical = pa.schema(
             [field.with_type(pa.string() if field.name in times else _physical(field.type)) for field in schema]
         )
+        # Arrow reads decimals of many digits as other numbers
+        if wide := [one.name for one in schema if pa.types.is_decimal(one.type) and _wide(one.type).search(data)]:
+            data = with_texts(data, wide)
+            physical = pa.schema([one.with_type(pa.string()) if one.name in wide else one for one in physical])
         try:
             table = self._read(data, physical, strict=strict)
         except ValueError:
@@ -120,9 +124,7 @@ class JSONLines:
         # The order of the columns in which the keys stand in the first line is not ours.
         table = table.select(schema.names)
         columns = [
-            moments(column, field.type)
-            if field.name in times
-            else (column if column.type == field.type else pc.cast(column, field.type))
+            _cast(column, field.type, is_time=field.name in times)
             for column, field in zip(table.columns, schema, strict=True)
         ]
         if any(_has_doubles(field.type) for field in schema if field.name not in self._declared):
@@ -195,6 +197,20 @@ def _inferred(type_: "pa.DataType") -> "pa.DataType":
 def _physical(type_: "pa.DataType") -> "pa.DataType":
     """What Arrow's reader makes of the text of days and times: only text."""
     return pa.string() if pa.types.is_date(type_) or pa.types.is_time(type_) else type_
+
+
+def _wide(type_: "pa.DataType") -> "re.Pattern[bytes]":
+    """A number that may have more digits than Arrow counts when it reads it as this type of decimals."""
+    digits = 38 if pa.types.is_decimal128(type_) else 76
+    return re.compile(rb"[0-9]{%d}|[0-9.]{%d}|[0-9.][eE]" % (max(1, digits + 1 - type_.scale), digits))
+
+
+def _cast(column: "pa.ChunkedArray", type_: "pa.DataType", *, is_time: bool) -> "pa.ChunkedArray":
+    if column.type == type_:
+        return column
+    if is_time:
+        return moments(column, type_)
+    return fixed(column.combine_chunks(), type_) if pa.types.is_decimal(type_) else pc.cast(column, type_)
 
 
 def _has_doubles(type_: "pa.DataType") -> bool:

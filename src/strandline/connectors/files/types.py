@@ -4,6 +4,7 @@ import math
 from collections.abc import Mapping
 from decimal import Decimal, InvalidOperation
 
+from strandline.connectors.arrow.casts import decimals
 from strandline.errors import UsageError
 from strandline.lazy import pa, pc
 from strandline.settings import parse_type
@@ -15,6 +16,7 @@ __all__ = [
     "declared_types",
     "extended",
     "finished",
+    "fixed",
     "iso_type",
     "moments",
     "numbers",
@@ -201,6 +203,16 @@ def numbers(text: "pa.Array", type_: "pa.DataType", *, decimal: str = ".", trim:
             if not comes_back(value):
                 raise ValueError(f"{value!r} would not stay the same as double")
     return values
+
+
+def fixed(text: "pa.Array", type_: "pa.DataType", *, decimal: str = ".") -> "pa.Array":
+    """The text of a column as decimals, exactly; ``decimal`` is what stands before a fraction.
+
+    Raises:
+        ValueError: a value is no number, or has more digits than the type.
+    """
+    text = pc.utf8_trim_whitespace(text)
+    return decimals(text if decimal == "." else _with_points(text, decimal), type_)
 
 
 def iso_type(texts: "pa.Array") -> "pa.DataType | None":
