@@ -14,7 +14,7 @@ from strandline.engine.lease import Claim
 from strandline.engine.run import sync
 from strandline.engine.window import Bounds
 from strandline.plugins import load_plugin
-from strandline.testing.crash import CHANGING
+from strandline.testing.crash import CHANGING, worth_striking
 from strandline.testing.faults import FaultyStates, Killed, Killer, Outside, faulty_destination
 from strandline.testing.plain import PlainDestination
 
@@ -83,7 +83,7 @@ def test_killed_anywhere_the_newest_rows_are_stored(tmp_path, kind, mode):
     undisturbed = Outside()
     assert world.sync(undisturbed).exit_code == 0
     assert world.rows() == world.newest
-    points = [point for point in undisturbed.points if point.call in CHANGING]
+    points = worth_striking(undisturbed, CHANGING)
     assert len(points) > 8
     for point in points:
         shutil.rmtree(world.directory)

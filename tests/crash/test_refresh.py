@@ -24,6 +24,7 @@ from strandline.message import Checkpoint, Complete, Insert
 from strandline.plugins import load_plugin
 from strandline.source import Task
 from strandline.table import Table
+from strandline.testing.crash import worth_striking
 from strandline.testing.faults import FaultyStates, Killed, Killer, Outside, Point, faulty_destination
 from strandline.testing.plain import PlainDestination
 
@@ -247,10 +248,11 @@ def points_of(kind, outside):
     """Where a refresh can be killed; in databases, where that is for the slow, not every place of the same kind."""
     if kind not in DATABASES:
         lasting = {"destination.migrate", "destination.write", "states.save", "backend.save"}
-        return [point for point in outside.points if point.call in lasting]
+        return worth_striking(outside, lasting)
     last = max(point.number for point in outside.calls if point.call == "destination.write")
-    writes = {("destination.write", number) for number in (1, last - 1, last)}
-    return [p for p in outside.points if p.call == "destination.migrate" or (p.call, p.number) in writes]
+    writes = {("destination.write", number) for number in (1, 2, last - 1, last)}
+    lasting = worth_striking(outside, {"destination.migrate", "destination.write"})
+    return [p for p in lasting if p.call == "destination.migrate" or (p.call, p.number) in writes]
 
 
 DATABASES = ("duckdb", "sqlite", "postgresql")

@@ -17,7 +17,7 @@ from strandline.engine.lease import Claim
 from strandline.engine.run import sync
 from strandline.plugins import load_plugin
 from strandline.rules import TableRules
-from strandline.testing.crash import CHANGING
+from strandline.testing.crash import CHANGING, worth_striking
 from strandline.testing.faults import FaultyStates, Killed, Killer, Outside, faulty_destination
 from strandline.testing.plain import PlainDestination
 
@@ -84,7 +84,7 @@ def test_rows_that_were_deleted_are_never_taken_for_lost(tmp_path, kind):
     saved = shutil.copytree(world.directory, tmp_path / "saved")
     undisturbed = Outside()
     assert world.sync("one", undisturbed).exit_code == 0
-    points = [point for point in undisturbed.points if point.call in CHANGING]
+    points = worth_striking(undisturbed, CHANGING)
     assert len(points) > 10
     for point in points:
         world.restore(saved)

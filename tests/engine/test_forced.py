@@ -21,6 +21,7 @@ from strandline.plugins import load_plugin
 from strandline.source import Task
 from strandline.state import StateKey
 from strandline.table import Table
+from strandline.testing.crash import worth_striking
 from strandline.testing.faults import FaultyStates, Injector, Killed, Killer, Outside, Point, faulty_destination
 
 KEY = StateKey("shop", "all", "store")
@@ -135,7 +136,7 @@ def test_a_migration_that_fails_forgets_nothing(name):
 def test_wherever_it_is_killed_the_next_sync_stores_each_row_once(name, mode, later):
     outside = Outside()
     assert sync(filled(name, mode).job(Values(a=NUMBER), outside)).exit_code == 0
-    for point in outside.points:
+    for point in worth_striking(outside):
         world = filled(name, mode)
         with pytest.raises(Killed):
             sync(world.job(Values(a=NUMBER), Killer(point)))

@@ -14,7 +14,7 @@ the writer happens to be, as in life.
 """
 
 import random
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Protocol
@@ -99,14 +99,14 @@ class CrashReport:
         return "\n".join([*lines, *map(str, self.findings[:20])])
 
 
-def worth_striking(outside: Outside) -> list[Point]:
+def worth_striking(outside: Outside, calls: Collection[str] | None = None) -> list[Point]:
     """Where to strike a process that would do what this one did; in an order that does not depend on threads.
 
     Before every call, and after the last one: nothing lies between one call and the next, so that a kill after the one
-    is the kill before the other.
+    is the kill before the other. Where only some calls change anything, as ``CHANGING``, it is enough to name those.
     """
-    last = outside.calls[-1:]
-    return sorted([*outside.calls, *(Point(one.call, one.number, after=True) for one in last)])
+    struck = [one for one in outside.calls if calls is None or one.call in calls]
+    return sorted([*struck, *(Point(one.call, one.number, after=True) for one in struck[-1:])])
 
 
 class Campaign:
