@@ -48,6 +48,24 @@ def between(sources=SOURCES, destinations=DESTINATIONS, modes=MODES):
     return chosen
 
 
+def in_turn(**others):
+    """Runs a test of the fixture `shop` with each value of one thing and each of another, by their names.
+
+    `make test` tries each pair in one mode, in turn; `make matrix` tries it in every mode.
+    """
+
+    def chosen(test):
+        cells, first = [], zlib.crc32(test.__name__.encode())
+        for cell in product(*(enumerate(values.items()) for values in others.values())):
+            turn = first + sum(place for place, _ in cell)
+            names, values = zip(*(named for _, named in cell), strict=True)
+            modes = MODES if MATRIX else [MODES[turn % len(MODES)]]
+            cells += [pytest.param(mode, *values, id="-".join(map(str, (mode, *names)))) for mode in modes]
+        return pytest.mark.parametrize(("shop", *others), cells, indirect=["shop"])(test)
+
+    return chosen
+
+
 def _epoch(text):
     return int(datetime.strptime(text, STAMP).replace(tzinfo=UTC).timestamp())
 

@@ -14,7 +14,8 @@ from strandline.engine.window import Bounds
 from strandline.plugins import load_plugin
 from strandline.table import Table
 
-SCANS = pytest.mark.parametrize("scan_s", [0, 1e-9, 30], ids=["ranges", "scan, then ranges", "scan"])
+SCANS_S = {"ranges": 0, "scan, then ranges": 1e-9, "scan": 30}
+SCANS = pytest.mark.parametrize("scan_s", SCANS_S.values(), ids=SCANS_S)
 TABLE = "CREATE TABLE t (id int PRIMARY KEY, v text)"
 PARTITIONED = (
     "CREATE TABLE t (id int PRIMARY KEY, v text) PARTITION BY RANGE (id)",

@@ -2,7 +2,8 @@
 
 import psycopg
 import pytest
-from postgresql_origin import ATTACH, BIG, PARTITIONED, SCANS, TABLE, Origin, fill, meanwhile
+from places import in_turn
+from postgresql_origin import ATTACH, BIG, PARTITIONED, SCANS_S, TABLE, Origin, fill, meanwhile
 
 from strandline.errors import RetryableError, TaskError
 
@@ -23,8 +24,10 @@ def reader(shop):
     shop.execute("DROP OWNED BY reader", "DROP ROLE reader", uri=admin)
 
 
-@pytest.mark.parametrize("settings", [{}, {"incremental_key": "id"}], ids=["xid", "key"])
-@pytest.mark.parametrize("how", ["VACUUM FULL t", "CLUSTER t USING t_pkey"])
+@in_turn(
+    how={how: how for how in ("VACUUM FULL t", "CLUSTER t USING t_pkey")},
+    settings={"xid": {}, "key": {"incremental_key": "id"}},
+)
 def test_a_table_is_rewritten_between_two_slices(shop, how, settings):
     shop.slice_pages, shop.tables = 1, {"t": settings}
     shop.execute(TABLE, fill(1, 60, BIG), "DELETE FROM t WHERE id % 2 = 0")
@@ -38,7 +41,7 @@ def test_a_table_is_rewritten_between_two_slices(shop, how, settings):
     assert shop.ids() == list(range(1, 61, 2))
 
 
-@SCANS
+@in_turn(scan_s=SCANS_S)
 def test_a_full_read_that_was_interrupted_begins_again_after_a_rewrite(shop, scan_s):
     """Also where it appends: every full read does so, and promises no row once."""
     shop.slice_pages, shop.scan_s, shop.tables = 1, scan_s, {"t": {"mode": "full"}}
@@ -54,7 +57,7 @@ def test_a_full_read_that_was_interrupted_begins_again_after_a_rewrite(shop, sca
     assert sorted(set(shop.ids())) == list(range(1, 61, 2))
 
 
-@SCANS
+@in_turn(scan_s=SCANS_S)
 def test_a_full_refresh_that_was_interrupted_begins_again_after_a_rewrite(shop, scan_s):
     """Also where it appends, and the cursor of the table itself is as good as ever."""
     shop.execute(TABLE, fill(1, 60, BIG), "DELETE FROM t WHERE id % 2 = 0")

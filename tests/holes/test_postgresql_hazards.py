@@ -7,7 +7,8 @@ import time
 
 import psycopg
 import pytest
-from postgresql_origin import SCANS, TABLE, Origin, fill, meanwhile
+from places import in_turn
+from postgresql_origin import SCANS, SCANS_S, TABLE, Origin, fill, meanwhile
 
 from services.postgresql import PostgreSQLServer
 from strandline.connectors.postgresql.server import Session
@@ -131,7 +132,7 @@ def test_savepoints_and_rolled_back_rows(shop):
     assert shop.ids() == [1, 2, 10]
 
 
-@pytest.mark.parametrize("rewrite", ["VACUUM (FREEZE) t", "VACUUM FULL t", "CLUSTER t USING t_pkey"])
+@in_turn(rewrite={how: how for how in ("VACUUM (FREEZE) t", "VACUUM FULL t", "CLUSTER t USING t_pkey")})
 def test_a_table_that_is_vacuumed_is_not_read_again(shop, rewrite):
     shop.execute(TABLE, fill(1, 100), "UPDATE t SET v = 'w' WHERE id < 50")
     shop.sync()
@@ -202,8 +203,7 @@ def test_policies_of_a_table_hold_for_what_is_read(shop):
 # while it is read ----------------------------------------------------------------------------------------------------
 
 
-@SCANS
-@pytest.mark.parametrize("at", [0, 1, 2, 5])
+@in_turn(at={at: at for at in (0, 1, 2, 5)}, scan_s=SCANS_S)
 def test_rows_that_move_during_the_first_load_are_neither_missed_nor_doubled(shop, at, scan_s):
     shop.slice_pages, shop.scan_s = 1, scan_s
     shop.execute(TABLE, fill(1, 60, "repeat('x', 900)"))
@@ -251,7 +251,7 @@ def test_a_rewrite_during_the_first_load(shop):
     assert shop.ids() == list(range(1, 61, 2))
 
 
-@SCANS
+@in_turn(scan_s=SCANS_S)
 def test_a_first_load_goes_on_at_the_page_where_it_was(shop, scan_s):
     shop.slice_pages, shop.scan_s = 1, scan_s
     shop.execute(TABLE, fill(1, 200, "repeat('x', 900)"))
@@ -403,7 +403,7 @@ def test_a_server_that_is_stopped_and_started_between_two_syncs(own_server):
     assert origin.ids() == [1, 2, 3, 4, 5]
 
 
-@SCANS
+@in_turn(scan_s=SCANS_S)
 def test_a_connection_that_is_killed_while_it_reads_is_made_again(shop, scan_s):
     shop.slice_pages, shop.scan_s = 1, scan_s
     shop.execute(TABLE, fill(1, 200, "repeat('x', 900)"))

@@ -33,11 +33,16 @@ def there(shop):
         return {tuple(row) for row in connection.execute("SELECT id, v FROM t")}
 
 
-@pytest.mark.parametrize("count", [6, 30], ids=["below the cursor", "beyond it"])
-@pytest.mark.parametrize("how", AGAIN)
+@pytest.mark.parametrize(
+    ("how", "count"),
+    [
+        pytest.param(how, count, id=f"{how}-{where}")
+        for how in AGAIN
+        for where, count in {"below the cursor": 6, "beyond it": 30}.items()
+        if (how, count) != ("a gap in the middle", 30)
+    ],
+)
 def test_rows_whose_ids_were_handed_out_again_arrive(shop, how, count):
-    if how == "a gap in the middle":
-        count = 6
     shop.execute(*AGAIN[how], INSERT.format("new", count))
     shop.sync()
     assert there(shop) <= set(shop.rows("id", "v"))

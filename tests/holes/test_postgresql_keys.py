@@ -3,6 +3,7 @@
 from contextlib import closing
 
 import pytest
+from places import in_turn
 from postgresql_origin import Origin
 
 from strandline.connectors.sql.key_times import IDS_MIN
@@ -154,11 +155,11 @@ TIMES = {
     "fractions": ("numeric(20, 3)", "{}.123"),
     "texts": ("text", "'{}000'"),
 }
-EPOCHS = pytest.mark.parametrize(("kind", "value"), TIMES.values(), ids=TIMES)
 
 
-@EPOCHS
-def test_one_row_dated_into_the_future_hides_no_later_row(shop, kind, value):
+@in_turn(time=TIMES)
+def test_one_row_dated_into_the_future_hides_no_later_row(shop, time):
+    kind, value = time
     if kind == "text":
         early, future = 1_767_225_600, 9_999_999_999
     else:
