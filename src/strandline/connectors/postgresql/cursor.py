@@ -1,20 +1,15 @@
 """The cursor of a PostgreSQL table, checked when it comes back."""
 
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import Field
 
-from strandline.errors import TaskError
-from strandline.message import Cursor
+from strandline.connectors.sql.cursor import SavedCursor, Strict
 
 __all__ = ["Flight", "Heap", "Identity", "Pass", "Saved"]
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
-
-
-class Identity(_Strict):
+class Identity(Strict):
     """Which history of transactions the numbers belong to."""
 
     system: str
@@ -27,7 +22,7 @@ class Identity(_Strict):
         return self != saved.model_copy(update={"database": saved.database or self.database})
 
 
-class Heap(_Strict):
+class Heap(Strict):
     """What stores rows: a table, or one partition, in one file."""
 
     oid: int
@@ -38,7 +33,7 @@ class Heap(_Strict):
     """Rows of transactions before this one were delivered by earlier passes. None: none were."""
 
 
-class Pass(_Strict):
+class Pass(Strict):
     """A pass that is under way, with the bounds that it decided before it read a row."""
 
     before: str
@@ -47,7 +42,7 @@ class Pass(_Strict):
     """What is read one after the other."""
     leaves: list[int]
     """Every heap of the table when the pass began, also where they are read as one."""
-    skipped: list[int] = []
+    skipped: list[int] = Field([])
     """Heaps that were gone when their turn came."""
     whole: bool
     """Whether it reads everything: rows of transactions from ``before`` on are read at the end, in one snapshot."""
@@ -60,7 +55,7 @@ class Pass(_Strict):
     seen: str | None = None
 
 
-class Flight(_Strict):
+class Flight(Strict):
     """By key, `settle: wait`: a high-water mark that is trusted once nothing of what was in flight below it is left."""
 
     height: str
@@ -70,8 +65,10 @@ class Flight(_Strict):
     """Virtual transaction ids."""
 
 
-class Saved(_Strict):
+class Saved(SavedCursor):
     """The cursor. Between passes of a table that is read in full there is none."""
+
+    source: ClassVar[str] = "postgresql"
 
     version: Literal[1] = 1
     kind: Literal["full", "xid", "key"]
@@ -92,11 +89,11 @@ class Saved(_Strict):
     """By key: rows above it were never delivered. None: any row may have been."""
     tracked: str | None = None
     """By key, with `lag`: from here on, rows were marked when they were delivered."""
-    heaps: list[int] = []
+    heaps: list[int] = Field([])
     """The heaps that were read; one that is new may hold old rows."""
     since: str | None = None
     """By key: every transaction before this one had ended when the last pass began. None: not known, as of version 0.1."""
-    files: list[int] = []
+    files: list[int] = Field([])
     """By key: the files of the heaps when the last pass began."""
     sequence: int | None = None
     """By key: how far the key's sequence was."""
@@ -110,25 +107,6 @@ class Saved(_Strict):
     shown: str = "–"
     """For people."""
     current: Pass | None = None
-
-    def json_value(self) -> Cursor:
-        """As a cursor."""
-        return self.model_dump(mode="json", exclude_none=True)
-
-    @classmethod
-    def parsed(cls, cursor: Cursor, table: str) -> "Saved":
-        """The cursor as it was saved.
-
-        Raises:
-            TaskError: it is none of this source.
-        """
-        try:
-            return cls.model_validate(dict(cursor))
-        except ValidationError as error:
-            raise TaskError(
-                f"table {table!r}: the saved cursor is not one of the source `postgresql`",
-                hint="`strandline state show` prints it; read the table again: --full-refresh",
-            ) from error
 
 
 def after(saved: Saved, **changes: Any) -> Saved:

@@ -1,32 +1,28 @@
 """The cursor of an SQLite table, checked when it comes back."""
 
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import Field
 
+from strandline.connectors.sql.cursor import SavedCursor, Strict
 from strandline.errors import TaskError
-from strandline.message import Cursor
 
 __all__ = ["Definition", "Origin", "Pass", "Saved", "Seen", "Witness", "decoded", "encoded"]
 
 
-class Definition(BaseModel):
+class Definition(Strict):
     """What the rows of a table depend on (``definition``)."""
 
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
-
-    views: dict[str, str] = {}
+    views: dict[str, str] = Field({})
     """The view, and those below it, each with a hash of its text."""
-    tables: dict[str, list[str]] = {}
+    tables: dict[str, list[str]] = Field({})
     """The table, or those below the view, each with a mark for each column."""
-    roots: dict[str, int] = {}
+    roots: dict[str, int] = Field({})
     """The root page of each table."""
 
 
-class Origin(BaseModel):
+class Origin(Strict):
     """The file as it was when the rows were read (``origin``)."""
-
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
     file: str
     """Its device and inode."""
@@ -39,10 +35,8 @@ class Origin(BaseModel):
     definition: Definition
 
 
-class Witness(BaseModel):
+class Witness(Strict):
     """A row that was delivered."""
-
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
     key: list[Any]
     """Of its primary key; without one, its incremental key."""
@@ -51,20 +45,16 @@ class Witness(BaseModel):
     """A hash of its values. Empty: of other columns than there are now."""
 
 
-class Seen(BaseModel):
+class Seen(Strict):
     """Some of the rows that were delivered: the newest, and some from everywhere (``witness``)."""
-
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
     columns: str = ""
     """A hash of the columns of which the contents are hashes."""
-    rows: list[Witness] = []
+    rows: list[Witness] = Field([])
 
 
-class Pass(BaseModel):
+class Pass(Strict):
     """A pass that is under way, with the bounds that it decided before it read a row. Heights are encoded."""
-
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
     address: Literal["rowid", "key", "none"]
     """What tells rows apart."""
@@ -87,10 +77,10 @@ class Pass(BaseModel):
     """The position of the last row that was delivered in this stage."""
 
 
-class Saved(BaseModel):
+class Saved(SavedCursor):
     """The cursor. Between passes of a table without an incremental key there is none."""
 
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+    source: ClassVar[str] = "sqlite"
 
     version: Literal[1] = 1
     kind: str
@@ -109,25 +99,6 @@ class Saved(BaseModel):
     origin: Origin | None = None
     """Where the rows came from. None: a version that did not ask."""
     witnesses: Seen = Seen()
-
-    def json_value(self) -> Cursor:
-        """As a cursor."""
-        return self.model_dump(mode="json", exclude_none=True)
-
-    @classmethod
-    def parsed(cls, cursor: Cursor, table: str) -> "Saved":
-        """The cursor as it was saved.
-
-        Raises:
-            TaskError: it is none of this source.
-        """
-        try:
-            return cls.model_validate(dict(cursor))
-        except ValidationError as error:
-            raise TaskError(
-                f"table {table!r}: the saved cursor is not one of the source `sqlite`",
-                hint="read the table again: --full-refresh",
-            ) from error
 
 
 def encoded(value: Any) -> Any:
