@@ -44,7 +44,6 @@ class DuckDBDestination(SqlDestination[DuckDBSession]):
         drivers=("duckdb",),
         installs="strandline[duckdb]",
     )
-    dialect = DuckDBSession.dialect
     types_refused = TYPES_REFUSED
     columns_type, migrator_type = Columns, DuckDBMigrator
 

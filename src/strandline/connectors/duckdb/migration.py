@@ -7,10 +7,8 @@ from dataclasses import replace
 from strandline.connectors.arrow.widening import Fit, grows
 from strandline.connectors.duckdb.session import DuckDBSession
 from strandline.connectors.sql.columns import Column
-from strandline.connectors.sql.dialect import Statement
 from strandline.connectors.sql.migration import Found, Migrator
 from strandline.connectors.sql.record import Record
-from strandline.errors import TaskError
 from strandline.table import SYNC_TIME
 
 __all__ = ["DuckDBMigrator"]
@@ -26,16 +24,10 @@ class DuckDBMigrator(Migrator):
 
     def _find(self) -> Found | None:
         """See ``Migrator``; without a mark where the table is not one of ours."""
-        name, found = self._table.name, self._session.found(self._table.name)
+        found = self._session.found(self._table.name)
         if found is None:
             return None
-        if found.is_view:
-            raise TaskError(f"{name!r} is a view in the database", hint="rename the view, or the table")
-        if found.name != name:
-            raise TaskError(
-                f"table {name!r} and the stored {found.name!r} are one table to DuckDB, which does not tell cases apart",
-                hint="rename one of the two",
-            )
+        self._session.dialect.check_name(self._table.name, found.name, is_view=found.is_view)
         # the mark is with a column, too; versions before 0.2 kept it with the table only
         record, also = Record.parse(found.comment), Record.parse(found.comments.get(SYNC_TIME, "")).mark
         if not record.ours and also:  # its comment is somebody's now
@@ -63,7 +55,7 @@ class DuckDBMigrator(Migrator):
     def _spelled(self, columns: Mapping[str, Column]) -> Mapping[str, str]:
         """See ``Migrator``."""
         kinds = ", ".join(f"typeof(NULL::{stored.sql})" for stored in columns.values())
-        (row,) = self._session.fetch(Statement(f"SELECT {kinds}"))
+        (row,) = self._session.ask(f"SELECT {kinds}")
         return dict(zip(columns, map(str, row), strict=True))
 
     def _fit(self, column: str, before: tuple[str, str], after: tuple[str, str]) -> Fit:
@@ -81,12 +73,12 @@ class DuckDBMigrator(Migrator):
             self._session.attached(self._table.name).minds(self._table),
         )
         # where rows are exchanged one by one, they are there while their columns change
-        constraints = self._session.fetch(
-            Statement(
-                "SELECT constraint_text FROM duckdb_constraints() WHERE database_name = current_database() "
-                "AND schema_name = ? AND table_name = ? AND (? OR constraint_type <> 'NOT NULL') ORDER BY 1",
-                (self._session.schema, self._table.name, minds),
-            )
+        constraints = self._session.ask(
+            "SELECT constraint_text FROM duckdb_constraints() WHERE database_name = current_database() "
+            "AND schema_name = ? AND table_name = ? AND (? OR constraint_type <> 'NOT NULL') ORDER BY 1",
+            self._session.schema,
+            self._table.name,
+            minds,
         )
         indexes = [f"index {name}" for name in found.indexes] if found else []
         return [*indexes, *(f"constraint {text}" for (text,) in constraints)]

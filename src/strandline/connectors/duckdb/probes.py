@@ -1,12 +1,10 @@
 """Whether a DuckDB file can be written to, tried in a transaction that is rolled back."""
 
-import secrets
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from strandline.connectors.duckdb.database import Database
-from strandline.connectors.duckdb.dialect import DuckDBDialect
-from strandline.connectors.sql.file_probes import beside, probe_file
+from strandline.connectors.sql.file_probes import beside, probe_file, try_writing
 from strandline.probe import Probe, Verdict
 
 __all__ = ["probe_destination"]
@@ -27,19 +25,8 @@ def probe_destination(path: str, schema: str, settings: Mapping[str, str]) -> It
 
 
 def _written(database: Database, schema: str) -> Probe:
-    sql = DuckDBDialect()
-    table = sql.relation(schema, f"_cq_probe_{secrets.token_hex(4)}")
     with database.session() as session, database.meaning("write to it"):
-        run = session.cursor.execute
-        run("BEGIN TRANSACTION")
-        try:
-            run(f"CREATE SCHEMA IF NOT EXISTS {sql.quote(schema)}")
-            run(f"CREATE TABLE {table} (id BIGINT)")
-            run(f"INSERT INTO {table} VALUES (1)")
-            run(f"ALTER TABLE {table} ADD COLUMN more VARCHAR")
-            run(f"DELETE FROM {table}")
-        finally:
-            run("ROLLBACK")
+        try_writing(session, "BEGIN TRANSACTION", f"CREATE SCHEMA IF NOT EXISTS {session.dialect.quote(schema)}")
     return Probe(
         "rights", Verdict.OK, "tables can be made, changed, written and emptied, and no other process has the file"
     )

@@ -7,7 +7,6 @@ from typing import Any
 from strandline.connectors.duckdb.attached import attached_to
 from strandline.connectors.duckdb.catalog import Catalogs, Relation, Sight
 from strandline.connectors.duckdb.columns import Columns
-from strandline.connectors.duckdb.dialect import DuckDBDialect
 from strandline.connectors.sql.attached import Attached
 from strandline.connectors.sql.dialect import Statement
 from strandline.connectors.sql.session import FileSession
@@ -25,7 +24,7 @@ _ROW_GROUP_ROWS = 122_880
 class DuckDBSession(FileSession):
     """See ``FileSession``. One cursor; its temporary tables go with it."""
 
-    dialect = DuckDBDialect()
+    dialect = Columns.dialect
 
     def __init__(
         self, cursor: Any, schema: str, catalogs: Catalogs, meaning: Callable[[str], AbstractContextManager[None]]

@@ -19,7 +19,6 @@ from strandline.connectors.postgresql.probes import probe_destination
 from strandline.connectors.postgresql.session import PostgreSQLSession
 from strandline.connectors.postgresql.types_stored import TYPES_REFUSED
 from strandline.connectors.sql.destination import SqlDestination
-from strandline.connectors.sql.dialect import Statement
 from strandline.connectors.sql.merge import Merge
 from strandline.connectors.sql.staging import Step
 from strandline.connectors.sql.states import SqlStates
@@ -35,7 +34,6 @@ class PostgreSQLDestination(SqlDestination[PostgreSQLSession]):
     """See ``strandline.destination.Destination``. Every call has a connection of its own."""
 
     description = WRITTEN
-    dialect = PostgreSQLSession.dialect
     types_refused = TYPES_REFUSED
     columns_type, migrator_type = Columns, PostgreSQLMigrator
 
@@ -75,11 +73,9 @@ class PostgreSQLDestination(SqlDestination[PostgreSQLSession]):
     def places(self) -> Sequence[str]:
         """The schema of this database of this server; see ``strandline.place``."""
         with drivers(), self._database.looking() as session:
-            ((system, database),) = session.fetch(
-                Statement(
-                    "SELECT (SELECT system_identifier FROM pg_control_system())::text, "
-                    "(SELECT oid FROM pg_database WHERE datname = current_database())::text"
-                )
+            ((system, database),) = session.ask(
+                "SELECT (SELECT system_identifier FROM pg_control_system())::text, "
+                "(SELECT oid FROM pg_database WHERE datname = current_database())::text"
             )
         return [schema_place(system, database, self.spec.schema_name)]
 

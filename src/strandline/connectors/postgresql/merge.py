@@ -112,5 +112,5 @@ class PostgreSQLMerge(Merge):
         sql = self._sql
         older = f"{sql.quote(SYNC_TIME)} <> {sql.time_us(sql.parameter)}"
         query = f"SELECT NOT EXISTS (SELECT 1 FROM {self._session.relation(table.name)} WHERE {older})"
-        ((new,),) = self._session.fetch(Statement(query, (self._window.pass_.sync_time_us,)))
+        ((new,),) = self._session.ask(query, self._window.pass_.sync_time_us)
         return bool(new)

@@ -30,7 +30,7 @@ _ROWS_TO_ANALYZE = 1000
 class PostgreSQLSession(Session):
     """Used by one thread."""
 
-    dialect = PostgreSQLDialect()
+    dialect = Columns.dialect
     _temporary_end = " ON COMMIT DROP"
 
     def __init__(self, take: "Callable[[], psycopg.Connection[Any]]", schema: str, place: str) -> None:
@@ -113,7 +113,7 @@ class PostgreSQLSession(Session):
             f"SELECT {columns} FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace {joins} "
             f"WHERE n.nspname = {one} AND c.relname = {one} {more.replace('{0}', one)}"
         )
-        return self.fetch(Statement(text, (self.schema, table, *values)))
+        return self.ask(text, self.schema, table, *values)
 
     def attached(self, table: str) -> Attached:
         """What people have attached to a stored table."""
@@ -176,7 +176,7 @@ class PostgreSQLSession(Session):
         Raises:
             UsageError: it has not: a pooler hands them out by the transaction, and the spilled rows are elsewhere.
         """
-        ((backend,),) = self.fetch(Statement("SELECT pg_backend_pid()"))
+        ((backend,),) = self.ask("SELECT pg_backend_pid()")
         if self._backend is None:
             self._backend = backend
         elif backend != self._backend:

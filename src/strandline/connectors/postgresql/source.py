@@ -28,6 +28,7 @@ from strandline.connectors.postgresql.rights import check_schemas, schemas_of, u
 from strandline.connectors.postgresql.rows import Rows
 from strandline.connectors.postgresql.server import Server
 from strandline.connectors.postgresql.slices import Budget
+from strandline.connectors.sql.source_tables import task_id
 from strandline.describe import Place, how_by
 from strandline.errors import CursorExpiredError, RetryableError, TaskError, UsageError
 from strandline.lazy import pa
@@ -135,7 +136,7 @@ class PostgreSQLSource:
         if any(one.settle == "wait" for one in plans):
             with self._server.session() as session:
                 refuse_standby(session, "`settle: wait`")
-        return [Task(_task_id(table.name), (table,), payload=payload) for table in tables]
+        return [Task(task_id(table.name), (table,), payload=payload) for table in tables]
 
     def read(self, task: Task, reading: Reading) -> Iterator[SourceMessage]:
         """A pass over the table of ``task``; see ``reading``."""
@@ -271,8 +272,3 @@ def _qualified(relation: Relation) -> str:
 def _spec_name(relation: Relation) -> str:
     """How a spec that is written for a person calls it."""
     return relation.name if relation.schema == _DEFAULT_SCHEMA else f"{relation.schema}.{relation.name}"
-
-
-def _task_id(name: str) -> str:
-    """The name of the table, but that ``@`` must not come first. Distinct names have distinct ids."""
-    return f"%{name}" if name.startswith(("@", "%")) else name

@@ -5,7 +5,6 @@ from typing import Any, ClassVar, Generic, TypeVar
 
 from strandline.connectors.sql.columns import StoredColumns
 from strandline.connectors.sql.database import SqlDatabase
-from strandline.connectors.sql.dialect import Dialect
 from strandline.connectors.sql.merge import Merge, holds
 from strandline.connectors.sql.migration import Migrator, creation
 from strandline.connectors.sql.session import Session
@@ -43,7 +42,6 @@ class SqlDestination(Generic[S]):
     """
 
     staged_bytes_max = STAGED_BYTES_MAX
-    dialect: ClassVar[Dialect]
     types_refused: ClassVar[Mapping[str, str]]
     columns_type: ClassVar[type[StoredColumns[Any]]]
     """How the columns of a table are stored."""
@@ -114,8 +112,8 @@ class SqlDestination(Generic[S]):
             with self._sessions.looking(table.name) as looking:
                 if looking is not None:
                     return self.migrator_type(looking, table, mode, replaces).plan(ownership)
-            into = self.dialect.relation(self._schema, table.name)
-            return Migration((creation(table, columns.stored, into, self.dialect),), None, empty=True, owners=())
+            into = columns.dialect.relation(self._schema, table.name)
+            return Migration((creation(table, columns.stored, into, columns.dialect),), None, empty=True, owners=())
         writing = self._sessions.writing(cascades=table.allow_cascade, repeatable=True)
         with writing as session, session.about(table.name):
             check_fence(session, fence)
@@ -148,7 +146,7 @@ class SqlDestination(Generic[S]):
         """The stored rows, in the Arrow types of ``table``."""
         table = self._stored(table)
         names, stored = list(columns) if columns is not None else table.schema.names, self.columns_type(table)
-        query = f"SELECT {stored.reading(names)} FROM {self.dialect.relation(self._schema, table.name)} AS t"
+        query = f"SELECT {stored.reading(names)} FROM {stored.dialect.relation(self._schema, table.name)} AS t"
         for rows in self._sessions.fetched(query, table.name):
             yield stored.decoded(rows, names)
 

@@ -65,6 +65,20 @@ class Dialect:
         """What the database takes for the same name."""
         return name
 
+    def check_name(self, name: str, stored: str, *, is_view: bool) -> None:
+        """Of what is there under the name of a table, where the database does not tell cases apart.
+
+        Raises:
+            TaskError: it is a view, or a table that the source calls otherwise.
+        """
+        if is_view:
+            raise TaskError(f"{name!r} is a view in the database", hint="rename the view, or the table")
+        if stored != name:
+            raise TaskError(
+                f"table {name!r} and the stored {stored!r} are one table to {self.name}, which does not tell cases apart",
+                hint="rename one of the two",
+            )
+
     def quoted(self, names: Sequence[str], prefix: str = "") -> str:
         """A list of columns."""
         return ", ".join(prefix + self.quote(name) for name in names)

@@ -1,16 +1,18 @@
 """What the file of a database in a file has to be able to do."""
 
 import os
+import secrets
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from strandline.connectors.sql.session import FileSession
 from strandline.disk import file_system_probe, probe_folder, room_probes
 from strandline.errors import UsageError
 from strandline.probe import Probe, Verdict
 
-__all__ = ["beside", "check_writable", "probe_file"]
+__all__ = ["beside", "check_writable", "probe_file", "try_writing"]
 
 
 def probe_file(path: Path, kind: str) -> Iterator[Probe]:
@@ -59,3 +61,20 @@ def beside(path: Path) -> Iterator[Path]:
         yield folder / path.name
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def try_writing(session: FileSession, begin: str, *first: str, prefix: str = "") -> None:
+    """Make, write, change and empty a table in a transaction that is rolled back; ``first`` are statements before that."""
+    table = session.relation(f"{prefix}_cq_probe_{secrets.token_hex(4)}")
+    session.execute(begin)
+    try:
+        for statement in (
+            *first,
+            f"CREATE TABLE {table} (id BIGINT)",
+            f"INSERT INTO {table} VALUES (1)",
+            f"ALTER TABLE {table} ADD COLUMN more TEXT",
+            f"DELETE FROM {table}",
+        ):
+            session.execute(statement)
+    finally:
+        session.execute("ROLLBACK")

@@ -147,7 +147,7 @@ class Migrator(ABC):
         found = self._find()
         if found is None:
             return Migration((self._creation(),), None, empty=True, owners=())
-        ((rows,),) = self._session.fetch(Statement(f"SELECT count(*) FROM (SELECT 1 FROM {self._into} LIMIT 1) AS r"))
+        ((rows,),) = self._session.ask(f"SELECT count(*) FROM (SELECT 1 FROM {self._into} LIMIT 1) AS r")
         name = self._table.name
         owners = self._register.owners() if not rows or self._is_made_by_us(found) else ()
         attached = self._session.attached(name)
@@ -324,7 +324,7 @@ class Migrator(ABC):
         """Whether every whole number that is stored is a double."""
         name = self._quote(column)
         beyond = f"SELECT 1 FROM {self._into} WHERE {name} < -{EXACT_MAX} OR {name} > {EXACT_MAX} LIMIT 1"
-        return Fit.NOT if self._session.fetch(Statement(beyond)) else Fit.WIDEN
+        return Fit.NOT if self._session.ask(beyond) else Fit.WIDEN
 
     def _may_stay_text(self, column: str, before: tuple[str, str]) -> bool:
         """Whether a stored column is plain text that may take values of another type; not a key, which would not be found."""
@@ -342,7 +342,7 @@ class Migrator(ABC):
 
     def _is_empty(self, column: str) -> bool:
         value = f"SELECT 1 FROM {self._into} WHERE {self._quote(column)} IS NOT NULL LIMIT 1"
-        return not self._session.fetch(Statement(value))
+        return not self._session.ask(value)
 
     def _widen(self, column: str, before: str, after: str, verdict: Fit) -> Change:
         kind = self._stored[column].sql

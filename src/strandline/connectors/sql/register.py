@@ -79,12 +79,10 @@ class Register:
         sql = self._session.dialect
         if not self._session.columns(REGISTER):
             return ()
-        rows = self._session.fetch(
-            Statement(
-                f"SELECT source, {sql.quote('destination')}, shared FROM {self._session.relation(REGISTER)} "
-                f"WHERE {sql.quote('table')} = {sql.parameter}",
-                (self._table,),
-            )
+        rows = self._session.ask(
+            f"SELECT source, {sql.quote('destination')}, shared FROM {self._session.relation(REGISTER)} "
+            f"WHERE {sql.quote('table')} = {sql.parameter}",
+            self._table,
         )
         return tuple(sorted(Owner(source, destination, bool(shared)) for source, destination, shared in rows))
 
@@ -92,8 +90,8 @@ class Register:
         sql = self._session.dialect
         if not self._session.columns(STATES):
             return ()
-        rows = self._session.fetch(
-            Statement(f"SELECT source, task, {sql.quote('destination')}, state FROM {self._session.relation(STATES)}")
+        rows = self._session.ask(
+            f"SELECT source, task, {sql.quote('destination')}, state FROM {self._session.relation(STATES)}"
         )
         owners = {
             Owner(source, destination)

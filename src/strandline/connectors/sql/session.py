@@ -71,6 +71,10 @@ class Session(ABC):
     def fetch(self, statement: Statement) -> Sequence[Sequence[Any]]:
         """Its rows."""
 
+    def ask(self, text: str, *values: object) -> Sequence[Sequence[Any]]:
+        """The rows of a statement with these values."""
+        return self.fetch(Statement(text, values))
+
     @abstractmethod
     def about(self, table: str) -> AbstractContextManager[None]:
         """Turns the database's errors into ours, which name the table."""

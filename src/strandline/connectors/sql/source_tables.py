@@ -17,6 +17,7 @@ __all__ = [
     "not_unique",
     "selection",
     "smallest_offset_s",
+    "task_id",
 ]
 
 
@@ -108,6 +109,11 @@ def known(kind: str, name: str, names: Iterable[str], *, where: str) -> None:
         return
     hint = did_you_mean(name, choices, f"there are {', '.join(sorted(choices)) or 'none'}")
     raise UsageError(f"{where} has no {kind} {name!r}", hint=hint)
+
+
+def task_id(name: str) -> str:
+    """The name of the table, but that ``@`` must not come first. Distinct names have distinct ids."""
+    return f"%{name}" if name.startswith(("@", "%")) else name
 
 
 def not_unique(table: str, columns: Sequence[str], keys: int, rows: int) -> str:

@@ -46,7 +46,7 @@ class Users:
         name, session, scope = self._table.name, self._session, self._scope
         columns, sql, into = session.columns(name), session.dialect, session.relation(name)
         if SOURCE_NAME not in columns or (scope.partition is not None and CLIENT_ID not in columns):
-            return [row_owners(None, None)] if session.fetch(Statement(f"SELECT 1 FROM {into} LIMIT 1")) else []
+            return [row_owners(None, None)] if session.ask(f"SELECT 1 FROM {into} LIMIT 1") else []
         mine = sql.in_scope(name, columns, scope)
         names = [f"CAST(t.{sql.quote(one)} AS text)" if one in columns else "NULL" for one in (SOURCE_NAME, CLIENT_ID)]
         query = (

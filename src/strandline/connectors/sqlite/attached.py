@@ -4,7 +4,6 @@ from itertools import groupby
 from typing import TYPE_CHECKING
 
 from strandline.connectors.sql.attached import Attached, Reference
-from strandline.connectors.sql.dialect import Statement
 from strandline.connectors.sqlite.dialect import MARK_PREFIX
 
 if TYPE_CHECKING:
@@ -23,15 +22,11 @@ def kept_text(ddl: str) -> str:
 
 def attached_to(session: "SQLiteSession", table: str) -> Attached:
     """See ``Attached``. A foreign key that names no columns refers to the primary key, which our tables do not have."""
-    columns = session.fetch(
-        Statement("SELECT name, hidden, pk FROM pragma_table_xinfo(?, 'main') ORDER BY cid", (table,))
-    )
-    others = session.fetch(
-        Statement(
-            "SELECT type, name, sql FROM main.sqlite_master WHERE lower(tbl_name) = lower(?) "
-            f"AND (type = 'trigger' OR type = 'index' AND name GLOB '{MARK_PREFIX}*') ORDER BY name",
-            (table,),
-        )
+    columns = session.ask("SELECT name, hidden, pk FROM pragma_table_xinfo(?, 'main') ORDER BY cid", table)
+    others = session.ask(
+        "SELECT type, name, sql FROM main.sqlite_master WHERE lower(tbl_name) = lower(?) "
+        f"AND (type = 'trigger' OR type = 'index' AND name GLOB '{MARK_PREFIX}*') ORDER BY name",
+        table,
     )
     key = [name for _, name in sorted((pk, name) for name, _, pk in columns if pk)]
     return Attached(
@@ -44,15 +39,13 @@ def attached_to(session: "SQLiteSession", table: str) -> Attached:
 
 
 def _references(session: "SQLiteSession", table: str, key: list[str]) -> tuple[Reference, ...]:
-    rows = session.fetch(
-        Statement(
-            'SELECT m.name, f.id, f."from", f."to", f.on_delete FROM main.sqlite_master AS m, '
-            "pragma_foreign_key_list(m.name, 'main') AS f "
-            # it is dear to ask for the keys of a table, and most have none
-            "WHERE m.type = 'table' AND m.sql LIKE '%references%' AND lower(f.\"table\") = lower(?) "
-            "ORDER BY m.name, f.id, f.seq",
-            (table,),
-        )
+    rows = session.ask(
+        'SELECT m.name, f.id, f."from", f."to", f.on_delete FROM main.sqlite_master AS m, '
+        "pragma_foreign_key_list(m.name, 'main') AS f "
+        # it is dear to ask for the keys of a table, and most have none
+        "WHERE m.type = 'table' AND m.sql LIKE '%references%' AND lower(f.\"table\") = lower(?) "
+        "ORDER BY m.name, f.id, f.seq",
+        table,
     )
     found = []
     for (name, _), parts in groupby(rows, key=lambda row: (row[0], row[1])):

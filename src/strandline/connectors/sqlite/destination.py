@@ -44,7 +44,6 @@ class SQLiteDestination(SqlDestination[SQLiteSession]):
 
     description = WRITTEN
     staged_bytes_max = _STAGED_BYTES_MAX
-    dialect = SQLiteSession.dialect
     types_refused = TYPES_REFUSED
     columns_type, migrator_type = Columns, SQLiteMigrator
 

@@ -6,12 +6,13 @@ from contextlib import closing, suppress
 from typing import TYPE_CHECKING
 
 from strandline.connectors.arrow.widening import Fit, grown_from
-from strandline.connectors.sql.dialect import KEY_PREFIX, Statement
+from strandline.connectors.sql.dialect import KEY_PREFIX
 from strandline.connectors.sql.migration import Found, Migrator
 from strandline.connectors.sql.record import Record
 from strandline.connectors.sqlite.attached import kept_text
 from strandline.connectors.sqlite.dialect import MARK_PREFIX, folded
 from strandline.connectors.sqlite.drivers import sqlite3
+from strandline.connectors.sqlite.session import SQLiteSession
 from strandline.connectors.sqlite.types_stored import fit
 from strandline.destination import Change
 from strandline.errors import TaskError
@@ -26,25 +27,18 @@ __all__ = ["SQLiteMigrator"]
 class SQLiteMigrator(Migrator):
     """SQLite does not tell cases apart, and keeps no identity of a table: an index does, see ``SQLiteDialect.keep``."""
 
+    _session: SQLiteSession
+
     def _find(self) -> Found | None:
         """See ``Migrator``; without a mark where the table is not one of ours."""
-        name, session = self._table.name, self._session
-        found = session.fetch(
-            Statement(
-                "SELECT type, tbl_name, sql FROM main.sqlite_master WHERE lower(tbl_name) = lower(?) "
-                f"AND (type IN ('table', 'view') OR type = 'index' AND name GLOB '{MARK_PREFIX}*')",
-                (name,),
-            )
+        found = self._session.ask(
+            "SELECT type, tbl_name, sql FROM main.sqlite_master WHERE lower(tbl_name) = lower(?) "
+            f"AND (type IN ('table', 'view') OR type = 'index' AND name GLOB '{MARK_PREFIX}*')",
+            self._table.name,
         )
         records = []
         for kind, of_table, ddl in found:
-            if kind == "view":
-                raise TaskError(f"{name!r} is a view in the database", hint="rename the view, or the table")
-            if of_table != name:
-                raise TaskError(
-                    f"table {name!r} and the stored {of_table!r} are one table to SQLite, which does not tell cases apart",
-                    hint="rename one of the two",
-                )
+            self._session.dialect.check_name(self._table.name, of_table, is_view=kind == "view")
             if kind == "index":
                 records.append(Record.parse(kept_text(ddl)))
         if not found:
@@ -63,9 +57,7 @@ class SQLiteMigrator(Migrator):
     def _folding(self) -> Mapping[str, str]:
         """See ``Migrator``. SQLite tells the collation of an index only, so one is made, in a table of the same text."""
         name, quote = self._table.name, self._quote
-        ((created,),) = self._session.fetch(
-            Statement("SELECT sql FROM main.sqlite_master WHERE type = 'table' AND name = ?", (name,))
-        )
+        ((created,),) = self._session.ask("SELECT sql FROM main.sqlite_master WHERE type = 'table' AND name = ?", name)
         keys = [key for key in self._table.primary_key if key in self._session.columns(name)]
         if not keys or "collate" not in created.lower():
             return {}
@@ -80,12 +72,10 @@ class SQLiteMigrator(Migrator):
 
     def _dropped_with(self) -> Sequence[str]:
         """See ``Migrator``. Views stay: they know the table by its name."""
-        found = self._session.fetch(
-            Statement(
-                "SELECT type, name FROM main.sqlite_master WHERE lower(tbl_name) = lower(?) AND type IN ('index', 'trigger') "
-                f"AND name NOT GLOB '{MARK_PREFIX}*' AND name NOT GLOB '{KEY_PREFIX}*' AND sql IS NOT NULL ORDER BY 1, 2",
-                (self._table.name,),
-            )
+        found = self._session.ask(
+            "SELECT type, name FROM main.sqlite_master WHERE lower(tbl_name) = lower(?) AND type IN ('index', 'trigger') "
+            f"AND name NOT GLOB '{MARK_PREFIX}*' AND name NOT GLOB '{KEY_PREFIX}*' AND sql IS NOT NULL ORDER BY 1, 2",
+            self._table.name,
         )
         return [f"{kind} {name}" for kind, name in found]
 
@@ -98,18 +88,21 @@ class SQLiteMigrator(Migrator):
 
     def _widen(self, column: str, before: str, after: str, verdict: Fit) -> Change:  # noqa: ARG002 -- they are known
         """SQLite changes no types, so another column takes the values over; from one of nothing but nulls there are none."""
-        name, kind = self._quote(column), self._stored[column].sql
-        spare = self._quote(self._spare(column))
         ddl = [f"DROP INDEX {self._quote(index)}" for index in self._own_indexes()]  # writing makes one again
-        ddl += [f"ALTER TABLE {self._into} ADD COLUMN {spare} {kind}".rstrip()]
-        if verdict is Fit.WIDEN:
-            ddl.append(f"UPDATE {self._into} SET {spare} = CAST({name} AS REAL)")
-        ddl += [
+        ddl += self._exchanged(column, takes=verdict is Fit.WIDEN)
+        what = "nulls" if verdict is Fit.EMPTY else before
+        kinds = f"{what} to {self._stored[column].sql or 'any'}"
+        return Change("widen_column", self._table.name, column, kinds, tuple(ddl))
+
+    def _exchanged(self, column: str, *, takes: bool = False) -> list[str]:
+        """The DDL that puts a column of the wanted type in the place of one, whose values it ``takes``, or not."""
+        name, spare = self._quote(column), self._quote(self._spare(column))
+        return [
+            f"ALTER TABLE {self._into} ADD COLUMN {spare} {self._stored[column].sql}".rstrip(),
+            *([f"UPDATE {self._into} SET {spare} = CAST({name} AS REAL)"] if takes else []),
             f"ALTER TABLE {self._into} DROP COLUMN {name}",
             f"ALTER TABLE {self._into} RENAME COLUMN {spare} TO {name}",
         ]
-        what = "nulls" if verdict is Fit.EMPTY else before
-        return Change("widen_column", self._table.name, column, f"{what} to {kind or 'any'}", tuple(ddl))
 
     def _tied(self, columns: Collection[str], *, key: bool) -> Sequence[str]:
         """See ``Migrator``. SQLite says it when it is tried: in a copy of the tables without rows."""
@@ -127,24 +120,22 @@ class SQLiteMigrator(Migrator):
 
     def _defined(self, columns: Collection[str]) -> list[str]:
         """What somebody's own definition of the table says of these columns, and another column would not have."""
-        known = self._session.fetch(
-            Statement("""SELECT name, "notnull", dflt_value FROM pragma_table_xinfo(?, 'main')""", (self._table.name,))
+        known = self._session.ask(
+            """SELECT name, "notnull", dflt_value FROM pragma_table_xinfo(?, 'main')""", self._table.name
         )
         found = [f"NOT NULL of column {name}" for name, filled, _ in known if filled and name in columns]
         found += [f"the default of column {name}" for name, _, value in known if value is not None and name in columns]
-        ((text,),) = self._session.fetch(
-            Statement("SELECT sql FROM main.sqlite_master WHERE type = 'table' AND name = ?", (self._table.name,))
+        ((text,),) = self._session.ask(
+            "SELECT sql FROM main.sqlite_master WHERE type = 'table' AND name = ?", self._table.name
         )
         words = re.findall(r"\bCHECK\s*\(|\bCOLLATE\b", text, re.IGNORECASE) if columns else ()
         return found + [f"{word.rstrip('( ').upper()} in the definition of the table" for word in dict.fromkeys(words)]
 
     def _copy_into(self, copy: "Connection") -> None:
         """What there is but rows; without virtual tables."""
-        texts = self._session.fetch(
-            Statement(
-                "SELECT sql FROM main.sqlite_master WHERE sql IS NOT NULL AND name NOT GLOB 'sqlite_*' "
-                "ORDER BY CASE type WHEN 'table' THEN 1 WHEN 'view' THEN 2 WHEN 'index' THEN 3 ELSE 4 END, rowid"
-            )
+        texts = self._session.ask(
+            "SELECT sql FROM main.sqlite_master WHERE sql IS NOT NULL AND name NOT GLOB 'sqlite_*' "
+            "ORDER BY CASE type WHEN 'table' THEN 1 WHEN 'view' THEN 2 WHEN 'index' THEN 3 ELSE 4 END, rowid"
         )
         for (text,) in texts:
             with suppress(sqlite3.Error):
@@ -154,35 +145,18 @@ class SQLiteMigrator(Migrator):
         """Somebody's indexes that let an old key be there once only."""
         name = self._table.name
         old = {folded(column) for column in Record.parse(self._session.attached(name).note).primary_key}
-        found = self._session.fetch(
-            Statement(
-                "SELECT l.name, i.name FROM pragma_index_list(?, 'main') AS l, pragma_index_info(l.name, 'main') AS i "
-                'WHERE l."unique" ORDER BY 1',
-                (name,),
-            )
-        )
-        indexes: dict[str, set[str]] = {}
-        for index, column in found:
-            indexes.setdefault(index, set()).add(folded(column or ""))
+        indexes = self._session.indexed(name, 'l."unique"')
         return [f"index {index}" for index, columns in indexes.items() if columns <= old]
 
     def _alter(self, columns: Mapping[str, str], *, key: bool) -> Sequence[str]:
         """See ``Migrator``. As in ``_widen``; indexes are made again, ours of an old key are not."""
-        indexes = self._session.fetch(
-            Statement(
-                "SELECT name, sql FROM main.sqlite_master WHERE type = 'index' AND tbl_name = ? AND sql IS NOT NULL "
-                f"AND name NOT GLOB '{MARK_PREFIX}*' ORDER BY rowid",
-                (self._table.name,),
-            )
+        indexes = self._session.ask(
+            "SELECT name, sql FROM main.sqlite_master WHERE type = 'index' AND tbl_name = ? AND sql IS NOT NULL "
+            f"AND name NOT GLOB '{MARK_PREFIX}*' ORDER BY rowid",
+            self._table.name,
         )
         ddl = [f"DROP INDEX {self._quote(name)}" for name, _ in indexes]
-        for column in columns:
-            name, kind, spare = self._quote(column), self._stored[column].sql, self._quote(self._spare(column))
-            ddl += [
-                f"ALTER TABLE {self._into} ADD COLUMN {spare} {kind}".rstrip(),
-                f"ALTER TABLE {self._into} DROP COLUMN {name}",
-                f"ALTER TABLE {self._into} RENAME COLUMN {spare} TO {name}",
-            ]
+        ddl += [statement for column in columns for statement in self._exchanged(column)]
         of_key = f"({self._session.dialect.quoted(self._table.primary_key)})"
         old = {name for name, text in indexes if key and name.startswith(KEY_PREFIX) and not text.endswith(of_key)}
         return [*ddl, *(text for name, text in indexes if name not in old)]
@@ -196,11 +170,9 @@ class SQLiteMigrator(Migrator):
 
     def _own_indexes(self) -> Sequence[str]:
         """Those that find rows by their key."""
-        found = self._session.fetch(
-            Statement(
-                "SELECT name FROM main.sqlite_master WHERE type = 'index' AND tbl_name = ? "
-                f"AND name GLOB '{KEY_PREFIX}*' ORDER BY name",
-                (self._table.name,),
-            )
+        found = self._session.ask(
+            "SELECT name FROM main.sqlite_master WHERE type = 'index' AND tbl_name = ? "
+            f"AND name GLOB '{KEY_PREFIX}*' ORDER BY name",
+            self._table.name,
         )
         return [name for (name,) in found]

@@ -3,16 +3,14 @@
 Writing is tried in a transaction that is rolled back.
 """
 
-import secrets
 from collections.abc import Iterable, Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from strandline.connectors.sql.dialect import quote
-from strandline.connectors.sql.file_probes import beside, probe_file
+from strandline.connectors.sql.file_probes import beside, probe_file, try_writing
 from strandline.connectors.sqlite.database import Database
-from strandline.connectors.sqlite.dialect import SQLiteDialect
 from strandline.connectors.sqlite.drivers import sqlite3
 from strandline.connectors.sqlite.plan import Plan
 from strandline.disk import file_system_probe, holders
@@ -102,17 +100,8 @@ def probe_states(path: str) -> Iterator[Probe]:
 
 
 def _written(database: Database, prefix: str) -> Probe:
-    table = SQLiteDialect().relation("main", f"{prefix}_cq_probe_{secrets.token_hex(4)}")
     with database.session(create=True) as session, database.meaning("write to it"):
-        run = session.connection.execute
-        run("BEGIN IMMEDIATE")
-        try:
-            run(f"CREATE TABLE {table} (id INTEGER)")
-            run(f"INSERT INTO {table} VALUES (1)")
-            run(f"ALTER TABLE {table} ADD COLUMN more TEXT")
-            run(f"DELETE FROM {table}")
-        finally:
-            run("ROLLBACK")
+        try_writing(session, "BEGIN IMMEDIATE", prefix=prefix)
     named = f", under names that begin with {prefix}" if prefix else ""
     return Probe("rights", Verdict.OK, f"tables can be made, changed, written and emptied{named}")
 

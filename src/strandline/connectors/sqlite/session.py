@@ -11,7 +11,7 @@ from strandline.connectors.sql.session import FileSession
 from strandline.connectors.sql.staging import Step
 from strandline.connectors.sqlite.attached import attached_to
 from strandline.connectors.sqlite.columns import Columns
-from strandline.connectors.sqlite.dialect import SQLiteDialect, folded
+from strandline.connectors.sqlite.dialect import folded
 from strandline.connectors.sqlite.drivers import sqlite3
 from strandline.connectors.sqlite.errors import is_duplicate
 from strandline.table import Table
@@ -28,7 +28,7 @@ _ROWS = 10_000
 class SQLiteSession(FileSession):
     """See ``FileSession``; its connection is in autocommit."""
 
-    dialect = SQLiteDialect()
+    dialect = Columns.dialect
 
     def __init__(self, connection: "Connection", meaning: Callable[[str], AbstractContextManager[None]]) -> None:
         super().__init__("main", meaning)
@@ -72,9 +72,7 @@ class SQLiteSession(FileSession):
 
     def columns(self, table: str) -> Mapping[str, str]:
         """The declared types of a stored table's columns, in order."""
-        rows = self.fetch(
-            Statement("SELECT name, type FROM pragma_table_xinfo(?, 'main') WHERE hidden <> 1 ORDER BY cid", (table,))
-        )
+        rows = self.ask("SELECT name, type FROM pragma_table_xinfo(?, 'main') WHERE hidden <> 1 ORDER BY cid", table)
         return {str(name): str(kind) for name, kind in rows}
 
     def attached(self, table: str) -> Attached:
@@ -115,24 +113,19 @@ class SQLiteSession(FileSession):
         """Make sure that rows can be found by their primary key. In append mode nothing looks for them."""
         for table in tables:
             with self.about(table.name):
-                if table.primary_key and frozenset(map(folded, table.primary_key)) not in self._indexed(table):
+                key = set(map(folded, table.primary_key))
+                if key and key not in self.indexed(table.name, "NOT l.partial AND i.seqno < ?", len(key)).values():
                     index = self.relation(f"{KEY_PREFIX}{secrets.token_hex(8)}")
                     columns = self.dialect.quoted(table.primary_key)
                     self.run(Statement(f"CREATE INDEX {index} ON {self.dialect.quote(table.name)} ({columns})"))
 
-    def _indexed(self, table: Table) -> set[frozenset[str]]:
-        """The first columns of each index, as many as the primary key has."""
-        found = self.fetch(
-            Statement(
-                "SELECT l.name, i.name FROM pragma_index_list(?, 'main') AS l, pragma_index_info(l.name, 'main') AS i "
-                "WHERE NOT l.partial AND i.seqno < ?",
-                (table.name, len(table.primary_key)),
-            )
-        )
+    def indexed(self, table: str, where: str, *values: object) -> Mapping[str, set[str]]:
+        """The folded columns of each index; ``where`` chooses of the indexes ``l``, and of their columns ``i``."""
         indexes: dict[str, set[str]] = {}
-        for index, column in found:
+        pragmas = "pragma_index_list(?, 'main') AS l, pragma_index_info(l.name, 'main') AS i"
+        for index, column in self.ask(f"SELECT l.name, i.name FROM {pragmas} WHERE {where} ORDER BY 1", table, *values):
             indexes.setdefault(index, set()).add(folded(column or ""))
-        return set(map(frozenset, indexes.values()))
+        return indexes
 
     def _table(self, names: Sequence[str], kinds: Sequence[str]) -> str:
         relation = self._fresh()

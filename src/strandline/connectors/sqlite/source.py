@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from strandline.connectors.sql.source_tables import task_id
 from strandline.connectors.sqlite.bound import Clock
 from strandline.connectors.sqlite.catalog import Catalogued, catalogue, connect, does_not_work
 from strandline.connectors.sqlite.copies import looked_up
@@ -94,7 +95,7 @@ class SQLiteSource:
 
     def tasks(self, tables: Sequence[Table]) -> Iterable[Task]:
         """Each table is a task."""
-        return [Task(_task_id(table.name), (table,)) for table in tables]
+        return [Task(task_id(table.name), (table,)) for table in tables]
 
     def read(self, task: Task, reading: Reading) -> Iterator[SourceMessage]:
         """A pass over the table of ``task``; see ``reading``."""
@@ -179,8 +180,3 @@ class SQLiteSource:
 
     def _connect(self) -> "Connection":
         return connect(self._spec.path, busy_timeout_s=duration_s(self._spec.busy_timeout))
-
-
-def _task_id(name: str) -> str:
-    """The name of the table, but that ``@`` must not come first. Distinct names have distinct ids."""
-    return f"%{name}" if name.startswith(("@", "%")) else name
