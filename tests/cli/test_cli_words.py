@@ -54,7 +54,7 @@ def test_states_are_listed_in_columns(cli):
     heading, *lines = cli("state", "list").stdout.splitlines()
     assert [line.split("  ")[0] for line in lines] == ["shop/a → copy", "shop/a_table_with_a_longer_name → copy"]
     assert [word for word in re.split(r"  +", heading) if word] == (
-        ["table", "pass", "rows", "saved", "age", "version", "cursor"]
+        ["table", "pass", "written", "saved", "age", "version", "cursor"]
     )
     at = heading.index("cursor")
     assert [line[at:] for line in lines] == ["2026-01-01 00:00:01", "–"]

@@ -23,7 +23,7 @@ from strandline.state import State, StateKey
 
 __all__ = ["command"]
 
-_HEAD = ("table", "pass", "rows", "saved", "age", "version", "cursor")
+_HEAD = ("table", "pass", "written", "saved", "age", "version", "cursor")
 
 
 @click.group("state")
