@@ -30,8 +30,11 @@ spec: {name: warehouse, path: duckdb, spec: {path: warehouse.duckdb}}
 
 @pytest.fixture
 def work(tmp_path, monkeypatch):
-    """The current directory: a shop, and a spec that reads it."""
+    """The current directory, on a disk whatever it is on: a shop, and a spec that reads it."""
     monkeypatch.chdir(tmp_path)
+    mounts = tmp_path.with_name("mountinfo")
+    mounts.write_text("1 0 0:1 / / rw - ext4 a rw\n")
+    monkeypatch.setattr(disk, "_MOUNTS", mounts)
     with closing(sqlite3.connect("shop.db")) as shop, shop:
         shop.execute("CREATE TABLE orders (id INTEGER PRIMARY KEY, at TEXT NOT NULL)")
         shop.execute("CREATE INDEX orders_at ON orders (at)")
