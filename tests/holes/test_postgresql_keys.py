@@ -29,9 +29,9 @@ def warnings(shop, **more):
 
 def refused(shop):
     with closing(shop.source()) as source:
-        (error,) = [table.unreadable for table in source.tables() if table.unreadable is not None]
-    assert isinstance(error, UsageError)
-    return error
+        errors = [table.unreadable for table in source.tables() if table.unreadable is not None]
+    assert [type(error) for error in errors] == [UsageError]
+    return errors[0]
 
 
 # primary keys --------------------------------------------------------------------------------------------------------
