@@ -111,7 +111,7 @@ class FileDatabase(SqlDatabase[F]):
         super().__init__()
         self.path, self.place = path, f"{self.system} {path}"
         with _gates_lock:
-            self._gate = _gates.setdefault(key or os.path.realpath(path), self._gate_type())
+            self._gate = _gates.setdefault(f"{self.system} {key or os.path.realpath(path)}", self._gate_type())
 
     @property
     def exists(self) -> bool:
