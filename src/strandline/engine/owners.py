@@ -83,7 +83,10 @@ def check_refused(refused: Iterable[UsageError]) -> None:
     """
     errors = {error.each(): error for error in refused}
     if len(errors) == 1:
-        raise next(iter(errors.values()))
+        (error,) = errors.values()
+        if error.problems:
+            raise error
+        raise UsageError(f"{error.message}; nothing was touched", hint=error.hint) from error
     problems = list(dict.fromkeys(problem for each in errors for problem in each))
     if problems:
         raise UsageError(f"the spec has {len(problems)} problems; nothing was touched", problems=problems)

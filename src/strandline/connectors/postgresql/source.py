@@ -255,7 +255,7 @@ def _check_where(session: Any, one: Plan) -> None:
     except TaskError as error:
         raise UsageError(
             f"table {one.table.name!r}: `where` is no condition that PostgreSQL understands: {error.message}",
-            hint=one.settings.where or "",
+            hint=f"it says: {one.settings.where}",
         ) from error
 
 

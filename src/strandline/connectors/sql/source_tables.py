@@ -107,7 +107,8 @@ def known(kind: str, name: str, names: Iterable[str], *, where: str) -> None:
     choices = list(names)
     if name in choices:
         return
-    hint = did_you_mean(name, choices, f"there are {', '.join(sorted(choices)) or 'none'}")
+    there = f"the {kind}s are {', '.join(sorted(choices))}" if choices else f"it has no {kind}s"
+    hint = did_you_mean(name, choices, there)
     raise UsageError(f"{where} has no {kind} {name!r}", hint=hint)
 
 

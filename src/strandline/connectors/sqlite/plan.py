@@ -162,7 +162,7 @@ def _check(connection: "Connection", table: Table, entry: Catalogued, settings: 
             )
         except sqlite3.Error as error:
             raise UsageError(
-                f"{where}: `where` is no condition that SQLite understands: {error}", hint=settings.where
+                f"{where}: `where` is no condition that SQLite understands: {error}", hint=f"it says: {settings.where}"
             ) from error
 
 
