@@ -86,7 +86,7 @@ class Decorator:
 
     def change(self, table: Table, stored: Table) -> None:
         """From here on the table is another one; what is sent in its former type still is."""
-        before = self.tables[table.name]
+        before = self.tables.get(table.name, table)
         kept, names = before.kept_in(before, {}), renamed(table)
         self.tables[table.name] = table.keeping(kept)
         self.stored[table.name] = stored.keeping([names.get(one, one) for one in kept])

@@ -111,6 +111,16 @@ def to_array(values: Sequence[Any], type_: "pa.DataType", *, asked: bool, zone: 
 _UNFIT = (TypeError, ValueError, OverflowError)  # Arrow's own errors are among them
 
 
+def _number_texts(values: Sequence[Any], classes: set[type]) -> "pa.Array":
+    """Numbers in their shortest texts."""
+    if classes <= {int, float}:
+        try:
+            return pc.cast(pa.array(values, pa.float64()), pa.string())  # thrice as fast
+        except pa.ArrowInvalid:
+            pass  # a whole number that no double is
+    return pa.array([None if value is None else str(value) for value in values], pa.string())
+
+
 def _times(values: Sequence[Any], type_: "pa.DataType") -> "pa.Array | None":
     """Texts as days or moments, where all are written as Arrow reads them; otherwise nothing."""
     try:
@@ -122,7 +132,7 @@ def _times(values: Sequence[Any], type_: "pa.DataType") -> "pa.Array | None":
 def _whole(values: Sequence[Any], type_: "pa.DataType", *, asked: bool, zone: tzinfo | None) -> "pa.Array":
     classes = set(map(type, values)) - {type(None)}
     if pa.types.is_decimal(type_) and bytes not in classes:
-        return decimals(pa.array([None if value is None else str(value) for value in values], pa.string()), type_)
+        return decimals(_number_texts(values, classes), type_)
     if classes == {str} and pa.types.is_temporal(type_) and (times := _times(values, type_)) is not None:
         return times
     as_they_are, convert = _rule(type_, asked=asked, zone=zone)
