@@ -15,6 +15,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from strandline.errors import raise_problems
 from strandline.selection import matches, names_of, spoken
+from strandline.settings import parse_type
 from strandline.table import Table
 from strandline.table_settings import PerTable
 
@@ -35,6 +36,12 @@ def _possible(name: str) -> str:
     return name
 
 
+def _parsed(types: dict[str, str]) -> dict[str, str]:
+    for name in types.values():
+        parse_type(name)
+    return types
+
+
 class TableRules(BaseModel):
     """How the rows of one table are stored; every source takes these settings."""
 
@@ -51,6 +58,11 @@ class TableRules(BaseModel):
     )
     allow_cascade: bool = Field(
         default=False, description="Whether a delete may reach rows of other tables, by their foreign keys."
+    )
+    types: Annotated[dict[str, str], AfterValidator(_parsed)] = Field(
+        default_factory=dict,
+        description="Types in which columns that are no keys are stored: `string`, `decimal(38, 4)`, `timestamp[us, UTC]`. A value "
+        "that does not fit fails the table.",
     )
     backfill: bool = Field(
         default=False,

@@ -81,13 +81,13 @@ def test_a_source_without_settings_of_tables_refuses_them_in_words(path):
         (
             "8:14",
             f"source {path} takes no `lag` in table_settings",
-            "it takes name, adopt, shared, allow_cascade, backfill",
+            "it takes name, adopt, shared, allow_cascade, types, backfill",
         ),
         ("8:23", f"source {path} takes no `adop` in table_settings", "did you mean 'adopt'?"),
         (
             "10:7",
             f"source {path} takes no `nonsense` in table_settings",
-            "it takes name, adopt, shared, allow_cascade, backfill",
+            "it takes name, adopt, shared, allow_cascade, types, backfill",
         ),
     ]
 

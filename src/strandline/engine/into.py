@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 from strandline.destination import Destination, Fence, Held, MigrateMode, Migration, Scope, WriteMode
-from strandline.engine.lineage import stored_table
+from strandline.engine.lineage import stored_table, typed
 from strandline.engine.window import Bounds
 from strandline.errors import TaskError
 from strandline.ownership import Owner, Ownership
@@ -41,6 +41,7 @@ class Into:
         partitioned = task.partition is not None
         stored = stored_table(table, mode=self.mode, partitioned=partitioned, cq_id_only=self.cq_id_only)
         rules = self.rules(table)
+        stored = typed(stored, table, rules.types)
         return replace(stored, name=rules.name or table.name, allow_cascade=rules.allow_cascade)
 
     def ownership(self, table: Table, source: str) -> Ownership:

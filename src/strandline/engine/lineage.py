@@ -5,12 +5,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from strandline.destination import WriteMode
-from strandline.errors import TaskError
+from strandline.engine.casts import as_stored
+from strandline.errors import TaskError, UsageError
 from strandline.lazy import pa, pc
 from strandline.message import Delete, Insert, Present, Replace
+from strandline.settings import parse_type
 from strandline.table import CLIENT_ID, CQ_ID, SOURCE_NAME, SYNC_TIME, Table, sync_time_type
 
-__all__ = ["Decorator", "content_versions", "former_of", "renamed", "stored_table"]
+__all__ = ["Decorator", "content_versions", "former_of", "renamed", "stored_table", "typed"]
 
 _NOT_CONTENT = frozenset({SYNC_TIME, SOURCE_NAME, CLIENT_ID, CQ_ID})
 """Columns that differ between deliveries of one row."""
@@ -65,6 +67,27 @@ def stored_table(table: Table, *, mode: WriteMode, partitioned: bool, cq_id_only
     order = "" if key == (CQ_ID,) else names.get(table.version_order, table.version_order)
     former = {names.get(name, name): kind for name, kind in table.former.items()}
     return replace(table, schema=pa.schema([*front, *given]), primary_key=key, version_order=order, former=former)
+
+
+def typed(stored: Table, table: Table, types: Mapping[str, str]) -> Table:
+    """The stored table with the types that the spec names for columns of the source's ``table``.
+
+    Raises:
+        UsageError: there is no such column, or it is a key.
+    """
+    names, keys = renamed(table), {*table.primary_key, *table.incremental_key, table.version_order}
+    for column in types:
+        if column not in table.schema.names or column in keys:
+            what = f"{column!r} is a key" if column in keys else f"there is no column {column!r}"
+            raise UsageError(
+                f"table {table.name!r}: `types`: {what}",
+                hint="a key keeps the type of its source"
+                if column in keys
+                else f"its columns are {', '.join(table.schema.names)}",
+            )
+    kinds = {names.get(column, column): parse_type(name) for column, name in types.items()}
+    fields = [pa.field(one.name, kinds[one.name], one.nullable) if one.name in kinds else one for one in stored.schema]
+    return replace(stored, schema=pa.schema(fields))
 
 
 @dataclass(slots=True)
@@ -156,7 +179,7 @@ class Decorator:
         self._replaced.add(table.name)
         names = [self._names(table).get(name, name) for name in keys.schema.names]
         fields = [stored.schema.field(name) for name in names]
-        arrays = [_as_stored(column, field.type) for column, field in zip(keys.columns, fields, strict=True)]
+        arrays = [as_stored(keys.column(at), one.type, f"{stored.name}.{one.name}") for at, one in enumerate(fields)]
         return pa.record_batch(arrays, schema=pa.schema(fields))
 
     def _with_lineage(self, batch: "pa.RecordBatch", stored: Table, identity: "pa.Array | None") -> "pa.RecordBatch":
@@ -173,7 +196,7 @@ class Decorator:
         for name in batch.schema.names:
             columns.setdefault(name, batch.column(name))
         order = [field for field in stored.schema if field.name in columns]
-        arrays = [_as_stored(columns[field.name], field.type) for field in order]
+        arrays = [as_stored(columns[field.name], field.type, f"{stored.name}.{field.name}") for field in order]
         return pa.record_batch(arrays, schema=pa.schema(order))
 
     def _check(self, table: Table, batch: "pa.RecordBatch") -> None:
@@ -184,11 +207,6 @@ class Decorator:
             wanted = table.schema.field(index).type
             if sent.type != wanted:
                 raise TaskError(f"{table.name}.{sent.name}: the source sent {sent.type}, its table says {wanted}")
-
-
-def _as_stored(array: "pa.Array", kind: "pa.DataType") -> "pa.Array":
-    """The values as text where the column is stored as text, and otherwise as they are."""
-    return pc.cast(array, kind) if pa.types.is_string(kind) and not pa.types.is_string(array.type) else array
 
 
 def content_versions(batch: "pa.RecordBatch", columns: Sequence[str], scope: tuple[str, ...] = ()) -> "pa.Array":

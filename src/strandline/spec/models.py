@@ -24,7 +24,7 @@ from strandline.plugins import DEFAULT_BACKEND, load_plugin
 from strandline.rules import TableRules
 from strandline.settings import Seconds, Size
 from strandline.source import Source
-from strandline.spec.tables import BLOCK, own_model, takes_globs
+from strandline.spec.tables import BLOCK, engine_settings, own_model, takes_globs
 from strandline.state import StateBackend
 from strandline.table_settings import Entry, PerTable
 
@@ -178,10 +178,13 @@ class SourceSpec(_Document):
         self._places = places
 
     def _entries(self, block: str, settings: Mapping[str, Any], *, of_engine: bool = False) -> Iterator[Entry]:
+        of_rules = (
+            engine_settings(own_model(load_plugin("source", self.plugin).Spec)) if settings and block == BLOCK else []
+        )
         for key, written in settings.items():
             kept = written or {} if block == BLOCK else written
             if block == BLOCK and isinstance(kept, Mapping):
-                kept = {name: value for name, value in kept.items() if (name in TableRules.model_fields) == of_engine}
+                kept = {name: value for name, value in kept.items() if (name in of_rules) == of_engine}
             yield Entry(key, kept, self._places.get((block, key), Problem("")))
 
     @cached_property

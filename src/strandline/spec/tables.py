@@ -17,10 +17,21 @@ from strandline.spec.check import check
 from strandline.spec.document import Node
 from strandline.table_settings import PerTable
 
-__all__ = ["BLOCK", "check_table_settings", "own_model", "places", "table_model", "takes_globs", "unsaid"]
+__all__ = [
+    "BLOCK",
+    "check_table_settings",
+    "engine_settings",
+    "own_model",
+    "places",
+    "table_model",
+    "takes_globs",
+    "unsaid",
+]
 
 BLOCK = "table_settings"
 _OWN = ("spec", "spec", "tables")
+_THEIRS = {"types"}
+"""What a plugin does itself if it takes it, since it knows its values before they are Arrow's; for any other the engine does."""
 
 
 def own_model(spec: type[BaseModel]) -> type[BaseModel] | None:
@@ -49,7 +60,18 @@ def _per_table(annotation: Any) -> Iterator[tuple[Any, type[BaseModel]]]:
 def table_model(spec: type[BaseModel]) -> type[BaseModel]:
     """What ``table_settings`` takes of one table of a plugin: the engine's settings, and the plugin's own."""
     own = own_model(spec)
-    return create_model(f"{own.__name__}Settings", __base__=(TableRules, own)) if own else TableRules
+    if own is None:
+        return TableRules
+    theirs: Any = {
+        name: (own.model_fields[name].annotation, own.model_fields[name]) for name in _THEIRS & own.model_fields.keys()
+    }
+    return create_model(f"{own.__name__}Settings", __base__=(TableRules, own), **theirs)
+
+
+def engine_settings(own: type[BaseModel] | None) -> list[str]:
+    """What the engine takes of one table, where its plugin takes ``own``."""
+    taken = set() if own is None else _THEIRS & own.model_fields.keys()
+    return [name for name in TableRules.model_fields if name not in taken]
 
 
 def unsaid(document: Node) -> Iterator[Node]:
@@ -97,7 +119,7 @@ def check_table_settings(document: Node, spec: type[BaseModel], problems: list[P
 def _refused(node: Node, document: Node, key: str, spec: type[BaseModel], problems: list[Problem]) -> Iterator[str]:
     """Names of settings that cannot be given so, with the reasons in ``problems``."""
     own, other = own_model(spec), document.below(*_OWN, key)
-    plugin, known = _plugin(document), list(TableRules.model_fields)
+    plugin, known = _plugin(document), engine_settings(own)
     settings = node.value if isinstance(node.value, dict) else {}
     for name in settings:
         if own is None and name not in known:

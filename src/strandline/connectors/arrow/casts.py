@@ -1,15 +1,9 @@
 """Arrow arrays from one type to another and back, without loss, also where Arrow itself has no cast."""
 
-from decimal import Context, Decimal, InvalidOperation
-
 from strandline.errors import TaskError
 from strandline.lazy import pa, pc
 
-__all__ = ["MEND_VALUE", "cast_back", "cast_to", "castable_inside", "decimal_of", "decimals", "digits", "whole_micros"]
-
-_EXACT = Context(prec=200)
-_DIGITS = {32: 9, 64: 18, 128: 38, 256: 76}
-"""Of decimals, by their bits."""
+__all__ = ["MEND_VALUE", "cast_back", "cast_to", "castable_inside", "digits", "whole_micros"]
 
 MEND_VALUE = "nothing of this window was written; fix the value at the source, or leave its column out by `columns`"
 
@@ -36,43 +30,6 @@ def cast_to(array: "pa.Array", kind: "pa.DataType", *, where: str) -> "pa.Array"
         raise TaskError(f"{where}: {array.type} cannot be stored ({error})") from error
     except pa.ArrowInvalid as error:
         raise TaskError(f"{where}: a value cannot be stored ({error})", hint=MEND_VALUE) from error
-
-
-def decimals(texts: "pa.Array", kind: "pa.DataType") -> "pa.Array":
-    """Numbers as texts in a type of decimals, exactly; zeros behind a fraction mean nothing.
-
-    Arrow's own cast (26.0) is right only for so many digits as the widest decimal of that kind has: 10^30 becomes another number
-    in decimal128(38, 18), and what follows the 38th digit of a fraction is lost.
-
-    Raises:
-        pa.ArrowInvalid: one is no number, or has more digits than the type.
-    """
-    before, most = kind.precision - kind.scale, _DIGITS[kind.bit_width]
-    longest = pc.max(pc.utf8_length(texts)).as_py() or 0
-    if longest <= most and not pc.any(pc.match_substring_regex(texts, rf"[eE]|[1-9][0-9]{{{before}}}")).as_py():
-        try:
-            return pc.cast(texts, kind)
-        except pa.ArrowInvalid:
-            pass  # zeros, perhaps, of which it says that they would be lost
-    numbers = []
-    for text in texts.to_pylist():
-        number = None if text is None else decimal_of(text, kind)
-        if text is not None and number is None:
-            raise pa.ArrowInvalid(f"{text[:100]!r} does not fit {kind}")
-        numbers.append(number)
-    return pa.array(numbers, kind)
-
-
-def decimal_of(number: object, kind: "pa.DataType") -> Decimal | None:
-    """A number as its shortest text has it, in a type of decimals; ``None``: it has more digits, or is none."""
-    try:
-        given = Decimal(str(number))
-        if given.is_finite() and (given == 0 or given.adjusted() < kind.precision - kind.scale):
-            exact = given.quantize(Decimal(1).scaleb(-kind.scale), context=_EXACT)
-            return exact if exact == given else None
-    except InvalidOperation:
-        pass
-    return None
 
 
 def digits(array: "pa.Array") -> "pa.Array":

@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping
 from decimal import Decimal, InvalidOperation
 
-from strandline.connectors.arrow.casts import decimals
+from strandline.decimals import decimals
 from strandline.errors import UsageError
 from strandline.lazy import pa, pc
 from strandline.settings import parse_type

@@ -19,7 +19,7 @@ import struct
 from functools import cache
 from typing import Literal
 
-from strandline.connectors.arrow.casts import decimals
+from strandline.decimals import decimals
 from strandline.errors import TaskError
 from strandline.lazy import pa, pc
 

@@ -10,10 +10,10 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import date, datetime
 from typing import TYPE_CHECKING, Any
 
-from strandline.connectors.arrow.casts import decimal_of
 from strandline.connectors.sql.dialect import quote
 from strandline.connectors.sqlite.catalog import Catalogued, Column
 from strandline.connectors.sqlite.drivers import sqlite3
+from strandline.decimals import decimal_of
 from strandline.lazy import pa
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, date, datetime, tzinfo
 from typing import Any
 
-from strandline.connectors.arrow.casts import decimals
+from strandline.decimals import decimals
 from strandline.errors import UsageError
 from strandline.lazy import pa, pc
 from strandline.settings import parse_type

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from strandline.connectors.arrow.casts import decimals
+from strandline.decimals import decimals
 
 WIDE = Context(prec=400)
 KINDS = [
