@@ -32,6 +32,8 @@ _WORD_MAX = 24
 
 def columns(text: str) -> int:
     """How many columns of a terminal it takes."""
+    if text.isascii():
+        return len(text)
     return sum(
         0 if unicodedata.combining(character) else 1 + (unicodedata.east_asian_width(character) in "WF")
         for character in text
