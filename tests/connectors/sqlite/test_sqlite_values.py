@@ -86,6 +86,14 @@ def test_what_is_declared_counts_where_all_values_fit(shop, declared, values, ty
     assert shop.table().former["c"] in (pa.float64(), pa.string())
 
 
+def test_a_column_that_seldom_has_a_value_keeps_its_type(shop):
+    shop.execute("CREATE TABLE t (id INTEGER PRIMARY KEY, c DATETIME, d DATETIME)")
+    series = "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 5000)"
+    shop.execute(f"{series} INSERT INTO t (id, c) SELECT i, iif(i = 2500, '2024-01-31', NULL) FROM n")
+    assert shop.table().schema.field("c").type == pa.timestamp("us")
+    assert shop.table().schema.field("d").type == pa.string()
+
+
 def test_what_older_versions_made_of_it_is_still_to_be_had(shop):
     shop.execute("CREATE TABLE t (id INTEGER PRIMARY KEY, c DATETIME, d DECIMAL(9, 2), j JSON)")
     shop.execute("INSERT INTO t (c, d, j) VALUES ('2024-01-31T12:00', 1.5, '[ ]')")

@@ -25,6 +25,8 @@ log = logging.getLogger(__name__)
 
 _LOOKED_AT_ROWS = 1_000
 """At either end."""
+_SPARSE_ROWS = 200_000
+"""At either end, for a column that has no value among those."""
 _DIGITS_MAX = 38
 _LENGTH_MAX = 64
 _DOCUMENTS = {"JSON", "JSONB"}
@@ -49,7 +51,7 @@ def claimed(connection: "Connection", entry: Catalogued, names: Sequence[str]) -
     values = _looked_at(connection, entry, [*candidates])
     found = {}
     for name, types in candidates.items():
-        some = [value for value in values[name] if value is not None]
+        some = [value for value in values[name] if value is not None] or _sparse(connection, entry, name)
         kind = next((kind for kind, fits in types.items() if some and all(map(fits, some))), None)
         if kind is not None:
             found[name] = kind
@@ -109,6 +111,23 @@ def _looked_at(connection: "Connection", entry: Catalogued, names: Sequence[str]
         rows = []
     values = zip(*rows, strict=True) if rows else ([] for _ in names)
     return dict(zip(names, values, strict=True))
+
+
+def _sparse(connection: "Connection", entry: Catalogued, name: str) -> Sequence[Any]:
+    """The values of a column that seldom has one: were it of no type whenever they are out of sight, its table would fail."""
+    if entry.is_view or entry.without_rowid:
+        return []
+    column = next(_shortened(column) for column in entry.columns if column.name == name)
+    table = f"main.{quote(entry.name)}"
+    wide = " UNION ALL ".join(
+        f"SELECT c FROM (SELECT {column} AS c FROM {table} AS t ORDER BY t.rowid {order} LIMIT {_SPARSE_ROWS})"
+        for order in ("DESC", "ASC")
+    )
+    try:
+        rows = connection.execute(f"SELECT c FROM ({wide}) WHERE c IS NOT NULL LIMIT {_LOOKED_AT_ROWS}").fetchall()
+    except sqlite3.OperationalError:  # as above
+        return []
+    return [value for (value,) in rows]
 
 
 def _shortened(column: Column) -> str:
