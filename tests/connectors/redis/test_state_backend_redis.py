@@ -203,3 +203,16 @@ def test_a_wrong_url_is_named():
     for url in ("http://somewhere", "redis://host:port/0"):
         with pytest.raises(StrandlineError, match="url"):
             opened(url)
+
+
+def test_a_sentinel_names_the_server(tmp_path):
+    with RedisServer(program("redis"), *DURABLE) as primary:
+        settings = tmp_path / "sentinel.conf"
+        settings.write_text(f"sentinel monitor mymaster 127.0.0.1 {primary.port} 1\n", "utf-8")
+        with RedisServer(program("redis"), str(settings), "--sentinel") as sentinel:
+            watching = {"sentinels": [f"127.0.0.1:{sentinel.port}"]}
+            with closing(opened("redis://nowhere.invalid/0", **watching)) as backend:
+                backend.save(KEY, example_state(), expected=None)
+            with closing(opened(primary.url)) as backend:
+                assert len(backend.history(KEY)) == 1
+            refused(opened("redis://nowhere.invalid/0", service="another", **watching), UnreachableError, "another")
