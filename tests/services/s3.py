@@ -1,5 +1,6 @@
 """S3 for tests, in this process: moto, on a free port of loopback."""
 
+import logging
 import threading
 from collections.abc import Callable, Iterable
 from typing import Any, Self
@@ -32,6 +33,7 @@ class S3:
         self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
 
     def __enter__(self) -> Self:
+        logging.getLogger("werkzeug").setLevel(logging.ERROR)  # it says each request
         self._thread.start()
         self.empty()
         return self
