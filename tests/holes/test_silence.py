@@ -23,7 +23,7 @@ def test_a_table_that_was_dropped_at_the_source(bench, sync):
 
 def test_a_plan_shows_the_statements_that_it_would_run(bench, capfd):
     keyed(bench, "t")
-    assert bench.run("plan") == 0
+    assert bench.run("plan", "-v") == 0
     shown = capfd.readouterr().out
     assert 'CREATE TABLE "main"."t" (' in shown
     assert '"id" BIGINT, "v" VARCHAR)' in shown
