@@ -77,7 +77,7 @@ def believes_in_the_key(patch):
     patch.setattr(postgresql_reading, "repeated_keys", lambda *_: iter(()))
 
 
-@broken("P47", "a number is an id", FUTURE, "bigint", "{}")
+@broken("P47", "a number is an id", FUTURE, ("bigint", "{}"))
 def takes_times_for_ids(patch):
     patch.setattr(postgresql_key, "past", lambda *_: None)
 
