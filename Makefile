@@ -13,8 +13,9 @@ ARGS ?=
 # make stress: how long each cell is written to; make stress and crash: what is done. Without a seed, something new each time.
 SECONDS ?= 60
 SEED ?=
-# One process more than there are processors, because some tests wait; but few enough that their memory does not add up.
-PYTEST := $(RUN)/pytest -n $(shell n=$$(getconf _NPROCESSORS_ONLN); echo $$((n < 4 ? n + 1 : 4))) $(ARGS)
+# One process more than there are processors, because some tests wait; but few enough that their memory does not add up. One that
+# has nothing left to do takes tests from another: the slow ones of a file would else be the last of one process alone.
+PYTEST := $(RUN)/pytest --dist worksteal -n $(shell n=$$(getconf _NPROCESSORS_ONLN); echo $$((n < 4 ? n + 1 : 4))) $(ARGS)
 
 help: ## show the verbs
 	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 10
