@@ -147,3 +147,25 @@ def test_a_write_is_not_repeated_by_the_driver_and_its_outcome_is_unknown(s3, mo
         assert backend.load(KEY.source)[KEY].sequence == 2
         with pytest.raises(StateConflictError):
             backend.save(KEY, example_state(2), expected=token)
+
+
+def test_what_has_not_changed_is_not_read_again(s3, monkeypatch):
+    """A run looks at all states of a source several times, and there may be ten thousand."""
+    keys = [StateKey("shop", f"orders:{number}", "w") for number in range(40)]
+    with (
+        closing(opened("s3://bucket/states", s3.options)) as backend,
+        closing(opened("s3://bucket/states", s3.options)) as other,
+    ):
+        tokens = {key: backend.save(key, example_state(1), expected=None) for key in keys}
+        assert len(backend.load("shop")) == 40
+        read = []
+        sound = store_module.Store.get
+        monkeypatch.setattr(store_module.Store, "get", lambda self, name: read.append(name) or sound(self, name))
+        assert len(backend.load("shop")) == 40
+        assert read == []
+        other.save(keys[7], example_state(2), expected=tokens[keys[7]])
+        read.clear()
+        assert {key: state.sequence for key, state in backend.load("shop").items()} == dict.fromkeys(keys, 1) | {
+            keys[7]: 2
+        }
+        assert len(read) == 1

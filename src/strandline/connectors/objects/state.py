@@ -54,6 +54,8 @@ class ObjectsState:
         self._spec = spec
         self._opened: Store | None = None
         self._trusted = False
+        self._known: dict[str, tuple[str, bytes]] = {}
+        """What was loaded, by name, with its ETag: a run looks several times, and thousands of objects stay as they are."""
 
     @property
     def _store(self) -> Store:
@@ -63,14 +65,17 @@ class ObjectsState:
         return self._opened
 
     def load(self, source: str) -> Mapping[StateKey, State]:
-        """Every state of ``source``; several objects are read at once."""
-        store = self._store
-        names = [name for name in store.names(encode_part(source)) if name.endswith(_SUFFIX)]
+        """Every state of ``source``: one listing, and what has changed since the last one."""
+        store, known = self._store, dict(self._known)
+        listed = {name: tag for name, tag in store.listed(encode_part(source)).items() if name.endswith(_SUFFIX)}
+        changed = [name for name, tag in listed.items() if tag is None or known.get(name, ("", b""))[0] != tag]
         with ThreadPoolExecutor(_AT_ONCE) as pool:
-            found = list(pool.map(store.get, names))
-        return dict(
-            self._loaded(name, one[0], source) for name, one in zip(names, found, strict=True) if one is not None
-        )
+            for name, found in zip(changed, pool.map(store.get, changed), strict=True):
+                known.pop(name, None)
+                if found is not None:
+                    known[name] = (found[1].get("e_tag", ""), found[0])
+        self._known = known
+        return dict(self._loaded(name, known[name][1], source) for name in sorted(listed) if name in known)
 
     def _loaded(self, name: str, content: bytes, source: str) -> tuple[StateKey, State]:
         try:
@@ -115,7 +120,7 @@ class ObjectsState:
     def probes(self) -> Iterator[Probe]:
         """Whether states can be kept; see ``strandline.probe``."""
         store = self._store
-        store.names("probe")
+        store.listed("probe")
         yield Probe("connection", Verdict.OK, store.place)
         store.check_conditions("probe")
         yield Probe("conditions", Verdict.OK, "of two writers one is refused")

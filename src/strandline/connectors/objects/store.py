@@ -12,8 +12,10 @@ from strandline.errors import StateError, UnreachableError, UsageError
 
 __all__ = ["Store"]
 
-Seen = Mapping[str, Any] | Literal["create"]
-"""What has to be there still when an object is replaced: the driver's words for a version, or that nothing is."""
+Version = Mapping[str, str]
+"""The driver's words for it."""
+Seen = Version | Literal["create"]
+"""What has to be there still when an object is replaced: a version, or nothing."""
 
 
 class Store:
@@ -40,12 +42,12 @@ class Store:
         except (obstore_exceptions.BaseError, ValueError, TypeError) as error:
             raise UsageError(f"`url` or `options` of {self.place}: {_first_line(error)}") from None
 
-    def names(self, folder: str) -> list[str]:
-        """The objects below a folder."""
+    def listed(self, folder: str) -> dict[str, str | None]:
+        """The objects below a folder, by name, each with its ETag, which two contents never share."""
         with self._read(f"list {folder}"):
-            return sorted(one["path"] for some in obstore.list(self._reads, prefix=folder) for one in some)
+            return {one["path"]: one["e_tag"] for some in obstore.list(self._reads, prefix=folder) for one in some}
 
-    def get(self, name: str) -> "tuple[bytes, Seen] | None":
+    def get(self, name: str) -> "tuple[bytes, Version] | None":
         """The content of an object, and what a write that replaces it has to name; ``None``: there is none."""
         with self._read(f"read {name}"):
             try:
@@ -112,7 +114,7 @@ class Store:
             raise UnreachableError(f"{self.place}: could not {what}: {_first_line(error)}", hint=hint) from error
 
 
-def _seen(meta: Any) -> Seen:
+def _seen(meta: Any) -> Version:
     return {name: meta[name] for name in ("e_tag", "version") if meta.get(name) is not None}
 
 
