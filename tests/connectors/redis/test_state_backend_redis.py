@@ -199,10 +199,17 @@ def test_of_two_that_save_at_once_one_wins_each_time(server, client):
     assert len(won) >= 100
 
 
-def test_a_wrong_url_is_named():
-    for url in ("http://somewhere", "redis://host:port/0"):
-        with pytest.raises(StrandlineError, match="url"):
+def test_a_wrong_url_is_named_and_nothing_of_it_is_shown():
+    for url in ("http://somewhere", "redis://host:port/0", "redis://user:s3cret-word/rest@host/0"):
+        with pytest.raises(UsageError, match="url") as error:
             opened(url)
+        assert "s3cret" not in f"{error.value} {error.value.hint}"
+
+
+def test_a_sentinel_that_is_none_is_named_and_a_port_may_be_left_out():
+    with pytest.raises(UsageError, match="sentinels"):
+        opened("redis://nowhere.invalid/0", sentinels=["127.0.0.1:none"])
+    opened("redis://nowhere.invalid/0", sentinels=["127.0.0.1"]).close()
 
 
 def test_a_sentinel_names_the_server(tmp_path):

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from strandline.connectors.redis.drivers import redis, redis_backoff, redis_retry, redis_sentinel
 from strandline.errors import StateError, StrandlineError, UnreachableError, UsageError
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
 __all__ = ["Risk", "connected", "explained", "place", "probed", "risks"]
 
 _VERSION_MIN = (6, 0)
+_SENTINEL = 26379
+"""The port of Sentinels that say nothing else."""
+_URL = "redis://host:6379/0, rediss://host:6379/0 with TLS, or unix:///path; in a password, %2F for /, %40 for @, %3A for :"
 _KEEPS = ("noeviction", "volatile-")
 """Policies that evict no key without a time to live; ours have none."""
 
@@ -31,7 +35,7 @@ class Risk:
 
 
 def connected(spec: "RedisState.Spec") -> Any:
-    """A client (``redis.Redis``, whose types do not tell bytes from texts) that repeats nothing by itself: a save that is sent again conflicts with the first one.
+    """A ``redis.Redis`` that repeats nothing by itself: a save that is sent again conflicts with the first one.
 
     Raises:
         UsageError: a setting is wrong.
@@ -43,13 +47,16 @@ def connected(spec: "RedisState.Spec") -> Any:
             more[name] = getattr(spec, name)
     try:
         client = redis.Redis.from_url(spec.url, **more)
-    except (ValueError, TypeError) as error:
-        raise UsageError(
-            f"`url` is none of Redis: {error}", hint="redis://host:6379/0, rediss:// with TLS, or unix:///path"
-        ) from None
+    except (ValueError, TypeError):
+        # the error quotes what it cannot read, which may be a part of a password
+        raise UsageError("`url` is none of Redis", hint=_URL) from None
     if not spec.sentinels:
         return client
-    pairs = [(host, int(port or 26379)) for host, _, port in (one.rpartition(":") for one in spec.sentinels)]
+    try:
+        found = [urlsplit(f"//{one}") for one in spec.sentinels]
+        pairs = [(one.hostname, one.port or _SENTINEL) for one in found]
+    except ValueError:
+        raise UsageError("`sentinels` has something else than host:port", hint="host:26379, or [::1]:26379") from None
     known = {**client.connection_pool.connection_kwargs}
     for name in ("host", "port", "path"):
         known.pop(name, None)
