@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from strandline.connectors.files import positions
+
 FILES = 2_500
 """Their cursor is larger than what a history keeps of every commit."""
 
@@ -14,7 +16,9 @@ def kept(path):
 
 
 @pytest.mark.parametrize("into", ["sqlite", "files"])
-def test_idle_syncs_of_many_files_leave_nothing_that_grows_with_them(cli, into):
+def test_idle_syncs_of_many_files_leave_nothing_that_grows_with_them(cli, into, monkeypatch):
+    # files that are just made are looked at again, which changes the cursor at some later sync
+    monkeypatch.setattr(positions, "_RACY_NS", -(10**18))
     Path("in/t").mkdir(parents=True)
     for number in range(FILES):
         path = Path(f"in/t/{number}.csv")
