@@ -106,3 +106,36 @@ def test_nothing_is_copied_while_a_run_goes_on(cli, settings):
         backend.save(RUN, held, expected=before.token)
     assert cli("state", "copy", "shop", "local.yml", "--to", "redis.yml").exit_code == 4
     assert kept("redis", settings) == {}
+
+
+def kept_in(cli, settings):
+    cli.spec(
+        (
+            "source",
+            {"name": "shop", "path": "sqlite", "tables": ["*"], "destinations": ["copy"], "spec": {"path": "shop.db"}}
+            | {"backend": "destination", "backend_spec": settings},
+        ),
+        ("destination", {"name": "copy", "path": "files", "write_mode": "append", "spec": {"path": "lake"}}),
+        ("destination", {"name": "keeper", "path": "duckdb", "spec": {"path": "keeper.duckdb"}}),
+    )
+
+
+def test_the_states_of_a_source_are_those_in_the_destination_that_its_spec_names(cli):
+    cli.sqlite("shop.db", "orders")
+    kept_in(cli, {"destination": "keeper"})
+    assert cli("sync").exit_code == 0
+    assert "shop/orders" in cli("state", "list").stdout
+    Path("keeper.duckdb").unlink()
+    assert "shop/orders" not in cli("state", "list").stdout
+
+
+def test_cursors_are_not_copied_beside_the_rows_of_a_destination(cli):
+    """Its own states are of its own rows, and nobody else's."""
+    cli.sqlite("shop.db", "orders")
+    kept_in(cli, {})
+    assert cli("sync").exit_code == 0
+    Path("cursors.json").write_text(cli("state", "export", "shop").stdout, "utf-8")
+    before = cli("state", "history", "shop", "orders", "--format", "json").stdout
+    done = cli("state", "import", "shop", "cursors.json")
+    assert (done.exit_code, "beside" in done.stderr) == (2, True), done.output
+    assert cli("state", "history", "shop", "orders", "--format", "json").stdout == before

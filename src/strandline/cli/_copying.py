@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO
@@ -14,8 +13,8 @@ from strandline.cli._output import telling
 from strandline.cli._states import backends_of, source_named
 from strandline.errors import StateError, UsageError
 from strandline.logs import as_json, said
-from strandline.spec import Config, SourceSpec
-from strandline.state import State, StateBackend, StateKey
+from strandline.spec import Config, DestinationBackend, SourceSpec
+from strandline.state import State, StateKey
 
 __all__ = ["copy", "export", "import_"]
 
@@ -24,20 +23,24 @@ def _histories(config: Config, source: SourceSpec) -> dict[StateKey, Sequence[St
     from strandline.engine.copying import histories
 
     found: dict[StateKey, Sequence[State]] = {}
-    for backend in backends_of(config, source):
-        try:
+    with backends_of(config, source) as backends:
+        for backend in backends:
             found |= histories(source.name, backend, datetime.now(UTC))
-        finally:
-            backend.close()
     if not found:
         raise UsageError(f"source {source.name!r} has no states yet")
     return found
 
 
-def _into(settings: Settings, found: Mapping[StateKey, Sequence[State]], backend: StateBackend) -> None:
+def _into(settings: Settings, found: Mapping[StateKey, Sequence[State]], config: Config, source: str) -> None:
     from strandline.engine.copying import copy_states
 
-    with telling(settings) as tell:
+    named = source_named(config, source)
+    if named.backend_settings == DestinationBackend():
+        raise UsageError(
+            f"the states of source {source!r} lie beside the rows of its destinations, and go nowhere without them",
+            hint="name another backend, or `destination` in backend_spec",
+        )
+    with backends_of(config, named) as (backend,), telling(settings) as tell:
         for key, count in copy_states(found, backend):
             tell(said(f"{key}: {count} version{'s' * (count != 1)} copied" if count else f"{key}: there already"))
 
@@ -62,9 +65,7 @@ def copy(settings: Settings, source: str, to: Path, specs: Sequence[Path]) -> No
     """
     found = _histories((old := load_config(specs)), source_named(old, source))
     new = load_config([to])
-    for backend in backends_of(new, source_named(new, source)):
-        with closing(backend):
-            _into(settings, found, backend)
+    _into(settings, found, new, source)
 
 
 @click.command("export", short_help="Print the cursors of a source, with their history, as JSON.")
@@ -98,6 +99,4 @@ def import_(settings: Settings, source: str, file: IO[str], specs: Sequence[Path
     strange = sorted({key.source for key in found} - {source})
     if strange:
         raise UsageError(f"{file.name} has the states of source {strange[0]!r}, and not of {source!r}")
-    for backend in backends_of(config, source_named(config, source)):
-        with closing(backend):
-            _into(settings, found, backend)
+    _into(settings, found, config, source)

@@ -5,6 +5,7 @@ from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 
+from strandline.cli._states import kept_by
 from strandline.describe import description_of
 from strandline.destination import Destination, Fence
 from strandline.engine.answer import answered
@@ -18,7 +19,7 @@ from strandline.rules import check_rules, may_share, rules_of, stored_names
 from strandline.selection import among, check_globs, matches, select_tables, spoken
 from strandline.source import Source, Task
 from strandline.spec import Config, DestinationBackend, DestinationSpec, SourceSpec
-from strandline.state import KeepsState, StateBackend
+from strandline.state import StateBackend
 from strandline.table import Table
 
 __all__ = ["Choice", "choose", "open_job"]
@@ -103,9 +104,7 @@ def _backend(
     if keeper is None:
         keeper = config.destination(settings.destination).open()
         stack.callback(keeper.close)
-    if not isinstance(keeper, KeepsState):
-        raise UsageError(f"destination {settings.destination!r} cannot keep states", hint="choose another backend")
-    return keeper.states
+    return kept_by(settings.destination, keeper)
 
 
 def _sharers(config: Config, source: str, destination: str, stored: str) -> frozenset[Owner]:

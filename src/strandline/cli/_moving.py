@@ -14,12 +14,13 @@ from strandline.cli._layout import table, terminal_width
 from strandline.cli._options import Settings, load_config, moment, spec_argument
 from strandline.cli._output import telling
 from strandline.cli._states import backends_of, source_named
-from strandline.cli._sync_options import claiming
+from strandline.cli._sync_options import about_states
 from strandline.engine.lease import Claim
 from strandline.errors import UsageError
 from strandline.logs import as_json, said
 from strandline.message import Cursor
 from strandline.runs import describe_cursor
+from strandline.spec import Config
 from strandline.state import RUN_TASK, State, StateKey
 
 if TYPE_CHECKING:
@@ -53,14 +54,12 @@ def history(source: str, task: str, specs: Sequence[Path], form: str) -> None:
             click.echo(f"  {line}")
 
 
-def _histories(config: Any, source: str, task: str) -> list[tuple[StateKey, Sequence[State]]]:
+def _histories(config: Config, source: str, task: str) -> list[tuple[StateKey, Sequence[State]]]:
     named, found = source_named(config, source), []
-    for backend in backends_of(config, named):
-        try:
+    with backends_of(config, named) as backends:
+        for backend in backends:
             keys = sorted(key for key in backend.load(source) if key.task == task and key.task != RUN_TASK)
             found += [(key, backend.history(key)) for key in keys]
-        finally:
-            backend.close()
     if not found:
         raise UsageError(f"source {source!r} has no state of {task!r}", hint="`strandline state list` shows them all")
     return found
@@ -91,11 +90,9 @@ def _moving(what: str) -> Callable[[Callable[..., Any]], Any]:
     def decorate(chooses: Callable[..., Callable[[Sequence[State]], Cursor]]) -> Any:
         @click.argument("source")
         @click.argument("task")
-        @click.option("--destination", multiple=True, help="Only in this destination.")
         @click.option("--reason", default="", help="Why; it is kept in the history.")
         @click.option("--yes", is_flag=True, help="Do not ask.")
-        @click.option("--spec", "specs", multiple=True, type=click.Path(path_type=Path), help="The spec, as for sync.")
-        @claiming
+        @about_states
         @click.pass_obj
         def command(
             settings: Settings,

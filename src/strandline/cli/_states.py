@@ -1,12 +1,14 @@
 """The states that a spec's source has, for people."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager
 
+from strandline.destination import Destination
 from strandline.errors import UsageError
-from strandline.spec import Config, SourceSpec
+from strandline.spec import Config, DestinationBackend, SourceSpec
 from strandline.state import RUN_TASK, KeepsState, State, StateBackend, StateKey
 
-__all__ = ["backends_of", "source_named", "states_of"]
+__all__ = ["backends_of", "kept_by", "source_named", "states_of"]
 
 
 def source_named(config: Config, name: str) -> SourceSpec:
@@ -24,21 +26,33 @@ def source_named(config: Config, name: str) -> SourceSpec:
 
 def states_of(config: Config, source: SourceSpec) -> Iterator[tuple[StateKey, State]]:
     """From the configured backend; from the destinations where that is where they live. No driver otherwise."""
-    for backend in backends_of(config, source):
-        try:
-            loaded = backend.load(source.name)
-        finally:
-            backend.close()
-        yield from sorted((key, state) for key, state in loaded.items() if key.task != RUN_TASK)
+    with backends_of(config, source) as backends:
+        for loaded in [backend.load(source.name) for backend in backends]:
+            yield from sorted((key, state) for key, state in loaded.items() if key.task != RUN_TASK)
 
 
-def backends_of(config: Config, source: SourceSpec) -> Iterator[StateBackend]:
-    """Opened; whoever takes one closes it."""
-    if source.backend != "destination":
-        yield source.open_backend()
-        return
-    for name in source.destinations:
-        opened = config.destination(name).open()
-        if isinstance(opened, KeepsState):
-            yield opened.states
-        opened.close()
+@contextmanager
+def backends_of(config: Config, source: SourceSpec) -> Iterator[Sequence[StateBackend]]:
+    """Opened, and closed at the end: the configured one; or each destination that keeps its own states."""
+    settings = source.backend_settings
+    with ExitStack() as stack:
+        if not isinstance(settings, DestinationBackend):
+            yield [stack.enter_context(closing(source.open_backend()))]
+            return
+        names = [settings.destination] if settings.destination else source.destinations
+        opened = [stack.enter_context(closing(config.destination(name).open())) for name in names]
+        if settings.destination:
+            yield [kept_by(settings.destination, *opened)]
+        else:
+            yield [one.states for one in opened if isinstance(one, KeepsState)]
+
+
+def kept_by(name: str, destination: Destination) -> StateBackend:
+    """The states in a destination that a spec names as the backend.
+
+    Raises:
+        UsageError: it keeps none.
+    """
+    if not isinstance(destination, KeepsState):
+        raise UsageError(f"destination {name!r} cannot keep states", hint="choose another backend")
+    return destination.states

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from functools import wraps
+from pathlib import Path
 from typing import Any, TypeVar
 
 import click
@@ -9,7 +10,7 @@ import click
 from strandline.engine.lease import Claim
 from strandline.settings import parse_duration
 
-__all__ = ["choosing", "claiming"]
+__all__ = ["about_states", "choosing", "claiming"]
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -42,6 +43,16 @@ def claiming(command: Callable[..., Any]) -> Callable[..., Any]:
         return command(*args, **options, claim=Claim(wait_s=wait_lock, takeover=takeover))
 
     return claimed
+
+
+def about_states(command: Callable[..., Any]) -> Callable[..., Any]:
+    """``--destination``, ``--spec`` and those of ``claiming``, of a command that changes states of tasks."""
+    for option in (
+        click.option("--spec", "specs", multiple=True, type=click.Path(path_type=Path), help="The spec, as for sync."),
+        click.option("--destination", multiple=True, help="Only in this destination."),
+    ):
+        command = option(command)
+    return claiming(command)
 
 
 def _duration(_context: click.Context, _parameter: click.Parameter, value: str | None) -> float:

@@ -14,7 +14,7 @@ from strandline.cli._moving import history, restore, rewind, set_
 from strandline.cli._options import Settings, load_config, spec_argument
 from strandline.cli._output import telling
 from strandline.cli._states import source_named, states_of
-from strandline.cli._sync_options import claiming
+from strandline.cli._sync_options import about_states
 from strandline.engine.lease import Claim
 from strandline.errors import UsageError
 from strandline.logs import as_json, said
@@ -75,9 +75,7 @@ def show(source: str, task: str, specs: Sequence[Path]) -> int:
 @command.command("reset", short_help="Discard cursors: the next sync reads from nothing.")
 @click.argument("source")
 @click.argument("tasks", metavar="[TASK]...", nargs=-1)
-@click.option("--destination", multiple=True, help="Only in this destination.")
-@click.option("--spec", "specs", multiple=True, type=click.Path(path_type=Path), help="The spec, as for sync.")
-@claiming
+@about_states
 @click.pass_obj
 def reset(
     settings: Settings,
