@@ -78,3 +78,13 @@ def test_a_server_that_can_lose_a_cursor_is_a_mistake_of_the_spec(cli):
             assert "accept: [no-persistence]" in done.output
         assert not Path("w.duckdb").exists()
         assert cli("doctor").exit_code == 1
+
+
+def test_what_a_backend_keeps_in_the_source_s_own_database_is_not_read(cli):
+    cli.shop("orders", backend="sqlite", backend_spec={"path": "shop.db", "table": "kept"})
+    for _ in range(2):
+        assert cli("sync").exit_code == 0
+    with duckdb.connect("w.duckdb", read_only=True) as warehouse:
+        names = {name for (name,) in warehouse.sql("SELECT table_name FROM duckdb_tables()").fetchall()}
+    assert "orders" in names
+    assert not {name for name in names if name.startswith("kept")}
