@@ -12,6 +12,8 @@ import pytest
 from click.testing import CliRunner
 from hypothesis import settings
 
+from services.mariadb import MariaDBServer
+from services.mariadb import programs as mariadb_programs
 from services.postgresql import PostgreSQLServer, programs
 from strandline import logs
 from strandline.cli import main
@@ -60,6 +62,24 @@ def postgresql(postgresql_server):
     name = f"t_{uuid.uuid4().hex}"
     yield postgresql_server.create_database(name)
     postgresql_server.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
+
+
+@pytest.fixture(scope="session")
+def mariadb_server():
+    """One running server for all tests of a process, as ``postgresql_server``."""
+    if mariadb_programs() is None:
+        pytest.skip("LOUD: no server of MariaDB is installed; on Debian: apt-get install mariadb-server")
+    with MariaDBServer() as server:
+        yield server
+
+
+@pytest.fixture
+def mysql(mariadb_server):
+    """The connection string of a new, empty database."""
+    name = f"t_{uuid.uuid4().hex}"
+    mariadb_server.execute(f"CREATE DATABASE {name}")
+    yield mariadb_server.uri(name)
+    mariadb_server.execute(f"DROP DATABASE {name}")
 
 
 class CommandLine:

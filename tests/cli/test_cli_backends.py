@@ -33,6 +33,14 @@ def in_postgresql(postgresql):
 
 
 @pytest.fixture
+def in_mysql(mariadb_server, mysql):
+    def lose():
+        mariadb_server.execute("DROP TABLE cq_cursors, cq_cursors_history", database=mysql.rpartition("/")[2])
+
+    return {"connection_string": mysql}, lose
+
+
+@pytest.fixture
 def in_redis(valkey):
     def lose():
         with closing(redis.Redis.from_url(valkey.url)) as client:
@@ -41,7 +49,7 @@ def in_redis(valkey):
     return {"url": valkey.url}, lose
 
 
-@pytest.mark.parametrize("name", ["sqlite", "postgresql", "redis"])
+@pytest.mark.parametrize("name", ["sqlite", "postgresql", "mysql", "redis"])
 def test_cursors_are_kept_listed_and_written_again_when_they_are_lost(request, cli, name):
     settings, lose = request.getfixturevalue(f"in_{name}")
     tables = {"orders": {"incremental_key": "at"}}

@@ -25,9 +25,9 @@ class InTables:
         self.backend.close()
         with closing(self._connect()) as connection:
             try:
-                return [connection.execute(f"SELECT * FROM {table}").fetchall() for table in self._tables]
+                return [_execute(connection, f"SELECT * FROM {table}").fetchall() for table in self._tables]
             except Exception as error:
-                if any(said in str(error) for said in ("no such table", "does not exist")):
+                if any(said in str(error) for said in ("no such table", "does not exist", "doesn't exist")):
                     return None
                 raise
 
@@ -35,11 +35,17 @@ class InTables:
         self.backend.close()
         with closing(self._connect()) as connection:
             for number, table in enumerate(self._tables):
-                connection.execute(f"DELETE FROM {table}" if kept else f"DROP TABLE IF EXISTS {table}")
+                _execute(connection, f"DELETE FROM {table}" if kept else f"DROP TABLE IF EXISTS {table}")
                 for row in kept[number] if kept else ():
                     values = ", ".join([self._parameter] * len(row))
-                    connection.execute(f"INSERT INTO {table} VALUES ({values})", row)
+                    _execute(connection, f"INSERT INTO {table} VALUES ({values})", row)
             connection.commit()
+
+
+def _execute(connection, statement, values=()):
+    cursor = connection.cursor()
+    cursor.execute(statement, values)
+    return cursor
 
 
 class InRedis:

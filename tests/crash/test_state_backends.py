@@ -20,7 +20,7 @@ pytestmark = pytest.mark.crash
 
 APPEND, OVERWRITE, DELETE_STALE = WriteMode
 CASES = [("keyed", APPEND, True, None), ("full", DELETE_STALE, True, None), ("log", APPEND, False, 2)]
-SHARES = {"in_sqlite": 0.1, "in_postgresql": 0.05, "in_redis": 0.1, "in_objects": 0.03}
+SHARES = {"in_sqlite": 0.1, "in_postgresql": 0.05, "in_mysql": 0.03, "in_redis": 0.1, "in_objects": 0.03}
 """Of the points at which it is killed: a call to some costs more than to others."""
 IDS = ["keyed apart", "full apart", "log together refreshed"]
 
@@ -47,6 +47,12 @@ def in_sqlite(tmp_path):
 def in_postgresql(postgresql):
     with opened("postgresql", connection_string=postgresql) as backend:
         yield InTables(backend, lambda: psycopg.connect(postgresql), "%s")
+
+
+@pytest.fixture
+def in_mysql(mariadb_server, mysql):
+    with opened("mysql", connection_string=mysql) as backend:
+        yield InTables(backend, lambda: mariadb_server.connect(mysql.rpartition("/")[2]), "%s")
 
 
 @pytest.fixture

@@ -3,18 +3,18 @@
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from strandline.connectors.redis.drivers import redis, redis_backoff, redis_retry, redis_sentinel
 from strandline.errors import StateError, StrandlineError, UnreachableError, UsageError
 from strandline.probe import Probe, Verdict, clock_probe
+from strandline.risks import Risk, probe_risks
 
 if TYPE_CHECKING:
     from strandline.connectors.redis.state import RedisState
 
-__all__ = ["Risk", "connected", "explained", "place", "probed", "risks"]
+__all__ = ["connected", "explained", "place", "probed", "risks"]
 
 _VERSION_MIN = (6, 0)
 _SENTINEL = 26379
@@ -22,16 +22,6 @@ _SENTINEL = 26379
 _URL = "redis://host:6379/0, rediss://host:6379/0 with TLS, or unix:///path; in a password, %2F for /, %40 for @, %3A for :"
 _KEEPS = ("noeviction", "volatile-")
 """Policies that evict no key without a time to live; ours have none."""
-
-
-@dataclass(frozen=True, slots=True)
-class Risk:
-    """A way in which the server can lose a cursor that it has acknowledged."""
-
-    name: str
-    """Under which `accept` takes it."""
-    found: str
-    fix: str
 
 
 def connected(spec: "RedisState.Spec") -> Any:
@@ -149,12 +139,7 @@ def probed(client: Any, place: str, accepted: frozenset[str]) -> Iterator[Probe]
     yield Probe("connection", Verdict.OK, f"{place}, version {version}")
     seconds, microseconds = client.time()
     yield clock_probe(seconds + microseconds / 1e6 - time.time(), whose="the server's clock")
-    found = risks(client, place)
-    for risk in found:
-        verdict = Verdict.WARNING if risk.name in accepted else Verdict.PROBLEM
-        yield Probe("durability", verdict, risk.found, f"{risk.fix}; or `accept: [{risk.name}]` in backend_spec")
-    if not found:
-        yield Probe("durability", Verdict.OK, "what was acknowledged survives a crash, and is not evicted")
+    yield from probe_risks(risks(client, place), accepted)
     if info.get("connected_slaves"):
         said = "replicas follow later: after a failover, the last saves may be gone"
         fix = "after one, `strandline plan` says what a sync would read again"

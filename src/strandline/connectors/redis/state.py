@@ -18,8 +18,9 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from strandline.connectors.redis.server import connected, explained, place, probed, risks
 from strandline.describe import Description
-from strandline.errors import StateConflictError, UsageError
+from strandline.errors import StateConflictError
 from strandline.probe import Probe
+from strandline.risks import check_risks
 from strandline.settings import Seconds
 from strandline.state import HISTORY_BYTES_MAX, HISTORY_MAX, State, StateKey, Token
 from strandline.state_format import decode_state, encode_state, load_state, renews
@@ -131,11 +132,7 @@ class RedisState:
         """
         if self._trusted:
             return
-        for risk in risks(self._client, self._place):
-            if risk.name not in self._spec.accept:
-                raise UsageError(
-                    f"{self._place}: {risk.found}", hint=f"{risk.fix}; or `accept: [{risk.name}]` in backend_spec"
-                )
+        check_risks(self._place, risks(self._client, self._place), self._spec.accept)
         self._trusted = True
 
     def _states(self, source: str) -> str:

@@ -42,8 +42,12 @@ class Dialect:
     name: str
     parameter = "?"
     text_type = "TEXT"
+    key_type = ""
+    """Of a text in a key of our own tables, where that is not ``text_type``."""
     integer_type = "BIGINT"
     blob_type: str
+    undoes_ddl = True
+    """Whether a transaction that is rolled back takes with it what it created."""
     updates = True
     """Whether stored rows are updated where they are; otherwise they are deleted and inserted again."""
     by_bytes = ' COLLATE "C"'

@@ -12,22 +12,50 @@ from strandline.connectors.sql.staging import Step
 from strandline.lazy import pa
 from strandline.table import Table
 
-__all__ = ["FileSession", "Session"]
+__all__ = ["FileSession", "OwnSession", "Session"]
 
 T = TypeVar("T")
 
 
-class Session(ABC):
-    """One connection, inside a transaction. Its temporary tables go with it."""
+class OwnSession(ABC):
+    """One connection, inside a transaction: what our own tables ask of it."""
 
     dialect: ClassVar[Dialect]
+
+    def __init__(self, schema: str) -> None:
+        self.schema = schema
+
+    def relation(self, table: str) -> str:
+        """A stored table, qualified and quoted."""
+        return self.dialect.relation(self.schema, table)
+
+    @abstractmethod
+    def run(self, statement: Statement) -> int:
+        """How many rows it changed; 0 for DDL."""
+
+    @abstractmethod
+    def fetch(self, statement: Statement) -> Sequence[Sequence[Any]]:
+        """Its rows."""
+
+    def ask(self, text: str, *values: object) -> Sequence[Sequence[Any]]:
+        """The rows of a statement with these values."""
+        return self.fetch(Statement(text, values))
+
+    @abstractmethod
+    def columns(self, table: str) -> Mapping[str, str]:
+        """The types of a stored table's columns by name, in order; empty: there is no such table."""
+
+
+class Session(OwnSession):
+    """One connection, inside a transaction. Its temporary tables go with it."""
+
     _temporary_name = 'temp."_cq_stage_'
     """With what the name of a temporary table begins."""
     _temporary_end = ""
     """When a temporary table of a query's rows goes, where it can be said."""
 
     def __init__(self, schema: str) -> None:
-        self.schema = schema
+        super().__init__(schema)
         self.spilled: dict[int, str] = {}
         """The temporary tables of steps; a step lives as long as its session."""
         self._columns: dict[int, Any] = {}
@@ -48,17 +76,9 @@ class Session(ABC):
         """See ``StoredColumns``."""
         return self.columns_of(table).prepare(batch, version)
 
-    def relation(self, table: str) -> str:
-        """A stored table, qualified and quoted."""
-        return self.dialect.relation(self.schema, table)
-
     @abstractmethod
     def spill(self, step: Step) -> None:
         """Move the batches of a step into its temporary table, with their position in the stream."""
-
-    @abstractmethod
-    def run(self, statement: Statement) -> int:
-        """How many rows it changed; 0 for DDL."""
 
     @abstractmethod
     def attempt(self, action: Callable[[], bool]) -> bool:
@@ -68,20 +88,8 @@ class Session(ABC):
         """
 
     @abstractmethod
-    def fetch(self, statement: Statement) -> Sequence[Sequence[Any]]:
-        """Its rows."""
-
-    def ask(self, text: str, *values: object) -> Sequence[Sequence[Any]]:
-        """The rows of a statement with these values."""
-        return self.fetch(Statement(text, values))
-
-    @abstractmethod
     def about(self, table: str) -> AbstractContextManager[None]:
         """Turns the database's errors into ours, which name the table."""
-
-    @abstractmethod
-    def columns(self, table: str) -> Mapping[str, str]:
-        """The types of a stored table's columns by name, in order; empty: there is no such table."""
 
     @abstractmethod
     def attached(self, table: str) -> Attached:

@@ -3,19 +3,19 @@
 import json
 import secrets
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Protocol
 
-from strandline.connectors.sql.database import SqlDatabase
 from strandline.connectors.sql.dialect import Statement
-from strandline.connectors.sql.session import Session
+from strandline.connectors.sql.session import OwnSession
 from strandline.connectors.sql.tables import HISTORY, STATES
 from strandline.destination import Fence
 from strandline.errors import StateConflictError, StateError
 from strandline.state import HISTORY_MAX, RUN_TASK, State, StateKey, Token
 from strandline.state_format import LARGE_BYTES, decode_state, encode_state, kept_of, load_state, renews
 
-__all__ = ["SqlStates", "StateTables", "check_fence", "give_up", "save_state"]
+__all__ = ["Sessions", "SqlStates", "StateTables", "check_fence", "give_up", "save_state"]
 
 _KEY = ("source", "task", "destination")
 
@@ -32,13 +32,15 @@ _BESIDE = StateTables()
 """Beside the rows."""
 
 
-def _where(session: Session, key: StateKey) -> Statement:
+def _where(session: OwnSession, key: StateKey) -> Statement:
     sql = session.dialect
     text = " AND ".join(f"{sql.quote(name)} = {sql.parameter}" for name in _KEY)
     return Statement(text, (key.source, key.task, key.destination))
 
 
-def check_fence(session: Session, fence: Fence, *, key: StateKey | None = None, expected: Token | None = None) -> None:
+def check_fence(
+    session: OwnSession, fence: Fence, *, key: StateKey | None = None, expected: Token | None = None
+) -> None:
     """Compare with the epoch that is stored, where one is; and the token of the state of ``key``, if that is given.
 
     Raises:
@@ -60,7 +62,7 @@ def check_fence(session: Session, fence: Fence, *, key: StateKey | None = None, 
         _check_token(key, found, expected)
 
 
-def _lock(session: Session, key: StateKey, tables: StateTables = _BESIDE, *, shared: bool = False) -> None:
+def _lock(session: OwnSession, key: StateKey, tables: StateTables = _BESIDE, *, shared: bool = False) -> None:
     """Keep ``key`` as it is, or for this transaction alone, until it ends.
 
     Rows could be locked instead; but one that is not there cannot, and one that others share without a pause is never
@@ -72,7 +74,7 @@ def _lock(session: Session, key: StateKey, tables: StateTables = _BESIDE, *, sha
 
 
 def _stored(
-    session: Session, keys: Sequence[StateKey], tables: StateTables = _BESIDE
+    session: OwnSession, keys: Sequence[StateKey], tables: StateTables = _BESIDE
 ) -> dict[StateKey, tuple[int, Token]]:
     """Epoch and token of each key of one source and destination that has a state."""
     sql, one = session.dialect, session.dialect.parameter
@@ -98,7 +100,7 @@ def _check_token(key: StateKey, found: Mapping[StateKey, tuple[int, Token]], exp
         )
 
 
-def _renews(session: Session, key: StateKey, text: str, tables: StateTables) -> bool:
+def _renews(session: OwnSession, key: StateKey, text: str, tables: StateTables) -> bool:
     """Whether a state takes the place of the newest commit in its history; ``text`` is the state, encoded."""
     where = _where(session, key)
     rows = session.fetch(
@@ -108,7 +110,7 @@ def _renews(session: Session, key: StateKey, text: str, tables: StateTables) -> 
 
 
 def save_state(
-    session: Session, key: StateKey, state: State, *, expected: Token | None, tables: StateTables = _BESIDE
+    session: OwnSession, key: StateKey, state: State, *, expected: Token | None, tables: StateTables = _BESIDE
 ) -> State:
     """Save ``state`` with its history; ``expected`` was compared before. Returns it with its new token."""
     body = encode_state(key, state)
@@ -134,7 +136,7 @@ def save_state(
     return replace(state, token=token)
 
 
-def _shorten(session: Session, where: Statement, history: str) -> None:
+def _shorten(session: OwnSession, where: Statement, history: str) -> None:
     """Remove the commits that no history needs."""
     sizes = f"SELECT number, length(state) FROM {history} WHERE {where.text} ORDER BY number DESC"
     commits = session.fetch(Statement(sizes, where.values))
@@ -145,7 +147,7 @@ def _shorten(session: Session, where: Statement, history: str) -> None:
         session.run(Statement(delete, (*where.values, commits[kept][0])))
 
 
-def give_up(session: Session, former: StateKey, *, follower: StateKey) -> None:
+def give_up(session: OwnSession, former: StateKey, *, follower: StateKey) -> None:
     """Save that a lineage goes on under another name; see ``strandline.message.Adopt``."""
     _lock(session, former)
     where = _where(session, former)
@@ -158,7 +160,7 @@ def give_up(session: Session, former: StateKey, *, follower: StateKey) -> None:
             save_state(session, former, state.followed(follower), expected=token)
 
 
-def _add_to_history(session: Session, token: Token, text: str, where: Statement, history: str) -> None:
+def _add_to_history(session: OwnSession, token: Token, text: str, where: Statement, history: str) -> None:
     one = session.dialect.parameter
     session.run(
         Statement(
@@ -167,6 +169,16 @@ def _add_to_history(session: Session, token: Token, text: str, where: Statement,
             (*where.values, token, text, *where.values),
         )
     )
+
+
+class Sessions(Protocol):
+    """A database that has the two tables."""
+
+    def reading(self) -> AbstractContextManager[OwnSession | None]:
+        """A consistent view; ``None``: they are not there."""
+
+    def writing(self) -> AbstractContextManager[OwnSession]:
+        """A transaction that commits unless something is raised; they are there."""
 
 
 class SqlStates:
@@ -179,9 +191,7 @@ class SqlStates:
         fenced: whether a save compares the epoch of ``@run``, too, as an atomic destination does.
     """
 
-    def __init__(
-        self, sessions: SqlDatabase[Any], where: str, tables: StateTables = _BESIDE, *, fenced: bool = True
-    ) -> None:
+    def __init__(self, sessions: Sessions, where: str, tables: StateTables = _BESIDE, *, fenced: bool = True) -> None:
         self._sessions, self._place, self._tables, self._fenced = sessions, where, tables, fenced
 
     def load(self, source: str) -> Mapping[StateKey, State]:

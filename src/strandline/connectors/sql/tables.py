@@ -2,7 +2,7 @@
 
 from strandline.connectors.sql.delivered import DELIVERED_COLUMNS
 from strandline.connectors.sql.dialect import Statement
-from strandline.connectors.sql.session import Session
+from strandline.connectors.sql.session import OwnSession
 from strandline.errors import StateError, UsageError
 from strandline.own_tables import DELIVERED, HISTORY, OWN_TABLES, REGISTER, STATES
 
@@ -20,8 +20,10 @@ __all__ = [
     "has_state_tables",
 ]
 
+_LINEAGE = ("source", "task", "destination")
 
-def has_own_tables(session: Session, where: str) -> bool:
+
+def has_own_tables(session: OwnSession, where: str) -> bool:
     """Whether they are there.
 
     Raises:
@@ -44,12 +46,12 @@ def has_own_tables(session: Session, where: str) -> bool:
     return not missing
 
 
-def has_register(session: Session) -> bool:
+def has_register(session: OwnSession) -> bool:
     """Whether it is there. Of a database that a version before the register has written, it is not."""
     return bool(session.columns(REGISTER))
 
 
-def create_own_tables(session: Session) -> None:
+def create_own_tables(session: OwnSession) -> None:
     """All of them, empty."""
     sql = session.dialect
     number, text = sql.integer_type, sql.text_type
@@ -60,13 +62,13 @@ def create_own_tables(session: Session) -> None:
     create_register(session)
 
 
-def create_register(session: Session) -> None:
+def create_register(session: OwnSession) -> None:
     """Empty: of tables that are there already, the states tell."""
     text = session.dialect.text_type
     _create(session, REGISTER, dict.fromkeys(OWN_TABLES[REGISTER], text) | {"shared": session.dialect.integer_type})
 
 
-def has_state_tables(session: Session, states: str, history: str, where: str) -> bool:
+def has_state_tables(session: OwnSession, states: str, history: str, where: str) -> bool:
     """Whether the two tables of a state backend are there.
 
     Raises:
@@ -81,23 +83,32 @@ def has_state_tables(session: Session, states: str, history: str, where: str) ->
                 hint="choose another `table` in backend_spec, one that is not there yet",
             )
     missing = [name for name, (columns, _) in found.items() if not columns]
+    if (
+        missing == [states]
+        and not session.dialect.undoes_ddl
+        and not session.ask(f"SELECT 1 FROM {session.relation(history)} LIMIT 1")
+    ):
+        return False  # whoever began to make them came no further
     if len(missing) == 1:
         raise StateError(f"{where}: the table {missing[0]} is gone", hint="restore both of them from a backup")
     return not missing
 
 
-def create_state_tables(session: Session, states: str, history: str) -> None:
-    """Empty. Their keys keep two runs from making two states of one lineage."""
-    lineage = session.dialect.quoted(("source", "task", "destination"))
-    for name, own, key in ((states, STATES, lineage), (history, HISTORY, f"{lineage}, number")):
-        _create(session, name, _state_columns(session, own), f", PRIMARY KEY ({key})")
+def create_state_tables(session: OwnSession, states: str, history: str) -> None:
+    """Empty, and the history first. Their keys keep two runs from making two states of one lineage."""
+    sql = session.dialect
+    lineage = sql.quoted(_LINEAGE)
+    for name, own, key in ((history, HISTORY, f"{lineage}, number"), (states, STATES, lineage)):
+        columns = _state_columns(session, own) | dict.fromkeys(_LINEAGE, sql.key_type or sql.text_type)
+        _create(session, name, columns, f", PRIMARY KEY ({key})")
 
 
-def _state_columns(session: Session, table: str) -> dict[str, str]:
+def _state_columns(session: OwnSession, table: str) -> dict[str, str]:
     types = dict.fromkeys(("epoch", "sequence", "number"), session.dialect.integer_type)
     return {name: types.get(name, session.dialect.text_type) for name in OWN_TABLES[table]}
 
 
-def _create(session: Session, table: str, columns: dict[str, str], more: str = "") -> None:
+def _create(session: OwnSession, table: str, columns: dict[str, str], more: str = "") -> None:
     definition = ", ".join(f"{session.dialect.quote(name)} {kind} NOT NULL" for name, kind in columns.items())
-    session.run(Statement(f"CREATE TABLE {session.relation(table)} ({definition}{more})"))
+    create = "CREATE TABLE" if session.dialect.undoes_ddl else "CREATE TABLE IF NOT EXISTS"
+    session.run(Statement(f"{create} {session.relation(table)} ({definition}{more})"))

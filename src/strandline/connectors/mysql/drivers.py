@@ -1,0 +1,12 @@
+"""The driver, imported at its first use; see ``strandline.lazy``."""
+
+from typing import TYPE_CHECKING
+
+from strandline.lazy import Lazy
+
+__all__ = ["pymysql"]
+
+if TYPE_CHECKING:
+    import pymysql
+else:
+    pymysql = Lazy("pymysql")
