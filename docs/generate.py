@@ -59,8 +59,8 @@ def reference() -> str:
 
 def commands() -> list[str]:
     """Each command with its help, as a terminal of 100 columns shows it."""
-    lines = []
-    context = click.Context(main, info_name="strandline", **main.context_settings)
+    context = click.Context(main, info_name="strandline", terminal_width=100, **main.context_settings)
+    lines = ["### `strandline`", "", "```text", main.get_help(context), "```", ""]
     for name in main.list_commands(context):
         command = main.get_command(context, name)
         assert command is not None

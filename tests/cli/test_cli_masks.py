@@ -2,7 +2,7 @@
 
 import pytest
 
-HINT = "set it, or give a default: ${{{name}:-default}}"
+HINT = "set it, also in .env beside the spec, or give a default: ${{{name}:-default}}"
 
 
 def said_of(cli, value):

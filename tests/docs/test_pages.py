@@ -43,17 +43,21 @@ def test_verbs_of_make_exist(page):
     assert set(named) <= verbs
 
 
+def blocks(page, language):
+    return re.findall(rf"^```{language}\n(.*?)^```", page.read_text("utf-8"), re.MULTILINE | re.DOTALL)
+
+
 def specs():
     for page in PAGES:
-        for number, block in enumerate(
-            re.findall(r"^```yaml\n(.*?)^```", page.read_text("utf-8"), re.MULTILINE | re.DOTALL)
-        ):
+        env_file = next((block for block in blocks(page, "ini") if block.startswith("# .env")), "")
+        for number, block in enumerate(blocks(page, "yaml")):
             if "kind: source" in block:
-                yield pytest.param(block, id=f"{page.relative_to(ROOT)}-{number}")
+                yield pytest.param(block, env_file, id=f"{page.relative_to(ROOT)}-{number}")
 
 
-@pytest.mark.parametrize("spec", list(specs()))
-def test_specs_in_pages_are_valid(spec, tmp_path):
+@pytest.mark.parametrize(("spec", "env_file"), list(specs()))
+def test_specs_in_pages_are_valid(spec, env_file, tmp_path):
     (tmp_path / "strandline.yml").write_text(spec, "utf-8")
+    (tmp_path / ".env").write_text(env_file, "utf-8")
     done = strandline("validate-config", cwd=tmp_path)
     assert done.returncode == 0, done.stderr

@@ -63,6 +63,16 @@ def test_what_is_no_variable_stays():
     assert replaced("a: $X $ {Y} 5$ ${") == {"a": "$X $ {Y} 5$ ${"}
 
 
+def test_variables_of_every_file_of_a_spec_are_replaced():
+    variables, texts = Variables({"V": "x"}, NOW), []
+    for number in range(50):
+        (node,) = parse(File(f"{number}.yml", "a: ${V}"), [])
+        variables.replace(node, [])
+        texts.append(node.plain()["a"])
+        del node
+    assert texts == ["x"] * 50
+
+
 def test_an_aliased_text_is_replaced_once():
     assert replaced("a: &x ${V}\nb: *x", V="${V}") == {"a": "${V}", "b": "${V}"}
 

@@ -29,6 +29,7 @@ class Settings:
     verbose: bool = False
     quiet: bool = False
     debug: bool = False
+    no_env_file: bool = False
     is_run: bool = False
     """A run has begun: whoever reads its errors later wants to know when they came."""
     lost: dict[str, str] = field(default_factory=dict)
@@ -62,8 +63,8 @@ def global_options(*, hidden: bool) -> list[click.Option]:
     def option(*names: str, **settings: Any) -> click.Option:
         return click.Option(names, callback=_keep, expose_value=False, hidden=hidden, **settings)
 
-    def flag(*names: str, help: str) -> click.Option:  # noqa: A002 -- click's own word
-        return option(*names, is_flag=True, default=None, help=help)
+    def flag(*names: str, **settings: Any) -> click.Option:
+        return option(*names, is_flag=True, default=None, **settings)
 
     return [
         option(
@@ -85,6 +86,12 @@ def global_options(*, hidden: bool) -> list[click.Option]:
         flag("-v", "--verbose", help="Say more: each commit too."),
         flag("-q", "--quiet", help="Say nothing but errors; the exit code tells the rest."),
         flag("--debug", help="Log everything, and show tracebacks."),
+        flag(
+            "--no-env-file",
+            envvar="STRANDLINE_NO_ENV_FILE",
+            show_envvar=True,
+            help="Take variables from the environment only, not from .env beside the spec.",
+        ),
     ]
 
 
@@ -111,14 +118,16 @@ def load_config(specs: Sequence[Path]) -> "Config":
     """
     from strandline.spec import discover, load
 
+    settings = click.get_current_context().find_object(Settings)
+    env_files = settings is None or not settings.no_env_file
     if specs:
-        return load(specs)
+        return load(specs, env_files=env_files)
     here = Path.cwd()
     found = discover(here)
     if found.parent == here:
-        return load([found.name])
+        return load([found.name], env_files=env_files)
     os.chdir(found.parent)
-    return load([found])
+    return load([found], env_files=env_files)
 
 
 def moment(_context: click.Context, _parameter: click.Parameter, value: str | None) -> datetime | None:

@@ -13,6 +13,7 @@ from strandline.logs import redact
 from strandline.plugins import DEFAULT_BACKEND, load_plugin, plugin_names
 from strandline.spec.check import check
 from strandline.spec.document import File, Node, parse, read
+from strandline.spec.environment import with_env_file
 from strandline.spec.models import (
     CLOUDQUERY_FIELDS,
     REGISTRIES_ELSEWHERE,
@@ -68,20 +69,28 @@ def discover(directory: Path) -> Path:
 
 
 def load(
-    paths: Sequence[Path | str], *, environment: Mapping[str, str] | None = None, now: datetime | None = None
+    paths: Sequence[Path | str],
+    *,
+    environment: Mapping[str, str] | None = None,
+    env_files: bool = True,
+    now: datetime | None = None,
 ) -> Config:
     """Read and check the spec in ``paths``: files, and directories of ``*.yml`` and ``*.yaml`` (not below, not hidden).
 
     Args:
         paths: as the user named them; errors name them so.
         environment: for ``${NAME}``; the process's own by default.
+        env_files: whether ``.env`` beside each file may have what the environment lacks.
         now: for ``${time:…}``, with a zone.
 
     Raises:
         UsageError: with everything that is wrong in ``problems``.
     """
-    reading = _Reading(Variables(os.environ if environment is None else environment, now or datetime.now(UTC)))
+    environment = os.environ if environment is None else environment
+    reading = _Reading(Variables(environment, now or datetime.now(UTC)))
     for path, name in _files(paths, reading.problems):
+        if env_files:
+            reading.variables.environment = with_env_file(environment, path, reading.problems)
         file = read(path, name, reading.problems)
         if file is not None:
             reading.add(file)

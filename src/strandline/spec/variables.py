@@ -47,7 +47,8 @@ class Variables:
     """One time for all of a spec. With a zone."""
     unknown: set[str] = field(default_factory=set)
     """``${NAME}`` as it stands in the spec, of those that have no value: a name is no secret."""
-    _done: set[int] = field(default_factory=set)
+    _done: dict[int, Node] = field(default_factory=dict)
+    """By id. Kept, for the id of one that is gone may be that of a node of the next file."""
 
     def replace_document(
         self, document: Node, problems: list[Problem], *, said: Collection[str], unsaid: Iterable[Node] = ()
@@ -71,7 +72,7 @@ class Variables:
         """Replace all variables below ``node``; what is unknown goes to ``problems``."""
         if id(node) in self._done:
             return
-        self._done.add(id(node))
+        self._done[id(node)] = node
         if isinstance(node.value, dict):
             for entry in node.value.values():
                 self.replace(entry.node, problems, secret=secret)
@@ -117,7 +118,8 @@ class Variables:
         near = difflib.get_close_matches(name, self.environment, n=1, cutoff=0.8)
         hint = f"did you mean ${{{near[0]}}}? " if near else ""
         raise _UnknownError(
-            f"the environment variable {name} is not set", f"{hint}set it, or give a default: ${{{name}:-default}}"
+            f"the environment variable {name} is not set",
+            f"{hint}set it, also in .env beside the spec, or give a default: ${{{name}:-default}}",
         )
 
 
