@@ -1,12 +1,26 @@
-"""Which tables of a source are meant: globs, as in CloudQuery. ``sales.orders`` and ``sales_orders`` are one table."""
+"""Which tables of a source are meant: globs, as in CloudQuery. ``sales.orders`` and ``sales_orders`` are one table.
 
-from collections.abc import Iterable, Mapping, Sequence
+And which of its columns: ``["*", "-internal_*"]``.
+"""
 
-from strandline.errors import Problem, did_you_mean, raise_problems
+from collections.abc import Collection, Iterable, Mapping, Sequence
+
+from strandline.errors import Problem, UsageError, did_you_mean, raise_problems
 from strandline.own_tables import is_own
 from strandline.table import Table
 
-__all__ = ["among", "check_globs", "matches", "names_of", "near", "select_tables", "spoken"]
+__all__ = [
+    "among",
+    "check_globs",
+    "chosen_columns",
+    "column_glob",
+    "columns_said",
+    "matches",
+    "names_of",
+    "near",
+    "select_tables",
+    "spoken",
+]
 
 _SHOWN_MAX = 20
 
@@ -105,3 +119,57 @@ def near(pattern: str, names: Sequence[str]) -> str:
     shown = ", ".join(names[:_SHOWN_MAX]) + (", …" if len(names) > _SHOWN_MAX else "")
     otherwise = f"the tables are {shown}" if names else "the source has no tables"
     return did_you_mean(pattern.replace("*", ""), names, otherwise)
+
+
+def column_glob(pattern: str, columns: Collection[str]) -> tuple[str, bool]:
+    """The name or glob in a pattern of columns, and whether it leaves out what it matches."""
+    leaves_out = pattern.startswith("-") and pattern not in columns
+    return (pattern[1:], True) if leaves_out else (pattern, False)
+
+
+def chosen_columns(
+    patterns: Sequence[str] | None, columns: Sequence[str], needed: Collection[str] = (), *, where: str
+) -> list[str]:
+    """Those of ``columns`` that are chosen, in their order: the last pattern that matches one decides.
+
+    Patterns of which the first leaves something out begin with all. What is ``needed`` comes along.
+
+    Args:
+        patterns: names and globs, with a ``-`` before those that leave columns out; ``None``: all.
+        columns: of the table.
+        needed: its keys.
+        where: the table, for errors.
+
+    Raises:
+        UsageError: a column is not there, a needed one is left out, or none is left.
+    """
+    if patterns is None:
+        return [*columns]
+    begins_with_all = column_glob(patterns[0], columns)[1]
+    takes: dict[str, str | None] = dict.fromkeys(columns if begins_with_all else ())
+    """Of each chosen column ``None``, of one that is left out the pattern that does so."""
+    for pattern in patterns:
+        glob, leaves_out = column_glob(pattern, columns)
+        found = [name for name in columns if matches(glob, name)]
+        if not found and not leaves_out and "*" not in glob:
+            hint = did_you_mean(glob, columns, f"the columns are {', '.join(sorted(columns))}")
+            raise UsageError(f"{where} has no column {glob!r}", hint=hint)
+        takes |= dict.fromkeys(found, pattern if leaves_out else None)
+    for name in needed:
+        if (by := takes.get(name)) is not None:
+            raise UsageError(
+                f"{where}: `columns` leaves out {name!r} ({by!r}), which is a key of the table",
+                hint=f"add {name!r} after it; or `mask: {{{name}: hash}}`, where the source takes `mask`, hides its values",
+            )
+    chosen = {name for name, by in takes.items() if by is None} | set(needed)
+    if not chosen:
+        raise UsageError(f"{where}: `columns` leaves out every column", hint="leave out the table with `skip_tables`")
+    return [name for name in columns if name in chosen]
+
+
+def columns_said(patterns: Sequence[str] | None) -> list[str] | None:
+    """What patterns of columns say, canonical; ``None`` where that is all columns."""
+    if patterns is None or list(patterns) == ["*"]:
+        return None
+    plain = not any("*" in pattern or pattern.startswith("-") for pattern in patterns)
+    return sorted(set(patterns)) if plain else list(dict.fromkeys(patterns))

@@ -99,6 +99,8 @@ class TableState:
     """A forced migration was about to create the table again. Whether it did, the mark tells."""
     unfilled: tuple[str, ...] = ()
     """Columns that came when rows were stored already, which have no value in them until the table is read again."""
+    stored: str = ""
+    """What the table is called at the destination, so that a change of names can be told. Empty: as older versions kept it."""
     also: str = ""
     """Another identity of the stored table. A table is the same one if it has either: each may be lost where the other one stays."""
 

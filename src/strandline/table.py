@@ -133,6 +133,12 @@ class Table:
             )
 
     @property
+    def keys(self) -> tuple[str, ...]:
+        """Columns without which its rows could not be told apart, or ordered."""
+        order = (self.version_order,) if self.version_order else ()
+        return tuple(dict.fromkeys([*self.primary_key, *self.incremental_key, *order]))
+
+    @property
     def basis(self) -> dict[str, str]:
         """What a cursor of this table depends on, by setting, in words; a ``selection`` that is a JSON object, part by part."""
         keys = {"primary_key": self.primary_key, "incremental_key": self.incremental_key}
@@ -140,15 +146,21 @@ class Table:
             setting: ", ".join(f"{name} ({self.schema.field(name).type})" for name in key)
             for setting, key in keys.items()
         }
+        if self.version_order:
+            said["version_order"] = self.version_order
+        selected = {
+            name: value if isinstance(value, str) else json.dumps(value) for name, value in self.selected.items()
+        }
+        return said | {"reading": "incremental" if self.incremental else "in full"} | selected
+
+    @property
+    def selected(self) -> dict[str, Any]:
+        """The ``selection``, part by part."""
         try:
             parts = json.loads(self.selection or "{}")
         except ValueError:
             parts = self.selection
-        parts = parts if isinstance(parts, dict) else {"filter": self.selection}
-        if self.version_order:
-            said["version_order"] = self.version_order
-        selected = {name: value if isinstance(value, str) else json.dumps(value) for name, value in parts.items()}
-        return said | {"reading": "incremental" if self.incremental else "in full"} | selected
+        return parts if isinstance(parts, dict) else {"filter": self.selection}
 
     @property
     def fingerprint(self) -> str:

@@ -8,9 +8,10 @@
     settings = spec.tables.resolve({"orders": "", "sales_orders": "sales.orders"}, where="our database")
     settings["sales_orders"].incremental_key
 
-Settings under a glob apply in the order of the file, those under the exact name of a table last. A setting that is itself
-a mapping (``types``, ``mask``) is merged by its keys. What is written under a glob for many tables and means nothing for
-one of them is left out there, as the model's ``NEEDS`` says.
+Settings under a glob apply in the order of the file, those under the exact name of a table last; ``defaults`` of a source come
+before all. A setting that is itself a mapping (``types``, ``mask``) is merged by its keys, and ``columns`` that begin with what
+they leave out go on from those before. What is written under a glob for many tables and means nothing for one of them is left
+out there, as the model's ``NEEDS`` says.
 """
 
 from collections.abc import Collection, Iterable, Mapping
@@ -20,8 +21,8 @@ from typing import Any, Generic, TypeVar, get_args
 from pydantic import BaseModel, GetCoreSchemaHandler, ValidationError
 from pydantic_core import CoreSchema, core_schema
 
-from strandline.errors import Problem, UsageError, raise_problems
-from strandline.selection import matches, near, spoken
+from strandline.errors import Problem, UsageError, did_you_mean, raise_problems
+from strandline.selection import column_glob, matches, near, spoken
 
 __all__ = ["Entry", "PerTable"]
 
@@ -38,10 +39,17 @@ class Entry:
     """As they were written; checked against the model one by one."""
     place: Problem = Problem("")  # noqa: RUF009  it is frozen
     """Where it stands, with an empty message."""
+    is_default: bool = False
+    """Whether it holds for every table, and stands in no block of tables."""
+
+    @property
+    def shown(self) -> str:
+        """The key for a person."""
+        return "`defaults`" if self.is_default else repr(self.key)
 
     def is_named(self, names: Iterable[str]) -> bool:
         """Whether the key is one of these names, and no glob that matches them."""
-        return self.key in names
+        return self.key in names and not self.is_default
 
     def fits(self, names: Iterable[str]) -> bool:
         """Whether the key means a table that has these names."""
@@ -55,19 +63,23 @@ class PerTable(Generic[Settings]):
         self.model = model
         self.entries = tuple(replace(entry, settings=_as_written(entry.settings)) for entry in entries)
 
-    def check(self, names: Mapping[str, str], *, where: str) -> None:
-        """Whether each key means a table.
+    def check(
+        self, names: Mapping[str, str], *, where: str, columns: Mapping[str, Collection[str]] | None = None
+    ) -> None:
+        """Whether each key means a table, and each pattern of ``columns`` a column of a table that the key means.
 
         Args:
             names: of each table its name, and the other name that a spec may use, or an empty text.
             where: what has the tables, for the error.
+            columns: of each table, whether chosen or not; where ``columns`` is a setting.
 
         Raises:
-            UsageError: one does not; every such key is told, with its place.
+            UsageError: one does not; every such key or pattern is told, with its place.
         """
         tables = [_names(*both) for both in names.items()]
-        wrong = [entry for entry in self.entries if not any(entry.fits(one) for one in tables)]
+        wrong = [entry for entry in self.entries if not entry.is_default and not any(map(entry.fits, tables))]
         if not wrong:
+            self._check_columns(names, columns or {})
             return
         shown = [spoken(*both) for both in names.items()]
         problems = [
@@ -81,6 +93,23 @@ class PerTable(Generic[Settings]):
         raise_problems(
             problems, f"{where} lacks tables that the spec has settings of: {', '.join(one.key for one in wrong)}"
         )
+
+    def _check_columns(self, names: Mapping[str, str], columns: Mapping[str, Collection[str]]) -> None:
+        """A pattern that means nothing anywhere was mistyped, and one that leaves columns out may be there to hide them."""
+        problems = []
+        for entry in self.entries:
+            there = [
+                columns[name] for name, other in names.items() if name in columns and entry.fits(_names(name, other))
+            ]
+            known = dict.fromkeys(name for one in there for name in one)
+            for pattern in (entry.settings.get("columns") or ()) if there else ():
+                glob, leaves_out = column_glob(pattern, known)
+                if (leaves_out or "*" in glob) and not any(matches(glob, name) for name in known):
+                    hint = did_you_mean(glob.replace("*", ""), known, f"the columns are {', '.join(known)}")
+                    message = f"`columns` of {entry.shown}: no column matches {glob!r}"
+                    problems.append(replace(entry.place, message=message, hint=hint))
+        if problems:
+            raise_problems(problems, "`columns` names columns that no table has")
 
     def resolve(self, names: Mapping[str, str], *, where: str) -> dict[str, Settings]:
         """The settings of every table, by its name. Arguments and errors as of ``check`` and ``of``."""
@@ -132,12 +161,26 @@ class PerTable(Generic[Settings]):
         """Whether the table has settings under its own name, and not only under globs."""
         return any(entry.is_named(_names(name, spec_name)) for entry in self.entries)
 
+    def says(self, setting: str, name: str, spec_name: str = "") -> bool:
+        """Whether the table has this setting under its own name, and not only under globs."""
+        names = _names(name, spec_name)
+        return any(setting in entry.settings for entry in self.entries if entry.is_named(names))
+
     def under_globs(self, error: UsageError, name: str, spec_name: str = "") -> UsageError:
-        """``error`` about a table; where it has settings under globs only, with the globs."""
-        if self.names(name, spec_name):
-            return error
+        """``error`` about a table with the place of its settings; where it has settings under globs only, with the globs."""
         found = [entry for entry in self.entries if entry.fits(_names(name, spec_name))]
-        globs = ", ".join(f"{one.key!r}{f' ({one.place.where})' if one.place.where else ''}" for one in found)
+        named = [entry for entry in found if entry.is_named(_names(name, spec_name))]
+        if named and (error.problems or not named[-1].place.where):
+            return error
+        if named:
+            return UsageError(
+                error.message,
+                hint=error.hint,
+                problems=[replace(named[-1].place, message=error.message, hint=error.hint)],
+            )
+        if not found:
+            return error
+        globs = ", ".join(f"{one.shown} ({one.place.where})" if one.place.where else one.shown for one in found)
         hint = f"{error.hint}; its settings are those of {globs}: write others under its own name, or skip the table"
         return UsageError(error.message, hint=hint.removeprefix("; "))
 
@@ -175,7 +218,12 @@ def _names(name: str, spec_name: str) -> tuple[str, ...]:
 def _merge(into: dict[str, Any], settings: Mapping[str, Any]) -> None:
     for name, value in settings.items():
         before = into.get(name)
-        into[name] = {**before, **value} if isinstance(before, Mapping) and isinstance(value, Mapping) else value
+        if isinstance(before, Mapping) and isinstance(value, Mapping):
+            into[name] = {**before, **value}
+        elif name == "columns" and before and value and value[0].startswith("-"):
+            into[name] = [*before, *value]  # or what a glob leaves out in all would come back in one
+        else:
+            into[name] = value
 
 
 def _without_meaningless(model: type[BaseModel], merged: dict[str, Any], exact: Collection[str]) -> dict[str, Any]:

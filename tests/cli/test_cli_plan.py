@@ -69,7 +69,7 @@ def test_what_cannot_run_comes_last_and_is_red_on_a_terminal(cli):
     assert done.exit_code == 2
     assert [*cells(done.stdout)] == ["table", "orders"]
     assert "  items   cannot run\n" in done.stdout
-    assert "  error: table 'items' has no column 'nothing'\n  hint: " in done.stdout
+    assert "  error: table 'items' has no column 'nothing' (strandline.yml:1:" in done.stdout
     assert "\x1b" not in done.stdout
 
 

@@ -182,3 +182,67 @@ def test_both_names_cannot_set_the_same(sales):
     done = sales({"sales.orders": {"lag": "5m"}, "sales_orders": {"lag": "5m"}})("plan")
     assert done.exit_code == 2
     assert "error: `lag` of one table is set twice: under 'sales.orders' at strandline.yml:1:" in done.stdout
+
+
+def test_names_and_defaults_hold_for_every_table(shop):
+    with closing(sqlite3.connect("shop.db")) as connection, connection:
+        connection.execute("CREATE TABLE log (status TEXT)")  # without a key to be swept by
+    defaults = {"deletes": "sweep", "columns": ["*", "-stat*"]}
+    tables = {
+        "orders": {"incremental_key": "at"},
+        "items": {"name": "things"},
+        "log": {"columns": ["*"], "write_mode": "append"},
+    }
+    cli = shop(tables, names="{source}_{table}", defaults=defaults, skip_tables=["notes"])
+    said = cli("plan").stdout
+    assert "shop → w (overwrite; log: append)\n" in said
+    assert cli("sync").exit_code == cli("sync", "--select", "orders").exit_code == 0
+    names = [
+        name for (name,) in stored("SELECT table_name FROM duckdb_tables() ORDER BY 1") if not name.startswith("cq_")
+    ]
+    assert names == ["shop_log", "shop_orders", "things"]
+    assert [column for (column, *_) in stored("DESCRIBE shop_orders")][2:] == ["id", "at"]
+    assert "orders" in cli("state", "list").stdout  # as at the source, whatever it is called elsewhere
+
+
+@pytest.mark.parametrize("columns", [["*", "-secrt"], ["*", "-stats_*"]])
+def test_columns_that_leave_out_nothing_are_refused_at_their_place(shop, columns):
+    done = shop({}, defaults={"columns": columns})("sync")
+    assert (done.exit_code, Path("w.duckdb").exists()) == (2, False)
+    assert "error: `columns` of `defaults`: no column matches " in done.stderr
+    assert "strandline.yml:1:" in done.stderr
+
+
+def test_a_key_that_is_left_out_is_refused_at_its_place(shop):
+    done = shop({"orders": {"incremental_key": "at", "columns": ["*", "-a*"]}})("sync")
+    assert (done.exit_code, Path("w.duckdb").exists()) == (2, False)
+    assert "error: table 'orders': `columns` leaves out 'at' ('-a*'), which is a key of the table\n" in done.stderr
+    assert "strandline.yml:1:" in done.stderr
+
+
+@pytest.mark.parametrize("path", ["test", "files"])
+def test_every_source_leaves_columns_out(cli, path):
+    Path("data").mkdir()
+    Path("data/test_1.csv").write_text("id,secret,note\n1,s,n\n")
+    own = {"path": "data", "primary_key": ["id"]} if path == "files" else {"rows": 2}
+    source = {"name": "shop", "path": path, "tables": ["*"], "destinations": ["w"], "spec": own}
+    cli.spec(("source", source), WAREHOUSE)
+    assert cli("sync").exit_code == 0
+    [_, _, *columns] = [column for (column, *_) in stored("DESCRIBE test_1") if column != "_cq_id"]
+    Path("w.duckdb").unlink()
+    settings = {"names": "{table}_x", "table_settings": {"test_1": {"columns": [f"-{columns[-1]}"]}}}
+    cli.spec(("source", source | {"name": "other"} | settings), WAREHOUSE)
+    assert cli("sync").exit_code == 0
+    assert [column for (column, *_) in stored("DESCRIBE test_1_x") if column != "_cq_id"][2:] == columns[:-1]
+
+
+def test_a_template_names_tables_by_their_schema(sales, postgresql):
+    with psycopg.connect(postgresql, autocommit=True) as connection:
+        connection.execute("CREATE TABLE orders (id int PRIMARY KEY, internal_a int)")
+        connection.execute("INSERT INTO orders VALUES (7)")
+    cli = sales(
+        {"sales.*": {"names": "s_{table}"}, "public.*": {"columns": ["*", "-internal_*"]}}, schemas=["public", "sales"]
+    )
+    assert cli("sync", "--select", "*orders").exit_code == 0
+    assert (stored("SELECT id FROM orders"), stored("SELECT count(*) FROM s_orders")) == ([(7,)], [(2,)])
+    assert [column for (column, *_) in stored("DESCRIBE orders")][2:] == ["id"]

@@ -81,13 +81,13 @@ def test_a_source_without_settings_of_tables_refuses_them_in_words(path):
         (
             "8:14",
             f"source {path} takes no `lag` in table_settings",
-            "it takes name, adopt, shared, allow_cascade, types, backfill",
+            "it takes name, names, write_mode, columns, adopt, shared, allow_cascade, types, backfill",
         ),
         ("8:23", f"source {path} takes no `adop` in table_settings", "did you mean 'adopt'?"),
         (
             "10:7",
             f"source {path} takes no `nonsense` in table_settings",
-            "it takes name, adopt, shared, allow_cascade, types, backfill",
+            "it takes name, names, write_mode, columns, adopt, shared, allow_cascade, types, backfill",
         ),
     ]
 
@@ -125,7 +125,7 @@ def test_everything_that_is_wrong_is_said_at_once():
         (
             "12:7",
             "unknown field 'settle'",
-            "the fields are adopt, allow_cascade, backfill, columns, deletes, incremental_key, lag, mode, name, nulls, primary_key, shared, start, timezone, types, where",
+            "the fields are adopt, allow_cascade, backfill, columns, deletes, incremental_key, lag, mode, name, names, nulls, primary_key, shared, start, timezone, types, where, write_mode",
         ),
         ("13:12", "`spec.table_settings.items`: should be a valid dictionary or instance of SQLiteTableSettings", ""),
         ("14:5", "`table_settings`: the name of a table, or a glob, is missing", ""),
@@ -255,3 +255,91 @@ def test_the_schema_has_the_block_of_each_plugin():
     assert found["acme"] == engine | {"incremental_key", "start", "opener"}
     assert found["sqlite"] >= engine | {"lag", "types"}
     assert found["postgresql"] >= engine | {"settle", "mask", "margin", "out_of_range"}
+
+
+def with_defaults(lines, path="sqlite", modes=""):
+    """The source of a spec with these lines below ``spec``, the first of which is line 7."""
+    head = f"kind: source\nspec:\n  name: shop\n  path: {path}\n  destinations: [w]\n  spec: {OWN[path]}\n"
+    Path("s.yml").write_text(f"{head}{lines}{STORE}{modes}")
+    return spec.load(["s.yml"], environment={}).sources[0]
+
+
+def wrong_defaults(*arguments):
+    with pytest.raises(UsageError) as caught:
+        with_defaults(*arguments)
+    return [(one.where.removeprefix("s.yml:"), one.message, one.hint) for one in caught.value.problems]
+
+
+class TestDefaults:
+    def test_they_hold_for_every_table_and_come_first(self):
+        source = with_defaults(
+            "  defaults: {incremental_key: at, lag: 1m, adopt: true, columns: ['*', '-secret']}\n"
+            "  table_settings: {'o*': {lag: 2m}, orders: {adopt: false, columns: ['-price']}}\n"
+        )
+        own, rules = source.settings.tables, source.rules
+        assert [own.of(name).lag for name in ("orders", "items")] == [timedelta(minutes=2), timedelta(minutes=1)]
+        assert own.of("orders").columns == ["*", "-secret", "-price"]
+        assert [rules.of(name).adopt for name in ("orders", "items")] == [False, True]
+
+    def test_they_mean_no_table_where_there_is_none(self):
+        source = with_defaults("  defaults: {lag: 1m, adopt: true}\n")
+        source.settings.tables.check({}, where="shop")
+        source.rules.check({}, where="shop")
+
+    def test_they_come_before_what_the_source_says_in_its_own_block(self):
+        line = "  defaults: {lag: 1m, incremental_key: at}\n"
+        Path("s.yml").write_text(
+            "kind: source\nspec:\n  name: shop\n  path: sqlite\n  destinations: [w]\n"
+            f"  spec: {{path: shop.db, tables: {{'*': {{lag: 3m}}}}}}\n{line}{STORE}"
+        )
+        tables = spec.load(["s.yml"], environment={}).sources[0].settings.tables
+        assert tables.of("orders").lag == timedelta(minutes=3)
+        assert tables.of("orders").incremental_key == "at"
+
+    def test_what_is_wrong_with_them_is_said_at_its_place(self):
+        assert wrong_defaults("  defaults: {lagg: 1m, name: all, adopt: maybe}\n") == [
+            ("7:14", "unknown field 'lagg'", "did you mean 'lag'?"),
+            ("7:24", "`name` cannot be the same for every table", "give every table one by `names` of the source"),
+            ("7:42", "`spec.defaults.adopt`: should be a valid boolean, unable to interpret input", ""),
+        ]
+        assert wrong_defaults("  defaults: {lag: 1m}\n", "test")[0][1] == "source test takes no `lag` in defaults"
+        assert wrong_defaults("  defaults: {start: 1}\n", "acme")[0][1].startswith(
+            "source acme takes `start` by the name"
+        )
+
+    def test_a_secret_in_them_is_not_said(self):
+        Path("s.yml").write_text(
+            "kind: source\nspec:\n  name: shop\n  path: sqlite\n  destinations: [w]\n  spec: {path: shop.db}\n"
+            f"  defaults: {{where: '${{CONDITION}}'}}\n{STORE}"
+        )
+        spec.load(["s.yml"], environment={"CONDITION": "token = 'hunter22'"})
+        assert "hunter22" not in logs.redact("near token = 'hunter22'")
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        ("shop", "'shop' gives every table one name: it has no {table}"),
+        ("{table}_{schem}", "'{table}_{schem}' may have {schema}, {table} and {source} in braces, and no other"),
+        ("{table", "'{table' may have {schema}, {table} and {source} in braces, and no other"),
+    ],
+)
+def test_a_template_of_names_that_makes_none_is_refused(names, message):
+    [(where, said, _)] = wrong_defaults(f"  names: '{names}'\n")
+    assert (where, said) == ("7:10", f"`spec.names`: {message}")
+
+
+@pytest.mark.parametrize("block", ["defaults", "table_settings"])
+def test_a_write_mode_that_a_destination_cannot_is_refused_where_it_stands(block):
+    files = "---\nkind: destination\nspec: {name: lake, path: files, spec: {path: lake}}\n"
+    said = "{write_mode: overwrite}" if block == "defaults" else "{orders: {write_mode: overwrite}}"
+    lines = f"  {block}: {said}\n"
+    assert with_defaults(lines, "sqlite", files).name == "shop"  # it writes to `w` only
+    head = "kind: source\nspec:\n  name: shop\n  path: sqlite\n  destinations: [w, lake]\n  spec: {path: shop.db}\n"
+    Path("s.yml").write_text(f"{head}{lines}{STORE}{files}")
+    with pytest.raises(UsageError) as caught:
+        spec.load(["s.yml"], environment={})
+    [problem] = caught.value.problems
+    assert problem.where.startswith("s.yml:7:")
+    assert problem.message == "destination 'lake' (files) cannot 'overwrite'"
+    assert problem.hint == "its write modes are append"

@@ -4,8 +4,8 @@ import pyarrow as pa
 import pytest
 from pydantic import ValidationError
 
-from strandline.errors import UsageError
-from strandline.rules import TableRules, check_rules, rules_of, stored_names
+from strandline.errors import Problem, UsageError
+from strandline.rules import TableRules, check_rules, fitting, may_share, rules_of, stored_names
 from strandline.table import Table
 from strandline.table_settings import Entry, PerTable
 
@@ -74,3 +74,51 @@ def test_tables_may_exchange_their_names():
 
 def test_names_that_were_alike_before_are_not_its_business():
     assert stored_names(rules(), [table("a"), table("A")]) == {"a": "a", "A": "A"}
+
+
+@pytest.mark.parametrize(
+    ("template", "name", "spec_name", "stored"),
+    [
+        ("shop_{table}", "orders", "", "shop_orders"),
+        ("{schema}_{table}", "orders", "public.orders", "public_orders"),
+        ("{schema}__{table}", "sales_orders", "sales.orders", "sales__orders"),
+        ("{table}", "sales_orders", "sales.orders", "orders"),
+        ("{table}@{schema}", "a.b_c.d", "a.b.c.d", "c.d@a.b"),
+        ("{table}", "b.c", "a.b.c", "b.c"),
+    ],
+)
+def test_a_template_makes_the_name_of_a_table(template, name, spec_name, stored):
+    assert TableRules(names=template).stored_name(table(name, spec_name)) == stored
+    assert TableRules(names=template, name="mine").stored_name(table(name, spec_name)) == "mine"
+
+
+def test_a_template_that_does_not_fit_a_table_is_refused():
+    with pytest.raises(UsageError, match="table 'orders' has no schema"):
+        TableRules(names="{schema}_{table}").stored_name(table("orders"))
+    with pytest.raises(UsageError, match=r"table 'state'.*begins the names of Strandline's own"):
+        TableRules(names="cq_{table}").stored_name(table("state"))
+
+
+def test_tables_that_get_one_name_from_a_template_are_named():
+    told = PerTable(TableRules, [Entry("*", {"names": "{table}"}, is_default=True)])
+    with pytest.raises(UsageError, match=r"tables 'a.orders' and 'b.orders' would both be 'orders' at the destination"):
+        stored_names(told, [table("a_orders", "a.orders"), table("b_orders", "b.orders")])
+
+
+@pytest.mark.parametrize("key", ["sales.orders", "sales_orders", "sales.*", "*"])
+def test_who_shares_a_table_is_known_by_the_name_that_a_template_gives(key):
+    told = PerTable(
+        TableRules, [Entry("*", {"names": "x_{schema}_{table}"}, is_default=True), Entry(key, {"shared": True})]
+    )
+    assert may_share(told, "x_sales_orders")
+    assert not may_share(told, "sales_orders")
+
+
+def test_columns_that_leave_out_a_key_are_refused_at_their_place():
+    place = Problem("", "s.yml:7:3", "orders:")
+    told = PerTable(TableRules, [Entry("orders", {"columns": ["*", "-i*"]}, place)])
+    keyed = Table("orders", pa.schema([("id", pa.int64()), ("it", pa.int64()), ("a", pa.int64())]), ("id",))
+    error = fitting(told, keyed).unreadable
+    assert (error.each()[0].where, "'id' ('-i*')" in error.message) == ("s.yml:7:3", True)
+    told = PerTable(TableRules, [Entry("orders", {"columns": ["*", "-i*", "id"]}, place)])
+    assert fitting(told, keyed) is keyed

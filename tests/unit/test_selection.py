@@ -5,7 +5,7 @@ import pytest
 from pydantic import BaseModel
 
 from strandline.errors import UsageError
-from strandline.selection import matches, select_tables
+from strandline.selection import chosen_columns, columns_said, matches, select_tables
 from strandline.table import Table
 from strandline.table_settings import Entry, PerTable
 
@@ -168,3 +168,63 @@ def test_settings_under_a_glob_of_many_stars_are_those_of_no_table(pattern):
     settings = PerTable(BaseModel, [Entry(pattern, {})])
     with pytest.raises(UsageError, match="the source has no table that matches"):
         settings.check({"a" * 63: ""}, where="the source")
+
+
+COLUMNS = ["id", "at", "internal_note", "name", "-x"]
+
+
+@pytest.mark.parametrize(
+    ("patterns", "needed", "expected"),
+    [
+        (None, (), COLUMNS),
+        (["*"], (), COLUMNS),
+        (["name", "at"], ("id",), ["id", "at", "name"]),
+        (["*", "-internal_*"], ("id",), ["id", "at", "name", "-x"]),
+        (["-internal_*", "-name"], (), ["id", "at", "-x"]),
+        (["*", "-*", "n*"], (), ["name"]),
+        (["*", "-i*", "id"], ("id",), ["id", "at", "name", "-x"]),
+        (["*", "-nothing_*"], (), COLUMNS),
+        (["-x"], (), ["-x"]),  # the name of a column
+        (["*", "--x"], (), ["id", "at", "internal_note", "name"]),
+    ],
+)
+def test_columns_are_chosen_by_the_last_pattern_that_matches(patterns, needed, expected):
+    assert chosen_columns(patterns, COLUMNS, needed, where="t") == expected
+
+
+@pytest.mark.parametrize(
+    ("patterns", "message"),
+    [
+        (["*", "-id"], "t: `columns` leaves out 'id' \\('-id'\\), which is a key"),
+        (["*", "-i*"], "leaves out 'id'"),
+        (["nam"], "t has no column 'nam'"),
+    ],
+)
+def test_columns_that_do_not_fit_are_refused(patterns, message):
+    with pytest.raises(UsageError, match=message):
+        chosen_columns(patterns, COLUMNS, ("id",), where="t")
+
+
+def test_a_table_needs_a_column():
+    with pytest.raises(UsageError, match="leaves out every column"):
+        chosen_columns(["-*"], ["a"], where="t")
+
+
+def test_what_columns_say_is_the_same_for_the_same_columns():
+    assert columns_said(None) is columns_said(["*"]) is None
+    assert columns_said(["b", "a", "b"]) == ["a", "b"]
+    assert columns_said(["*", "-b", "-a"]) == ["*", "-b", "-a"]
+
+
+def test_a_pattern_that_leaves_out_nothing_anywhere_was_mistyped():
+    told = PerTable(
+        BaseModel, [Entry("*", {"columns": ["*", "-pasword", "-internal_*"]}), Entry("b", {"columns": ["z*"]})]
+    )
+    columns = {"a": ["id", "password"], "b": ["id", "internal_a"]}
+    with pytest.raises(UsageError) as caught:
+        told.check(dict.fromkeys(columns, ""), where="shop", columns=columns)
+    assert [one.message for one in caught.value.problems] == [
+        "`columns` of '*': no column matches 'pasword'",
+        "`columns` of 'b': no column matches 'z*'",
+    ]
+    assert "did you mean 'password'?" in caught.value.problems[0].hint

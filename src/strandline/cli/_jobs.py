@@ -15,7 +15,7 @@ from strandline.engine.lease import Claim
 from strandline.engine.window import Bounds
 from strandline.errors import Problem, StrandlineError, UsageError, raise_problems
 from strandline.ownership import Owner
-from strandline.rules import check_rules, may_share, rules_of, stored_names
+from strandline.rules import check_rules, fitting, may_share, rules_of, stored_names
 from strandline.selection import among, check_globs, matches, select_tables, spoken
 from strandline.source import Source, Task
 from strandline.spec import Config, DestinationBackend, DestinationSpec, SourceSpec
@@ -63,6 +63,7 @@ def open_job(config: Config, source: SourceSpec, choice: Choice | None = None) -
             into=into,
             backend=backend,
             stateless=description_of(backend).keeps_nothing,
+            rules=partial(rules_of, source.rules),
             select=lambda tables: _select(source, tables, choice, offered),
             selects=lambda table: _selects(source, table, choice, offered),
             names=lambda table: bool({table.name, table.spec_name} & {*source.tables, *choice.select}),
@@ -165,7 +166,7 @@ def _check_shared(config: Config, chosen: Mapping[str, Sequence[Table]]) -> None
     writers: dict[tuple[str, str], list[tuple[SourceSpec, Table]]] = {}
     for source in config.sources:
         for table in chosen.get(source.name, ()):
-            stored = (rules_of(source.rules, table).name or table.name).casefold()
+            stored = rules_of(source.rules, table).stored_name(table).casefold()
             for destination in source.destinations:
                 writers.setdefault((destination, stored), []).append((source, table))
     problems = []
@@ -215,7 +216,7 @@ def _of_spec(source: SourceSpec, tables: Sequence[Table]) -> list[Table]:
         tables, source.tables, source.skip_tables, skip_dependent_tables=source.skip_dependent_tables
     )
     stored_names(source.rules, chosen)
-    return chosen
+    return [fitting(source.rules, table) for table in chosen]
 
 
 def _select(source: SourceSpec, tables: Sequence[Table], choice: Choice, offered: dict[str, Table]) -> Sequence[Table]:

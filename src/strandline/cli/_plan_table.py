@@ -28,7 +28,7 @@ def in_lines(tasks: Sequence[Words], *, width: int | None) -> Iterator[str]:
     tasks = sorted(tasks, key=lambda one: (one.plan.error is not None, one.plan.problem != ""))  # as in a summary
     plans = [one.plan for one in tasks]
     key = plans[0].key
-    yield from wrapped("", said(f"{key.source} → {key.destination} ({plans[0].mode})"), width=width)
+    yield from wrapped("", said(f"{key.source} → {key.destination} ({_modes(plans)})"), width=width)
     rows = [
         tuple(map(said, (", ".join(one.plan.tables), one.mode, one.found_by, one.start, one.changes))) for one in tasks
     ]
@@ -57,6 +57,13 @@ def in_full(tasks: Sequence[Words], *, width: int | None) -> Iterator[str]:
 def statements(change: Change) -> list[str]:
     """Those that change what a user could see."""
     return [statement for statement in change.ddl if not _OURS.search(statement)]
+
+
+def _modes(plans: Sequence[TaskPlan]) -> str:
+    """The write mode; where tables have modes of their own, the one of the most and those of others."""
+    modes = grouped((one.key.task, one.mode.value) for one in plans)
+    usual, *others = sorted(modes, key=lambda mode: -len(modes[mode]))
+    return "; ".join([usual, *(f"{named(modes[mode])}: {mode}" for mode in others)])
 
 
 def _task(words: Words, width: int | None) -> Iterator[str]:

@@ -28,7 +28,7 @@ def spec_schema() -> dict[str, Any]:
 
     from strandline.plugins import plugin_names
     from strandline.spec import Batch, DestinationBackend, DestinationSpec, SourceSpec
-    from strandline.spec.tables import BLOCK, table_model
+    from strandline.spec.tables import BLOCK, DEFAULTS, table_model
 
     documents = {"source": SourceSpec, "destination": DestinationSpec}
     plugins = {
@@ -50,7 +50,10 @@ def spec_schema() -> dict[str, Any]:
         found: dict[str, Any] = defs[ref(model)["$ref"].removeprefix("#/$defs/")]
         return found
 
-    blocks = {key: {BLOCK: {"type": "object", "additionalProperties": ref(model)}} for key, model in of_tables.items()}
+    blocks = {
+        key: {BLOCK: {"type": "object", "additionalProperties": ref(model)}, DEFAULTS: ref(model)}
+        for key, model in of_tables.items()
+    }
     for (kind, _), model in plugins.items():
         if kind == "destination":
             definition(model)["properties"] = definition(Batch)["properties"] | definition(model).get("properties", {})

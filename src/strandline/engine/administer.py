@@ -55,7 +55,8 @@ def migrate(job: Job, *, run_id: str, clock: Clock | None = None) -> Migrated:
         await_lease(ledger, job.claim, ledger.load, clock=clock, stop=Stop())
         opened(job, into, ledger, offer, places)
         looked = [
-            planned(job, Unit(task, into, ledger, report_of(job, task, into)), clock.now()) for task in offer.tasks
+            planned(job, Unit(task, into.of(task), ledger, report_of(job, task, into)), clock.now())
+            for task in offer.tasks
         ]
         fit[into.name] = [task for task, one in zip(offer.tasks, looked, strict=True) if one.error is None]
         unread = list(missing(job, ledger, offer))
@@ -68,7 +69,7 @@ def migrate(job: Job, *, run_id: str, clock: Clock | None = None) -> Migrated:
         with leased(job, ledger, run_id, clock) as fence:
             for task in fit[into.name]:
                 try:
-                    done.changes += _migrate(task, into, ledger, fence, clock)
+                    done.changes += _migrate(task, into.of(task), ledger, fence, clock)
                 except (StateError, TaskError) as error:
                     done.failures.append((ledger.key(task.id), error))
     return done

@@ -4,9 +4,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 from strandline.destination import Destination, Fence, Held, MigrateMode, Migration, Scope, WriteMode
-from strandline.engine.lineage import stored_table, typed
+from strandline.engine.lineage import narrowed, selecting, stored_table, typed
 from strandline.engine.window import Bounds
-from strandline.errors import TaskError
+from strandline.errors import TaskError, UsageError
 from strandline.ownership import Owner, Ownership
 from strandline.rules import TableRules
 from strandline.source import Task
@@ -36,19 +36,45 @@ class Into:
     known: frozenset[Owner] = frozenset()
     """Every source and destination of the spec."""
 
+    def of(self, task: Task) -> "Into":
+        """As a task is written: with the write mode that the spec gives its tables.
+
+        Raises:
+            UsageError: it gives several, and the rows of a task are committed together.
+        """
+        modes = dict[str, WriteMode]()
+        for table in task.tables:  # parents come before their children, which are written as they are
+            inherited = modes.get(table.parent or "", self.mode)
+            modes[table.name] = self.rules(table).write_mode or inherited
+        if len(set(modes.values())) > 1:
+            said = ", ".join(f"{name}: {mode}" for name, mode in modes.items())
+            raise UsageError(
+                f"the tables of {task.id!r} are read and committed together, and have several write modes: {said}",
+                hint="give all of them one `write_mode` in table_settings",
+            )
+        return replace(self, mode=next(iter(modes.values()), self.mode))
+
+    def stored_name(self, table: Table) -> str:
+        """What the table is called here."""
+        return self.rules(table).stored_name(table)
+
+    def selecting(self, table: Table) -> Table:
+        """The table as its source offers it, with what the spec selects of it."""
+        return selecting(table, self.rules(table).columns)
+
     def stored(self, table: Table, task: Task) -> Table:
         """The table as it is stored here."""
         partitioned = task.partition is not None
         stored = stored_table(table, mode=self.mode, partitioned=partitioned, cq_id_only=self.cq_id_only)
         rules = self.rules(table)
-        stored = typed(stored, table, rules.types)
-        return replace(stored, name=rules.name or table.name, allow_cascade=rules.allow_cascade)
+        stored = typed(narrowed(stored, table, rules.columns), table, rules.types)
+        return replace(stored, name=rules.stored_name(table), allow_cascade=rules.allow_cascade)
 
     def ownership(self, table: Table, source: str) -> Ownership:
         """As whom a table is written."""
         rules = self.rules(table)
         owner = Owner(source, self.name, rules.shared)
-        return Ownership(owner, rules.adopt, self.sharers(rules.name or table.name) - {owner})
+        return Ownership(owner, rules.adopt, self.sharers(rules.stored_name(table)) - {owner})
 
     def scope(self, key: StateKey, task: Task, current: Pass) -> Scope:
         """Which rows here are the task's, and which of them are stale after a pass."""

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from strandline.destination import Delivery, Fence, WriteMode
@@ -13,6 +13,7 @@ from strandline.engine.gone import dropped
 from strandline.engine.into import Into
 from strandline.engine.lease import Claim
 from strandline.engine.ledger import Ledger
+from strandline.engine.lineage import selecting
 from strandline.engine.plan import (
     guarantees,
     is_unfinished,
@@ -24,6 +25,7 @@ from strandline.engine.task import Retries, backfills, survey
 from strandline.engine.task_plan import TaskPlan
 from strandline.engine.window import Stop
 from strandline.errors import StateError, StrandlineError, TaskError, UsageError
+from strandline.rules import TableRules
 from strandline.runs import TaskReport
 from strandline.source import Source, Task, TaskFailure
 from strandline.state import KeepsState, StateBackend, StateKey
@@ -47,6 +49,8 @@ class Job:
     select: Callable[[Sequence[Table]], Sequence[Table]] = lambda tables: tables
     selects: Callable[[str], bool] = lambda _: True
     """Whether a table of this name is selected, if the source offers it."""
+    rules: Callable[[Table], TableRules] = lambda _: TableRules()
+    """What the spec says of a table."""
     names: Callable[[Table], bool] = lambda _: False
     """Whether a table is asked for by its own name, and not only by a glob."""
     refresh: Callable[[Task], bool] = lambda _: False
@@ -92,9 +96,16 @@ def _offer(job: Job) -> Offer:
     readable = [table for table in tables if table.unreadable is None]
     found = list(job.source.tasks(readable))
     _check_ids(job, [one.id for one in found])
-    tasks = tuple(one for one in found if isinstance(one, Task))
+    tasks = tuple(_selecting(job, one) for one in found if isinstance(one, Task))
+    for into in job.into:
+        for task in tasks:
+            into.of(task)
     unreadable = tuple(table for table in tables if table.unreadable is not None)
     return Offer(tasks, unreadable, tuple(one for one in found if isinstance(one, TaskFailure)))
+
+
+def _selecting(job: Job, task: Task) -> Task:
+    return replace(task, tables=tuple(selecting(table, job.rules(table).columns) for table in task.tables))
 
 
 def _check_ids(job: Job, ids: Sequence[str]) -> None:

@@ -1,6 +1,7 @@
 """What the engine adds to a row: the lineage columns, and the version of its content."""
 
 import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -9,6 +10,7 @@ from strandline.engine.casts import as_stored
 from strandline.errors import TaskError, UsageError
 from strandline.lazy import pa, pc
 from strandline.message import Delete, Insert, Present, Replace
+from strandline.selection import chosen_columns, columns_said
 from strandline.settings import parse_type
 from strandline.table import CLIENT_ID, CQ_ID, SOURCE_NAME, SYNC_TIME, Table, sync_time_type
 
@@ -67,6 +69,31 @@ def stored_table(table: Table, *, mode: WriteMode, partitioned: bool, cq_id_only
     order = "" if key == (CQ_ID,) else names.get(table.version_order, table.version_order)
     former = {names.get(name, name): kind for name, kind in table.former.items()}
     return replace(table, schema=pa.schema([*front, *given]), primary_key=key, version_order=order, former=former)
+
+
+def narrowed(stored: Table, table: Table, columns: Sequence[str] | None) -> Table:
+    """The stored table with those columns only that the spec chooses of the source's ``table``; its keys come along.
+
+    Raises:
+        UsageError: see ``chosen_columns``.
+    """
+    if columns is None:
+        return stored
+    chosen = chosen_columns(columns, table.schema.names, table.keys, where=f"table {table.name!r}")
+    names = renamed(table)
+    dropped = {names.get(name, name) for name in set(table.schema.names) - set(chosen)}
+    return replace(stored, schema=pa.schema([one for one in stored.schema if one.name not in dropped]))
+
+
+def selecting(table: Table, columns: Sequence[str] | None) -> Table:
+    """The source's ``table``, whose cursor depends on the columns that the spec chooses, where it is incremental.
+
+    Rows that were read before would lack a new one, and versions of a row that is read again be others.
+    """
+    said = columns_said(columns)
+    if said is None or not table.incremental:
+        return table
+    return replace(table, selection=json.dumps(table.selected | {"columns": said}, sort_keys=True))
 
 
 def typed(stored: Table, table: Table, types: Mapping[str, str]) -> Table:
@@ -138,6 +165,8 @@ class Decorator:
         names = self._names(table)
         if names:
             batch = batch.rename_columns([names.get(name, name) for name in batch.schema.names])
+        if left := [name for name in batch.schema.names if name not in stored.schema.names]:
+            batch = batch.drop_columns(left)  # before versions are made of the rows
         version = message.version
         needs_id = stored.primary_key == (CQ_ID,) and CQ_ID not in batch.schema.names
         identity: pa.Array | None = None
@@ -178,6 +207,11 @@ class Decorator:
             raise TaskError(f"{table.name}: the source replaced rows of a parent without a key")
         self._replaced.add(table.name)
         names = [self._names(table).get(name, name) for name in keys.schema.names]
+        if left := set(names) - set(stored.schema.names):
+            raise TaskError(
+                f"{table.name}: `columns` leaves out {min(left)!r}, by which rows belong to those of {table.parent!r}",
+                hint="choose it, too",
+            )
         fields = [stored.schema.field(name) for name in names]
         arrays = [as_stored(keys.column(at), one.type, f"{stored.name}.{one.name}") for at, one in enumerate(fields)]
         return pa.record_batch(arrays, schema=pa.schema(fields))

@@ -7,6 +7,7 @@ from datetime import datetime
 from strandline.destination import WriteMode
 from strandline.engine.administer import leased
 from strandline.engine.clock import Clock
+from strandline.engine.into import Into
 from strandline.engine.job import Job, ledger_of
 from strandline.engine.lease import await_lease
 from strandline.engine.ledger import Ledger
@@ -70,7 +71,7 @@ def move_cursors(
         before = _stored(ledger, key)
         cursor = wanted(ledger.history(key))
         check_cursor(key, cursor)
-        found.append((ledger, Move(key, before, cursor, into.mode is WriteMode.APPEND)))
+        found.append((ledger, Move(key, before, cursor, _appends(before, into))))
     moves = [move for _, move in found]
     if not moves or not may(moves):
         return []
@@ -88,6 +89,12 @@ def move_cursors(
             )
             ledger.save(move.key, following)
     return moves
+
+
+def _appends(before: State, into: Into) -> bool:
+    """As its rows were written; the spec may give a table a mode of its own."""
+    modes = {table.basis["write_mode"] for table in before.tables.values() if "write_mode" in table.basis}
+    return WriteMode.APPEND in (modes or {into.mode})
 
 
 def _stored(ledger: Ledger, key: StateKey) -> State:

@@ -113,8 +113,8 @@ class Pipeline:
 
     def known_as(self, name: str, noted: TableState) -> TableState:
         """With the identity of the stored table."""
-        found = self._found[name]
-        return replace(noted, mark=found.mark or "", also=found.also)
+        found, stored = self._found[name], self.into.stored_name(self._offered[name])
+        return replace(noted, mark=found.mark or "", also=found.also, stored=stored)
 
     def _as_stored(self, table: Table) -> Table:
         stored = self.into.stored(table, self.task)
@@ -190,9 +190,9 @@ class Pipeline:
         decorator = self._decorator()
         for message in self.source.read(self.task, reading):
             match message:
-                case Schema(table=table):
-                    decorator.change(table, self._as_stored(table))
-                    yield message
+                case Schema(table=offered):
+                    decorator.change(table := self.into.selecting(offered), self._as_stored(table))
+                    yield Schema(table)
                 case Insert():
                     if message.batch.num_rows:
                         yield decorator.insert(message)

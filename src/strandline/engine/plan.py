@@ -54,6 +54,8 @@ class Lineage:
     """Whether the destination keeps its own states and a backend mirrors them."""
     found: Mapping[str, Migration]
     """What the destination has of each table, by the source's name of it."""
+    names: Mapping[str, str] = field(default_factory=dict)
+    """What each table is called at the destination, by the source's name of it."""
     untrusted: StateError | None = None
     """Why a state of the task, or of a full refresh of it, cannot be trusted."""
     held: Mapping[str, Held] = field(default_factory=dict)
@@ -281,6 +283,7 @@ def _check_tables(lineage: Lineage, stored: State) -> None:
         found = lineage.found.get(table.name)
         where = f"{lineage.key}: table {table.name!r}"
         if known.rows and found is not None and not _was_dropped(known, found):
+            _check_name(where, lineage, table.name, known, found)
             _check_stored(where, lineage.key, known, found)
         if table.incremental and stored.cursor is not None and not _compatible(known, table, lineage.mode):
             raise StateError(
@@ -297,6 +300,18 @@ def _changed(known: TableState, table: Table, mode: WriteMode) -> str:
         f"{setting} was {then.get(setting) or 'none'} when the cursor was made, and is {now.get(setting) or 'none'}"
         for setting in dict.fromkeys([*then, *now])
         if then.get(setting) != now.get(setting)
+    )
+
+
+def _check_name(where: str, lineage: Lineage, name: str, known: TableState, found: Migration) -> None:
+    """Another name is another table, unless the stored one has it, too."""
+    now = lineage.names.get(name, known.stored)
+    if known.stored in ("", now) or (known.mark and is_same(known, found)):
+        return
+    raise StateError(
+        f"{where} is stored as {known.stored!r}, with {known.rows} rows, and would be {now!r} by the spec",
+        hint=f"keep its name: `name: {known.stored}` in table_settings; or rename it at the destination, too, and say `adopt: true` for "
+        f"one sync; or read all of it again under the new name: strandline sync --full-refresh '{lineage.key.task}'",
     )
 
 

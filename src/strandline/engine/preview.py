@@ -27,12 +27,12 @@ def plan(job: Job, *, clock: Clock | None = None) -> list[TaskPlan]:
             ledger.load()
             opened(job, into, ledger, offer, places)
         except StrandlineError as error:  # another destination may do
-            plans += [unplanned(job, task, into, error) for task in offer.tasks]
+            plans += [unplanned(job, task, into.of(task), error) for task in offer.tasks]
             continue
         lease = Lease.of(ledger.holder)
         held = (lease.refused(ledger, clock.now()).message,) if lease and lease.is_live(clock.now()) else ()
         for task in offer.tasks:
-            one = planned(job, Unit(task, into, ledger, report_of(job, task, into)), clock.now())
+            one = planned(job, Unit(task, into.of(task), ledger, report_of(job, task, into)), clock.now())
             plans.append(replace(one, warnings=(*one.warnings, *held)))
         plans += [_unread(job, into, one) for one in missing(job, ledger, offer)]
     return plans

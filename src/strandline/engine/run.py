@@ -139,7 +139,7 @@ class _Run:
                     state = ledger.stored(key)
                     self._acknowledgements.found(key, state.cursor if state is not None else None)
                 self._tell_of_missing(into, ledger, offer)
-                found = [Unit(task, into, ledger, report) for task, report in zip(tasks, reports, strict=True)]
+                found = [Unit(task, into.of(task), ledger, report) for task, report in zip(tasks, reports, strict=True)]
                 units += [unit for unit in found if self._may_run(unit)]
             except UsageError as error:
                 self._refused.append(error)

@@ -88,6 +88,7 @@ def survey(task: Task, into: Into, ledger: Ledger, fence: Fence, *, refresh: boo
         mirrors=ledger.mirrors,
         found=found,
         held=held if unknown else {},
+        names={table.name: into.stored_name(table) for table in task.tables},
         refused=stands.refused,
         former=former,
         warnings=stands.warnings,

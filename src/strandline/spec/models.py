@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Annotated, Any, Literal, TypeAlias
 
@@ -21,10 +21,10 @@ from strandline.describe import check_drivers
 from strandline.destination import Capabilities, Destination, MigrateMode, WriteMode
 from strandline.errors import Problem, StrandlineError, UsageError
 from strandline.plugins import DEFAULT_BACKEND, load_plugin
-from strandline.rules import TableRules
+from strandline.rules import NameTemplate, TableRules
 from strandline.settings import Seconds, Size
 from strandline.source import Source
-from strandline.spec.tables import BLOCK, engine_settings, own_model, takes_globs
+from strandline.spec.tables import BLOCK, DEFAULTS, engine_settings, own_model, takes_globs
 from strandline.state import StateBackend
 from strandline.table_settings import Entry, PerTable
 
@@ -128,6 +128,14 @@ class SourceSpec(_Document):
 
     tables: list[str] = Field(["*"], min_length=1, description="Globs. One that matches nothing is an error.")
     skip_tables: list[str] = Field([], description="Globs. What they match is left out, with its child tables.")
+    names: NameTemplate | None = Field(
+        None,
+        description="How tables are called at the destination, as `{schema}_{table}` or `shop_{table}`; `{source}` is the name of the "
+        "source. Default: their own name, with the schema before it unless that is the usual one.",
+    )
+    defaults: _Mapping = Field(
+        {}, description="Settings of every table, as in `table_settings`, which come after them.", repr=False
+    )
     table_settings: _Mapping = Field(
         {}, description="Settings of single tables, by name or glob: what the engine takes, and the plugin.", repr=False
     )
@@ -160,18 +168,26 @@ class SourceSpec(_Document):
 
     @cached_property
     def rules(self) -> PerTable[TableRules]:
-        """What ``table_settings`` tells the engine: an entry for every key, also for those that tell it nothing."""
-        return PerTable(TableRules, self._entries(BLOCK, self.table_settings, of_engine=True))
+        """What the spec tells the engine: an entry for every key of ``table_settings``, also for those that tell it nothing."""
+        template = {"*": {"names": self.names}} if self.names is not None else {}
+        entries = [
+            *self._entries("names", template, of_engine=True),
+            *self._entries(DEFAULTS, {"*": self.defaults} if self.defaults else {}, of_engine=True),
+            *self._entries(BLOCK, self.table_settings, of_engine=True),
+        ]
+        return PerTable(TableRules, map(self._with_source, entries))
 
     @cached_property
     def own_settings(self) -> PerTable[BaseModel]:
-        """What the plugin is told of single tables: by ``tables`` of its ``spec``, then by ``table_settings``."""
+        """What the plugin is told of tables: by ``defaults``, by ``tables`` of its ``spec``, then by ``table_settings``."""
         model = own_model(load_plugin("source", self.plugin).Spec)
         if model is None:
             return PerTable(BaseModel)
+        defaults = self._entries(DEFAULTS, {"*": self.defaults})
         first, then = self.spec.get("tables"), self._entries(BLOCK, self.table_settings)
         of_plugin = self._entries("tables", first if isinstance(first, Mapping) else {})
-        return PerTable(model, [*of_plugin, *(entry for entry in then if entry.settings)])
+        given = [entry for entry in (*defaults, *then) if entry.settings]
+        return PerTable(model, sorted([*of_plugin, *given], key=lambda entry: not entry.is_default))
 
     def locate(self, places: Mapping[tuple[str, str], Problem]) -> None:
         """Remember where the settings of tables stand, by block and key, for errors that come later."""
@@ -179,13 +195,22 @@ class SourceSpec(_Document):
 
     def _entries(self, block: str, settings: Mapping[str, Any], *, of_engine: bool = False) -> Iterator[Entry]:
         of_rules = (
-            engine_settings(own_model(load_plugin("source", self.plugin).Spec)) if settings and block == BLOCK else []
+            engine_settings(own_model(load_plugin("source", self.plugin).Spec))
+            if settings and block != "tables"
+            else []
         )
         for key, written in settings.items():
             kept = written or {} if block == BLOCK else written
-            if block == BLOCK and isinstance(kept, Mapping):
+            if block != "tables" and isinstance(kept, Mapping):
                 kept = {name: value for name, value in kept.items() if (name in of_rules) == of_engine}
-            yield Entry(key, kept, self._places.get((block, key), Problem("")))
+            is_default = block in (DEFAULTS, "names")
+            yield Entry(key, kept, self._places.get((block, key), Problem("")), is_default=is_default)
+
+    def _with_source(self, entry: Entry) -> Entry:
+        template = entry.settings.get("names")
+        if not isinstance(template, str):
+            return entry
+        return replace(entry, settings={**entry.settings, "names": template.replace("{source}", self.name)})
 
     @cached_property
     def backend_settings(self) -> BaseModel:

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from strandline.destination import WriteMode
 from strandline.errors import Problem, UsageError, did_you_mean
 from strandline.logs import redact
 from strandline.plugins import DEFAULT_BACKEND, load_plugin, plugin_names
@@ -24,7 +25,7 @@ from strandline.spec.models import (
     connected,
     without_batch,
 )
-from strandline.spec.tables import check_table_settings, places, unsaid
+from strandline.spec.tables import check_table_settings, places, tables_of, unsaid
 from strandline.spec.variables import Variables, register_secrets
 
 __all__ = ["FILE_NAME", "Config", "discover", "load"]
@@ -147,6 +148,8 @@ class _Reading:
     problems: list[Problem] = field(default_factory=list)
     sources: list[SourceSpec] = field(default_factory=list)
     destinations: list[DestinationSpec] = field(default_factory=list)
+    documents: list[Node] = field(default_factory=list)
+    """Of sources."""
     named: list[tuple[str, Node]] = field(default_factory=list)
     """Destinations that sources name, and where."""
     names: dict[str, dict[str, Node]] = field(default_factory=lambda: {"source": {}, "destination": {}})
@@ -198,6 +201,7 @@ class _Reading:
             source = check(SourceSpec, document, self.problems, below=("spec",), value=values)
             self._destinations_named(document)
             self._backend(document)
+            self.documents.append(document)
             if plugin is not None:
                 check(plugin.Spec, document, self.problems, below=("spec", "spec"))
                 check_table_settings(document, plugin.Spec, self.problems)
@@ -304,6 +308,19 @@ class _Reading:
                 names.add(item.value)
                 self.named.append((item.value, item))
 
+    def _check_modes(self, document: Node) -> None:
+        """Whether the source's destinations can write its tables as it says of them."""
+        named = document.below("spec", "destinations")
+        items = named.value if named is not None and isinstance(named.value, list) else []
+        names = [item.value for item in items if isinstance(item.value, str)]
+        for node in tables_of(document):
+            mode = node.get("write_mode")
+            for destination in self.destinations if mode is not None else ():
+                can = destination.capabilities.write_modes
+                if mode is not None and destination.name in names and str(mode.value) in set(WriteMode) - can:
+                    message = f"destination {destination.name!r} ({destination.plugin}) cannot {mode.value!r}"
+                    self.problems.append(mode.problem(message, f"its write modes are {', '.join(sorted(can))}"))
+
     def config(self) -> Config:
         """All documents, once every name they use was found."""
         known = self.names["destination"]
@@ -311,6 +328,8 @@ class _Reading:
             if name not in known:
                 hint = did_you_mean(name, known, f"the destinations are {', '.join(known) or 'none'}")
                 self.problems.append(node.problem(f"unknown destination {name!r}", hint))
+        for document in self.documents:
+            self._check_modes(document)
         if not self.problems:
             for kind, found in (("source", self.sources), ("destination", self.destinations)):
                 if not found:

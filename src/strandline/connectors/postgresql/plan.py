@@ -14,10 +14,11 @@ from strandline.connectors.sql.dialect import quote
 from strandline.connectors.sql.source_tables import TableSettings, known, selection, smallest_offset_s
 from strandline.errors import TaskError, UsageError
 from strandline.lazy import pa
+from strandline.selection import chosen_columns
 from strandline.settings import Duration, duration_s, lasting
 from strandline.table import FULL_READ, Guarantee, Table
 
-__all__ = ["Plan", "PostgreSQLTable", "Settle", "plan", "typed"]
+__all__ = ["Plan", "PostgreSQLTable", "Settle", "own_key", "plan", "typed"]
 
 Settle = Literal["xid", "cap", "wait", "off"]
 _KILO = 1_000
@@ -156,10 +157,11 @@ def plan(relation: Relation, name: str, settings: PostgreSQLTable) -> Plan:
     where = f"table {name!r}"
     names = [column.name for column in relation.columns]
     key = None if settings.mode == "full" else settings.incremental_key
-    primary_key = tuple(settings.primary_key or _own_key(relation))
-    for column in [*(settings.columns or ()), *settings.types, *primary_key, *([key] if key else ())]:
+    primary_key = tuple(settings.primary_key or own_key(relation))
+    keys = [*primary_key, *([key] if key else ())]
+    for column in [*settings.types, *keys]:
         known("column", column, names, where=where)
-    chosen = {*settings.columns, *primary_key, key} if settings.columns else set(names)
+    chosen = set(chosen_columns(settings.columns, names, keys, where=where))
     for column in settings.mask:
         known("column", column, [name for name in names if name in chosen], where=where)
     columns = tuple(
@@ -188,7 +190,7 @@ def plan(relation: Relation, name: str, settings: PostgreSQLTable) -> Plan:
     return planned
 
 
-def _own_key(relation: Relation) -> tuple[str, ...]:
+def own_key(relation: Relation) -> tuple[str, ...]:
     """The primary key that the database says; none where it holds floats, whose values are rounded on the way."""
     rounded = any(one.type_oid in FLOATS for one in relation.columns if one.name in relation.primary_key)
     return () if rounded else relation.primary_key
@@ -358,7 +360,7 @@ def _guarantee(relation: Relation, settings: PostgreSQLTable, settle: Settle | N
     name, limits = names[settle]
     if settle and not relation.has_heap:
         limits = [*limits, "a change in one of its tables is seen only if it changes the key of the row"]
-    if relation.primary_key and not (settings.primary_key or _own_key(relation)):
+    if relation.primary_key and not (settings.primary_key or own_key(relation)):
         limits = [*limits, "its primary key holds floats, which tell no rows apart, so it has none here"]
     if settle in {"cap", "wait"} and relation.kind == "p":
         limits = [*limits, _ATTACHED]

@@ -20,7 +20,7 @@ from strandline.connectors.postgresql.key import Key
 from strandline.connectors.postgresql.log import Log
 from strandline.connectors.postgresql.lookup import rows_of
 from strandline.connectors.postgresql.place import schema_place
-from strandline.connectors.postgresql.plan import Plan, PostgreSQLTable, plan
+from strandline.connectors.postgresql.plan import Plan, PostgreSQLTable, own_key, plan
 from strandline.connectors.postgresql.probes import probe_source, probe_tables
 from strandline.connectors.postgresql.proposals import other_schemas, propose
 from strandline.connectors.postgresql.reading import TableRead
@@ -28,7 +28,7 @@ from strandline.connectors.postgresql.rights import check_schemas, schemas_of, u
 from strandline.connectors.postgresql.rows import Rows
 from strandline.connectors.postgresql.server import Server
 from strandline.connectors.postgresql.slices import Budget
-from strandline.connectors.sql.source_tables import task_id
+from strandline.connectors.sql.source_tables import sweepable, task_id
 from strandline.describe import Place, how_by
 from strandline.errors import CursorExpiredError, RetryableError, TaskError, UsageError
 from strandline.lazy import pa
@@ -115,7 +115,8 @@ class PostgreSQLSource:
                     )
                 found[name] = relation
             names = {name: _qualified(relation) for name, relation in found.items()}
-            self._spec.tables.check(names, where="the PostgreSQL database")
+            columns = {name: [column.name for column in relation.columns] for name, relation in found.items()}
+            self._spec.tables.check(names, where="the PostgreSQL database", columns=columns)
             plans = {name: self._plan(session, relation, name) for name, relation in found.items()}
         self._plans = plans
         return [one.table for one in plans.values()]
@@ -226,7 +227,7 @@ class PostgreSQLSource:
     def _plan(self, session: Any, relation: Relation, name: str) -> Plan:
         settings, names = self._spec.tables, (name, _qualified(relation))
         try:
-            chosen = settings.of(*names)
+            chosen = sweepable(settings, settings.of(*names), own_key(relation), *names)
             if (error := unreadable(relation, name, chosen)) is not None:
                 one = plan(replace(relation, whole=True), name, chosen)
                 return replace(one, table=replace(one.table, unreadable=error))

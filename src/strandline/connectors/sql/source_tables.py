@@ -3,13 +3,15 @@
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, TypeVar
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from strandline.errors import UsageError, did_you_mean
+from strandline.selection import columns_said
 from strandline.settings import Duration, lasting
+from strandline.table_settings import PerTable
 
 __all__ = [
     "TableSettings",
@@ -17,6 +19,7 @@ __all__ = [
     "not_unique",
     "selection",
     "smallest_offset_s",
+    "sweepable",
     "task_id",
 ]
 
@@ -46,7 +49,8 @@ class TableSettings(BaseModel):
     columns: list[str] | None = Field(
         default=None,
         min_length=1,
-        description="Columns to read. Default: all. To change it for a table with an incremental key needs `--full-refresh`.",
+        description='Columns to read, by name or glob, with `-` before those that are left out: `["*", "-internal_*"]`; the last '
+        "one that matches decides, and keys come along. Default: all. To change it for an incremental table needs `--full-refresh`.",
     )
     where: str | None = Field(default=None, min_length=1, description="SQL condition that a row must meet to be read.")
     nulls: Literal["include", "exclude", "fail"] = Field(
@@ -64,6 +68,19 @@ class TableSettings(BaseModel):
     )
 
 
+Settings = TypeVar("Settings", bound=TableSettings)
+
+
+def sweepable(
+    tables: PerTable[Settings], settings: Settings, primary_key: Sequence[str], name: str, spec_name: str = ""
+) -> Settings:
+    """Settings of a table as they are meant: a sweep under a glob is for those tables that have a primary key."""
+    has_key = bool(settings.primary_key or primary_key)
+    if has_key or settings.deletes != "sweep" or tables.says("deletes", name, spec_name):
+        return settings
+    return settings.model_copy(update={"deletes": "ignore"})
+
+
 def selection(settings: TableSettings, *, incremental: bool, **more: object) -> str:
     """What restricts the rows, canonical: equal texts select the same rows. Empty when nothing does."""
     parts: dict[str, object] = {}
@@ -72,9 +89,9 @@ def selection(settings: TableSettings, *, incremental: bool, **more: object) -> 
     if incremental:
         if settings.start is not None:
             parts["start"] = settings.start if isinstance(settings.start, int | float | str) else str(settings.start)
-        if settings.columns is not None:
+        if (columns := columns_said(settings.columns)) is not None:
             # rows that were read before would lack a new one, and versions of a row that is read again be others
-            parts["columns"] = sorted(set(settings.columns))
+            parts["columns"] = columns
         parts |= {name: value for name, value in more.items() if value}
         if settings.nulls == "exclude":
             parts["nulls"] = settings.nulls

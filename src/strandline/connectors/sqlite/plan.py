@@ -17,6 +17,7 @@ from strandline.connectors.sqlite.types_declared import claimed
 from strandline.connectors.sqlite.types_read import TYPE_NAMES, arrow_type, declared_type, stored_type
 from strandline.errors import UsageError
 from strandline.lazy import pa
+from strandline.selection import chosen_columns
 from strandline.settings import duration_s
 from strandline.table import FULL_READ, Guarantee, Table
 
@@ -94,9 +95,9 @@ def plan(connection: "Connection", entry: Catalogued, settings: SQLiteTable) -> 
     key = None if settings.mode == "full" else settings.incremental_key
     primary_key = tuple(settings.primary_key or entry.primary_key)
     keys = [settings.incremental_key] if settings.incremental_key else []
-    for name in [*(settings.columns or ()), *settings.types, *primary_key, *keys]:
+    for name in [*settings.types, *primary_key, *keys]:
         known("column", name, names, where=where)
-    chosen = {*settings.columns, *primary_key, key} if settings.columns else set(names)
+    chosen = set(chosen_columns(settings.columns, names, [*primary_key, *([key] if key else ())], where=where))
     former = {
         column.name: _type(connection, entry, column.name, column.declared, settings)
         for column in entry.columns

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from strandline.connectors.sql.source_tables import task_id
+from strandline.connectors.sql.source_tables import sweepable, task_id
 from strandline.connectors.sqlite.bound import Clock
 from strandline.connectors.sqlite.catalog import Catalogued, catalogue, connect, does_not_work
 from strandline.connectors.sqlite.copies import looked_up
@@ -138,7 +138,11 @@ class SQLiteSource:
         """How each table is read; and why others cannot be read."""
         with closing(self._connect()) as connection, translated(self._spec.path):
             found, broken = catalogue(connection)
-            self._spec.tables.check(dict.fromkeys([*found, *broken], ""), where=f"SQLite file {self._spec.path!r}")
+            self._spec.tables.check(
+                dict.fromkeys([*found, *broken], ""),
+                where=f"SQLite file {self._spec.path!r}",
+                columns={name: [column.name for column in entry.columns] for name, entry in found.items()},
+            )
             plans = {}
             for name, entry in found.items():
                 try:
@@ -158,7 +162,8 @@ class SQLiteSource:
             TaskError: without settings, nobody can read it.
         """
         try:
-            return plan(connection, entry, self._spec.tables.of(entry.name))
+            settings = self._spec.tables.of(entry.name)
+            return plan(connection, entry, sweepable(self._spec.tables, settings, entry.primary_key, entry.name))
         except UsageError as error:
             unfit = self._spec.tables.under_globs(error, entry.name)
         try:
