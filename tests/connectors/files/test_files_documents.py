@@ -8,8 +8,8 @@ from datetime import timedelta
 import pytest
 from synced_files import SyncedFiles
 
+from strandline.connectors.arrow.json_path import json_path
 from strandline.connectors.files.json_documents import RECORD_BYTES_MAX, DocumentError, is_document, records
-from strandline.connectors.files.json_path import json_path
 from strandline.errors import TaskError
 from strandline.message import Insert
 

@@ -14,8 +14,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple, Self
 
+from strandline.connectors.arrow.json_path import JSONPath
 from strandline.connectors.files.json_documents import DocumentError, is_document, records
-from strandline.connectors.files.json_path import JSONPath
 from strandline.connectors.files.paths import File, shown
 from strandline.errors import RetryableError, StrandlineError, TaskError
 from strandline.lazy import pa

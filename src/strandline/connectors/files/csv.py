@@ -8,10 +8,10 @@ import re
 from collections import Counter
 from collections.abc import Collection, Mapping, MutableMapping, Sequence
 
+from strandline.connectors.arrow.types import UNSURE_DECIMAL, decimal_mark, fixed, numbers
 from strandline.connectors.files.content import BOM
 from strandline.connectors.files.csv_settings import CSVSettings
 from strandline.connectors.files.dialect import between_values, separator_line
-from strandline.connectors.files.types import UNSURE_DECIMAL, decimal_mark, fixed, numbers
 from strandline.lazy import pa, pa_csv, pc
 
 __all__ = ["CSVLines"]

@@ -8,8 +8,8 @@ import re
 from collections.abc import Collection, Mapping, Sequence
 from urllib.parse import unquote
 
+from strandline.connectors.arrow.types import fixed
 from strandline.connectors.files.paths import File, shown
-from strandline.connectors.files.types import fixed
 from strandline.errors import TaskError
 from strandline.lazy import pa
 

@@ -10,8 +10,8 @@ import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import ClassVar
 
+from strandline.connectors.arrow.types import comes_back, fixed, iso_type, moments
 from strandline.connectors.files.content import BOM
-from strandline.connectors.files.types import comes_back, fixed, iso_type, moments
 from strandline.lazy import pa, pa_json, pc
 
 __all__ = ["JSONLines"]

@@ -9,7 +9,7 @@ import json
 import re
 from collections.abc import Iterator
 
-from strandline.connectors.files.json_path import JSONPath
+from strandline.connectors.arrow.json_path import JSONPath
 
 __all__ = ["RECORD_BYTES_MAX", "DocumentError", "is_document", "records"]
 

@@ -9,10 +9,10 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Protocol
 
+from strandline.connectors.arrow.types import plain
 from strandline.connectors.files.content import Content, digest, prefixes, trouble
 from strandline.connectors.files.paths import shown
 from strandline.connectors.files.positions import AGAIN, SETTLED, Position, Step, Work, young
-from strandline.connectors.files.types import plain
 from strandline.errors import RetryableError, TaskError
 from strandline.lazy import pa, pc, pq
 

@@ -7,12 +7,12 @@ from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from strandline.connectors.arrow.types import extended, finished
 from strandline.connectors.files.content import Coding, Content, UnfinishedError, digest, prefixes, trouble
 from strandline.connectors.files.json_documents import RECORD_BYTES_MAX
 from strandline.connectors.files.parquet import Columnar
 from strandline.connectors.files.paths import shown
 from strandline.connectors.files.positions import AGAIN, PARTLY, SETTLED, Position, Step, Work, quiet, young
-from strandline.connectors.files.types import extended, finished
 from strandline.errors import RetryableError, TaskError
 from strandline.lazy import pa
 from strandline.reading import within_bounds

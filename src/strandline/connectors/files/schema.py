@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from strandline.connectors.arrow.types import widened
 from strandline.connectors.files.content import Coding, Content, UnfinishedError
 from strandline.connectors.files.json import JSONLines
 from strandline.connectors.files.json_documents import RECORD_BYTES_MAX
@@ -22,7 +23,6 @@ from strandline.connectors.files.reading import (
     header_is_open,
     reason,
 )
-from strandline.connectors.files.types import widened
 from strandline.errors import RetryableError, StrandlineError, TaskError
 from strandline.lazy import pa
 from strandline.table import has_order

@@ -6,8 +6,8 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
+from strandline.connectors.arrow.json_path import json_path
 from strandline.connectors.files.csv_settings import CSVSettings
-from strandline.connectors.files.json_path import json_path
 from strandline.table_settings import PerTable
 
 __all__ = ["FilesSettings", "FilesTable", "Format"]

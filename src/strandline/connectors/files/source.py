@@ -69,6 +69,8 @@ from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
 
+from strandline.connectors.arrow.json_path import json_path
+from strandline.connectors.arrow.types import declared_types
 from strandline.connectors.files.content import UTF_8, Coding
 from strandline.connectors.files.csv import CSVLines
 from strandline.connectors.files.delivery import Delivery
@@ -76,14 +78,12 @@ from strandline.connectors.files.description import READ
 from strandline.connectors.files.dialect import in_words
 from strandline.connectors.files.hive import hive_schema
 from strandline.connectors.files.json import JSONLines
-from strandline.connectors.files.json_path import json_path
 from strandline.connectors.files.paths import File, Place, find_files, holds, shown
 from strandline.connectors.files.positions import Gone, Position, cursor_of, gone_of, positions_of
 from strandline.connectors.files.reading import LineFormat, Reader
 from strandline.connectors.files.schema import formerly_text, table_schema, version_order
 from strandline.connectors.files.settings import FilesSettings, FilesTable
 from strandline.connectors.files.survey import Policies, Survey
-from strandline.connectors.files.types import declared_types
 from strandline.errors import RetryableError, TaskError, UsageError
 from strandline.lazy import pa
 from strandline.message import Checkpoint, Complete, Cursor, SourceMessage
