@@ -1,0 +1,112 @@
+"""A stream as a source holds it: looked at once for its columns, and read as often as it is asked for."""
+
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from copy import deepcopy
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from itertools import chain
+
+from strandline.connectors.pages.columns import Columns
+from strandline.connectors.pages.reading import GrewError, Pass
+from strandline.connectors.pages.records import Page
+from strandline.connectors.pages.spool import columns_first
+from strandline.connectors.pages.stream import Child, Fetch, Mark, Stream
+from strandline.errors import TaskError
+from strandline.lazy import pa
+from strandline.message import SourceMessage
+from strandline.reading import Reading
+from strandline.source import Task
+from strandline.table import Table
+
+__all__ = ["Opened"]
+
+
+@dataclass(slots=True)
+class _Look:
+    """The first pages, and the iterator that has the others."""
+
+    partition: str | None
+    before: datetime
+    pages: list[Page | Mark]
+    rest: Iterator[Page | Mark]
+
+    def close(self) -> None:
+        if hasattr(self.rest, "close"):
+            self.rest.close()
+
+
+@dataclass(slots=True)
+class Opened:
+    """A stream with its children. Safe to share between threads; ``close`` it with the source."""
+
+    stream: Stream
+    fetch: Callable[[str | None], Fetch]
+    """What fetches pages, by partition."""
+    children: Sequence[Child] = ()
+    columns: Columns = field(init=False)
+    _look: _Look | None = None
+    _grew: set[str] = field(default_factory=set)
+    """Tasks that are to be read to their end before the first row is sent."""
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def __post_init__(self) -> None:
+        self.columns = self.stream.columns()
+
+    def tables(self, partition: str | None = None) -> list[Table]:
+        """The tables, children after their parents; by a look at the first page where not all columns are declared.
+
+        What was looked at is not fetched again by a read that starts from nothing.
+
+        One that cannot be read is ``unreadable``; so is one of which no columns are known, for want of a record.
+
+        Raises:
+            UsageError: a key is not among the columns.
+            RetryableError: the first page cannot be fetched now.
+        """
+        with self._lock:
+            try:
+                if self._look is None and not self.stream.closed and self.columns.apart is None:
+                    before = self.stream.now()
+                    pages = iter(self.fetch(partition)(None))
+                    self._look = _Look(partition, before, self.stream.look(pages, self.columns), pages)
+                tables = self.stream.tables(self.columns)
+            except TaskError as error:
+                return [self._unreadable(error)]
+        return [*tables, *(table for child in self.children for table in child.stream.tables(child.columns))]
+
+    def _unreadable(self, error: TaskError) -> Table:
+        return Table(self.stream.name, pa.schema([("unreadable", pa.null())]), unreadable=error)
+
+    def read(self, task: Task, reading: Reading) -> Iterator[SourceMessage]:
+        """See ``strandline.source.Source.read``. The task has some of the tables."""
+        learns = task.id in self._grew
+        with self._lock:
+            columns = deepcopy(self.columns)
+            children = [replace(child, columns=deepcopy(child.columns)) for child in self.children]
+        stream, fetch = self._from_look(task, reading)
+        one = Pass(stream, columns, task, reading, fetch, children, learns=learns)
+        try:
+            yield from columns_first(one.messages()) if learns else one.messages()
+        except GrewError:
+            self._grew.add(task.id)
+            raise
+
+    def _from_look(self, task: Task, reading: Reading) -> tuple[Stream, Fetch]:
+        """What fetches, and the clock of its first request: the pages that were looked at, if they are what is asked for."""
+        fetch = self.fetch(task.partition)
+        if reading.cursor is not None or reading.resumed:
+            return self.stream, fetch
+        with self._lock:
+            look = self._look
+            if look is None or look.partition != task.partition:
+                return self.stream, fetch
+            self._look = None
+        return replace(self.stream, now=lambda: look.before), lambda _: chain(look.pages, look.rest)
+
+    def close(self) -> None:
+        """A second call does nothing."""
+        with self._lock:
+            look, self._look = self._look, None
+        if look is not None:
+            look.close()

@@ -1,0 +1,325 @@
+"""One pass of a stream: pages become batches, and the cursor moves as far as it is honest.
+
+An unsorted stream has one checkpoint, at its end: what was not read yet may have any key. A sorted one has a checkpoint behind
+every group of rows with the same key that is complete, and is resumed behind it.
+"""
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from itertools import pairwise
+from typing import Any
+
+from strandline.connectors.pages.columns import Columns, read_kind, written_kind
+from strandline.connectors.pages.key import Key, as_python, check_key, text_of_value, value_of
+from strandline.connectors.pages.nested import inner_rows, parents_of
+from strandline.connectors.pages.records import Records, read_page
+from strandline.connectors.pages.stream import Child, Fetch, Mark, Stream
+from strandline.errors import RetryableError, TaskError
+from strandline.lazy import pa, pc
+from strandline.message import Checkpoint, Complete, Cursor, Insert, Notice, Replace, Schema, SourceMessage
+from strandline.reading import Reading, within_bounds
+from strandline.source import Task
+from strandline.table import Table
+
+__all__ = ["GrewError", "Pass"]
+
+_FLUSH_S = 2.0
+"""How long rows are held back at most that a checkpoint could follow."""
+_FIELDS = {"since", "after", "before", "mark", "columns"}
+_PARENTS_AT_ONCE = 256
+
+
+class GrewError(RetryableError):
+    """A new column was found behind rows that no checkpoint follows; the pass begins again, with the column."""
+
+
+@dataclass(slots=True)
+class Pass:
+    """One read of one stream with its children. Used once."""
+
+    stream: Stream
+    columns: Columns
+    task: Task
+    reading: Reading
+    fetch: Fetch
+    children: Sequence[Child] = ()
+    learns: bool = False
+    """Tell of new columns wherever they are found: the messages are kept back until all are known."""
+    _key: Key | None = None
+    _held: "pa.Table | None" = None
+    """Rows of the greatest key so far, whose number is not known yet."""
+    _after: "pa.Scalar | None" = None
+    """A sorted stream: rows up to this key were delivered."""
+    _open: bool = False
+    """Whether rows were sent that no checkpoint covers."""
+    _tables: dict[str, Table] = field(default_factory=dict)
+    """As they were told last."""
+    _last: "pa.Scalar | None" = None
+    """The last key of a sorted stream."""
+    _older: int = 0
+
+    def messages(self) -> Iterator[SourceMessage]:
+        """See ``strandline.source.Source.read``."""
+        cursor = self._begin()
+        mark: Cursor | None = cursor.get("mark")
+        began = as_python(self._after if self._after is not None else self._key.since) if self._key else mark
+        self._tables = {table.name: table for table in self.task.tables}
+        yield from self._told(self.stream, self.columns)
+        buffer, rows, size, last_s = list[Records](), 0, 0, time.monotonic()
+        for page in self.fetch(began):
+            self.reading.alive()
+            if isinstance(page, Mark):
+                mark = _checked(page.cursor, self.stream.name)
+                if rows >= self.reading.batch_rows or time.monotonic() - last_s >= _FLUSH_S:
+                    yield from self._flush(buffer, mark)
+                    buffer, rows, size, last_s = [], 0, 0, time.monotonic()
+                continue
+            records = read_page(page, self.columns.shape, where=self.stream.name, path=self.stream.path)
+            if not records.rows:
+                continue
+            buffer.append(records)
+            rows, size = rows + records.rows, size + _size(records)
+            full = rows >= self.reading.batch_rows or size >= self.reading.batch_bytes
+            if full or (self.stream.sorted and time.monotonic() - last_s >= _FLUSH_S):
+                yield from self._flush(buffer, None)
+                buffer, rows, size, last_s = [], 0, 0, time.monotonic()
+        yield from self._flush(buffer, None)
+        yield from self._end(mark)
+
+    def _begin(self) -> Mapping[str, Any]:
+        """Take the cursor apart, and a bound where a pass begins."""
+        cursor = dict(self.reading.cursor or {})
+        if not cursor.keys() <= _FIELDS or (cursor and not self.stream.is_incremental):
+            raise self._strange()
+        try:
+            found = {str(name): read_kind(kind) for name, kind in cursor.get("columns", {}).items()}
+            before = datetime.fromisoformat(cursor["before"]) if "before" in cursor else None
+        except (AttributeError, TypeError, ValueError) as error:
+            raise self._strange() from error
+        self.columns.know(found)
+        table = next((one for one in self.task.tables if one.name == self.stream.name), None)
+        if table is not None:
+            former = self.reading.former.get(table.name, ())
+            self.columns.types |= {name: table.former[name] for name in former}
+        if self.stream.incremental_key:
+            kind = self.columns.types.get(self.stream.incremental_key, pa.null())
+            since, self._after = (self._value(cursor.get(name), kind) for name in ("since", "after"))
+            before = before or self.stream.now().astimezone(UTC) - self.stream.lag
+            self._key = Key(self.stream.incremental_key, kind, since, before, most=self._after)
+        return cursor
+
+    def _value(self, text: Any, kind: "pa.DataType") -> "pa.Scalar | None":
+        return None if text is None else value_of(str(text), kind, where=f"{self.stream.name}: the cursor")
+
+    def _strange(self) -> TaskError:
+        return TaskError(
+            f"{self.stream.name}: the cursor {self.reading.cursor!r} is none of this source's",
+            hint="--full-refresh reads everything again",
+        )
+
+    def _cursor(self, mark: Cursor | None, *, after: "pa.Scalar | None" = None, ends: bool = False) -> Cursor | None:
+        """Where the stream goes on."""
+        if not self.stream.is_incremental:
+            return None
+        columns = {name: written_kind(kind) for name, kind in self.columns.types.items()}
+        if self._key is None:
+            return {"mark": mark, "columns": columns}
+        since = self._key.end() if ends else self._key.since
+        cursor: dict[str, Any] = {"since": None if since is None else text_of_value(since), "columns": columns}
+        if after is not None:
+            cursor |= {"after": text_of_value(after), "before": self._key.before.isoformat()}
+        return cursor
+
+    # what was read ---------------------------------------------------------------------------------------------------
+    def _flush(self, buffer: Sequence[Records], mark: Cursor | None) -> Iterator[SourceMessage]:
+        if buffer:
+            table = self.columns.take(buffer)
+            yield from self._told(self.stream, self.columns)
+            if self._key is None:
+                yield from self._send(table, reread=False)
+            else:
+                yield from self._by_key(table, self._key)
+        if mark is not None:
+            yield from self._checkpoint(self._cursor(mark))
+
+    def _by_key(self, rows: "pa.Table", key: Key) -> Iterator[SourceMessage]:
+        if key.name not in rows.column_names:
+            raise TaskError(
+                f"{self.stream.name}: no record has {key.name!r}, the incremental key", hint="name another column"
+            )
+        key.kind = rows.schema.field(key.name).type
+        check_key(key.name, key.kind, where=self.stream.name)
+        values = rows[key.name].combine_chunks()
+        if self.stream.sorted:
+            self._check_sorted(values)
+        key.see(values)
+        if key.since is not None:
+            older = pc.fill_null(pc.less(values, key.since), False)
+            self._older += pc.sum(older).as_py() or 0
+            rows = rows.filter(pc.invert(older)) if self.stream.drops_older else rows
+        if self._after is not None:
+            rows = rows.filter(pc.greater(rows[key.name], self._after))
+        if self._held is not None:
+            rows = pa.concat_tables([_grown(self._held, rows.schema), rows])
+            self._held = None
+        if rows.num_rows:
+            yield from self._sorted(rows, key) if self.stream.sorted else self._unsorted(rows, key)
+        if self._held is not None and self._held.nbytes > self.reading.batch_bytes:
+            held, self._held = self._held, None
+            yield from self._send(held, reread=True)
+
+    def _sorted(self, rows: "pa.Table", key: Key) -> Iterator[SourceMessage]:
+        """All but the last group of equal keys, and a checkpoint behind them."""
+        values = rows[key.name].combine_chunks()
+        whole = pc.sum(pc.less(values, values[-1])).as_py() or 0
+        again = key.again(values).slice(0, whole)
+        turns = pc.indices_nonzero(pc.xor(again.slice(1), again.slice(0, max(0, whole - 1)))).to_pylist()
+        for start, end in pairwise([0, *(at + 1 for at in turns), whole]):
+            yield from self._send(rows.slice(start, end - start), reread=bool(end) and again[start].as_py())
+        self._held = rows.slice(whole)
+        if whole:
+            self._after = values[whole - 1]
+            yield from self._checkpoint(self._cursor(None, after=self._after))
+
+    def _unsorted(self, rows: "pa.Table", key: Key) -> Iterator[SourceMessage]:
+        """All but those of the greatest key: whether they come again is known at the end. None may pass another of its row."""
+        values = rows[key.name].combine_chunks()
+        again = key.again(values)
+        top = pc.max(values.filter(pc.invert(again)))
+        last = pc.fill_null(pc.and_(pc.invert(again), pc.equal(values, top)), False)
+        if not _are_different(rows, self.stream.primary_key):
+            yield from self._send(rows, reread=True)
+            return
+        yield from self._send(rows.filter(pc.invert(pc.or_(again, last))), reread=False)
+        yield from self._send(rows.filter(again), reread=True)
+        self._held = rows.filter(last)
+
+    def _check_sorted(self, values: "pa.Array") -> None:
+        named = f"{self.stream.name}: it is declared sorted by {self.stream.incremental_key!r}, and"
+        hint = "declare it unsorted; nothing was saved beyond what was in order"
+        if values.null_count:
+            raise TaskError(f"{named} a record has no value there", hint=hint)
+        before = [self._last] if self._last is not None else []
+        whole = pa.concat_arrays([pa.array(before, values.type), values]) if before else values
+        down = pc.less(whole.slice(1), whole.slice(0, len(whole) - 1))
+        if pc.any(down).as_py():
+            at = pc.index(down, True).as_py()
+            raise TaskError(f"{named} {whole[at + 1]} comes after {whole[at]}", hint=hint)
+        self._last = values[-1]
+
+    def _end(self, mark: Cursor | None) -> Iterator[SourceMessage]:
+        if self._held is not None:
+            yield from self._send(self._held, reread=True)
+        if self._older and not self.stream.drops_older and not self.reading.absorbs:
+            yield Notice(
+                self.stream.name,
+                f"{self.stream.name}: {self._older} rows are older than the cursor that was given, and are stored again",
+            )
+        yield from (Complete(name) for name in self._tables)
+        yield Checkpoint(self._cursor(mark, ends=True))
+
+    # what is sent ----------------------------------------------------------------------------------------------------
+    def _told(self, stream: Stream, columns: Columns) -> Iterator[SourceMessage]:
+        """A ``Schema`` for each table that is another one now."""
+        for table in stream.tables(columns) if columns.types else ():
+            known = self._tables.get(table.name)
+            if known is None:
+                continue
+            fields = [
+                known.schema.field(one.name) if one.name in self.reading.former.get(table.name, ()) else one
+                for one in table.schema
+            ]
+            if known.schema.equals(schema := pa.schema(fields)):
+                continue
+            if self._open and not self.learns:
+                raise GrewError(f"{table.name}: new columns were found; reading again with them")
+            self._tables[table.name] = replace(table, schema=schema, former={**table.former, **known.former})
+            yield Schema(self._tables[table.name])
+
+    def _checkpoint(self, cursor: Cursor | None) -> Iterator[SourceMessage]:
+        self._open = False
+        yield Checkpoint(cursor)
+
+    def _send(self, rows: "pa.Table", *, reread: bool) -> Iterator[SourceMessage]:
+        """Rows, and those of their children behind them."""
+        step = _PARENTS_AT_ONCE if self.children else max(1, rows.num_rows)
+        for start in range(0, rows.num_rows, step):
+            some = rows.slice(start, step)
+            fetched = [self._fetched(child, some) for child in self.children if child.stream.name in self._tables]
+            for child, _ in fetched:
+                yield from self._told(child.stream, child.columns)
+            yield from self._insert(self.stream.name, some, reread=reread)
+            for name in self.columns.apart or ():
+                child_name = f"{self.stream.name}_{name}"
+                if child_name in self._tables:
+                    refers = {self.stream.of_parent(key): key for key in self.stream.primary_key}
+                    inner = inner_rows(some, name, self._tables[child_name], refers)
+                    yield from self._replace(child_name, some, inner, refers, reread=reread)
+            for child, inner in fetched:
+                yield from self._replace(child.stream.name, some, inner, child.refers, reread=reread)
+
+    def _replace(
+        self, name: str, parents: "pa.Table", rows: "pa.Table", refers: Mapping[str, str], *, reread: bool
+    ) -> Iterator[SourceMessage]:
+        self._open = True
+        yield Replace(name, parents_of(parents, self._tables[name], refers))
+        yield from self._insert(name, rows, reread=reread)
+
+    def _insert(self, name: str, rows: "pa.Table", *, reread: bool) -> Iterator[SourceMessage]:
+        if name not in self._tables:
+            return
+        rows = rows.select([one for one in rows.column_names if one in self._tables[name].schema.names])
+        for batch in rows.combine_chunks().to_batches(max_chunksize=self.reading.batch_rows):
+            for piece in within_bounds(batch, self.reading.batch_bytes):
+                self._open = True
+                yield Insert(name, piece, reread)
+
+    def _fetched(self, child: Child, parents: "pa.Table") -> "tuple[Child, pa.Table]":
+        """The children of some parents, all of them."""
+        pages = list[Records]()
+        rows = parents.to_pylist()
+        for row, found in zip(
+            rows, self.reading.each(lambda one: list(child.fetch(one)), rows, child.at_once), strict=True
+        ):
+            position = 0
+            for page in found:
+                records = read_page(page, child.columns.shape, where=child.stream.name, path=child.stream.path)
+                if not records.rows:
+                    continue
+                for name, of in child.refers.items():
+                    kind = parents.schema.field(of).type
+                    records.columns[name] = [pa.repeat(pa.scalar(row[of], kind), records.rows)]
+                if "position" in child.stream.primary_key:
+                    records.columns["position"] = [pa.array(range(position, position + records.rows), pa.int64())]
+                position += records.rows
+                pages.append(records)
+        return child, child.columns.take(pages)
+
+
+def _checked(cursor: Cursor, where: str) -> Cursor:
+    if not isinstance(cursor, Mapping):
+        raise TaskError(f"{where}: a checkpoint is {type(cursor).__name__}, and no mapping")
+    return dict(cursor)
+
+
+def _size(records: Records) -> int:
+    return sum(array.nbytes for arrays in records.columns.values() for array in arrays)
+
+
+def _grown(rows: "pa.Table", schema: "pa.Schema") -> "pa.Table":
+    """The rows with columns that are new since, and types that are wider."""
+    have = set(rows.column_names)
+    columns = [
+        pc.cast(rows[one.name], one.type) if one.name in have else pa.chunked_array([pa.nulls(rows.num_rows, one.type)])
+        for one in schema
+    ]
+    return pa.table(columns, schema=schema)
+
+
+def _are_different(rows: "pa.Table", key: Sequence[str]) -> bool:
+    """Whether no two rows have one primary key."""
+    if not key or not set(key) <= set(rows.column_names):
+        return True
+    return bool(rows.select(list(key)).group_by(list(key), use_threads=False).aggregate([]).num_rows == rows.num_rows)
