@@ -118,9 +118,10 @@ def rows(schema: dict[str, Any], models: dict[str, Any], prefix: str = "") -> li
         below = field.get("additionalProperties")
         if isinstance(below, dict) and "$ref" in below:
             lines += rows(models[below["$ref"].rpartition("/")[2]], models, f"{prefix}{name}.NAME.")
-        reference_ = field.get("$ref", "").rpartition("/")[2]
-        if reference_ in models:
-            lines += rows(models[reference_], models, f"{prefix}{name}.")
+        for choice in (field, *field.get("anyOf", ())):
+            reference_ = choice.get("$ref", "").rpartition("/")[2]
+            if reference_ in models:
+                lines += rows(models[reference_], models, f"{prefix}{name}.")
     return lines
 
 

@@ -1,5 +1,6 @@
 """`sync`: bring the destinations up to date."""
 
+import logging
 import os
 import signal
 import sys
@@ -13,9 +14,10 @@ from typing import Any, Self
 
 import click
 
-from strandline.cli._errors import show
+from strandline.cli._errors import BUG, show
 from strandline.cli._jobs import Choice, choose, open_job
 from strandline.cli._layout import terminal_width
+from strandline.cli._notify import notify
 from strandline.cli._options import Settings, load_config, spec_argument
 from strandline.cli._output import telling
 from strandline.cli._progress import progress
@@ -25,10 +27,13 @@ from strandline.cli.plan import show_plans
 from strandline.engine.lease import Claim
 from strandline.engine.run import sync
 from strandline.engine.window import Stop
-from strandline.runs import RUNS, RunReport, RunStore, append_record
-from strandline.spec import Config
+from strandline.errors import StrandlineError
+from strandline.runs import RUNS, Observer, RunReport, RunStore, append_record
+from strandline.spec import Config, SourceSpec
 
 __all__ = ["command"]
+
+_log = logging.getLogger(__name__)
 
 
 @click.command("sync")
@@ -89,17 +94,17 @@ def _run(config: Config, choice: Choice, settings: Settings) -> list[RunReport]:
     settings.is_run = True
     store, reports, stop = RunStore(RUNS), [], Stop()
     sources, choice = choose(config, choice)
-    with _Signals(stop) as signals, progress(settings) as observer:
-        signals.say = observer.say
-        for source in sources:
-            if stop.requested:
-                reports.append(RunReport("", source.name, datetime.now(UTC), signal=stop.signal or signal.SIGTERM))
-                continue
-            with open_job(config, source, choice) as job:
-                report = sync(job, observer=observer, stop=stop)
-            with _noting(settings, str(RUNS)):
-                store.add(report)
-            reports.append(report)
+    with _Signals(stop) as signals:
+        try:
+            with progress(settings) as observer:
+                signals.say = observer.say
+                for source in sources:
+                    reports.append(_one(config, source, choice, observer, stop))
+                    _keep(store, reports[-1], settings)
+        finally:
+            signals.say = _log.info
+            for source, report in zip(sources, reports, strict=False):  # now that all rows are where they belong
+                notify(source, report, report.exit_code, stop)
     for report in reports:
         if report.error is not None:
             show(report.error, settings)
@@ -109,6 +114,26 @@ def _run(config: Config, choice: Choice, settings: Settings) -> list[RunReport]:
             if task.bug and task.error is not None and settings.debug:
                 show(task.error.__cause__ or task.error, settings)
     return reports
+
+
+def _one(config: Config, source: SourceSpec, choice: Choice, observer: Observer, stop: Stop) -> RunReport:
+    if stop.requested:
+        return RunReport("", source.name, datetime.now(UTC), signal=stop.signal or signal.SIGTERM)
+    try:
+        with open_job(config, source, choice) as job:
+            return sync(job, observer=observer, stop=stop)
+    except Exception as error:
+        # what cannot even be opened ends the command, and has no report
+        problem = error if isinstance(error, StrandlineError) else None
+        report = RunReport("", source.name, datetime.now(UTC), error=problem)
+        notify(source, report, BUG if problem is None else problem.exit_code, stop)
+        raise
+
+
+def _keep(store: RunStore, report: RunReport, settings: Settings) -> None:
+    if report.run_id:  # it was begun
+        with _noting(settings, str(RUNS)):
+            store.add(report)
 
 
 @contextmanager

@@ -11,6 +11,17 @@ against models (``check``, ``models``, ``tables``), the plugins' own included. N
 """
 
 from strandline.spec.models import Batch, DestinationBackend, DestinationSpec, SourceSpec
+from strandline.spec.notification import Notification
 from strandline.spec.reading import FILE_NAME, Config, discover, load
 
-__all__ = ["FILE_NAME", "Batch", "Config", "DestinationBackend", "DestinationSpec", "SourceSpec", "discover", "load"]
+__all__ = [
+    "FILE_NAME",
+    "Batch",
+    "Config",
+    "DestinationBackend",
+    "DestinationSpec",
+    "Notification",
+    "SourceSpec",
+    "discover",
+    "load",
+]

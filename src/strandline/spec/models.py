@@ -24,6 +24,7 @@ from strandline.plugins import DEFAULT_BACKEND, load_plugin
 from strandline.rules import NameTemplate, TableRules
 from strandline.settings import Seconds, Size
 from strandline.source import Source
+from strandline.spec.notification import Notification
 from strandline.spec.tables import BLOCK, DEFAULTS, engine_settings, own_model, takes_globs
 from strandline.state import StateBackend
 from strandline.table_settings import Entry, PerTable
@@ -145,6 +146,12 @@ class SourceSpec(_Document):
     backend_spec: _Mapping = Field({}, description="The state backend's own settings.", repr=False)
     backend_options: BackendOptions | None = Field(None, description="CloudQuery's spelling of `backend: destination`.")
     concurrency: int = Field(8, ge=1, description="How many tasks run at once.")
+    on_failure: Notification | None = Field(
+        None, description="Who is told of a run that ends with another exit code than 0.", repr=False
+    )
+    on_success: Notification | None = Field(
+        None, description="Who is told of a run that ends with exit code 0.", repr=False
+    )
     _places: Mapping[tuple[str, str], Problem] = PrivateAttr(default_factory=dict)
 
     @model_validator(mode="before")

@@ -32,7 +32,13 @@ __all__ = ["FILE_NAME", "Config", "discover", "load"]
 
 FILE_NAME = "strandline.yml"
 
-_SAID = {*SourceSpec.model_fields, *DestinationSpec.model_fields} - {"spec", "backend_spec", "backend_options"}
+_SAID = {*SourceSpec.model_fields, *DestinationSpec.model_fields} - {
+    "spec",
+    "backend_spec",
+    "backend_options",
+    "on_failure",
+    "on_success",
+}
 """Fields of a ``spec`` that every report names: a variable in them is a name, and no secret."""
 
 _log = logging.getLogger(__name__)
