@@ -29,7 +29,7 @@ from strandline.errors import (
     UnreachableError,
     UsageError,
 )
-from strandline.message import Checkpoint, Swap
+from strandline.message import Checkpoint, Complete, Swap
 from strandline.table import SOURCE_NAME, SYNC_TIME
 from strandline.testing.destination_fixtures import orders, same
 from strandline.testing.windows import Lineage
@@ -424,7 +424,7 @@ class TestRaces:
         self, lineage: Lineage, open_one: Callable[..., PostgreSQLDestination], postgresql: str, sql: Sql
     ) -> None:
         lineage.migrate(orders())
-        lineage.write(row(lineage, 1))
+        lineage.write(row(lineage, 1), Complete("orders"))
         other = Lineage(open_one(), source="other shop", tables=dict(lineage.tables))
         other.next_pass()
         sql("CREATE FUNCTION wait() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN PERFORM 1 FROM gate; RETURN NEW; END$$")

@@ -23,9 +23,10 @@ from strandline.connectors.sql.merge import Merge
 from strandline.connectors.sql.staging import Step
 from strandline.connectors.sql.states import SqlStates
 from strandline.describe import Place
-from strandline.destination import Window, WriteMode
+from strandline.destination import Fence, Receipt, Window, WriteMode
 from strandline.probe import Probe
 from strandline.settings import Seconds
+from strandline.state import StateKey
 
 __all__ = ["PostgreSQLDestination"]
 
@@ -60,7 +61,7 @@ class PostgreSQLDestination(SqlDestination[PostgreSQLSession]):
         self.spec = spec
         limits = Limits(statement_timeout_s=spec.statement_timeout, lock_timeout_s=spec.lock_timeout)
         self._database = Database(spec.connection_string, spec.schema_name, limits)
-        self._learned: dict[str, Learned] = {}
+        self._learned: dict[tuple[StateKey, str], Learned] = {}
         where = f"PostgreSQL schema {spec.schema_name}"
         super().__init__(self._database, spec.schema_name, where)
         self._states = _States(self._database, where)
@@ -86,6 +87,16 @@ class PostgreSQLDestination(SqlDestination[PostgreSQLSession]):
                 session.spill(step)
 
         return spill
+
+    def write(self, window: Window, *, mode: WriteMode, fence: Fence) -> Receipt:
+        """Take all messages of ``window``, in one transaction."""
+        try:
+            return super().write(window, mode=mode, fence=fence)
+        except BaseException:
+            # what a window has taught that was not committed, or may not have been, is not so
+            for place in [place for place in self._learned if place[0] == window.key]:
+                del self._learned[place]
+            raise
 
     def _merge(self, session: PostgreSQLSession, window: Window, mode: WriteMode, steps: Collection[Step]) -> Merge:  # noqa: ARG002 -- none is prepared
         if session.spilled:

@@ -7,17 +7,22 @@ from strandline.connectors.sql.dialect import KEY_PREFIX, Statement
 from strandline.errors import TaskError
 from strandline.table import Table
 
-__all__ = ["check_visible", "drop_index", "make_index", "own_indexes"]
+__all__ = ["check_visible", "drop_index", "lacks_index", "make_index", "own_indexes"]
 
 _COLUMNS_MAX = 32
 _INDEXES = "JOIN pg_index AS i ON i.indrelid = c.oid JOIN pg_class AS x ON x.oid = i.indexrelid"
 
 
-def make_index(session: PostgreSQLSession, table: Table) -> bool:
+def make_index(session: PostgreSQLSession, table: Table, *, settle: Statement | None = None) -> bool:
     """Have an index on the primary key; whether it is unique.
 
     One that the user made is as good. Where stored rows have a key twice, from before Strandline, it is not unique:
     they must not stop a sync.
+
+    Args:
+        session: inside a transaction.
+        table: the stored one.
+        settle: if a key is there twice, what makes it be there once.
     """
     found = _indexes(session, table)
     if not found:
@@ -29,10 +34,19 @@ def make_index(session: PostgreSQLSession, table: Table) -> bool:
     for (oid,) in session.catalogued("CAST(c.oid AS text)", table.name, more="AND c.relkind IN ('r', 'p')"):
         what = f"{session.dialect.quote(KEY_PREFIX + oid)} ON {session.relation(table.name)} ({session.dialect.quoted(keys)})"
         unique = Statement(f"CREATE UNIQUE INDEX {what}")
-        if len(keys) == len(table.primary_key) and session.attempt(lambda: session.run(unique) == 0):  # noqa: B023 -- at once
-            return True
+        if len(keys) == len(table.primary_key):
+            if session.attempt(lambda: session.run(unique) == 0):  # noqa: B023 -- at once
+                return True
+            if settle is not None and session.run(settle) and session.attempt(lambda: session.run(unique) == 0):  # noqa: B023
+                return True
         session.run(Statement(f"CREATE INDEX {what}"))
     return False
+
+
+def lacks_index(session: PostgreSQLSession, table: Table) -> bool:
+    """Whether no index finds a row by its key; nobody else makes one until the transaction ends."""
+    session.lock(f"{session.relation(table.name)} index")
+    return not _indexes(session, table)
 
 
 def check_visible(session: PostgreSQLSession, table: str) -> None:

@@ -93,12 +93,18 @@ class Step:
 
     def ascends(self, keys: Sequence[str]) -> bool:
         """Whether all keys are different since each is greater than the one before; False: they may be, too."""
-        if self.spilled or not self.batches or len(keys) != 1:
-            return False
-        key = pa.chunked_array([batch.column(keys[0]) for batch in self.batches])
-        if not pa.types.is_integer(key.type) or key.null_count:
-            return False
-        return not pc.any(pc.less_equal(key[1:], key[:-1])).as_py()
+        return self.key_range(keys) is not None
+
+    def key_range(self, keys: Sequence[str]) -> tuple[tuple[int, ...], tuple[int, ...]] | None:
+        """The first and the last key, if each is greater than the one before; ``None``: that is not known."""
+        if self.spilled or not self.batches or not keys:
+            return None
+        columns = [pa.chunked_array([batch.column(key) for batch in self.batches]) for key in keys]
+        if any(not pa.types.is_integer(column.type) or column.null_count for column in columns):
+            return None
+        if not pc.all(_rises(columns)).as_py():
+            return None
+        return tuple(column[0].as_py() for column in columns), tuple(column[-1].as_py() for column in columns)
 
     def placed(self) -> "list[pa.RecordBatch]":
         """The batches with the position of each row in the stream."""
@@ -272,6 +278,14 @@ class Staging:
         self._bytes += batch.nbytes
         if self._bytes > self._bytes_max:
             self.spill()
+
+
+def _rises(columns: "Sequence[pa.ChunkedArray]") -> "pa.ChunkedArray":
+    """For each row but the first, whether it is greater than the one before; the first column decides first."""
+    first, *others = columns
+    before, after = first[:-1], first[1:]
+    rises = pc.less(before, after)
+    return pc.or_(rises, pc.and_(pc.equal(before, after), _rises(others))) if others else rises
 
 
 def _takes(step: Step, keys: Step) -> bool:
