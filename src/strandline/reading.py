@@ -4,6 +4,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import islice
@@ -54,6 +55,8 @@ class Reading:
     """How many bytes a batch should have at most; a single larger row is allowed."""
     on_alive: Callable[[], None] = field(default=lambda: None, repr=False, compare=False)
     """Hears every sign of life; the engine's."""
+    on_held: Callable[[float], None] = field(default=lambda _: None, repr=False, compare=False)
+    """Hears how long each statement was open, in seconds; the engine's."""
     _closed: threading.Event = field(default_factory=threading.Event, repr=False, compare=False)
 
     def batches(self, rows: Iterable[Mapping[str, Any]], schema: "pa.Schema") -> "Iterator[pa.RecordBatch]":
@@ -117,6 +120,18 @@ class Reading:
         """
         self._check_open()
         self.on_alive()
+
+    @contextmanager
+    def statement(self) -> Iterator[None]:
+        """What holds the source's server up goes on inside: one statement with its snapshot, or one transaction.
+
+        The longest one is in the report of a run. A slow destination makes it longer, since rows wait to be taken.
+        """
+        began_s = time.monotonic()
+        try:
+            yield
+        finally:
+            self.on_held(time.monotonic() - began_s)
 
     def close(self) -> None:
         """Nobody wants more. A second call does nothing."""

@@ -112,9 +112,15 @@ class TaskReport:
     cursor_to: Cursor | None = None
     started_s: float = 0.0
     seconds: float = 0.0
+    statement_s: float = 0.0
+    """The longest that one statement was open at the source, and its snapshot with it; 0: the source does not tell."""
     warnings: list[str] = field(default_factory=list)
     error: StrandlineError | None = None
     bug: bool = False
+
+    def held(self, seconds: float) -> None:
+        """A statement was open at the source for so long. From the reader's thread."""
+        self.statement_s = max(self.statement_s, seconds)
 
     @property
     def begun(self) -> bool:
@@ -133,7 +139,7 @@ class TaskReport:
         error = self.error
         record["error"] = None if error is None else {"kind": type(error).__name__, "message": error.message}
         record |= {name: _brief(record[name]) for name in ("cursor_from", "cursor_to")}
-        record["seconds"] = round(self.seconds, 3)
+        record |= {"seconds": round(self.seconds, 3), "statement_s": round(self.statement_s, 3)}
         return record
 
 

@@ -1,6 +1,7 @@
 """The summary of a sync: what was read, and what of it was new, in a line a table that fits; what failed comes last."""
 
 import json
+import re
 import sqlite3
 from contextlib import closing
 from datetime import UTC, datetime
@@ -70,6 +71,17 @@ def test_a_cursor_that_did_not_move_is_said_once(cli):
     cli.shop("orders", tables=BY_TIME)
     assert "– → 2026-01-01 00:00:01" in cli("sync").stdout
     assert cli("sync").stdout.count("2026-01-01 00:00:01") == 1
+
+
+def test_how_long_the_source_was_held_up_is_said_on_request(cli):
+    cli.shop("orders")
+    assert "longest statement" not in cli("sync").stdout
+    done = cli("sync", "-v", "--summary-location", "s.jsonl")
+    assert re.search(
+        r"^longest statement at shop, and oldest snapshot: \d+\.\d\d s \(orders\)$", done.stdout, re.MULTILINE
+    )
+    (task,) = json.loads(Path("s.jsonl").read_text("utf-8"))["tasks"]
+    assert 0 <= task["statement_s"] <= task["seconds"]
 
 
 def some_failed(**settings):

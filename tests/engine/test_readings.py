@@ -156,3 +156,16 @@ def test_a_run_that_is_stopped_leaves_a_source_that_waits_for_an_answer(store):
     report = sync(one, observer=observe, stop=stop)
     assert (report.tasks[0].status, report.tasks[0].cursor_to) == (Status.STOPPED, {"next": 3})
     assert one.source.left.wait(10)
+
+
+def test_the_longest_statement_of_a_source_is_in_the_report(store):
+    class Held(Numbers):
+        def read(self, task, reading):
+            for seconds in (0.25, 1.5, 0.5):
+                reading.on_held(seconds)
+            with reading.statement():
+                yield from super().read(task, reading)
+
+    (task,) = sync(job(Held("a"), store)).tasks
+    assert task.statement_s == 1.5
+    assert task.record()["statement_s"] == 1.5

@@ -45,8 +45,12 @@ def exit_code(reports: Sequence[RunReport]) -> int:
     return codes[0] if len(set(codes)) == 1 else int(any(codes))
 
 
-def summary(reports: Sequence[RunReport], *, width: int | None = None, colored: bool = False) -> str:
+def summary(
+    reports: Sequence[RunReport], *, width: int | None = None, colored: bool = False, verbose: bool = False
+) -> str:
     """A line a task, what failed last; what is to be said of some or all of them; then totals and what to do next.
+
+    ``verbose``: also how long a source was held up.
 
     Made to fit ``width`` columns, if any, and without secrets: a broken line would hide one from ``said``.
     """
@@ -57,6 +61,7 @@ def summary(reports: Sequence[RunReport], *, width: int | None = None, colored: 
             mine = [task for task in report.tasks if task.destination == destination]
             lines += _of_destination(sorted(mine, key=lambda task: _LAST.index(task.status)), width)
         lines += [("warning: ", warning) for warning in dict.fromkeys(report.warnings)]
+        lines += [("", line) for line in _longest(report) if verbose]
     lines += [("", line) for line in _totals(reports, on_terminal=width is not None)]
     shown = []
     for first, text in lines:
@@ -82,6 +87,13 @@ def _of_destination(tasks: Sequence[TaskReport], width: int | None) -> Iterator[
         yield "  error: ", f"{about}{text}"
         if hint:
             yield "  hint: ", hint
+
+
+def _longest(report: RunReport) -> Iterator[str]:
+    """The statement that was open longest at the source, if it tells."""
+    task = max(report.tasks, key=lambda task: task.statement_s, default=None)
+    if task is not None and task.statement_s:
+        yield f"longest statement at {report.source}, and oldest snapshot: {task.statement_s:.2f} s ({task.task})"
 
 
 def grouped_errors(tasks: Sequence[TaskReport]) -> dict[tuple[str, str], list[str]]:

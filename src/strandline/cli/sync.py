@@ -86,7 +86,7 @@ def command(
                 for report in reports:
                     append_record(summary_location, report)
         if settings.log_format == "text" and any(report.tasks or report.warnings for report in reports):
-            tell(summary(reports, width=terminal_width(), colored=True))
+            tell(summary(reports, width=terminal_width(), colored=True, verbose=settings.verbose))
     return exit_code(reports)
 
 

@@ -7,6 +7,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
+from typing import TypeAlias
 
 from strandline.destination import LACKING_MAX, Fence, Migration, Receipt, WriteMode
 from strandline.engine.absence import why_kept
@@ -43,6 +44,7 @@ __all__ = ["Pipeline"]
 _FEED_BYTES_MAX = Bounds().bytes_max * 3 // 2
 """As much as a window, which closes some way beyond its bound, so that the next one is read while one is committed."""
 _POLL_S = 0.2
+_Messages: TypeAlias = Callable[[Reading], Iterator[SourceMessage | WindowMessage]]
 
 
 @dataclass(slots=True)
@@ -158,13 +160,7 @@ class Pipeline:
         return True
 
     @contextmanager
-    def _fed(
-        self,
-        messages: Callable[[Reading], Iterator[SourceMessage | WindowMessage]],
-        cursor: Cursor | None,
-        *,
-        resumed: bool,
-    ) -> Iterator[Feed]:
+    def _fed(self, messages: _Messages, cursor: Cursor | None, *, resumed: bool) -> Iterator[Feed]:
         """What the source yields of a reading, which ends with the block."""
         feed = Feed(lambda: messages(reading), bytes_max=_FEED_BYTES_MAX, name=f"{self.key}")
         reading = Reading(
@@ -177,6 +173,7 @@ class Pipeline:
             batch_rows=self.context.batch_rows,
             batch_bytes=self.context.batch_bytes,
             on_alive=feed.alive,
+            on_held=self.report.held,
         )
         with feed, closing(reading):
             yield feed

@@ -43,7 +43,8 @@ class Rows:
 
     def raw(self, query: str) -> Generator["pa.RecordBatch"]:
         """The rows of a query as PostgreSQL sends them."""
-        yield from self._session.read(query, batch_bytes=self._reading.batch_bytes, where=self._name)
+        with self._reading.statement():
+            yield from self._session.read(query, batch_bytes=self._reading.batch_bytes, where=self._name)
 
     def told(self, raw: "pa.RecordBatch", mark: str) -> Iterator[tuple[SourceMessage, "pa.RecordBatch"]]:
         """As messages, each with its rows."""
@@ -112,7 +113,7 @@ class Rows:
         condition = self._key.all() if self._key else "TRUE"
         sql = f"SELECT {columns} FROM {self._plan.source} WHERE {condition} AND {self._plan.where}"
         schema, empty = pa.schema([column.field for column in chosen]), True
-        for raw in self._session.read(sql, batch_bytes=self._reading.batch_bytes, where=self._name):
+        for raw in self.raw(sql):
             arrays = [self._convert(raw.column(at), field) for at, field in enumerate(schema)]
             for part in self._bounded(
                 pa.record_batch(arrays, schema=schema).select(list(self._plan.table.primary_key))

@@ -85,9 +85,10 @@ class Slicer:
 
     def _chunks(self, sql: str, values: Sequence[Any], size_bytes: int) -> Iterator[list[Any]]:
         try:
-            found = self._connection.execute(sql, values)
-            while rows := found.fetchmany(self._chunk_rows(size_bytes)):
-                yield rows
+            with self._reading.statement():
+                found = self._connection.execute(sql, values)
+                while rows := found.fetchmany(self._chunk_rows(size_bytes)):
+                    yield rows
         except sqlite3.OperationalError as error:
             if not undecodable(error):
                 raise
