@@ -37,7 +37,7 @@ def make_index(session: PostgreSQLSession, table: Table, *, settle: Statement | 
         if len(keys) == len(table.primary_key):
             if session.attempt(lambda: session.run(unique) == 0):  # noqa: B023 -- at once
                 return True
-            if settle is not None and session.run(settle) and session.attempt(lambda: session.run(unique) == 0):  # noqa: B023
+            if settle is not None and session.run(settle) and session.attempt(lambda: session.run(unique) == 0):  # noqa: B023 -- likewise
                 return True
         session.run(Statement(f"CREATE INDEX {what}"))
     return False
