@@ -14,7 +14,6 @@ from checks import Check
 from postgresql_origin import Origin
 
 from strandline import selection
-from strandline.connectors.postgresql import columns as postgresql_columns
 from strandline.connectors.postgresql import horizon as postgresql_horizon
 from strandline.connectors.postgresql import key as postgresql_key
 from strandline.connectors.postgresql import libpq
@@ -167,13 +166,9 @@ QUOTED = texts.test_names_that_a_role_wants_quoted_are_no_others
 
 @pytest.mark.detects("P31", "PostgreSQL: json is stored as jsonb", by=KEEPS.__name__)
 def test_a_json_that_becomes_jsonb_is_noticed(copied, monkeypatch):
-    sound = postgresql_types.stored_type
-    jsonb = replace(postgresql_types._json(), sql="jsonb")
-    monkeypatch.setattr(
-        postgresql_columns,
-        "stored_type",
-        lambda field, where: jsonb if field.name == "j" else sound(field, where=where),
-    )
+    types = postgresql_types.PostgreSQLTypes
+    sound, jsonb = types.of, replace(types().json(), sql="jsonb")
+    monkeypatch.setattr(types, "of", lambda self, one, where: jsonb if one.name == "j" else sound(self, one, where))
     assert Check(KEEPS.__name__, lambda: KEEPS(copied)).findings()
 
 

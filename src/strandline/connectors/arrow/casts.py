@@ -124,6 +124,6 @@ def whole_micros(array: "pa.Array", *, where: str) -> None:
         odd = pc.not_equal(nanos, pc.multiply(pc.divide(nanos, 1000), 1000))
         if pc.any(pc.and_(odd, array.is_valid())).as_py():
             raise TaskError(
-                f"{where}: an interval has nanoseconds, which DuckDB cannot keep",
+                f"{where}: an interval has nanoseconds, which the destination cannot keep",
                 hint="nothing of this window was written; send a duration, or whole microseconds",
             )

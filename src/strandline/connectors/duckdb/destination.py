@@ -13,7 +13,6 @@ from strandline.connectors.duckdb.database import Database
 from strandline.connectors.duckdb.migration import DuckDBMigrator
 from strandline.connectors.duckdb.probes import probe_destination
 from strandline.connectors.duckdb.session import DuckDBSession
-from strandline.connectors.duckdb.types import TYPES_REFUSED
 from strandline.connectors.sql.destination import SqlDestination
 from strandline.connectors.sql.dialect import Statement
 from strandline.describe import Description
@@ -44,7 +43,6 @@ class DuckDBDestination(SqlDestination[DuckDBSession]):
         drivers=("duckdb",),
         installs="strandline[duckdb]",
     )
-    types_refused = TYPES_REFUSED
     columns_type, migrator_type = Columns, DuckDBMigrator
 
     class Spec(BaseModel):

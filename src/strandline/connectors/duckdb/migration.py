@@ -6,9 +6,9 @@ from dataclasses import replace
 
 from strandline.connectors.arrow.widening import Fit, grows
 from strandline.connectors.duckdb.session import DuckDBSession
-from strandline.connectors.sql.columns import Column
 from strandline.connectors.sql.migration import Found, Migrator
 from strandline.connectors.sql.record import Record
+from strandline.connectors.sql.types import Stored
 from strandline.table import SYNC_TIME
 
 __all__ = ["DuckDBMigrator"]
@@ -52,7 +52,7 @@ class DuckDBMigrator(Migrator):
         found = self._session.found(self._table.name)
         return [f"index {name}" for name in found.indexes] if found else []
 
-    def _spelled(self, columns: Mapping[str, Column]) -> Mapping[str, str]:
+    def _spelled(self, columns: Mapping[str, Stored]) -> Mapping[str, str]:
         """See ``Migrator``."""
         kinds = ", ".join(f"typeof(NULL::{stored.sql})" for stored in columns.values())
         (row,) = self._session.ask(f"SELECT {kinds}")

@@ -6,9 +6,8 @@ from typing import Any
 
 from strandline.connectors.arrow.casts import whole_micros
 from strandline.connectors.arrow.json_text import decode_json, encode_json
-from strandline.connectors.postgresql.dialect import PostgreSQLDialect
 from strandline.connectors.postgresql.drivers import pgpq, pgpq_encoders, pgpq_schema
-from strandline.connectors.postgresql.types_stored import Stored, stored_type
+from strandline.connectors.postgresql.types_stored import PostgreSQLTypes, Stored
 from strandline.connectors.sql.columns import StoredColumns
 from strandline.lazy import pa, pc
 
@@ -20,10 +19,7 @@ _MICRO_NS = 1000
 class Columns(StoredColumns[Stored]):
     """See ``StoredColumns``."""
 
-    dialect = PostgreSQLDialect()
-
-    def _column(self, field: "pa.Field", where: str) -> Stored:
-        return stored_type(field, where=where)
+    dialect, types = PostgreSQLTypes.dialect, PostgreSQLTypes()
 
     def _try(self, field: "pa.Field") -> None:
         if self.stored[field.name].sql != "interval":  # which comes back as it is

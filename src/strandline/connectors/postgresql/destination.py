@@ -17,7 +17,6 @@ from strandline.connectors.postgresql.migration import PostgreSQLMigrator
 from strandline.connectors.postgresql.place import schema_place
 from strandline.connectors.postgresql.probes import probe_destination
 from strandline.connectors.postgresql.session import PostgreSQLSession
-from strandline.connectors.postgresql.types_stored import TYPES_REFUSED
 from strandline.connectors.sql.destination import SqlDestination
 from strandline.connectors.sql.merge import Merge
 from strandline.connectors.sql.staging import Step
@@ -35,7 +34,6 @@ class PostgreSQLDestination(SqlDestination[PostgreSQLSession]):
     """See ``strandline.destination.Destination``. Every call has a connection of its own."""
 
     description = WRITTEN
-    types_refused = TYPES_REFUSED
     columns_type, migrator_type = Columns, PostgreSQLMigrator
 
     class Spec(BaseModel):

@@ -5,22 +5,16 @@ the same bytes on the wire as another (a uuid is 16 bytes), it is written as tha
 """
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cache
 
-from strandline.connectors.arrow.kinds import UNREADABLE, extension_of, family_of
 from strandline.connectors.arrow.widening import Fit, fit
-from strandline.errors import TaskError
+from strandline.connectors.postgresql.dialect import PostgreSQLDialect
+from strandline.connectors.sql import types as sql
 from strandline.lazy import pa
 
-__all__ = ["TYPES_REFUSED", "Stored", "fits", "stored_type"]
-
-TYPES_REFUSED = {
-    "sparse_union": "PostgreSQL has no unions; send a struct with one column for each member",
-    "dense_union": "PostgreSQL has no unions; send a struct with one column for each member",
-    **UNREADABLE,
-}
-"""Families of Arrow types that cannot be stored, with the reason."""
+__all__ = ["PostgreSQLTypes", "Stored", "fits"]
 
 _BINARY_DIGITS_MAX = 38
 """Digits of a decimal that pgpq writes; more go as text, and the server makes numbers of them."""
@@ -28,87 +22,89 @@ _NAIVE, _ZONED = "timestamp without time zone", "timestamp with time zone"
 
 
 @dataclass(frozen=True, slots=True)
-class Stored:
-    """How an Arrow type is kept."""
+class Stored(sql.Stored):
+    """See ``strandline.connectors.sql.types``."""
 
-    sql: str
-    """As the catalog spells it."""
-    arrow: "pa.DataType"
-    """What the encoder is given."""
     staged: str = ""
     """The SQL type to copy into, where the server has to cast to ``sql``."""
-    read: str = ""
-    """The SQL type to read it as, where that differs."""
     is_nested: bool = False
     """Whether the values are made to JSON here, since the database has no type for them."""
-    note: str = ""
-    """What the SQL type alone does not tell; kept in the table's comment, so that a change is noticed."""
 
     @property
     def has_equality(self) -> bool:
-        """Whether equal values are the same value, as in a key."""
+        """See there."""
         return self.sql not in {"json", "interval"}
 
 
-def stored_type(field: "pa.Field", *, where: str) -> Stored:
-    """How the values of ``field`` are stored.
+class PostgreSQLTypes(sql.SqlTypes[Stored]):
+    """PostgreSQL's types."""
 
-    Raises:
-        TaskError: they cannot be.
-    """
-    kind = field.type
-    extension = extension_of(field)
-    if extension == "uuid":
-        return _uuid()
-    if extension:
-        return _json() if extension == "json" else Stored("text", pa.string())
-    if (field.metadata or {}).get(b"postgresql.type") == b"jsonb":
-        return Stored("jsonb", pa.string(), read="text")
-    return _stored(kind, where)
+    dialect = PostgreSQLDialect()
+    no_unions = "PostgreSQL has no unions; send a struct with one column for each member"
 
+    def of(self, field: "pa.Field", where: str) -> Stored:
+        """See ``SqlTypes``."""
+        if (field.metadata or {}).get(b"postgresql.type") == b"jsonb":
+            return Stored("jsonb", pa.string(), read="text")
+        return super().of(field, where)
 
-def _stored(kind: "pa.DataType", where: str) -> Stored:
-    types = pa.types
-    if isinstance(kind, pa.BaseExtensionType):
-        if kind.extension_name == "arrow.uuid":
-            return _uuid()
-        if kind.extension_name == "arrow.json":
-            return _json()
-        return _stored(kind.storage_type, where)
-    simple = _simple().get(kind.id)
-    if simple is not None:
-        return simple
-    if types.is_dictionary(kind) or types.is_run_end_encoded(kind):
-        return _stored(kind.value_type, where)
-    if types.is_decimal(kind):
-        return _decimal(kind)
-    if types.is_temporal(kind):
-        return _temporal(kind)
-    if types.is_union(kind) or not types.is_nested(kind):
-        family = family_of(kind)
-        raise TaskError(f"{where}: {family} cannot be stored in PostgreSQL", hint=TYPES_REFUSED.get(family, ""))
-    return _nested(kind, where)
+    def simple(self) -> Mapping[int, Stored]:
+        """See ``SqlTypes``."""
+        return _simple()
 
+    def uuid(self) -> Stored:
+        """See ``SqlTypes``."""
+        return Stored("uuid", pa.binary(16))
 
-def _temporal(kind: "pa.DataType") -> Stored:
-    if pa.types.is_duration(kind):
+    def json(self) -> Stored:
+        """Not jsonb, which drops what has one name, and forgets an order; and has no U+0000 and no large numbers."""
+        return Stored("json", pa.string(), read="text")
+
+    def decimal(self, kind: "pa.DataType") -> Stored:
+        """See ``SqlTypes``."""
+        digits, scale = kind.precision, kind.scale
+        if scale < 0:
+            digits, scale = digits - scale, 0
+        sql = f"numeric({max(digits, scale)},{scale})"
+        if digits > _BINARY_DIGITS_MAX or scale > digits:
+            return Stored(sql, pa.string(), read="text", staged="text")
+        return Stored(sql, pa.decimal128(digits, scale), read="text")
+
+    def duration(self, kind: "pa.DataType") -> Stored:
+        """See ``SqlTypes``."""
         return Stored("bigint", pa.int64(), note=str(kind))
-    if kind.unit == "ns":  # PostgreSQL's times end with microseconds
-        return Stored("bigint", pa.int64(), note=str(kind))
-    if pa.types.is_time(kind):
-        return Stored("time without time zone", pa.time64("us"))
-    if kind.tz is None:
-        return Stored(_NAIVE, pa.timestamp("us"))
-    return Stored(_ZONED, pa.timestamp("us", "UTC"))
 
+    def time(self, kind: "pa.DataType") -> Stored:
+        """See ``SqlTypes``."""
+        if kind.unit == "ns":  # PostgreSQL's times end with microseconds
+            return self.duration(kind)
+        if pa.types.is_time(kind):
+            return Stored("time without time zone", pa.time64("us"))
+        if kind.tz is None:
+            return Stored(_NAIVE, pa.timestamp("us"))
+        return Stored(_ZONED, pa.timestamp("us", "UTC"))
 
-def _uuid() -> Stored:
-    return Stored("uuid", pa.binary(16))
+    def nested(self, kind: "pa.DataType", where: str) -> Stored:
+        """A list of plain values is an array; what PostgreSQL's arrays cannot hold is JSON.
 
-
-def _json() -> Stored:
-    """Not jsonb, which drops what has one name, and forgets an order; and has no U+0000 and no large numbers."""
-    return Stored("json", pa.string(), read="text")
+        Arrays are rectangular and lists are not, so there are none of lists; composite types would have to be created.
+        """
+        types = pa.types
+        as_json = replace(self.json(), is_nested=True)
+        inside = [kind.field(at) for at in range(kind.num_fields)]
+        parts = [self.of(one, f"{where}.{one.name}") for one in inside]
+        if types.is_map(kind) or types.is_struct(kind):
+            return as_json
+        (part,), inner = parts, inside[0].type
+        wrapped = (
+            types.is_dictionary(inner) or types.is_run_end_encoded(inner) or isinstance(inner, pa.BaseExtensionType)
+        )
+        if wrapped or part.note or part.staged or part.sql in {"json", "interval"} or part.sql.endswith("[]"):
+            return as_json
+        read = "text[]" if part.read else ""
+        if part.sql == _ZONED:  # pgpq writes the elements as times without one, so the server casts them, as UTC
+            return Stored(f"{_ZONED}[]", pa.list_(pa.timestamp("us")), staged=f"{_NAIVE}[]", read=read)
+        return Stored(f"{part.sql}[]", pa.list_(part.arrow), read=read)
 
 
 @cache
@@ -131,37 +127,6 @@ def _simple() -> "dict[int, Stored]":
     simple[pa.uint64().id] = Stored("numeric(20,0)", pa.uint64(), read="text")
     simple[pa.month_day_nano_interval().id] = Stored("interval", pa.binary(16))
     return simple | {pa.null().id: Stored("boolean", pa.bool_(), note="null")}
-
-
-def _decimal(kind: "pa.DataType") -> Stored:
-    digits, scale = kind.precision, kind.scale
-    if scale < 0:
-        digits, scale = digits - scale, 0
-    sql = f"numeric({max(digits, scale)},{scale})"
-    if digits > _BINARY_DIGITS_MAX or scale > digits:
-        return Stored(sql, pa.string(), "text", "text")
-    return Stored(sql, pa.decimal128(digits, scale), read="text")
-
-
-def _nested(kind: "pa.DataType", where: str) -> Stored:
-    """A list of plain values is an array; what PostgreSQL's arrays cannot hold is JSON.
-
-    Arrays are rectangular and lists are not, so there are none of lists; composite types would have to be created.
-    """
-    types = pa.types
-    as_json = replace(_json(), is_nested=True)
-    inside = [kind.field(at) for at in range(kind.num_fields)]
-    parts = [stored_type(one, where=f"{where}.{one.name}") for one in inside]
-    if types.is_map(kind) or types.is_struct(kind):
-        return as_json
-    (part,), inner = parts, inside[0].type
-    encoded = types.is_dictionary(inner) or types.is_run_end_encoded(inner) or isinstance(inner, pa.BaseExtensionType)
-    if encoded or part.note or part.staged or part.sql in {"json", "interval"} or part.sql.endswith("[]"):
-        return as_json
-    read = "text[]" if part.read else ""
-    if part.sql == _ZONED:  # pgpq writes the elements as times without one, so the server casts them, as UTC
-        return Stored(f"{_ZONED}[]", pa.list_(pa.timestamp("us")), f"{_NAIVE}[]", read)
-    return Stored(f"{part.sql}[]", pa.list_(part.arrow), "", read)
 
 
 _SPELLED = {

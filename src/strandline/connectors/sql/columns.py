@@ -1,47 +1,23 @@
 """The columns of one table as a SQL database stores them: batches in."""
 
-from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import ClassVar, Generic, Protocol, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar
 
 from strandline.connectors.arrow.casts import cast_back, cast_to
 from strandline.connectors.sql.dialect import STAGE_PREFIX, VERSION, Dialect
+from strandline.connectors.sql.types import SqlTypes, Stored
 from strandline.errors import TaskError
 from strandline.lazy import pa
 from strandline.own_tables import OWN_TABLES
 from strandline.table import Table
 
-__all__ = ["Column", "StoredColumns"]
+__all__ = ["StoredColumns"]
 
 
-class Column(Protocol):
-    """How a column is stored."""
-
-    @property
-    def sql(self) -> str:
-        """The SQL type."""
-
-    @property
-    def arrow(self) -> "pa.DataType":
-        """What the database, or what encodes for it, is given."""
-
-    @property
-    def note(self) -> str:
-        """What the SQL type alone does not tell."""
-
-    @property
-    def read(self) -> str:
-        """The SQL type to read it as, where that differs."""
-
-    @property
-    def has_equality(self) -> bool:
-        """Whether equal values are the same value, as in a key."""
+S = TypeVar("S", bound=Stored)
 
 
-C = TypeVar("C", bound=Column)
-
-
-class StoredColumns(ABC, Generic[C]):
+class StoredColumns(Generic[S]):
     """How each column of ``table`` is stored.
 
     Raises:
@@ -49,6 +25,7 @@ class StoredColumns(ABC, Generic[C]):
     """
 
     dialect: ClassVar[Dialect]
+    types: ClassVar[SqlTypes[Any]]
 
     def __init__(self, table: Table) -> None:
         self.table = table
@@ -56,7 +33,7 @@ class StoredColumns(ABC, Generic[C]):
         if fold(table.name) in OWN_TABLES:
             raise TaskError(f"table {table.name!r} has the name of a table of Strandline's own", hint="rename it")
         self.dialect.quote(table.name)
-        self.stored: dict[str, C] = {}
+        self.stored: dict[str, S] = {}
         folded: dict[str, str] = {}
         for field in table.schema:
             where = self._where(field.name)
@@ -69,19 +46,11 @@ class StoredColumns(ABC, Generic[C]):
                     hint="rename one of the two at the source",
                 )
             self.dialect.quote(field.name)
-            stored = self._column(field, where)
+            stored = self.types.of(field, where)
             if field.name in table.primary_key and not stored.has_equality:
                 raise TaskError(f"{where}: {field.type} cannot be in a primary key", hint="name another primary_key")
             self.stored[field.name] = stored
             self._try(field)
-
-    @abstractmethod
-    def _column(self, field: "pa.Field", where: str) -> C:
-        """How the values of one are stored.
-
-        Raises:
-            TaskError: they cannot be.
-        """
 
     def _where(self, name: str) -> str:
         return f"{self.table.name}.{name}"

@@ -1,6 +1,6 @@
 """What the SQL destinations share: rows, cursor and fence in one transaction of one session."""
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any, ClassVar, Generic, TypeVar
 
 from strandline.connectors.sql.columns import StoredColumns
@@ -42,7 +42,6 @@ class SqlDestination(Generic[S]):
     """
 
     staged_bytes_max = STAGED_BYTES_MAX
-    types_refused: ClassVar[Mapping[str, str]]
     columns_type: ClassVar[type[StoredColumns[Any]]]
     """How the columns of a table are stored."""
     migrator_type: ClassVar[type[Migrator]]
@@ -60,7 +59,7 @@ class SqlDestination(Generic[S]):
             write_modes=frozenset(WriteMode),
             delivery=Delivery.ATOMIC,
             orders_versions=True,
-            types_refused=self.types_refused,
+            types_refused=self.columns_type.types.refused,
         )
 
     @property

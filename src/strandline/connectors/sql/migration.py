@@ -7,13 +7,13 @@ from dataclasses import dataclass, replace
 
 from strandline.connectors.arrow.changes import in_words, refused_change
 from strandline.connectors.arrow.widening import EXACT_MAX, Fit, fit, is_plain
-from strandline.connectors.sql.columns import Column
 from strandline.connectors.sql.dialect import Dialect, Statement
 from strandline.connectors.sql.record import Record
 from strandline.connectors.sql.references import check_unreferenced
 from strandline.connectors.sql.register import Register
 from strandline.connectors.sql.session import Session
 from strandline.connectors.sql.tables import DELIVERED
+from strandline.connectors.sql.types import Stored
 from strandline.connectors.sql.users import Users
 from strandline.destination import (
     BY_REFRESH,
@@ -48,7 +48,7 @@ class Found:
 
 def creation(
     table: Table,
-    stored: Mapping[str, Column],
+    stored: Mapping[str, Stored],
     into: str,
     dialect: Dialect,
     *,
@@ -78,7 +78,7 @@ class Migrator(ABC):
         replaces: Scope | None = None,
     ) -> None:
         self._session, self._table, self._mode = session, table, mode
-        self._stored: Mapping[str, Column] = session.columns_of(table).stored
+        self._stored: Mapping[str, Stored] = session.columns_of(table).stored
         self._replaces = replaces
         self._uses = Users(session, table, replaces) if replaces is not None else None
         self._quote, self._into = session.dialect.quote, session.relation(table.name)
@@ -95,7 +95,7 @@ class Migrator(ABC):
     def _find(self) -> Found | None:
         """The stored table; ``None``: there is none."""
 
-    def _spelled(self, columns: Mapping[str, Column]) -> Mapping[str, str]:
+    def _spelled(self, columns: Mapping[str, Stored]) -> Mapping[str, str]:
         """The types of wanted columns as ``Session.columns`` spells them."""
         return {name: stored.sql for name, stored in columns.items()}
 

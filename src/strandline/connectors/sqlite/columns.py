@@ -6,8 +6,8 @@ from typing import Any
 from strandline.connectors.arrow.casts import MEND_VALUE
 from strandline.connectors.sql.columns import StoredColumns
 from strandline.connectors.sql.dialect import VERSION
-from strandline.connectors.sqlite.dialect import SQLiteDialect, folded
-from strandline.connectors.sqlite.types_stored import Stored, stored_type
+from strandline.connectors.sqlite.dialect import folded
+from strandline.connectors.sqlite.types_stored import SQLiteTypes, Stored
 from strandline.errors import TaskError
 from strandline.lazy import pa
 from strandline.table import Table
@@ -18,7 +18,7 @@ __all__ = ["Columns"]
 class Columns(StoredColumns[Stored]):
     """See ``StoredColumns``."""
 
-    dialect = SQLiteDialect()
+    dialect, types = SQLiteTypes.dialect, SQLiteTypes()
 
     def __init__(self, table: Table) -> None:
         if folded(table.name).startswith("sqlite_"):
@@ -26,9 +26,6 @@ class Columns(StoredColumns[Stored]):
                 f"table {table.name!r}: SQLite keeps names that begin with sqlite_ to itself", hint="rename it"
             )
         super().__init__(table)
-
-    def _column(self, field: "pa.Field", where: str) -> Stored:
-        return stored_type(field, where=where)
 
     def rows(self, batch: "pa.RecordBatch", start: int) -> Iterable[tuple[Any, ...]]:
         """The rows of a prepared batch, as SQLite takes them, each with its position from ``start`` as last column.

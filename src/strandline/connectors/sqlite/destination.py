@@ -23,7 +23,6 @@ from strandline.connectors.sqlite.migration import SQLiteMigrator
 from strandline.connectors.sqlite.probes import probe_destination
 from strandline.connectors.sqlite.session import SQLiteSession
 from strandline.connectors.sqlite.stored_names import StoredNames
-from strandline.connectors.sqlite.types_stored import TYPES_REFUSED
 from strandline.destination import Window, WriteMode
 from strandline.place import file_places
 from strandline.probe import Probe
@@ -44,7 +43,6 @@ class SQLiteDestination(SqlDestination[SQLiteSession]):
 
     description = WRITTEN
     staged_bytes_max = _STAGED_BYTES_MAX
-    types_refused = TYPES_REFUSED
     columns_type, migrator_type = Columns, SQLiteMigrator
 
     class Spec(BaseModel):

@@ -5,27 +5,19 @@ column makes a double of a number that is too large. So floats and uint64 are de
 nothing. Whatever a declared type does not tell is the column's note.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cache
-from typing import Any, ClassVar, TypeAlias
+from typing import Any, TypeAlias
 
 from strandline.connectors.arrow.casts import digits
 from strandline.connectors.arrow.json_text import bytes_of_hex, decode_json, encode_json, text_of
-from strandline.connectors.arrow.kinds import UNREADABLE, extension_of, family_of
 from strandline.connectors.arrow.widening import Fit
-from strandline.errors import TaskError
+from strandline.connectors.sql import types as sql
+from strandline.connectors.sqlite.dialect import SQLiteDialect
 from strandline.lazy import pa, pc
 
-__all__ = ["TYPES_REFUSED", "Stored", "fit", "stored_type"]
-
-_UNIONS = "SQLite's JSON has no type codes; send a struct with one column for each member"
-TYPES_REFUSED = {
-    "sparse_union": _UNIONS,
-    "dense_union": _UNIONS,
-    **UNREADABLE,
-}
-"""Families of Arrow types that cannot be stored, with the reason."""
+__all__ = ["SQLiteTypes", "Stored", "fit"]
 
 _NAN = "NaN"
 _FLOAT = "float"
@@ -40,35 +32,69 @@ Decode: TypeAlias = "Callable[[Sequence[Any]], pa.Array]"
 
 
 @dataclass(frozen=True, slots=True)
-class Stored:
-    """How an Arrow type is kept."""
+class Stored(sql.Stored):
+    """See ``strandline.connectors.sql.types``. The SQL type is the declared one, empty where SQLite has to leave the values alone."""
 
-    sql: str
-    """The declared type; empty where SQLite has to keep its hands off the values."""
-    arrow: "pa.DataType"
-    """What ``encode`` is given and ``decode`` gives."""
-    encode: Encode
+    encode: Encode = field(kw_only=True)
     """Values that SQLite takes. Raises ``pyarrow.ArrowInvalid``: one has no place."""
-    decode: Decode
-    note: str = ""
-    """What the declared type alone does not tell, so that a change is noticed."""
-    read: ClassVar[str] = ""
-    has_equality: ClassVar[bool] = True
+    decode: Decode = field(kw_only=True)
+    """The inverse of ``encode``, in the type ``arrow``."""
 
 
-def stored_type(field: "pa.Field", *, where: str) -> Stored:
-    """How the values of ``field`` are stored.
+class SQLiteTypes(sql.SqlTypes[Stored]):
+    """SQLite's types."""
 
-    Raises:
-        TaskError: they cannot be.
-    """
-    kind = field.type
-    extension = extension_of(field)
-    if extension == "uuid":
-        return _uuid()
-    if extension:
+    dialect = SQLiteDialect()
+    no_unions = "SQLite's JSON has no type codes; send a struct with one column for each member"
+
+    def simple(self) -> Mapping[int, Stored]:
+        """See ``SqlTypes``."""
+        return _simple()
+
+    def json(self) -> Stored:
+        """See ``SqlTypes``. A text, as it is."""
         return _plain("TEXT", pa.string())
-    return _stored(kind, where)
+
+    def duration(self, kind: "pa.DataType") -> Stored:
+        """See ``SqlTypes``."""
+        return _plain("INTEGER", pa.int64(), note=str(kind))
+
+    def decimal(self, kind: "pa.DataType") -> Stored:
+        """Text with all digits of its scale: SQLite's own numbers would keep 15."""
+
+        def encode(array: "pa.Array") -> Sequence[Any]:
+            return digits(array).to_pylist()  # type: ignore[no-any-return]
+
+        def decode(texts: Sequence[Any]) -> "pa.Array":
+            array = pa.array(texts, pa.string())
+            return array.cast(kind) if kind.scale >= 0 else array.cast(pa.decimal256(76, 0)).cast(kind)
+
+        return Stored("TEXT", kind, note=f"decimal scale {kind.scale}", encode=encode, decode=decode)
+
+    def uuid(self) -> Stored:
+        """See ``SqlTypes``. A text, as people write it."""
+
+        def encode(array: "pa.Array") -> Sequence[Any]:
+            return text_of(array, where="uuid").to_pylist()  # type: ignore[no-any-return]
+
+        def decode(texts: Sequence[Any]) -> "pa.Array":
+            plain = bytes_of_hex(pc.replace_substring(pa.array(texts, pa.string()), "-", ""))
+            return pa.ExtensionArray.from_storage(pa.uuid(), plain.cast(pa.binary(16)))
+
+        return Stored("TEXT", pa.uuid(), note="uuid", encode=encode, decode=decode)
+
+    def time(self, kind: "pa.DataType") -> Stored:
+        """See ``SqlTypes``."""
+        return _time(kind) if pa.types.is_time(kind) else _timestamp(kind)
+
+    def nested(self, kind: "pa.DataType", where: str) -> Stored:
+        """JSON. What cannot be read back is refused before the first row."""
+        for at in range(kind.num_fields):
+            inner = kind.field(at)
+            self.of(inner, f"{where}.{inner.name}")
+        stored = _json(kind)
+        stored.decode(stored.encode(pa.nulls(1, kind)))
+        return stored
 
 
 def fit(stored: tuple[str, str], wanted: tuple[str, str]) -> Fit:
@@ -94,31 +120,6 @@ def _affinity(declared: str) -> str:
     return "BLOB" if "BLOB" in declared else declared
 
 
-def _stored(kind: "pa.DataType", where: str) -> Stored:
-    types = pa.types
-    simple = _simple().get(kind.id)
-    if simple is not None:
-        return simple
-    if isinstance(kind, pa.BaseExtensionType):
-        return _uuid() if kind.extension_name == "arrow.uuid" else _stored(kind.storage_type, where)
-    if types.is_dictionary(kind) or types.is_run_end_encoded(kind):
-        return _stored(kind.value_type, where)
-    if types.is_nested(kind) and not types.is_union(kind):
-        return _nested(kind, where)
-    if types.is_decimal(kind):
-        return _decimal(kind)
-    if types.is_timestamp(kind):
-        return _timestamp(kind)
-    if types.is_time(kind):
-        return _time(kind)
-    if types.is_duration(kind):
-        return _plain("INTEGER", pa.int64(), note=str(kind))
-    if types.is_fixed_size_binary(kind):
-        return _plain("BLOB", kind)
-    family = family_of(kind)
-    raise TaskError(f"{where}: {family} cannot be stored in SQLite", hint=TYPES_REFUSED.get(family, ""))
-
-
 @cache
 def _simple() -> "dict[int, Stored]":
     integers = [pa.int8(), pa.int16(), pa.int32(), pa.int64(), pa.uint8(), pa.uint16(), pa.uint32()]
@@ -126,8 +127,10 @@ def _simple() -> "dict[int, Stored]":
         "TEXT": [pa.string(), pa.large_string(), pa.string_view()],
         "BLOB": [pa.binary(), pa.large_binary(), pa.binary_view()],
     }
-    date = Stored("DATE", pa.date32(), _date_texts, lambda texts: pa.array(texts, pa.string()).cast(pa.date32()))
-    real = Stored("", pa.float64(), _floats, _floats_back, _FLOAT)
+    date = Stored(
+        "DATE", pa.date32(), encode=_date_texts, decode=lambda texts: pa.array(texts, pa.string()).cast(pa.date32())
+    )
+    real = Stored("", pa.float64(), note=_FLOAT, encode=_floats, decode=_floats_back)
     return (
         {kind.id: _plain(sql, kind) for sql, kinds in as_they_are.items() for kind in kinds}
         | {kind.id: _plain("INTEGER", pa.int64()) for kind in integers}
@@ -135,15 +138,18 @@ def _simple() -> "dict[int, Stored]":
         | {kind.id: date for kind in (pa.date32(), pa.date64())}
         | {
             pa.bool_().id: _plain("BOOLEAN", pa.int8()),
-            pa.uint64().id: Stored("", pa.uint64(), _unsigned, _unsigned_back, "uint64"),
+            pa.uint64().id: Stored("", pa.uint64(), note="uint64", encode=_unsigned, decode=_unsigned_back),
             pa.null().id: _plain("", pa.null(), note="null"),
+            pa.binary(1).id: _plain("BLOB", pa.binary()),
             pa.month_day_nano_interval().id: _interval(),
         }
     )
 
 
 def _plain(sql: str, arrow: "pa.DataType", *, note: str = "") -> Stored:
-    return Stored(sql, arrow, lambda array: array.to_pylist(), lambda values: pa.array(values, arrow), note)
+    return Stored(
+        sql, arrow, note=note, encode=lambda array: array.to_pylist(), decode=lambda values: pa.array(values, arrow)
+    )
 
 
 def _out_of_range(what: str) -> Exception:
@@ -178,21 +184,6 @@ def _unsigned_back(values: Sequence[Any]) -> "pa.Array":
     return pa.array([int(value) if isinstance(value, str) else value for value in values], pa.uint64())
 
 
-def _decimal(kind: "pa.DataType") -> Stored:
-    """Text with all digits of its scale: SQLite's own numbers would keep 15."""
-
-    def encode(array: "pa.Array") -> Sequence[Any]:
-        return digits(array).to_pylist()  # type: ignore[no-any-return]
-
-    def decode(texts: Sequence[Any]) -> "pa.Array":
-        array = pa.array(texts, pa.string())
-        if kind.scale >= 0:
-            return array.cast(kind)
-        return array.cast(pa.decimal256(76, 0)).cast(kind)
-
-    return Stored("TEXT", kind, encode, decode, f"decimal scale {kind.scale}")
-
-
 # times ---------------------------------------------------------------------------------------------------------------
 
 
@@ -222,7 +213,7 @@ def _timestamp(kind: "pa.DataType") -> Stored:
     def decode(texts: Sequence[Any]) -> "pa.Array":
         return pa.array(texts, pa.string()).cast(arrow)
 
-    return Stored("TIMESTAMP", arrow, encode, decode, f"timestamp[{unit}{', UTC' if zoned else ''}]")
+    return Stored("TIMESTAMP", arrow, note=f"timestamp[{unit}{', UTC' if zoned else ''}]", encode=encode, decode=decode)
 
 
 def _within(ticks: "pa.Array", first: int, end: int) -> bool:
@@ -238,7 +229,7 @@ def _time(kind: "pa.DataType") -> Stored:
         ticks = moments.cast(pa.timestamp(kind.unit)).view(pa.int64())
         return (ticks.cast(pa.int32()) if pa.types.is_time32(kind) else ticks).view(kind)
 
-    return Stored("TIME", kind, lambda array: array.cast(pa.string()).to_pylist(), decode, str(kind))
+    return Stored("TIME", kind, note=str(kind), encode=lambda array: array.cast(pa.string()).to_pylist(), decode=decode)
 
 
 def _interval() -> Stored:
@@ -253,31 +244,7 @@ def _interval() -> Stored:
         rows = [None if row is None else tuple(row.values()) for row in json.decode(texts).to_pylist()]
         return pa.array(rows, pa.month_day_nano_interval())
 
-    return Stored("JSON", pa.month_day_nano_interval(), encode, decode, "interval")
-
-
-# texts ---------------------------------------------------------------------------------------------------------------
-
-
-def _uuid() -> Stored:
-    def encode(array: "pa.Array") -> Sequence[Any]:
-        return text_of(array, where="uuid").to_pylist()  # type: ignore[no-any-return]
-
-    def decode(texts: Sequence[Any]) -> "pa.Array":
-        plain = bytes_of_hex(pc.replace_substring(pa.array(texts, pa.string()), "-", ""))
-        return pa.ExtensionArray.from_storage(pa.uuid(), plain.cast(pa.binary(16)))
-
-    return Stored("TEXT", pa.uuid(), encode, decode, "uuid")
-
-
-def _nested(kind: "pa.DataType", where: str) -> Stored:
-    """JSON. What cannot be read back is refused before the first row."""
-    for at in range(kind.num_fields):
-        inner = kind.field(at)
-        stored_type(inner, where=f"{where}.{inner.name}")
-    stored = _json(kind)
-    stored.decode(stored.encode(pa.nulls(1, kind)))
-    return stored
+    return Stored("JSON", pa.month_day_nano_interval(), note="interval", encode=encode, decode=decode)
 
 
 def _json(kind: "pa.DataType") -> Stored:
@@ -287,4 +254,4 @@ def _json(kind: "pa.DataType") -> Stored:
     def decode(texts: Sequence[Any]) -> "pa.Array":
         return decode_json(pa.array(texts, pa.string()), kind, where=str(kind))
 
-    return Stored("JSON", kind, encode, decode, str(kind))
+    return Stored("JSON", kind, note=str(kind), encode=encode, decode=decode)
