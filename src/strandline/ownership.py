@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 from strandline.errors import StateConflictError, UsageError
 
-__all__ = ["Owner", "Ownership", "check_writer", "claimed", "followed", "refusal"]
+__all__ = ["Owner", "Ownership", "check_writer", "claimed", "followed", "refusal", "row_owners"]
 
 _ELSEWHERE = "store it under another name (`name` in table_settings), or in another `schema` of the destination"
 
@@ -130,3 +130,10 @@ def check_writer(table: str, writer: Owner, owners: Sequence[Owner]) -> None:
             f"table {table!r} was taken over by {', '.join(map(str, owners))}; nothing of {writer} was written",
             hint=f"let one of them write it: {_ELSEWHERE}",
         )
+
+
+def row_owners(source: str | None, partition: str | None) -> str:
+    """Whose rows they are, by their lineage columns."""
+    if source is None:
+        return "rows that are not Strandline's"
+    return f"rows of source {source!r}" + (f", partition {partition!r}" if partition is not None else "")

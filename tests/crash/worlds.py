@@ -1,5 +1,6 @@
 """Worlds in memory for the crash campaign, with a model of what must be in them."""
 
+import secrets
 from collections import Counter
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -61,10 +62,10 @@ class LooseDestination:
 
 
 class _Single:
-    """A window of one message. The state in it is nobody's: the destination below insists on keeping one."""
+    """A window of one message, which nobody takes for the last one. The state in it is nobody's: the destination below insists on keeping one."""
 
     def __init__(self, window, message, inner):
-        self.id, self.key, self.tables = window.id, window.key, window.tables
+        self.id, self.key, self.tables = secrets.token_hex(16), window.key, window.tables
         self.scope, self.pass_ = window.scope, window.pass_
         kept = inner.states.load(window.key.source).get(window.key)
         self.expected = kept.token if kept else None

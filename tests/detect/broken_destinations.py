@@ -9,11 +9,11 @@ import pyarrow.compute as pc
 import pytest
 from changed import Changed, Replayed
 
-from strandline.connectors.memory import merge as memory_merge
-from strandline.connectors.memory import rows as memory_rows
 from strandline.connectors.memory.destination import MemoryDestination
 from strandline.destination import Held
 from strandline.errors import StateConflictError, TaskError
+from strandline.fold import rows as fold_rows
+from strandline.fold import window as fold_window
 from strandline.message import Complete, Delete, Insert, Present, Replace, Swap, Truncate
 from strandline.table import CQ_ID
 
@@ -159,14 +159,14 @@ class KeepsTheStageOfAFailure(MemoryDestination):
 
 class SwallowsARejectedBatch(MemoryDestination):
     def write(self, window, *, mode, fence):
-        insert = memory_merge.Merge._insert
+        insert = fold_window.Fold._insert
 
         def lenient(merge, message):
             with suppress(TaskError):
                 insert(merge, message)
 
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(memory_merge.Merge, "_insert", lenient)
+            patch.setattr(fold_window.Fold, "_insert", lenient)
             return super().write(window, mode=mode, fence=fence)
 
 
@@ -177,7 +177,7 @@ class AcceptsNullKeys(MemoryDestination):
             return list(zip(*columns, strict=True))
 
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(memory_merge, "keys_of", keys_of)
+            patch.setattr(fold_window, "keys_of", keys_of)
             return super().write(window, mode=mode, fence=fence)
 
 
@@ -185,14 +185,14 @@ class KeepsBothRowsOfAKey(MemoryDestination):
     """An insert that looks at what is stored, and not at what comes with it."""
 
     def write(self, window, *, mode, fence):
-        keys_of = memory_merge.keys_of
+        keys_of = fold_window.keys_of
 
         def told_apart(table, batch):
             keys = keys_of(table, batch)
             return [key if keys[:at].count(key) == 0 else (*key, at) for at, key in enumerate(keys)]
 
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(memory_merge, "keys_of", told_apart)
+            patch.setattr(fold_window, "keys_of", told_apart)
             return super().write(window, mode=mode, fence=fence)
 
 
@@ -254,10 +254,10 @@ class RemembersAFailedWindow(MemoryDestination):
             return super().write(pulled, mode=mode, fence=fence)
         except TaskError:
             data = self._store.data.copy(*(table.name for table in window.tables.values()))
-            merge = memory_merge.Merge(data, pulled, mode)
+            fold = fold_window.Fold(pulled, mode, data.tables, data.delivered, before_swap=lambda *_: None)
             for message in pulled:
                 with suppress(TaskError):
-                    merge.take(message)
+                    fold.take([message])
             self._store.data.delivered.update(data.delivered)
             raise
 
@@ -309,7 +309,7 @@ class KeepsTheOldColumns(MemoryDestination):
 class ChangesWhatOthersUse(MemoryDestination):
     def migrate(self, table, *, mode, fence, apply=True, ownership=None, replaces=None):
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(memory_rows.Stored, "strangers", lambda _stored, _scope: set())
+            patch.setattr(fold_rows.Rows, "strangers", lambda _stored, _scope: set())
             ownership = ownership and replace(ownership, adopt=True)
             return super().migrate(table, mode=mode, fence=fence, apply=apply, ownership=ownership, replaces=replaces)
 
@@ -441,7 +441,7 @@ class ForgetsTheScope(MemoryDestination):
 
     def everywhere(self, act):
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(memory_rows, "is_in", lambda _row, _scope: True)
+            patch.setattr(fold_rows, "is_in", lambda _row, _scope: True)
             return act()
 
     def write(self, window, *, mode, fence):

@@ -7,11 +7,11 @@ import pyarrow as pa
 import pytest
 from test_engine import Numbers, backend, destination, ids, job
 
-from strandline.connectors.memory import merge as memory_merge
 from strandline.destination import WriteMode
 from strandline.engine.administer import reset_states
 from strandline.engine.run import sync
 from strandline.errors import TaskError
+from strandline.fold import window as fold_window
 from strandline.message import Checkpoint, Complete, Insert
 from strandline.source import Task
 
@@ -41,7 +41,7 @@ def test_a_delete_of_stale_rows_that_did_not_happen_is_not_made_up_for_in_anothe
         def refuses(*_, **__):
             raise TaskError("not now")
 
-        broken.setattr(memory_merge, "is_stale", refuses)
+        broken.setattr(fold_window, "is_stale", refuses)
         assert sync(job(Later(gone), store, mode=mirror, backend=states)).exit_code == 1
     report = sync(job(Later(gone), store, mode=keep, backend=states))
     assert (report.exit_code, ids(store)) == (0, [0, 1, 2, 3, 4, 5])

@@ -375,7 +375,7 @@ def test_a_source_that_cannot_look_rows_up_fails_where_some_are_missing(store):
 
 
 def test_more_missing_rows_than_are_read_at_once_are_not_passed_over(store, monkeypatch):
-    for module in ("strandline.connectors.memory.merge", "strandline.engine.pipeline"):
+    for module in ("strandline.fold.window", "strandline.engine.pipeline"):
         monkeypatch.setattr(f"{module}.LACKING_MAX", 2)
     source, kept = Swept("a"), backend()
     assert sync(job(source, store, mode=WriteMode.OVERWRITE, backend=kept)).exit_code == 0

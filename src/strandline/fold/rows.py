@@ -1,25 +1,23 @@
-"""Rows in memory: values kept as they arrived, by keys that compare as the values do."""
+"""Rows by key: values kept as they arrived, under keys that compare as the values do."""
 
 import math
 import secrets
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
 
-from strandline.connectors.arrow.changes import changes_to, compared, kept_of, refused_change, row_owners
-from strandline.connectors.arrow.widening import EXACT_MAX
-from strandline.destination import Change, MigrateMode, Scope
+from strandline.destination import Scope
 from strandline.errors import MassDeleteError, TaskError
 from strandline.lazy import pa
+from strandline.ownership import row_owners
 from strandline.table import CLIENT_ID, SOURCE_NAME, SYNC_TIME, Table
 
 __all__ = [
     "Cell",
     "Key",
     "Row",
-    "Stored",
+    "Rows",
     "batch_of",
-    "changes_of",
     "is_in",
     "is_stale",
     "keys_of",
@@ -35,17 +33,28 @@ Key: TypeAlias = tuple[Any, ...]
 
 
 @dataclass(slots=True)
-class Stored:
-    """A table with its rows. A key has several rows where they were appended."""
+class Rows:
+    """A stored table with its rows. A key has several rows where they were appended."""
 
     table: Table
     mark: str = field(default_factory=lambda: secrets.token_hex(8))
+    """Identity of the table; one that is created again has another."""
     rows: dict[Key, tuple[Row, ...]] = field(default_factory=dict)
 
-    def are_doubles(self, column: str) -> bool:
-        """Whether all whole numbers of a column are doubles, too."""
-        values = (value_of(row, column) for rows in self.rows.values() for row in rows)
-        return all(value is None or abs(value) <= EXACT_MAX for value in values)
+    def __iter__(self) -> Iterator[Row]:
+        return (row for rows in self.rows.values() for row in rows)
+
+    def add(self, batch: "pa.RecordBatch") -> None:
+        """Rows as they were stored, beside those of the same key."""
+        columns = dict(zip(batch.schema.names, batch.columns, strict=True))
+        for index, key in enumerate(keys_of(self.table, batch)):
+            row: Row = {name: (values, index) for name, values in columns.items()}
+            self.rows[key] = (*self.rows.get(key, ()), row)
+
+    def fit(self, table: Table) -> None:
+        """Have the columns and the key of ``table``; columns that it has no more stay."""
+        left = [one for one in self.table.schema if one.name not in table.schema.names]
+        self.table = replace(table, schema=pa.schema([*table.schema, *left]))
 
     def in_scope(self, scope: Scope, *, of: Callable[[Key, Row], bool] = lambda _key, _row: True) -> int:
         """How many rows of a scope satisfy ``of``."""
@@ -53,8 +62,9 @@ class Stored:
 
     def strangers(self, scope: Scope) -> set[str]:
         """Whose rows are not of a scope, in words."""
-        rows = (row for some in self.rows.values() for row in some if not is_in(row, scope))
-        return {row_owners(value_of(row, SOURCE_NAME), value_of(row, CLIENT_ID)) for row in rows}
+        return {
+            row_owners(value_of(row, SOURCE_NAME), value_of(row, CLIENT_ID)) for row in self if not is_in(row, scope)
+        }
 
     def remove(self, scope: Scope, *, of: Callable[[Key, Row], bool] = lambda _key, _row: True) -> None:
         """Remove the rows of a scope that satisfy ``of``."""
@@ -191,32 +201,3 @@ def _column(rows: list[Row], name: str, kind: "pa.DataType") -> "pa.Array":
     if not arrays:
         return pa.nulls(0, kind)
     return pa.concat_arrays([array if array.type == kind else array.cast(kind) for array in arrays])
-
-
-def changes_of(
-    stored: Stored | None, table: Table, mode: MigrateMode, replaces: Scope | None = None, others: Sequence[str] = ()
-) -> tuple[list[Change], tuple[str, ...], tuple[str, ...]]:
-    """``changes_to`` what is stored with its rows, with ``Migration.kept`` and ``users``; see ``Destination.migrate``.
-
-    Args:
-        stored: the table, if there is one.
-        table: as it is wanted.
-        mode: what may be done.
-        replaces: whose rows a full refresh replaces.
-        others: who else writes the table, in words.
-
-    Raises:
-        TaskError: as ``changes_to``.
-        UsageError: others use what a full refresh would change.
-    """
-    kept = kept_of(stored.table if stored else None, table)
-    if stored is None:
-        return changes_to(None, table, mode), kept, ()
-    if replaces is None:
-        return changes_to(stored.table, table.keeping(kept), mode, are_doubles=stored.are_doubles), kept, ()
-    users = tuple(sorted({*others, *stored.strangers(replaces)}))
-    kept = kept if users else ()
-    fitting, misfits = compared(stored.table, table.keeping(kept), stored.are_doubles)
-    if misfits and users:
-        raise refused_change(table.name, misfits, users)
-    return [*misfits, *fitting], kept, users if kept else ()

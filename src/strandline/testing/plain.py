@@ -7,28 +7,16 @@ what an attempt at the same window has left, unless a later run has written mean
 
 import fcntl
 import json
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from strandline.connectors.arrow.changes import left_as_stored
-from strandline.connectors.memory.data import Data, DeliveredRows
-from strandline.connectors.memory.merge import Merge
-from strandline.connectors.memory.rows import (
-    Key,
-    Row,
-    Stored,
-    batch_of,
-    changes_of,
-    keys_of,
-    value_of,
-)
+from strandline.connectors.arrow.changes import changes_of, left_as_stored
 from strandline.destination import (
     RECREATE,
     Capabilities,
@@ -43,8 +31,9 @@ from strandline.destination import (
     WriteMode,
 )
 from strandline.errors import StateConflictError, TaskError
+from strandline.fold import Delivered, Fold, Rows, batch_of
 from strandline.lazy import pa
-from strandline.message import Forget, Insert, Swap
+from strandline.message import Forget, Swap
 from strandline.ownership import Ownership
 from strandline.paths import FOLDER, encode_part, opened, replace_file
 from strandline.place import file_places
@@ -66,22 +55,11 @@ class _Delivery(StrEnum):
 class _Kept:
     """One table with what is kept beside its rows."""
 
-    stored: Stored
+    stored: Rows
     epochs: dict[str, int] = field(default_factory=dict)
     """By source and destination: of the latest run that wrote."""
-    numbered: "dict[str, _Numbered]" = field(default_factory=dict)
-    """By lineage."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Numbered:
-    """How many rows of each content, of those without a key of their own, a pass has delivered."""
-
-    pass_us: int
-    window: str
-    before: dict[str, int]
-    """That window."""
-    after: dict[str, int]
+    numbers: dict[str, Any] = field(default_factory=dict)
+    """By lineage, of rows without a key of their own; see ``Delivered.numbers``."""
 
 
 class PlainDestination:
@@ -127,7 +105,7 @@ class PlainDestination:
             if apply:
                 self._check(kept, fence)
                 if kept is None or any(change.kind == RECREATE for change in changes):
-                    kept = _Kept(Stored(_with_window(table)))
+                    kept = _Kept(Rows(_with_window(table)))
                     self._save(kept)
                 elif changes:
                     kept.stored.table = left_as_stored(kept.stored.table, table, changes)
@@ -147,36 +125,32 @@ class PlainDestination:
             kept = {name: found for name in names if (found := self._load(name)) is not None}
             for one in kept.values():
                 self._check(one, fence)
-                if self._delivery is Delivery.IDEMPOTENT and mode is WriteMode.APPEND:
-                    _take_back(one.stored, window.id)
-            data = Data({name: one.stored for name, one in kept.items()})
-            _recall(data, kept, window)
+            stored, lineage = {name: one.stored for name, one in kept.items()}, str(window.key)
             before = {name: dict(one.stored.rows) for name, one in kept.items()}
-            merge = Merge(data, window, mode)
-            for message in messages:
-                merge.take(_named(message, window) if isinstance(message, Insert) else message)
-            self._keep(data, kept, before, window, fence)
-        return Receipt(None, dict(merge.rows), removed=merge.removed, lacking=merge.lacking)
-
-    def _keep(
-        self,
-        data: Data,
-        kept: Mapping[str, _Kept],
-        before: Mapping[str, dict[Key, tuple[Row, ...]]],
-        window: Window,
-        fence: Fence,
-    ) -> None:
-        for name, one in kept.items():
-            numbered = data.delivered.get((window.key, name))
-            if numbered is not None and numbered.numbered:
-                after = {content.hex(): count for content, count in numbered.numbered.items()}
-                counted = _counted(one, window)
-                one.numbered[str(window.key)] = _Numbered(numbered.sync_time_us, window.id, counted, after)
-            if name in data.tables and data.tables[name].rows != before[name]:
-                one.epochs[_run_of(fence)] = fence.epoch
-                self._save(one)
-        for name in kept.keys() - data.tables.keys():  # last: until now a swap can be done again
-            self._path(name).unlink()
+            delivered = {
+                (window.key, name): Delivered.of_numbers(one.numbers[lineage])
+                for name, one in kept.items()
+                if lineage in one.numbers
+            }
+            fold = Fold(
+                window,
+                mode,
+                stored,
+                delivered,
+                stamp=_WINDOW,
+                replaces=self._delivery is Delivery.IDEMPOTENT,
+                before_swap=lambda rows, table: changes_of(rows, table, MigrateMode.SAFE, window.scope),
+            )
+            fold.take(messages)
+            for name, one in kept.items():
+                if (counts := delivered.get((window.key, name))) is not None and counts.numbered:
+                    one.numbers[lineage] = counts.numbers()
+                if name in stored and stored[name].rows != before[name]:
+                    one.epochs[_run_of(fence)] = fence.epoch
+                    self._save(one)
+            for name in kept.keys() - stored.keys():  # last: until now a swap can be done again
+                self._path(name).unlink()
+        return fold.receipt()
 
     def holds(self, table: Table, *, scope: Scope) -> Held:
         """Whether there are rows of a scope."""
@@ -195,7 +169,7 @@ class PlainDestination:
         if kept is None:
             raise TaskError(f"there is no table {table.name!r} in {self._root}")
         schema = pa.schema([table.schema.field(name) for name in columns or table.schema.names])
-        rows = [row for some in kept.stored.rows.values() for row in some]
+        rows = list(kept.stored)
         return iter([batch_of(rows, schema)] if rows else [])
 
     def close(self) -> None:
@@ -221,13 +195,10 @@ class PlainDestination:
             return None
         about = json.loads(rows.schema.metadata[b"about"])
         table = Table(name, rows.schema.remove_metadata(), tuple(about["primary_key"]))
-        stored = Stored(table, mark=about["mark"])
+        stored = Rows(table, mark=about["mark"])
         for batch in rows.to_batches():
-            columns = dict(zip(batch.schema.names, batch.columns, strict=True))
-            for index, key in enumerate(keys_of(stored.table, batch)):
-                row = {column: (values, index) for column, values in columns.items()}
-                stored.rows[key] = (*stored.rows.get(key, ()), row)
-        return _Kept(stored, about["epochs"], {key: _Numbered(**one) for key, one in about["numbered"].items()})
+            stored.add(batch)
+        return _Kept(stored, about["epochs"], about["numbers"])
 
     def _save(self, kept: _Kept) -> None:
         """Durably, and all of it or nothing."""
@@ -236,10 +207,9 @@ class PlainDestination:
             "primary_key": stored.table.primary_key,
             "mark": stored.mark,
             "epochs": kept.epochs,
-            "numbered": {key: asdict(one) for key, one in kept.numbered.items()},
+            "numbers": kept.numbers,
         }
-        rows = [row for some in stored.rows.values() for row in some]
-        batch = batch_of(rows, stored.table.schema).replace_schema_metadata({"about": json.dumps(about)})
+        batch = batch_of(list(stored), stored.table.schema).replace_schema_metadata({"about": json.dumps(about)})
         content = pa.BufferOutputStream()
         with pa.ipc.new_file(content, batch.schema) as writer:
             writer.write_batch(batch)
@@ -262,30 +232,3 @@ def _run_of(fence: Fence) -> str:
 
 def _with_window(table: Table) -> Table:
     return replace(table, schema=table.schema.append(pa.field(_WINDOW, pa.string())))
-
-
-def _counted(kept: _Kept, window: Window) -> dict[str, int]:
-    """How many rows of each content the pass had delivered when the window began, at its first attempt."""
-    found = kept.numbered.get(str(window.key))
-    if found is None or found.pass_us != window.pass_.sync_time_us:
-        return {}
-    return found.before if found.window == window.id else found.after
-
-
-def _named(message: Insert, window: Window) -> Insert:
-    """With the window; all rows are taken, whether they were delivered before or not."""
-    names = pa.repeat(pa.scalar(window.id, pa.string()), message.batch.num_rows)
-    return replace(message, batch=message.batch.append_column(pa.field(_WINDOW, pa.string()), names), reread=False)
-
-
-def _take_back(stored: Stored, window: str) -> None:
-    """What an attempt at this window has left."""
-    left = {key: tuple(row for row in rows if value_of(row, _WINDOW) != window) for key, rows in stored.rows.items()}
-    stored.rows = {key: rows for key, rows in left.items() if rows}
-
-
-def _recall(data: Data, kept: Mapping[str, _Kept], window: Window) -> None:
-    """How many rows without a key of their own the pass has delivered."""
-    for name, one in kept.items():
-        numbers = Counter({bytes.fromhex(content): count for content, count in _counted(one, window).items()})
-        data.delivered[window.key, name] = DeliveredRows(window.pass_.sync_time_us, numbered=numbers)

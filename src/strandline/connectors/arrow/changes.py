@@ -4,13 +4,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 
-from strandline.connectors.arrow.widening import grows, is_plain
-from strandline.destination import CHANGE_COLUMN, CHANGE_KEY, RECREATE, Change, MigrateMode
+from strandline.connectors.arrow.widening import EXACT_MAX, grows, is_plain
+from strandline.destination import CHANGE_COLUMN, CHANGE_KEY, RECREATE, Change, MigrateMode, Scope
 from strandline.errors import TaskError, UsageError
+from strandline.fold import Rows, value_of
 from strandline.lazy import pa
 from strandline.table import Table
 
 __all__ = [
+    "changes_of",
     "changes_to",
     "compared",
     "in_words",
@@ -18,10 +20,7 @@ __all__ = [
     "left_as_stored",
     "merged",
     "refused_change",
-    "row_owners",
 ]
-
-_NOBODYS = "rows that are not Strandline's"
 
 _EXACT_BITS = 32
 """Whole numbers of so many bits are doubles."""
@@ -39,6 +38,40 @@ def kept_of(stored: Table | None, table: Table) -> tuple[str, ...]:
         and kind != one.type
         and (kind == table.former.get(one.name) or (pa.types.is_string(kind) and is_plain(one.type)))
     )
+
+
+def changes_of(
+    stored: Rows | None, table: Table, mode: MigrateMode, replaces: Scope | None = None, others: Sequence[str] = ()
+) -> tuple[list[Change], tuple[str, ...], tuple[str, ...]]:
+    """``changes_to`` what is stored with its rows, with ``Migration.kept`` and ``users``; see ``Destination.migrate``.
+
+    Args:
+        stored: the table, if there is one.
+        table: as it is wanted.
+        mode: what may be done.
+        replaces: whose rows a full refresh replaces.
+        others: who else writes the table, in words.
+
+    Raises:
+        TaskError: as ``changes_to``.
+        UsageError: others use what a full refresh would change.
+    """
+    if stored is None:
+        return changes_to(None, table, mode), (), ()
+    rows, kept = stored, kept_of(stored.table, table)
+
+    def are_doubles(column: str) -> bool:
+        values = (value_of(row, column) for row in rows)
+        return all(value is None or abs(value) <= EXACT_MAX for value in values)
+
+    if replaces is None:
+        return changes_to(stored.table, table.keeping(kept), mode, are_doubles=are_doubles), kept, ()
+    users = tuple(sorted({*others, *stored.strangers(replaces)}))
+    kept = kept if users else ()
+    fitting, misfits = compared(stored.table, table.keeping(kept), are_doubles)
+    if misfits and users:
+        raise refused_change(table.name, misfits, users)
+    return [*misfits, *fitting], kept, users if kept else ()
 
 
 def changes_to(
@@ -111,13 +144,6 @@ def _holds(wide: "pa.DataType", narrow: "pa.DataType", are_doubles: Callable[[],
 def merged(stored: "pa.Schema", wanted: "pa.Schema") -> "pa.Schema":
     """The wanted columns, and the ones that stay though nothing writes them any more."""
     return pa.schema([*wanted, *(one for one in stored if one.name not in wanted.names)])
-
-
-def row_owners(source: str | None, partition: str | None) -> str:
-    """Whose rows they are, by their lineage columns."""
-    if source is None:
-        return _NOBODYS
-    return f"rows of source {source!r}" + (f", partition {partition!r}" if partition is not None else "")
 
 
 def in_words(change: Change) -> str:

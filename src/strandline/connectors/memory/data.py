@@ -3,44 +3,25 @@
 import json
 import secrets
 import threading
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from strandline.connectors.memory.rows import Stored
 from strandline.destination import Fence
-from strandline.errors import StateConflictError, TaskError
+from strandline.errors import StateConflictError
+from strandline.fold import Delivered, Rows
 from strandline.ownership import Owner
 from strandline.state import RUN_TASK, State, StateKey, Token
 from strandline.state_format import encode_state, history_with, load_state
-from strandline.table import Table
 
-__all__ = ["Data", "DeliveredRows", "States", "Store"]
-
-
-@dataclass(slots=True)
-class DeliveredRows:
-    """What a lineage has delivered of a table: the delivered set, and what the pass has delivered so far."""
-
-    sync_time_us: int
-    versions: Counter[bytes] = field(default_factory=Counter)
-    """The delivered set: how many rows of each version are stored."""
-    seen: Counter[bytes] = field(default_factory=Counter)
-    """The rows that this pass delivered and that may be read again, by version."""
-    numbered: Counter[bytes] = field(default_factory=Counter)
-    """All rows that this pass delivered without a primary key, by content."""
-
-    def copy(self) -> "DeliveredRows":
-        """One that may be changed."""
-        return DeliveredRows(self.sync_time_us, self.versions.copy(), self.seen.copy(), self.numbered.copy())
+__all__ = ["Data", "States", "Store"]
 
 
 @dataclass(slots=True)
 class Data:
     """All that a store holds. What is in place is never changed; a transaction changes its copy."""
 
-    tables: dict[str, Stored] = field(default_factory=dict)
-    delivered: dict[tuple[StateKey, str], DeliveredRows] = field(default_factory=dict)
+    tables: dict[str, Rows] = field(default_factory=dict)
+    delivered: dict[tuple[StateKey, str], Delivered] = field(default_factory=dict)
     owners: dict[str, tuple[Owner, ...]] = field(default_factory=dict)
     """By table: who writes it."""
     commits: dict[StateKey, tuple[tuple[Token, str], ...]] = field(default_factory=dict)
@@ -57,17 +38,12 @@ class Data:
                 data.delivered[place] = delivered.copy()
         return data
 
-    def stored(self, table: Table) -> Stored:
-        """The table with its rows; ``TaskError`` if there is none."""
-        if table.name not in self.tables:
-            raise TaskError(f"there is no table {table.name!r}", hint="it was dropped meanwhile, or never migrated")
-        return self.tables[table.name]
-
     def drop(self, name: str) -> None:
         """Drop a table, and what was known of its rows: what is no longer stored must be delivered again."""
         self.tables.pop(name, None)
         self.owners.pop(name, None)
-        self.delivered = {place: delivered for place, delivered in self.delivered.items() if place[1] != name}
+        for place in [place for place in self.delivered if place[1] == name]:
+            del self.delivered[place]
 
     def check(self, fence: Fence) -> None:
         """Refuse a run that another one has fenced out."""

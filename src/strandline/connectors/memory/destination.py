@@ -10,14 +10,8 @@ from dataclasses import replace
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from strandline.connectors.arrow.changes import left_as_stored
-from strandline.connectors.memory.data import States, Store
-from strandline.connectors.memory.merge import Merge
-from strandline.connectors.memory.rows import (
-    Stored,
-    batch_of,
-    changes_of,
-)
+from strandline.connectors.arrow.changes import changes_of, left_as_stored
+from strandline.connectors.memory.data import Data, States, Store
 from strandline.destination import (
     RECREATE,
     Capabilities,
@@ -32,8 +26,11 @@ from strandline.destination import (
     Window,
     WriteMode,
 )
+from strandline.errors import TaskError
+from strandline.fold import Fold, Rows, batch_of
 from strandline.lazy import pa
-from strandline.ownership import Owner, Ownership, check_writer, claimed, refusal
+from strandline.ownership import Owner, Ownership, check_writer, claimed, followed, refusal
+from strandline.state import StateKey
 from strandline.table import Table
 
 __all__ = ["MemoryDestination"]
@@ -120,7 +117,7 @@ class MemoryDestination:
                     )
                 if stored is None or recreates:
                     data.drop(table.name)
-                    stored = data.tables[table.name] = Stored(table)
+                    stored = data.tables[table.name] = Rows(table)
                 else:
                     stored.table = left_as_stored(stored.table, table, changes)
                 if ownership is not None:
@@ -134,17 +131,14 @@ class MemoryDestination:
         with self._store.lock:
             data = self._store.data.copy(*(table.name for table in window.tables.values()))
             data.check(fence)
-            merge = Merge(data, window, mode)
-            for message in messages:
-                merge.take(message)
-            for table in merge.written:
+            fold = _Fold(data, window, mode)
+            fold.take(messages)
+            for table in fold.written:
                 check_writer(table, Owner(fence.source, fence.destination), data.owners.get(table, ()))
-            window.emptied(merge.emptied())
+            window.emptied(fold.emptied())
             token = data.save(window.key, window.state, window.expected)
             self._store.data = data
-        return Receipt(
-            replace(window.state, token=token), dict(merge.rows), dict(merge.known), merge.removed, merge.lacking
-        )
+        return fold.receipt(replace(window.state, token=token))
 
     def holds(self, table: Table, *, scope: Scope) -> Held:
         """Whether there are rows of a scope."""
@@ -154,13 +148,38 @@ class MemoryDestination:
     def read(self, table: Table, *, columns: Sequence[str] | None = None) -> "Iterator[pa.RecordBatch]":
         """The rows as they are stored now; what is committed later is not among them."""
         schema = pa.schema([table.schema.field(name) for name in columns or table.schema.names])
-        rows = [row for some in self._store.data.stored(table).rows.values() for row in some]
+        if table.name not in self._store.data.tables:
+            raise TaskError(f"there is no table {table.name!r}", hint="it was dropped meanwhile, or never migrated")
+        rows = list(self._store.data.tables[table.name])
         return (batch_of(rows[at : at + _READ_ROWS], schema) for at in range(0, len(rows), _READ_ROWS))
 
     def close(self) -> None:
         """Nothing is held."""
 
 
-def _found(changes: Sequence[Change], stored: Stored | None, owners: tuple[Owner, ...] | None) -> Migration:
+class _Fold(Fold):
+    """With the owners and the states beside the rows."""
+
+    def __init__(self, data: Data, window: Window, mode: WriteMode) -> None:
+        super().__init__(
+            window,
+            mode,
+            data.tables,
+            data.delivered,
+            before_swap=lambda stored, table: changes_of(stored, table, MigrateMode.SAFE, window.scope),
+        )
+        self._data = data
+
+    def _adopt(self, table: Table, former: StateKey) -> None:
+        super()._adopt(table, former)
+        old, new = (Owner(key.source, key.destination) for key in (former, self._key))
+        self._data.owners[table.name] = followed(self._data.owners.get(table.name, ()), old, new)
+        self._data.give_up(former, follower=self._key)
+
+    def _drop(self, name: str) -> None:
+        self._data.drop(name)
+
+
+def _found(changes: Sequence[Change], stored: Rows | None, owners: tuple[Owner, ...] | None) -> Migration:
     mark, empty = (stored.mark, not stored.rows) if stored is not None else (None, True)
     return Migration(tuple(changes), mark, empty, owners)

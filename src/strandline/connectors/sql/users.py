@@ -2,10 +2,10 @@
 
 from collections.abc import Collection
 
-from strandline.connectors.arrow.changes import row_owners
 from strandline.connectors.sql.dialect import Statement
 from strandline.connectors.sql.session import Session
 from strandline.destination import Scope
+from strandline.ownership import row_owners
 from strandline.table import CLIENT_ID, SOURCE_NAME, Table
 
 __all__ = ["Users"]
