@@ -1,6 +1,6 @@
 # One list of verbs for people and for CI. `make test` and `make demo` need nothing but Python 3.11, git and the network.
 .DEFAULT_GOAL := help
-.PHONY: help setup lock check test demo crash detect matrix stress holes realfiles bench reference docs clean
+.PHONY: help setup lock check test demo crash detect matrix stress holes realfiles container bench reference docs clean
 .DELETE_ON_ERROR:
 SHELL := /bin/bash
 # An interpreter that compiles all modules again takes twice as long to start, and tests start hundreds.
@@ -55,6 +55,9 @@ holes: $(READY) ## the same faults against Strandline and against dlt, which is 
 
 realfiles: $(READY) ## 600 files of other people's packages, fetched once: what is stored of each against its text and other readers
 	PYTHONPATH=tests/realfiles $(RUN)/python -m realfiles $(ARGS)
+
+container: $(READY) ## the Dockerfile, executed in a root of Debian without a container engine, and two syncs in it; needs root and debootstrap
+	$(RUN)/python tests/deploy/container.py
 
 demo: $(READY) ## two syncs of real data into a DuckDB file, explained
 	$(RUN)/python examples/demo/demo.py .demo
