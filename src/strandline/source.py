@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Protocol, runtime_checkable
 
 from strandline.errors import StrandlineError
@@ -11,7 +11,7 @@ from strandline.message import Cursor, Insert, SourceMessage
 from strandline.reading import Reading
 from strandline.table import Table
 
-__all__ = ["KnowsGone", "MissesTasks", "ReadsKeys", "RunContext", "Source", "Task", "TaskFailure"]
+__all__ = ["KnowsGone", "MissesTasks", "ReadsKeys", "Rewinds", "RunContext", "Source", "Task", "TaskFailure"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,4 +161,35 @@ class ReadsKeys(Protocol):
 
         Raises:
             As ``read``.
+        """
+
+
+@runtime_checkable
+class Rewinds(Protocol):
+    """A source that can put a cursor back, and tell what lies between two.
+
+    Optional: without, a person goes back to a cursor that the history has, and is not told how much is read again. Both methods
+    look only, answer within seconds, and are asked for a person who is about to move a cursor, never by a sync.
+    """
+
+    def rewound(self, task: Task, cursor: Cursor, to: str | timedelta) -> Cursor:
+        """``cursor`` as if this source had come no further than ``to``, where a pass may begin.
+
+        That pass delivers every row from there on, whatever was delivered before.
+
+        Args:
+            task: one of ``tasks``.
+            cursor: where a pass has ended.
+            to: what people know as the place, as they write it: a value of the key, a time. Or how long before ``cursor`` it is.
+
+        Raises:
+            UsageError: this task has no such place, or it lies behind ``cursor``; the hint says what can be done.
+            TaskError: ``cursor`` is none of this task.
+        """
+
+    def rows_between(self, task: Task, earlier: Cursor, later: Cursor) -> int | None:
+        """About how many rows that ``later`` covers a pass from ``earlier`` reads again. ``None``: to know it, one would read them.
+
+        Raises:
+            TaskError: a cursor is none of this task.
         """

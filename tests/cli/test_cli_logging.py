@@ -98,7 +98,7 @@ def test_verbose_adds_each_commit_and_debug_what_others_say(shop):
 
 @pytest.mark.parametrize("quiet", ["-q", "--quiet"])
 def test_quiet_says_nothing_of_what_went_well(shop, quiet):
-    for command in (("sync",), ("migrate",), ("state", "reset", "shop")):
+    for command in (("sync",), ("migrate",), ("state", "reset", "--yes", "shop")):
         done = shop(*command, quiet)
         assert (done.exit_code, done.stdout, done.stderr) == (0, "", "")
 

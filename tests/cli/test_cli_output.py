@@ -217,7 +217,11 @@ class TestResults:
     @pytest.mark.parametrize("how", REASONS)
     @pytest.mark.parametrize(
         "arguments",
-        [("migrate",), ("state", "reset", "shop"), ("init", "--from", "shop.db", "--to", "w.duckdb", "--force")],
+        [
+            ("migrate",),
+            ("state", "reset", "--yes", "shop"),
+            ("init", "--from", "shop.db", "--to", "w.duckdb", "--force"),
+        ],
         ids=lambda arguments: arguments[0],
     )
     def test_what_was_done_is_done(self, shop, arguments, how):
@@ -298,8 +302,8 @@ class TestEscapes:
             (("state", "list"), True),
             (("state", "list", "--format", "json"), True),
             (("state", "show", "shop", HOSTILE), True),
-            (("state", "reset", "shop"), True),
-            (("state", "reset", HOSTILE), True),
+            (("state", "reset", "--yes", "shop"), True),
+            (("state", "reset", "--yes", HOSTILE), True),
             (("sync", "--select", HOSTILE + "x"), True),
             (("--log-format", "json", "sync", "--select", HOSTILE + "x"), True),
             ((HOSTILE,), True),

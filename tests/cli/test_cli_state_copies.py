@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import os
 import sqlite3
 from contextlib import closing
 from datetime import UTC, datetime
@@ -19,12 +20,13 @@ RUN = StateKey("shop", RUN_TASK, "copy")
 
 
 @pytest.fixture
-def settings(postgresql):
+def settings(postgresql, mysql):
     with RedisServer(valkey_program(), *DURABLE) as server, S3() as s3:
         yield {
             "local": {"path": "kept"},
             "sqlite": {"path": "kept.db"},
             "postgresql": {"connection_string": postgresql},
+            "mysql": {"connection_string": mysql},
             "redis": {"url": server.url},
             "objects": {"url": "s3://bucket/states", "options": s3.options},
         }
@@ -64,6 +66,79 @@ def test_cursors_move_from_backend_to_backend_with_their_history(cli, settings):
     done = cli("state", "copy", "shop", "local.yml", "--to", "sqlite.yml")
     assert done.exit_code == 2
     assert "another state already" in done.stderr
+
+
+def test_a_chain_of_backends_brings_the_cursors_back_and_no_sync_between_reads_a_row_again(cli, settings, monkeypatch):
+    """Into a destination that keeps no states, so that nothing else knows what was read."""
+    monkeypatch.syspath_prepend(Path(__file__).parents[1] / "crash" / "doubles")
+    settings["home"] = {"path": "home"}
+
+    def named(name):
+        source = {
+            "name": "shop",
+            "path": "files",
+            "destinations": ["copy"],
+            "spec": {"path": "in/*.csv", "table": "orders"},
+        }
+        source |= {"backend": "local" if name == "home" else name, "backend_spec": settings[name]}
+        plain = {"name": "copy", "path": "plain", "write_mode": "append", "spec": {"path": "plain"}}
+        cli.spec(("source", source), ("destination", plain), path=f"{name}.yml")
+        return f"{name}.yml"
+
+    def synced(name):
+        done = cli("sync", f"{name}.yml", "--summary-location", "summary.jsonl")
+        assert done.exit_code == 0, done.output
+        ((one,),) = [json.loads(line)["tasks"] for line in Path("summary.jsonl").read_text("utf-8").splitlines()[-1:]]
+        return one["rows_read"]
+
+    def lineages(name):
+        with opened("local" if name == "home" else name, {"local": settings[name], name: settings[name]}) as backend:
+            return {key: list(backend.history(key)) for key in backend.load("shop") if key.task != RUN_TASK}
+
+    Path("in").mkdir()
+    names = ["local", "redis", "objects", "postgresql", "mysql", "home"]
+    for number, name in enumerate(names):
+        named(name)
+        if number:
+            before = lineages(names[number - 1])
+            done = cli("state", "copy", "shop", f"{names[number - 1]}.yml", "--to", f"{name}.yml")
+            assert done.exit_code == 0, done.output
+            assert lineages(name) == before
+            assert synced(name) == 0
+            assert [one[0].cursor["shown"] for one in lineages(name).values()] == [
+                f"{number} file{'s' * (number > 1)}, {2 * number} rows"
+            ]
+        Path(f"in/{number}.csv").write_text("id,v\n1,x\n2,y\n", "utf-8")
+        os.utime(f"in/{number}.csv", (1_700_000_000, 1_700_000_000))
+        assert synced(name) == 2
+    ((home,),) = [lineages("home").values()]
+    assert len(home) > len(names)
+
+
+def verdicts(cli):
+    found = json.loads(cli("state", "diff", "shop", "--with", "sqlite.yml", "--format", "json").stdout)
+    return {one["task"]: one["verdict"] for one in found}
+
+
+def test_what_two_backends_have_is_compared(cli, settings):
+    cli.sqlite("shop.db", "orders", "items")
+    cli.shop(tables={"*": {"incremental_key": "at"}}, backend="sqlite", backend_spec=settings["sqlite"])
+    Path("strandline.yml").rename("sqlite.yml")
+    cli.shop(tables={"*": {"incremental_key": "at"}}, backend="local", backend_spec=settings["local"])
+    assert cli("state", "diff", "shop", "--with", "sqlite.yml").exit_code == 2
+    assert cli("sync").exit_code == 0
+    assert cli("state", "copy", "shop", "--to", "sqlite.yml").exit_code == 0
+    assert verdicts(cli) == dict.fromkeys(["orders", "items"], "the same")
+    with closing(sqlite3.connect("shop.db")) as connection, connection:
+        connection.execute("INSERT INTO orders (status, at) VALUES ('x', '2026-03-01')")
+    assert cli("sync", "--select", "orders").exit_code == 0
+    assert verdicts(cli) == {"orders": "here is newer", "items": "the same"}
+    with closing(sqlite3.connect("kept.db")) as connection, connection:
+        connection.execute("DELETE FROM cq_cursors WHERE task = 'items'")
+    said = cli("state", "diff", "shop", "--with", "sqlite.yml").stdout
+    assert "only here" in said
+    assert "2026-03-01" in said
+    assert cli("state", "diff", "shop", "orders", "--with", "sqlite.yml", "--from", "1.1").exit_code == 2
 
 
 def test_an_interrupted_copy_is_gone_on_with(cli, settings):

@@ -4,6 +4,7 @@ import json
 import sqlite3
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import duckdb
 import pytest
@@ -59,6 +60,24 @@ def test_the_history_says_how_a_cursor_came_to_where_it_is(shop):
     assert cli("state", "history", "shop", "nothing").exit_code == 2
 
 
+def test_what_moved_between_two_versions_is_shown(shop):
+    cli = shop()
+    newest, *_, first = versions()
+    said = cli("state", "diff", "shop", "orders").stdout
+    assert f"→ {newest}" in said
+    assert "cursor" in said
+    (found,) = json.loads(
+        cli("state", "diff", "shop", "orders", "--from", first, "--to", newest, "--format", "json").stdout
+    )
+    assert found["versions"] == [first, newest]
+    assert found["changes"]["cursor.shown"] == ["2026-01-01 00:00:01", "2026-02-01 00:00:00"]
+    assert found["changes"]["tables.orders.rows"][1] >= 3
+    (begun,) = json.loads(cli("state", "diff", "shop", "orders", "--to", first, "--format", "json").stdout)
+    assert begun["versions"] == [None, first]
+    for wrong in (("shop",), ("shop", "nothing"), ("shop", "orders", "--from", "99.9")):
+        assert cli("state", "diff", *wrong).exit_code == 2
+
+
 @pytest.mark.parametrize("how", ["restore", "rewind", "set"])
 def test_after_a_cursor_was_moved_back_the_rows_behind_it_are_read_again(shop, how):
     cli = shop()
@@ -82,6 +101,86 @@ def test_after_a_cursor_was_moved_back_the_rows_behind_it_are_read_again(shop, h
     assert stored() == [(1, "new"), (2, "new"), (3, "late")]
     assert cli("state", "list").stdout.count("2026-02-01 00:00:00") == 1
     assert cli("plan").exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("options", "to", "rows"),
+    [
+        (("--to-cursor", "2026-01-01"), "2026-01-01 00:00:00", 2),
+        (("--to-cursor", "2026-01-01 00:00:01"), "2026-01-01 00:00:01", 1),
+        (("--by", "31d"), "2026-01-01 00:00:00", 2),
+        (("--by", "30d"), "2026-01-02 00:00:00", 0),
+    ],
+)
+def test_a_cursor_is_put_back_to_a_place_of_the_source(shop, options, to, rows):
+    """How many rows lie before the cursor is said; that at the cursor itself comes at every sync."""
+    cli = shop()
+    with duckdb.connect("w.duckdb") as warehouse:
+        warehouse.sql("UPDATE orders SET status = 'lost'")
+    done = cli("state", "rewind", "shop", "orders", *options, "--reason", "a bad load", "--yes")
+    assert done.exit_code == 0, done.output
+    assert f"2026-02-01 00:00:00 → {to}" in done.stdout + done.stderr
+    assert f"reads about {rows} rows again" in done.stderr if rows else "reads nothing again" in done.stderr
+    assert "delivery: effectively once" in done.stderr
+    assert cli("sync").exit_code == 0
+    assert [status for _, status in stored()] == [*["lost"] * (2 - rows), *["new"] * rows, "late"]
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--to-cursor", "yesterday"), "no time"),
+        (("--to-cursor", "2026-03-01"), "behind the cursor"),
+        (("--by", "2 weeks"), "duration"),
+        (("--by", "2d", "--to-time", "3d"), "one of"),
+        ((), "one of"),
+    ],
+)
+def test_a_place_that_is_none_is_refused_and_nothing_moves(shop, options, said):
+    cli = shop()
+    before = backend().history(ORDERS)
+    done = cli("state", "rewind", "shop", "orders", *options, "--yes")
+    assert (done.exit_code, said in done.stderr) == (2, True), done.output
+    assert backend().history(ORDERS) == before
+
+
+def test_a_source_that_cannot_put_a_cursor_back_says_so_and_what_it_reads_again_is_not_known(cli):
+    source = {"name": "shop", "path": "test", "destinations": ["copy"], "spec": {"tables": 1, "rows": 5}}
+    cli.spec(("source", source), ("destination", {"name": "copy", "path": "duckdb", "spec": {"path": "w.duckdb"}}))
+    for _ in range(2):
+        assert cli("sync").exit_code == 0
+    (task,) = {key.task for key in backend().load("shop")} - {RUN_TASK}
+    done = cli("state", "rewind", "shop", task, "--by", "2d", "--yes")
+    assert (done.exit_code, "--to-time" in done.stderr) == (2, True), done.output
+    done = cli("state", "set", "shop", task, "--cursor", '{"x": 1}')
+    assert "this source has no estimate" in done.stderr
+
+
+def test_what_is_read_again_is_told_in_time_too_where_a_pass_was_long_enough(shop):
+    cli = shop()
+    insert(*((number, "new", f"2026-03-01 00:{number // 60 % 60:02}:{number % 60:02}") for number in range(10, 1_510)))
+    assert cli("sync").exit_code == 0
+    said = cli("state", "rewind", "shop", "orders", "--by", "1d").stderr
+    assert "about 1,499 rows again, in about" in said
+
+
+def test_the_source_need_not_be_there_to_go_back_by_the_history(shop):
+    cli, path = shop(), Path("shop.db")
+    path.rename("away.db")
+    done = cli("state", "restore", "shop", "orders", "--version", versions()[-1], "--yes")
+    assert (done.exit_code, "cannot be asked" in done.stderr) == (0, True), done.output
+    assert cli("state", "rewind", "shop", "orders", "--by", "1d", "--yes").exit_code != 0
+
+
+def test_a_reset_says_what_follows_asks_and_keeps_the_reason(shop):
+    cli = shop()
+    before = backend().history(ORDERS)
+    done = cli("state", "reset", "shop", "orders")
+    assert (done.exit_code, "--yes" in done.stderr) == (2, True), done.output
+    assert "2026-02-01 00:00:00 → –" in done.stderr
+    assert backend().history(ORDERS) == before
+    assert cli("state", "reset", "shop", "orders", "--yes", "--reason", "bad file").exit_code == 0
+    assert backend().history(ORDERS)[0].note.endswith(": bad file")
 
 
 def test_off_a_terminal_nothing_is_moved_without_a_word(shop):

@@ -109,7 +109,7 @@ def test_what_replaced_a_file_is_what_it_is_where_rows_replace_each_other(tmp_pa
             command("sync")
         command("sync", "--full-refresh", "t", code=code)
         Path("d.duckdb").unlink()
-        command("state", "reset", "s", "t")
+        command("state", "reset", "--yes", "s", "t")
 
 
 def test_a_table_that_is_empty_loses_nothing(mode, command):

@@ -102,7 +102,7 @@ def test_it_is_the_greatest_value_whatever_comes_when(lake, mode, seed):
     left = {}
     for name in sorted(contents, key=lambda name: int(name.split(".")[0])):
         merged(left, contents[name])
-    lake.command("state", "reset", "s", "t")
+    lake.command("state", "reset", "--yes", "s", "t")
     if mode == "overwrite":
         merged(newest, left.values())
         assert lake() == sorted(newest.values())

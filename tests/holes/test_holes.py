@@ -307,7 +307,7 @@ def test_hole_p_state_is_there_but_the_files_are_gone(bench, sync, how):
     assert "state reset" in sync(code=3).text
     assert "state reset" in sync("--full-refresh", "t", code=2).text
     assert bench.state() == before
-    assert bench.run("state", "reset", "shop", "t") == 0
+    assert bench.run("state", "reset", "--yes", "shop", "t") == 0
     for _ in range(2):
         sync()
         assert bench.store.rows() == [(1, "a"), (2, "b"), (3, "c")]

@@ -155,7 +155,7 @@ def test_hole_s_a_table_that_somebody_made_in_the_place_of_ours_is_theirs(bench,
     bench.origin.execute("INSERT INTO t VALUES (1, 'shop')")
     for way in (("plan",), *WAYS):
         assert "'t'" in strandline(spec, *way, code=2).text
-    strandline(spec, "state", "reset", "shop", "t")
+    strandline(spec, "state", "reset", "--yes", "shop", "t")
     for way in WAYS:
         strandline(spec, *way, code=2)
     untouched(bench)

@@ -17,7 +17,7 @@ def test_a_table_that_was_dropped_at_the_source(bench, sync):
     assert "'u'" in bench.summary()[-1]["warnings"][0]
     assert bench.store.rows(table="u") == [(1, "a"), (2, "b")]
     assert "'u'" not in sync("--select", "t").text
-    assert bench.run("state", "reset", "shop", "u", "--spec", "strandline.yml") == 0
+    assert bench.run("state", "reset", "--yes", "shop", "u", "--spec", "strandline.yml") == 0
     assert "'u'" not in sync().text
 
 

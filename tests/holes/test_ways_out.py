@@ -13,7 +13,7 @@ def table(bench):
 
 def test_after_a_reset_a_full_refresh_replaces_the_rows(table, sync):
     sync()
-    assert table.run("state", "reset", "shop", "t") == 0
+    assert table.run("state", "reset", "--yes", "shop", "t") == 0
     sync("--full-refresh", "t")
     assert table.store.rows() == [(1, "a")]
     table.origin.execute("INSERT INTO t VALUES (2, '2026-01-02 00:00:00', 'b')")
@@ -24,7 +24,7 @@ def test_after_a_reset_a_full_refresh_replaces_the_rows(table, sync):
 def test_after_a_reset_a_full_refresh_replaces_the_rows_of_a_table_that_is_read_in_full(table, sync):
     table.tables = {}
     sync()
-    assert table.run("state", "reset", "shop", "t") == 0
+    assert table.run("state", "reset", "--yes", "shop", "t") == 0
     sync("--full-refresh", "t")
     assert table.store.rows() == [(1, "a")]
 
@@ -59,7 +59,7 @@ def test_a_state_in_the_warehouse_that_cannot_be_trusted(table, sync, how, task,
     assert f"strandline state reset 'shop' '{task}'" in said
     assert table.store.rows() == [(1, "a")]
     if way == "state reset":
-        assert table.run("state", "reset", "shop", task) == 0
+        assert table.run("state", "reset", "--yes", "shop", task) == 0
         ((note,),) = table.store.query(f"SELECT state->>'note' FROM cq_state WHERE task = '{task}'")
         assert note.startswith("reset by ") or task == "@run"
     elif task == "t":
@@ -77,7 +77,7 @@ def test_a_state_file_that_cannot_be_trusted_can_be_reset(table, sync, content):
     path = table.directory / ".cq" / "state" / "shop" / "t@warehouse.json"
     path.write_bytes(content)
     assert "strandline state reset 'shop' 't'" in sync(code=3).text
-    assert table.run("state", "reset", "shop") == 0
+    assert table.run("state", "reset", "--yes", "shop") == 0
     assert path.with_name("t@warehouse.json.damaged").read_bytes() == content
     sync("--full-refresh", "t")
     assert table.store.rows() == [(1, "a")]
@@ -95,6 +95,6 @@ def test_a_reset_of_a_table_that_was_emptied_delivers_all_rows_again(table, sync
     sync()
     table.store.execute("DELETE FROM t")
     assert "state reset" in sync(code=3).text
-    assert table.run("state", "reset", "shop", "t") == 0
+    assert table.run("state", "reset", "--yes", "shop", "t") == 0
     sync()
     assert table.store.rows() == [(1, "a")]

@@ -1,17 +1,16 @@
 """`state history`, `set`, `rewind` and `restore`: how a cursor came to where it is, and another one in its place."""
 
-import getpass
 import json
-import sys
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from strandline.cli._agreeing import agreed, asking, moved
 from strandline.cli._layout import table, terminal_width
-from strandline.cli._options import Settings, load_config, moment, spec_argument
+from strandline.cli._options import Settings, duration, load_config, moment, spec_argument
 from strandline.cli._output import telling
 from strandline.cli._states import backends_of, source_named
 from strandline.cli._sync_options import about_states
@@ -24,10 +23,11 @@ from strandline.spec import Config
 from strandline.state import RUN_TASK, State, StateKey
 
 if TYPE_CHECKING:
-    from strandline.engine.moving import Move
+    from strandline.engine.moving import Standing
 
 __all__ = ["history", "restore", "rewind", "set_"]
 
+_QUESTION = "What lies before that cursor is not read again, whether it was stored or not. Move it?"
 _HEAD = ("version", "saved", "pass", "by", "cursor")
 
 
@@ -87,11 +87,10 @@ def _record(state: State) -> dict[str, Any]:
 def _moving(what: str) -> Callable[[Callable[..., Any]], Any]:
     """What these commands share: which cursor, why, and that somebody has to agree."""
 
-    def decorate(chooses: Callable[..., Callable[[Sequence[State]], Cursor]]) -> Any:
+    def decorate(chooses: Callable[..., "Callable[[Standing], Cursor]"]) -> Any:
         @click.argument("source")
         @click.argument("task")
-        @click.option("--reason", default="", help="Why; it is kept in the history.")
-        @click.option("--yes", is_flag=True, help="Do not ask.")
+        @asking
         @about_states
         @click.pass_obj
         def command(
@@ -102,7 +101,7 @@ def _moving(what: str) -> Callable[[Callable[..., Any]], Any]:
             destination: tuple[str, ...],
             specs: tuple[Path, ...],
             *,
-            reason: str,
+            note: str,
             yes: bool,
             claim: Claim,
             **options: Any,
@@ -111,21 +110,19 @@ def _moving(what: str) -> Callable[[Callable[..., Any]], Any]:
             from strandline.engine.moving import move_cursors
 
             wanted, config = chooses(**options), load_config(specs)
-            note = f"{what} by {getpass.getuser()}" + (f": {reason}" if reason else "")
             with open_job(config, source_named(config, source), Choice(claim=claim)) as job:
                 moves = move_cursors(
                     job,
                     task,
                     destination,
                     wanted,
-                    may=lambda moves: _agreed(moves, yes=yes),
-                    note=note,
+                    may=lambda moves: agreed(moves, _QUESTION, yes=yes, quiet=settings.quiet),
+                    note=f"{what} by {note}",
                     now=datetime.now(UTC),
                 )
             with telling(settings) as tell:
                 for move in moves:
-                    was, now = describe_cursor(move.before.cursor), describe_cursor(move.cursor)
-                    tell(said(f"{move.key}: {was} → {now}"))
+                    tell(said(moved(move)))
                 if not moves:
                     tell("nothing was moved")
 
@@ -135,33 +132,10 @@ def _moving(what: str) -> Callable[[Callable[..., Any]], Any]:
     return decorate
 
 
-def _agreed(moves: "Sequence[Move]", *, yes: bool) -> bool:
-    """Whether somebody wants it, knowing what follows.
-
-    Raises:
-        UsageError: there is nobody to ask.
-    """
-    for move in moves:
-        was, now = describe_cursor(move.before.cursor), describe_cursor(move.cursor)
-        again = (
-            "in append mode, rows that are read again are stored again"
-            if move.appends
-            else "rows that are read again replace themselves"
-        )
-        click.echo(said(f"{move.key}: {was} → {now}; the next sync reads from there on, and {again}"), err=True)
-    if yes:
-        return True
-    if not sys.stdin.isatty():
-        raise UsageError("nothing was moved, since nobody can be asked", hint="--yes moves it without a question")
-    return click.confirm(
-        "What lies before that cursor is not read again, whether it was stored or not. Move it?", err=True
-    )
-
-
 @click.command("set", short_help="Give a task another cursor.")
 @click.option("--cursor", "text", required=True, metavar="JSON", help="The cursor, as `state show` prints one.")
 @_moving("set")
-def set_(text: str) -> Callable[[Sequence[State]], Cursor]:
+def set_(text: str) -> "Callable[[Standing], Cursor]":
     """Give TASK another cursor, that only its source can judge. Rows before it that were not read yet never will be.
 
     The change is recorded in the history, and asked about first.
@@ -175,29 +149,38 @@ def set_(text: str) -> Callable[[Sequence[State]], Cursor]:
     return lambda _: cursor
 
 
-@click.command("rewind", short_help="Put a cursor back to where it was at a time.")
+@click.command("rewind", short_help="Put a cursor back, to a time or a place.")
 @click.option(
-    "--to-time", "time", required=True, metavar="WHEN", callback=moment, help="2d, 12h ago; or 2026-01-31T12:00."
+    "--to-time", "time", metavar="WHEN", callback=moment, help="2d, 12h ago; or 2026-01-31T12:00. By the history."
 )
+@click.option("--to-cursor", "place", metavar="VALUE", help="A value of the incremental key; of files, a time.")
+@click.option("--by", "by", metavar="DURATION", callback=duration, help="So long before where it is now: 2d, 12h.")
 @_moving("rewound")
-def rewind(time: datetime) -> Callable[[Sequence[State]], Cursor]:
-    """Put the cursor of TASK back to where it was at a time, by its history. The next sync reads from there on.
+def rewind(time: datetime | None, place: str | None, by: timedelta | None) -> "Callable[[Standing], Cursor]":
+    """Put the cursor of TASK back. The next sync reads from there on.
 
-    The change is recorded in the history, and asked about first.
+    --to-time: to where it was at a time, by its history. --to-cursor: to a value of its key. --by: so much before where it is,
+    where the key is a time. The last two ask the source. The change is recorded in the history, and asked about first.
     """
     from strandline.engine.moving import version_at
 
-    return lambda states: version_at(time, states)
+    if (time is not None) + (place is not None) + (by is not None) != 1:
+        raise click.UsageError("say one of --to-time, --to-cursor and --by")
+    if time is not None:
+        return lambda standing: version_at(time, standing.history)
+    to = place if by is None else by
+    assert to is not None
+    return lambda standing: standing.asked.rewound(standing.key, standing.before.cursor, to)
 
 
 @click.command("restore", short_help="Put a cursor back to a version of its history.")
 @click.option("--version", required=True, metavar="VERSION", help="As `state history` shows it: 3.41.")
 @_moving("restored")
-def restore(version: str) -> Callable[[Sequence[State]], Cursor]:
+def restore(version: str) -> "Callable[[Standing], Cursor]":
     """Put the cursor of TASK back to a version of its history. The next sync reads from there on.
 
     The change is recorded in the history, and asked about first.
     """
     from strandline.engine.moving import version_of
 
-    return lambda states: version_of(version, states)
+    return lambda standing: version_of(version, standing.history)

@@ -3,7 +3,7 @@
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -14,7 +14,7 @@ from strandline import logs
 if TYPE_CHECKING:
     from strandline.spec import Config
 
-__all__ = ["Settings", "add_global_options", "global_options", "load_config", "moment", "spec_argument"]
+__all__ = ["Settings", "add_global_options", "duration", "global_options", "load_config", "moment", "spec_argument"]
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -144,3 +144,13 @@ def moment(_context: click.Context, _parameter: click.Parameter, value: str | No
         except ValueError as error:
             raise click.BadParameter(f"{error}; or a time such as 2026-01-31") from None
     return at.astimezone(UTC)
+
+
+def duration(_context: click.Context, _parameter: click.Parameter, value: str | None) -> timedelta | None:
+    """A length of time as a person writes it: 2d, 12h."""
+    from strandline.settings import parse_duration
+
+    try:
+        return None if value is None else parse_duration(value)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from None

@@ -1,13 +1,15 @@
 """`state`: look at cursors, and move or discard one on purpose."""
 
-import getpass
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import click
 
+from strandline.cli._agreeing import agreed, asking
+from strandline.cli._comparing import diff
 from strandline.cli._copying import copy, export, import_
 from strandline.cli._layout import table, terminal_width, took
 from strandline.cli._moving import history, restore, rewind, set_
@@ -23,6 +25,7 @@ from strandline.state import State, StateKey
 
 __all__ = ["command"]
 
+_QUESTION = "Everything is read again from nothing. Discard it?"
 _HEAD = ("table", "pass", "written", "saved", "age", "version", "cursor")
 
 
@@ -31,7 +34,7 @@ def command() -> None:
     """Look at the cursors, and move or discard one on purpose."""
 
 
-for _one in (history, set_, rewind, restore, copy, export, import_):
+for _one in (history, diff, set_, rewind, restore, copy, export, import_):
     command.add_command(_one)
 
 
@@ -75,6 +78,7 @@ def show(source: str, task: str, specs: Sequence[Path]) -> int:
 @command.command("reset", short_help="Discard cursors: the next sync reads from nothing.")
 @click.argument("source")
 @click.argument("tasks", metavar="[TASK]...", nargs=-1)
+@asking
 @about_states
 @click.pass_obj
 def reset(
@@ -84,18 +88,22 @@ def reset(
     destination: tuple[str, ...],
     specs: tuple[Path, ...],
     *,
+    note: str,
+    yes: bool,
     claim: Claim,
 ) -> None:
     """Discard the cursor of TASKS, or of all tasks of a source: the next sync reads them from nothing.
 
-    The rows that were delivered stay. In append mode they will be delivered again; --full-refresh replaces them.
+    The rows that were delivered stay. In append mode they will be delivered again; --full-refresh replaces them. The change is
+    recorded in the history, and asked about first.
     """
     from strandline.cli._jobs import Choice, open_job
     from strandline.engine.administer import reset_states
 
     config = load_config(specs)
     with open_job(config, source_named(config, source), Choice(claim=claim)) as job:
-        done = reset_states(job, tasks, destination, actor=getpass.getuser(), now=datetime.now(UTC))
+        may = partial(agreed, question=_QUESTION, yes=yes, quiet=settings.quiet)
+        done = reset_states(job, tasks, destination, actor=note, now=datetime.now(UTC), may=may)
     with telling(settings) as tell:
         for key, before in done:
             tell(said(f"{key}: discarded {describe_cursor(before.cursor)}"))

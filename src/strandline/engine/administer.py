@@ -1,6 +1,6 @@
 """What people do to lineages on purpose: migrate tables without rows, discard a cursor."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -18,6 +18,7 @@ from strandline.engine.pipeline import Pipeline
 from strandline.engine.plan import doomed_tables, is_unfinished, refresh_task, refreshed_task
 from strandline.engine.project import agreed, places_of
 from strandline.engine.refresh import drops
+from strandline.engine.rewinding import Asked, Move, foreseen
 from strandline.engine.task import announce, survey
 from strandline.engine.window import Stop
 from strandline.errors import RetryableError, StateError, StrandlineError, TaskError, UsageError
@@ -101,7 +102,13 @@ def leased(job: Job, ledger: Ledger, run_id: str, clock: Clock) -> Iterator[Fenc
 
 
 def reset_states(
-    job: Job, tasks: Sequence[str], destinations: Sequence[str], *, actor: str, now: datetime
+    job: Job,
+    tasks: Sequence[str],
+    destinations: Sequence[str],
+    *,
+    actor: str,
+    now: datetime,
+    may: Callable[[Sequence[Move]], bool] = lambda _: True,
 ) -> list[tuple[StateKey, State]]:
     """Discard cursors, under a raised epoch and recorded in the history; what each state was before.
 
@@ -112,8 +119,9 @@ def reset_states(
         job: the source with its destinations and backend.
         tasks: ids; none means all.
         destinations: names; none means all.
-        actor: who did it, for the history.
+        actor: who did it, and why, for the history.
         now: for people.
+        may: whether it is to be done, once everything is known.
     """
     done: list[tuple[StateKey, State]] = []
     named = {RUN_TASK, *tasks, *map(refresh_task, tasks)}
@@ -141,6 +149,9 @@ def reset_states(
             )
         if keys or RUN_TASK in tasks:
             found.append((into, ledger, keys))
+    asked = Asked(job)
+    if not may([foreseen(asked, into, key, _known(ledger, key), None) for into, ledger, keys in found for key in keys]):
+        return []
     for into, ledger, keys in found:
         with leased(job, ledger, f"reset by {actor}", Clock()) as fence:
             done += [(key, _reset(job, into, ledger, fence, key, now)) for key in keys]
@@ -153,10 +164,15 @@ def _is_there(ledger: Ledger, key: StateKey) -> bool:
     return refreshed_task(key.task) is None or is_unfinished(state) or state is None or not state.run_id
 
 
-def _reset(job: Job, into: Into, ledger: Ledger, fence: Fence, key: StateKey, now: datetime) -> State:
-    before = ledger.stored(key) or ledger.mirrored(key)
-    if before is None:
+def _known(ledger: Ledger, key: StateKey) -> State:
+    state = ledger.stored(key) or ledger.mirrored(key)
+    if state is None:
         raise AssertionError("a lineage has a state")
+    return state
+
+
+def _reset(job: Job, into: Into, ledger: Ledger, fence: Fence, key: StateKey, now: datetime) -> State:
+    before = _known(ledger, key)
     last, refreshed = before.current or Pass(0, full=True), refreshed_task(key.task)
     note = fence.run_id if before.run_id else f"{fence.run_id}; {before.note}"
     state = before.given_up(run_id=fence.run_id, epoch=fence.epoch, note=note, now=now)

@@ -4,39 +4,38 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from strandline.destination import WriteMode
 from strandline.engine.administer import leased
 from strandline.engine.clock import Clock
-from strandline.engine.into import Into
 from strandline.engine.job import Job, ledger_of
 from strandline.engine.lease import await_lease
 from strandline.engine.ledger import Ledger
 from strandline.engine.plan import is_unfinished, refresh_task
+from strandline.engine.rewinding import Asked, Move, foreseen
 from strandline.engine.window import Stop
 from strandline.errors import StateConflictError, UsageError
 from strandline.message import Cursor
 from strandline.state import Phase, State, StateKey
 from strandline.state_format import check_cursor
 
-__all__ = ["Move", "move_cursors", "version_at", "version_of"]
+__all__ = ["Standing", "move_cursors", "version_at", "version_of"]
 
 
 @dataclass(frozen=True, slots=True)
-class Move:
-    """What is asked for, of one destination."""
+class Standing:
+    """Where a lineage stands, for who chooses another cursor of it."""
 
     key: StateKey
     before: State
-    cursor: Cursor
-    appends: bool
-    """Whether rows that are read again are stored again."""
+    history: Sequence[State]
+    """The newest first."""
+    asked: Asked
 
 
 def move_cursors(
     job: Job,
     task: str,
     destinations: Sequence[str],
-    wanted: Callable[[Sequence[State]], Cursor],
+    wanted: Callable[[Standing], Cursor],
     *,
     may: Callable[[Sequence[Move]], bool],
     note: str,
@@ -51,7 +50,7 @@ def move_cursors(
         job: the source with its destinations and backend.
         task: its id.
         destinations: names; none means all.
-        wanted: chooses a cursor by the history of a lineage, the newest first.
+        wanted: chooses a cursor.
         may: whether it is to be done, once everything is known.
         note: who did it, and why.
         now: for people.
@@ -61,7 +60,7 @@ def move_cursors(
         LockedError: a run holds the lease.
         StateConflictError: a run has saved something meanwhile.
     """
-    found: list[tuple[Ledger, Move]] = []
+    asked, found = Asked(job), list[tuple[Ledger, Move]]()
     for into in job.into:
         if destinations and into.name not in destinations:
             continue
@@ -69,9 +68,9 @@ def move_cursors(
         await_lease(ledger, job.claim, ledger.load, clock=Clock(), stop=Stop())
         key = ledger.key(task)
         before = _stored(ledger, key)
-        cursor = wanted(ledger.history(key))
+        cursor = wanted(Standing(key, before, ledger.history(key), asked))
         check_cursor(key, cursor)
-        found.append((ledger, Move(key, before, cursor, _appends(before, into))))
+        found.append((ledger, foreseen(asked, into, key, before, cursor)))
     moves = [move for _, move in found]
     if not moves or not may(moves):
         return []
@@ -89,12 +88,6 @@ def move_cursors(
             )
             ledger.save(move.key, following)
     return moves
-
-
-def _appends(before: State, into: Into) -> bool:
-    """As its rows were written; the spec may give a table a mode of its own."""
-    modes = {table.basis["write_mode"] for table in before.tables.values() if "write_mode" in table.basis}
-    return WriteMode.APPEND in (modes or {into.mode})
 
 
 def _stored(ledger: Ledger, key: StateKey) -> State:

@@ -4,14 +4,15 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, suppress
 from dataclasses import replace
+from datetime import timedelta
 from itertools import product
 
-from strandline.errors import TaskError
+from strandline.errors import TaskError, UsageError
 from strandline.lazy import pa
-from strandline.message import Checkpoint, Insert, Present
+from strandline.message import Checkpoint, Cursor, Insert, Present
 from strandline.place import Placed
 from strandline.reading import Reading
-from strandline.source import KnowsGone, MissesTasks, ReadsKeys, Source
+from strandline.source import KnowsGone, MissesTasks, ReadsKeys, Rewinds, Source, Task
 from strandline.table import Table
 from strandline.testing.exact import Row, exact_rows
 from strandline.testing.offered import offered
@@ -19,6 +20,7 @@ from strandline.testing.offered import offered
 __all__ = ["OptionalCases"]
 
 
+_AGES = timedelta(days=36_500)
 GONE: dict[pa.DataType, object] = {pa.int64(): -987_654_321, pa.string(): "no such key", pa.binary(): b"no such key"}
 
 
@@ -84,6 +86,39 @@ class OptionalCases:
                 for cursor, absorbs in product(cursors, (True, False)):
                     assert not source.gone(task, replace(reading, cursor=cursor, absorbs=absorbs))
 
+    def test_from_a_cursor_that_was_put_back_everything_behind_it_is_read_again(
+        self, make_source: Callable[[], Source], reading: Reading
+    ) -> None:
+        """And a cursor that was put back by nothing is where it was. Where a task has no such place, it says so."""
+        with closing(make_source()) as source:
+            if not isinstance(source, Rewinds):
+                return
+            for task in offered(source):
+                messages = list(source.read(task, reading))
+                cursor = next((one.cursor for one in reversed(messages) if isinstance(one, Checkpoint)), None)
+                if cursor is None:
+                    continue
+                assert source.rows_between(task, cursor, cursor) in {0, None}
+                for by in (_AGES, timedelta(0)):
+                    back = _put_back(source, task, cursor, by)
+                    if back is None:
+                        continue
+                    read = list(source.read(task, replace(reading, cursor=back)))
+                    usual = messages if by else list(source.read(task, replace(reading, cursor=cursor)))
+                    assert _all_rows(read) == _all_rows(usual), f"{task.id}: back by {by}"
+                    about = source.rows_between(task, back, cursor)
+                    assert about is None or 0 <= about <= _all_rows(usual).total()
+
+    def test_a_place_that_is_none_is_refused(self, make_source: Callable[[], Source], reading: Reading) -> None:
+        with closing(make_source()) as source:
+            if not isinstance(source, Rewinds):
+                return
+            for task in offered(source):
+                cursors = [one.cursor for one in source.read(task, reading) if isinstance(one, Checkpoint)]
+                back = _put_back(source, task, cursors[-1], "~ no such place ~") if cursors[-1] is not None else None
+                if back is not None:  # of texts, anything may be one
+                    assert _all_rows(source.read(task, replace(reading, cursor=back)))
+
     def test_a_source_is_where_it_was_after_a_restart(self, make_source: Callable[[], Source]) -> None:
         with closing(make_source()) as one, closing(make_source()) as other:
             assert isinstance(one, Placed) == isinstance(other, Placed)
@@ -103,6 +138,17 @@ def _gone(keys: "pa.RecordBatch") -> "Iterator[pa.RecordBatch]":
 
 def _rows(found: Iterable[Insert], columns: Sequence[str] = ()) -> Counter[Row]:
     return Counter(row for one in found for row in exact_rows(one.batch.select(columns) if columns else one.batch))
+
+
+def _put_back(source: Rewinds, task: Task, cursor: Cursor, to: str | timedelta) -> Cursor | None:
+    """``None``: this task has no such place."""
+    with suppress(UsageError):
+        return source.rewound(task, cursor, to)
+    return None
+
+
+def _all_rows(messages: Iterable[object]) -> Counter[Row]:
+    return _rows(one for one in messages if isinstance(one, Insert))
 
 
 def _inserts(messages: Sequence[object], table: Table) -> list[Insert]:

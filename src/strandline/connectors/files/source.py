@@ -66,6 +66,7 @@ import logging
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from datetime import timedelta
 from itertools import groupby
 from pathlib import Path
 
@@ -81,6 +82,7 @@ from strandline.connectors.files.json import JSONLines
 from strandline.connectors.files.paths import File, Place, find_files, holds, shown
 from strandline.connectors.files.positions import Gone, Position, cursor_of, gone_of, positions_of
 from strandline.connectors.files.reading import LineFormat, Reader
+from strandline.connectors.files.rewind import rewound, rows_between
 from strandline.connectors.files.schema import formerly_text, table_schema, version_order
 from strandline.connectors.files.settings import FilesSettings, FilesTable
 from strandline.connectors.files.survey import Policies, Survey
@@ -95,7 +97,6 @@ from strandline.table import Guarantee, Table
 __all__ = ["FilesSource"]
 
 log = logging.getLogger(__name__)
-
 _NAMED_MAX = 5
 _LISTS_MAX = 3
 """Of the files, while names change between two looks."""
@@ -192,6 +193,14 @@ class FilesSource:
         yield from delivery.flush()
         yield Complete(table.name)
         yield Checkpoint(cursor_of(positions, gone))
+
+    def rewound(self, task: Task, cursor: Cursor, to: str | timedelta) -> Cursor:
+        """To where the files of a time were read; see ``strandline.source.Rewinds``."""
+        return rewound(task.id, cursor, to, self._listed(task.id))
+
+    def rows_between(self, task: Task, earlier: Cursor, later: Cursor) -> int:  # noqa: ARG002 -- cursors tell all
+        """As the cursors have them; see ``strandline.source.Rewinds``."""
+        return rows_between(earlier, later)
 
     def acknowledge(self, task: Task, cursors: Mapping[str, Cursor]) -> None:
         """Files need not be told."""

@@ -7,7 +7,9 @@ what is in flight) and ``heaps`` (transactions).
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from datetime import timedelta
 from functools import partial
+from types import MappingProxyType
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -24,6 +26,7 @@ from strandline.connectors.postgresql.plan import Plan, PostgreSQLTable, own_key
 from strandline.connectors.postgresql.probes import probe_source, probe_tables
 from strandline.connectors.postgresql.proposals import other_schemas, propose
 from strandline.connectors.postgresql.reading import TableRead
+from strandline.connectors.postgresql.rewind import rewound, rows_between
 from strandline.connectors.postgresql.rights import check_schemas, schemas_of, unreadable
 from strandline.connectors.postgresql.rows import Rows
 from strandline.connectors.postgresql.server import Server
@@ -155,11 +158,23 @@ class PostgreSQLSource:
         """The rows that have these primary keys now. It ends when a crash of the server cannot take them back any more."""
         planned = self._planned(table).formerly(reading.former.get(table, ()))
         with self._server.session() as session:
-            key = Key(planned, self._server, task.payload) if planned.kind == "key" else None
+            key = self._key(planned, task.payload)
             yield from rows_of(Rows(session, planned, reading, key), planned, keys)
             log, now = Log(session), identity(session)
             log.saw(now.position, now.flushed)
             log.wait()
+
+    def rewound(self, task: Task, cursor: Cursor, to: str | timedelta) -> Cursor:
+        """A value of the key, or a time before it; see ``strandline.source.Rewinds``."""
+        planned = self._planned(task.tables[0].name)
+        with self._server.session() as session:
+            return rewound(session, planned, self._key(planned), cursor, to)
+
+    def rows_between(self, task: Task, earlier: Cursor, later: Cursor) -> int | None:
+        """Counted, or as the server estimates; see ``strandline.source.Rewinds``."""
+        planned = self._planned(task.tables[0].name)
+        with self._server.session() as session:
+            return rows_between(session, planned, self._key(planned), earlier, later)
 
     def acknowledge(self, task: Task, cursors: Mapping[str, Cursor]) -> None:
         """Nothing to do: PostgreSQL does not know its readers."""
@@ -223,6 +238,9 @@ class PostgreSQLSource:
         statement_s = duration_s(self._spec.statement_timeout)
         scan_s = min(self.scan_s, statement_s / 2) if statement_s else self.scan_s
         return Budget(self.slice_pages, 0 if planned.table.name in self._ranges else scan_s, statement_s)
+
+    def _key(self, planned: Plan, payload: Mapping[str, Any] = MappingProxyType({})) -> Key | None:
+        return Key(planned, self._server, payload) if planned.kind == "key" else None
 
     def _plan(self, session: Any, relation: Relation, name: str) -> Plan:
         settings, names = self._spec.tables, (name, _qualified(relation))

@@ -7,6 +7,7 @@ what its cursor is made of in ``high_water``.
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
+from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -23,6 +24,7 @@ from strandline.connectors.sqlite.plan import Plan, SQLiteTable, plan
 from strandline.connectors.sqlite.probes import probe_source
 from strandline.connectors.sqlite.proposals import propose
 from strandline.connectors.sqlite.reading import TableRead
+from strandline.connectors.sqlite.rewind import rewound, rows_between
 from strandline.describe import how_by
 from strandline.errors import TaskError, UsageError
 from strandline.lazy import pa
@@ -115,6 +117,18 @@ class SQLiteSource:
         planned = self._planned(table).formerly(reading.former.get(table, ()))
         with closing(self._connect()) as connection, translated(self._spec.path, table):
             yield from looked_up(connection, planned, keys, reading)
+
+    def rewound(self, task: Task, cursor: Cursor, to: str | timedelta) -> Cursor:
+        """A value of the key, or a time before it; see ``strandline.source.Rewinds``."""
+        planned = self._planned(task.tables[0].name)
+        with closing(self._connect()) as connection, translated(self._spec.path, planned.table.name):
+            return rewound(connection, planned, self._clock, cursor, to)
+
+    def rows_between(self, task: Task, earlier: Cursor, later: Cursor) -> int:
+        """Counted; see ``strandline.source.Rewinds``."""
+        planned = self._planned(task.tables[0].name)
+        with closing(self._connect()) as connection, translated(self._spec.path, planned.table.name):
+            return rows_between(connection, planned, self._clock, earlier, later)
 
     def acknowledge(self, task: Task, cursors: Mapping[str, Cursor]) -> None:
         """Nothing to do: SQLite does not know its readers."""
