@@ -125,7 +125,7 @@ def test_everything_that_is_wrong_is_said_at_once():
         (
             "12:7",
             "unknown field 'settle'",
-            "the fields are adopt, allow_cascade, backfill, columns, deletes, incremental_key, lag, mode, name, names, nulls, primary_key, shared, start, timezone, types, where, write_mode",
+            "the fields are adopt, allow_cascade, backfill, columns, deletes, incremental_key, lag, mode, name, names, nulls, primary_key, query, shared, start, timezone, types, where, write_mode",
         ),
         ("13:12", "`spec.table_settings.items`: should be a valid dictionary or instance of SQLiteTableSettings", ""),
         ("14:5", "`table_settings`: the name of a table, or a glob, is missing", ""),

@@ -39,7 +39,10 @@ def show(error: BaseException, settings: Settings) -> int:
     if isinstance(error, StrandlineError):
         problems = error.problems if isinstance(error, UsageError) else ()
         dated = settings.is_run and not isinstance(error, UsageError)
-        _write([*problems, Problem(error.message, hint=error.hint)], settings, dated=dated)
+        last = (
+            [] if any(one.message == error.message for one in problems) else [Problem(error.message, hint=error.hint)]
+        )
+        _write([*problems, *last], settings, dated=dated)
         code = error.exit_code
     elif isinstance(error, click.exceptions.NoArgsIsHelpError):
         # what was asked for is not known, so that a script with an empty variable fails

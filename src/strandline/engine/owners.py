@@ -84,6 +84,8 @@ def check_refused(refused: Iterable[UsageError]) -> None:
     errors = {error.each(): error for error in refused}
     if len(errors) == 1:
         (error,) = errors.values()
+        if error.problems and error.message == error.problems[0].message:
+            raise UsageError("the spec has a problem; nothing was touched", problems=error.problems)
         if error.problems:
             raise error
         raise UsageError(f"{error.message}; nothing was touched", hint=error.hint) from error

@@ -168,3 +168,18 @@ class TestInFull(PostgreSQL):
     statements = TestByXid.statements[:2]
     changes = TestByXid.changes[:2]
     tables: ClassVar[dict[str, Any]] = {"t": {"mode": "full", "deletes": "sweep"}}
+
+
+class TestQueries(PostgreSQL):
+    """Tables that are only in the spec; one of them in the place of a table that it reads."""
+
+    statements = ("CREATE TABLE t (id int PRIMARY KEY, v text)", numbers(1, 5, "i, 'v' || i"))
+    changes = ("DELETE FROM t WHERE id = 3", numbers(21, 24, "i, 'new'"))
+    tables: ClassVar[dict[str, Any]] = {
+        "t": {"query": "SELECT id, v, id / 2.0 AS half FROM t", "incremental_key": "id", "primary_key": ["id"]},
+        "sales.swept": {
+            "query": "WITH u AS (SELECT * FROM t) SELECT id FROM u;",
+            "primary_key": ["id"],
+            "deletes": "sweep",
+        },
+    }

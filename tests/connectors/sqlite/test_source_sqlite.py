@@ -137,3 +137,15 @@ class TestSweepOfManyKeys(SQLite):
         "numbered": {"deletes": "sweep", "types": {"k": "string"}},
         "seen": {"deletes": "sweep", "primary_key": ["id"]},
     }
+
+
+class TestQueries(SQLite):
+    """Tables that are only in the spec; one of them in the place of a table that it reads."""
+
+    statements = TestNoKey.statements[:2]
+    changes = ("DELETE FROM t WHERE id = 7", numbers(21, 30, "i, 'new'"))
+    tables: ClassVar[dict[str, Any]] = {
+        "t": {"query": "SELECT id, v, id / 2.0 AS half FROM t", "incremental_key": "id", "primary_key": ["id"]},
+        "few": {"query": "SELECT a.v, count(*) AS n FROM t AS a JOIN t AS b ON b.id < a.id GROUP BY 1 -- and so on"},
+        "swept": {"query": "WITH u AS (SELECT * FROM t) SELECT id FROM u;", "primary_key": ["id"], "deletes": "sweep"},
+    }

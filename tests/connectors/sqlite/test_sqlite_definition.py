@@ -5,6 +5,7 @@ from contextlib import closing
 
 import pytest
 
+from strandline.connectors.sqlite.catalog import catalogue
 from strandline.connectors.sqlite.definition import column_texts, definition, difference
 
 TABLE = "CREATE TABLE t (id INTEGER PRIMARY KEY, a TEXT, b TEXT, c TEXT)"
@@ -14,10 +15,10 @@ def after(*statements, first=(TABLE,), name="t"):
     with closing(sqlite3.connect(":memory:")) as connection:
         for statement in first:
             connection.execute(statement)
-        old = definition(connection, name)
+        old = definition(connection, catalogue(connection)[0][name])
         for statement in statements:
             connection.execute(statement)
-        return difference(old, definition(connection, name))
+        return difference(old, definition(connection, catalogue(connection)[0][name]))
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,7 @@
 """What the tables of a PostgreSQL database are, read from its catalogue in a few queries, however many there are."""
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -10,7 +10,9 @@ from strandline.connectors.postgresql.types_read import TEXTS, expression, field
 from strandline.connectors.sql.dialect import quote
 from strandline.lazy import pa
 
-__all__ = ["Column", "Leaf", "Relation", "leaves", "relations"]
+__all__ = ["QUERY", "Column", "Leaf", "Relation", "column_of", "leaves", "relations"]
+
+QUERY = "q"
 
 _CHOSEN = (
     # also what the role may not read: nothing is left out silently
@@ -118,7 +120,7 @@ class Relation:
     schema: str
     name: str
     kind: str
-    """``relkind``: r a table, p a partitioned one, v a view, m a materialized one, f a foreign one, also in part."""
+    """``relkind``: r a table, p a partitioned one, v a view, m a materialized one, f a foreign one, also in part; or ``QUERY``."""
     primary_key: tuple[str, ...]
     """Empty also where tables that inherit may hold its values again."""
     description: str
@@ -136,6 +138,8 @@ class Relation:
     """The role may use its schema."""
     whole: bool = True
     """The role may read all of it: each column, also those that tell a row's transaction and address."""
+    query: str = ""
+    """What makes its rows, where it is a query of the spec."""
 
     @property
     def has_heap(self) -> bool:
@@ -166,7 +170,7 @@ def relations(session: Rows, schemas: Sequence[str]) -> list[Relation]:
     loose = {row["oid"] for row in found if row["is_loose"]}
     columns: dict[int, list[Column]] = defaultdict(list)
     for row in session.rows(_COLUMNS.format(chosen=chosen)):
-        columns[row["relation"]].append(_column(row, nullable=row["relation"] in loose or not row["not_null"]))
+        columns[row["relation"]].append(column_of(row, nullable=row["relation"] in loose or not row["not_null"]))
     keys: dict[int, list[str]] = defaultdict(list)
     indexed: dict[int, set[str]] = defaultdict(set)
     for row in session.rows(_KEYS.format(chosen=chosen)):
@@ -201,7 +205,8 @@ def leaves(session: Rows, oid: int) -> list[Leaf]:
     return [Leaf(**row) for row in session.rows(_LEAVES.format(oid=int(oid)))]
 
 
-def _column(row: dict[str, Any], *, nullable: bool) -> Column:
+def column_of(row: Mapping[str, Any], *, nullable: bool) -> Column:
+    """A column, by what the catalogue says of it and its type."""
     is_own = row["category"] == "A" or row["type_kind"] == "c"
     offered = field(row["name"], row["type_oid"], row["typmod"], nullable=nullable, is_nested=is_own)
     name = f"t.{quote(row['name'])}"

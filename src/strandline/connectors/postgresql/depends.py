@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from strandline.connectors.postgresql.dialect import literal
+from strandline.connectors.postgresql.named import names_in
 from strandline.connectors.postgresql.plan import Plan
 from strandline.errors import CursorExpiredError
 
@@ -21,7 +22,7 @@ _READ_PAGES_MAX = 1_024
 """The rows of a larger table that a policy reads are not looked at."""
 _GRAPH = """
 WITH RECURSIVE graph AS (
-  SELECT 'pg_class'::regclass::oid AS class, {oid}::oid AS oid, false AS by_policy UNION
+  {roots} UNION
   SELECT e.class, e.oid, g.by_policy OR e.by_policy FROM graph AS g CROSS JOIN LATERAL (
     SELECT d.refclassid AS class, d.refobjid AS oid, false AS by_policy FROM pg_rewrite AS r
       JOIN pg_depend AS d ON d.classid = 'pg_rewrite'::regclass AND d.objid = r.oid
@@ -37,7 +38,7 @@ WITH RECURSIVE graph AS (
   FROM (SELECT oid, bool_or(by_policy) AS by_policy FROM graph WHERE class = 'pg_class'::regclass GROUP BY oid) AS g
   JOIN pg_class AS c ON c.oid = g.oid JOIN pg_namespace AS n ON n.oid = c.relnamespace WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f')
 ), types AS (
-  SELECT a.atttypid AS oid FROM pg_attribute AS a WHERE a.attrelid = {oid} AND a.attname = ANY (ARRAY[{columns}]::name[]) UNION
+  {types} UNION
   SELECT e.oid FROM types AS known JOIN pg_type AS t ON t.oid = known.oid CROSS JOIN LATERAL (
     SELECT t.typelem AS oid WHERE t.typcategory = 'A' UNION ALL SELECT t.typbasetype WHERE t.typtype = 'd'
     UNION ALL SELECT r.rngsubtype FROM pg_range AS r WHERE r.rngtypid = t.oid
@@ -46,6 +47,14 @@ WITH RECURSIVE graph AS (
   ) AS e WHERE e.oid <> 0
 ), parts (part, value) AS (
 """
+_ROOTS = "SELECT 'pg_class'::regclass::oid AS class, {oid}::oid AS oid, false AS by_policy"
+_TYPES_OF_TABLE = "SELECT a.atttypid AS oid FROM pg_attribute AS a WHERE a.attrelid = {oid} AND a.attname = ANY (ARRAY[{columns}]::name[])"
+_ROOTS_OF_QUERY = """(
+  SELECT 'pg_class'::regclass::oid AS class, to_regclass(one)::oid AS oid, false AS by_policy FROM unnest(ARRAY[{names}]::text[]) AS one
+    WHERE to_regclass(one) IS NOT NULL
+  UNION ALL SELECT 'pg_proc'::regclass, p.oid, false FROM pg_proc AS p
+    WHERE p.proname = ANY (ARRAY[{words}]::name[]) AND p.pronamespace <> 'pg_catalog'::regnamespace)"""
+_TYPES_OF_QUERY = "SELECT unnest(ARRAY[{oids}]::oid[]) AS oid"
 _POLICIES = """
   (SELECT coalesce(string_agg(format('%s %s %s %s', p.polcmd, p.polpermissive, {roles}, p.polqual::text), ';'
     ORDER BY p.polcmd, p.polpermissive, p.polqual::text, p.oid), '') FROM pg_policy AS p
@@ -92,6 +101,14 @@ _BELOW = f"""
     FROM (SELECT DISTINCT oid FROM graph WHERE class = 'pg_proc'::regclass) AS g JOIN pg_proc AS p USING (oid)
     JOIN pg_namespace AS n ON n.oid = p.pronamespace GROUP BY 1
 """
+_OF_QUERY = """
+  UNION ALL SELECT format('column %s.%s', c.called, a.attname), format('%s %s %s', a.attnum, a.atttypid, a.attcollation)
+    FROM below AS c JOIN pg_attribute AS a ON a.attrelid = c.oid
+    WHERE c.relkind IN ('r', 'p', 'f') AND a.attnum > 0 AND NOT a.attisdropped AND (a.attname = ANY (ARRAY[{words}]::name[]) OR {all})
+  UNION ALL SELECT 'row security of the role in ' || c.called, CASE WHEN row_security_active(c.oid)
+    THEN (SELECT oid FROM pg_roles WHERE rolname = current_user)::text ELSE 'off' END FROM below AS c WHERE c.relkind IN ('r', 'p')
+"""
+"""A view names columns by their numbers, and what lies below it is read as its owner; a query does neither."""
 _SHORT = """)
 SELECT part::text AS part, CASE WHEN part ~ '^type .*: ' OR value = 'off' THEN value ELSE left(md5(value), 12) END::text AS value FROM parts
 """
@@ -104,11 +121,14 @@ UNION ALL SELECT '{_READS}' || called, format('%I.%I', n.nspname, c.relname) FRO
 
 def facts(session: Any, plan: Plan) -> dict[str, str]:
     """What the rows depend on now, by name."""
+    if plan.relation.query:
+        return _facts_of_query(session, plan)
     columns = ", ".join(literal(column.name) for column in plan.columns)
     has_own_types = any(column.type_oid >= _OWN_TYPES for column in plan.columns)
     has_below = not plan.has_heap or plan.relation.row_security
     # what cannot be there is not asked for: planning the whole takes the server longer than many a sync
     sql = _GRAPH + _OWN + _TYPES * has_own_types + _BELOW * has_below + _SHORT + _READ * has_below
+    sql = sql.replace("{roots}", _ROOTS).replace("{types}", _TYPES_OF_TABLE)
     found = session.rows(sql.format(oid=plan.relation.oid, columns=columns), where=plan.table.name)
     parts = {row["part"]: row["value"] for row in found}
     for part, name in parts.items():
@@ -116,6 +136,17 @@ def facts(session: Any, plan: Plan) -> dict[str, str]:
             mark = "format('%s %s', count(*), sum(xmin::text::int8))"
             parts[part] = session.row(f"SELECT {mark} AS mark FROM {name}", where=plan.table.name)["mark"]
     return parts
+
+
+def _facts_of_query(session: Any, plan: Plan) -> dict[str, str]:
+    """Of all that a name in it could mean: what it does not read makes a cursor expire once too often, at most."""
+    query = plan.relation.query
+    names, words = (", ".join(map(literal, some)) for some in names_in(query))
+    sql = _GRAPH + _OWN + _TYPES + _BELOW + _OF_QUERY + _SHORT
+    sql = sql.replace("{roots}", _ROOTS_OF_QUERY).replace("{types}", _TYPES_OF_QUERY)
+    oids = ", ".join(str(column.type_oid) for column in plan.columns)
+    asked = sql.format(oid=0, columns="''", names=names, words=words, oids=oids, all="*" in query)
+    return {row["part"]: row["value"] for row in session.rows(asked, where=plan.table.name)}
 
 
 def depended(session: Any, plan: Plan, saved: Mapping[str, str] | None) -> dict[str, str]:

@@ -87,9 +87,11 @@ def check_name(session: Session, plan: Plan) -> None:
         TaskError: its name is another table's by now.
     """
     relation = plan.relation
+    if not plan.has_heap:
+        return
     name = literal(f"{quote(relation.schema)}.{quote(relation.name)}")
     oid = session.row(f"SELECT coalesce(to_regclass({name})::oid, 0)::int8 AS oid")["oid"]
-    if plan.has_heap and oid != relation.oid:
+    if oid != relation.oid:
         raise TaskError(f"table {plan.table.name!r}: another table has taken its name meanwhile", hint="sync again")
 
 

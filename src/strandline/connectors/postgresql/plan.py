@@ -6,12 +6,19 @@ from typing import Literal
 
 from pydantic import Field
 
-from strandline.connectors.postgresql.catalog import Column, Relation
+from strandline.connectors.postgresql.catalog import QUERY, Column, Relation
 from strandline.connectors.postgresql.dialect import literal
 from strandline.connectors.postgresql.types_asked import asked
 from strandline.connectors.postgresql.types_read import FLOATS, NUMERIC, ORDERED, TIMES, OutOfRange
 from strandline.connectors.sql.dialect import quote
-from strandline.connectors.sql.source_tables import TableSettings, known, selection, smallest_offset_s
+from strandline.connectors.sql.source_tables import (
+    JOINED,
+    QueryableSettings,
+    check_query,
+    known,
+    selection,
+    smallest_offset_s,
+)
 from strandline.errors import TaskError, UsageError
 from strandline.lazy import pa
 from strandline.selection import chosen_columns
@@ -39,10 +46,13 @@ _WAIT = (
     "keys must be handed out in growing order, as a sequence without CACHE does; changes that leave the key as it is are "
     "not seen; a transaction in flight holds the cursor back"
 )
+_BELOW_QUERY = (
+    "what it reads is known by the names in it, so a change of what a policy of row security reads is not noticed"
+)
 _OFF = "can lose rows: one that becomes visible after a row with a greater key was read is never delivered"
 
 
-class PostgreSQLTable(TableSettings):
+class PostgreSQLTable(QueryableSettings):
     """How one table is read."""
 
     deletes: Literal["sweep", "ignore"] | None = Field(
@@ -140,7 +150,9 @@ class Plan:
 
     @property
     def source(self) -> str:
-        """The table in SQL; its columns are ``t."name"``."""
+        """The table in SQL; its columns are ``t."name"``. The line break ends a comment."""
+        if self.relation.query:
+            return f"({self.relation.query}\n) AS t"
         return f"{quote(self.relation.schema)}.{quote(self.relation.name)} AS t"
 
 
@@ -155,6 +167,7 @@ def plan(relation: Relation, name: str, settings: PostgreSQLTable) -> Plan:
         UsageError: a setting is wrong.
     """
     where = f"table {name!r}"
+    check_query(settings, relation.query, where)
     names = [column.name for column in relation.columns]
     key = None if settings.mode == "full" else settings.incremental_key
     primary_key = tuple(settings.primary_key or own_key(relation))
@@ -315,6 +328,8 @@ def _check_order(key: Column, where: str) -> None:
 
 
 def _access(relation: Relation, settle: Settle | None, key: str | None) -> str:
+    if relation.query:
+        return "a query"
     if not _tells(relation):
         return f"a query of the whole {_kind_name(relation)}"
     size = f"about {_size(relation.bytes_estimated)}" if relation.bytes_estimated > 0 else "of a size not known yet"
@@ -344,7 +359,7 @@ def _check_mask(planned: Plan, where: str) -> None:
 
 
 def _kind_name(relation: Relation) -> str:
-    return {"v": "view", "m": "materialized view", "f": "foreign table"}.get(relation.kind, "table")
+    return {"v": "view", "m": "materialized view", "f": "foreign table", QUERY: "query"}.get(relation.kind, "table")
 
 
 def _guarantee(relation: Relation, settings: PostgreSQLTable, settle: Settle | None) -> Guarantee:
@@ -359,7 +374,8 @@ def _guarantee(relation: Relation, settings: PostgreSQLTable, settle: Settle | N
     }
     name, limits = names[settle]
     if settle and not relation.has_heap:
-        limits = [*limits, "a change in one of its tables is seen only if it changes the key of the row"]
+        seen = "a change in one of its tables is seen only if it changes the key of the row"
+        limits = [*limits, f"{JOINED}; {_BELOW_QUERY}" if relation.query else seen]
     if relation.primary_key and not (settings.primary_key or own_key(relation)):
         limits = [*limits, "its primary key holds floats, which tell no rows apart, so it has none here"]
     if settle in {"cap", "wait"} and relation.kind == "p":

@@ -18,6 +18,7 @@ from strandline.connectors.postgresql import libpq
 from strandline.connectors.postgresql.dialect import literal
 from strandline.connectors.postgresql.drivers import adbc, psycopg
 from strandline.connectors.postgresql.errors import connecting, meaning
+from strandline.connectors.postgresql.query import Describer, describing
 from strandline.errors import StrandlineError
 from strandline.lazy import pa
 
@@ -75,6 +76,12 @@ class Server:
             pooled, connection = libpq.pooler(self._uri), libpq.probing(self._uri)
         with connection:
             yield connection, pooled
+
+    @contextmanager
+    def describing(self) -> "Iterator[Describer]":
+        """A connection by which queries are understood; see ``query``."""
+        with describing(self._uri, {**self._settings, "statement_timeout": f"'{_LOOK_S}s'"}) as describer:
+            yield describer
 
     def close(self) -> None:
         """Release the connections that are not in use."""

@@ -14,7 +14,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from strandline.connectors.postgresql.catalog import Relation, relations
+from strandline.connectors.postgresql.catalog import QUERY, Relation, relations
 from strandline.connectors.postgresql.description import READ, place
 from strandline.connectors.postgresql.heaps import identity
 from strandline.connectors.postgresql.horizon import look, refuse_standby, wait_for_replay
@@ -25,13 +25,14 @@ from strandline.connectors.postgresql.place import schema_place
 from strandline.connectors.postgresql.plan import Plan, PostgreSQLTable, own_key, plan
 from strandline.connectors.postgresql.probes import probe_source, probe_tables
 from strandline.connectors.postgresql.proposals import other_schemas, propose
+from strandline.connectors.postgresql.query import columns_of, unread
 from strandline.connectors.postgresql.reading import TableRead
 from strandline.connectors.postgresql.rewind import rewound, rows_between
 from strandline.connectors.postgresql.rights import check_schemas, schemas_of, unreadable
 from strandline.connectors.postgresql.rows import Rows
 from strandline.connectors.postgresql.server import Server
 from strandline.connectors.postgresql.slices import Budget
-from strandline.connectors.sql.source_tables import sweepable, task_id
+from strandline.connectors.sql.source_tables import queries, sweepable, task_id
 from strandline.describe import Place, how_by
 from strandline.errors import CursorExpiredError, RetryableError, TaskError, UsageError
 from strandline.lazy import pa
@@ -117,10 +118,11 @@ class PostgreSQLSource:
                         hint="leave one of them out of `schemas`",
                     )
                 found[name] = relation
+            broken = self._add_queries(session, found)
             names = {name: _qualified(relation) for name, relation in found.items()}
-            columns = {name: [column.name for column in relation.columns] for name, relation in found.items()}
+            columns = {name: [one.name for one in found[name].columns] for name in found.keys() - broken.keys()}
             self._spec.tables.check(names, where="the PostgreSQL database", columns=columns)
-            plans = {name: self._plan(session, relation, name) for name, relation in found.items()}
+            plans = {name: broken.get(name) or self._plan(session, relation, name) for name, relation in found.items()}
         self._plans = plans
         return [one.table for one in plans.values()]
 
@@ -256,6 +258,28 @@ class PostgreSQLSource:
             plain = plan(relation, name, PostgreSQLTable())
             return replace(plain, table=replace(plain.table, unreadable=settings.under_globs(error, *names)))
         return one
+
+    def _add_queries(self, session: Any, found: dict[str, Relation]) -> dict[str, Plan]:
+        """Put tables that a query makes among those of the database, in place of one of that name; those that do not work, again."""
+        wanted, broken = queries(self._spec.tables), dict[str, Plan]()
+        if not wanted:
+            return broken
+        with self._server.describing() as describer:
+            for key, query in wanted.items():
+                there = next((one for name, one in found.items() if key in (name, _qualified(one))), None)
+                schema, _, own = key.rpartition(".")
+                schema, own = (there.schema, there.name) if there is not None else (schema or _DEFAULT_SCHEMA, own)
+                relation = Relation(0, schema, own, QUERY, (), "", (), frozenset(), False, -1, -1, query=query)
+                name = _offered_name(relation)
+                try:
+                    columns = describer.columns(query, f"table {name!r}")
+                    relation = replace(relation, **columns_of(session, columns))
+                    session.run(f"SELECT 1 AS one FROM ({query}\n) AS t LIMIT 0")  # the role may read all of it
+                except (UsageError, TaskError) as error:
+                    why = self._spec.tables.under_globs(error, name, key) if isinstance(error, UsageError) else error
+                    broken[name] = unread(relation, name, why)
+                found[name] = relation
+        return broken
 
     def _planned(self, name: str) -> Plan:
         if name not in self._plans:

@@ -1,9 +1,10 @@
 """What SQL sources share: the settings of one table, and names that were mistyped."""
 
+import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
-from typing import ClassVar, Literal, TypeVar
+from typing import Any, ClassVar, Literal, TypeVar
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -14,9 +15,13 @@ from strandline.settings import Duration, lasting
 from strandline.table_settings import PerTable
 
 __all__ = [
+    "JOINED",
+    "QueryableSettings",
     "TableSettings",
+    "check_query",
     "known",
     "not_unique",
+    "queries",
     "selection",
     "smallest_offset_s",
     "sweepable",
@@ -68,7 +73,43 @@ class TableSettings(BaseModel):
     )
 
 
+class QueryableSettings(TableSettings):
+    """How one table is read, which may be a query of the spec."""
+
+    query: str | None = Field(
+        default=None,
+        min_length=1,
+        description="A query whose rows are the table, which need not exist: one `SELECT`. It has no key unless `primary_key` names one, "
+        "and is read in full unless it has an `incremental_key`.",
+    )
+
+
+JOINED = (
+    "of a query, a change is seen only if it changes the key of the row: a row that appears, changes or goes because of another row, as "
+    "in a join, keeps its key"
+)
+"""What cannot be promised of a query that is read by a key."""
+
 Settings = TypeVar("Settings", bound=TableSettings)
+
+
+def queries(tables: PerTable[Any]) -> dict[str, str]:
+    """The tables that a query makes, by their key in the spec; a final semicolon is no part of it."""
+    return {
+        entry.key: str(query).strip().rstrip(";").rstrip()
+        for entry in tables.entries
+        if "*" not in entry.key and (query := entry.settings.get("query"))
+    }
+
+
+def check_query(settings: QueryableSettings, query: str, where: str) -> None:
+    """Whether a table is made by a query just if its settings say so.
+
+    Raises:
+        UsageError: its query stands under a glob.
+    """
+    if settings.query and not query:
+        raise UsageError(f"{where}: a `query` makes one table", hint="write it under the name of that table")
 
 
 def sweepable(
@@ -86,6 +127,9 @@ def selection(settings: TableSettings, *, incremental: bool, **more: object) -> 
     parts: dict[str, object] = {}
     if settings.where is not None:
         parts["where"] = settings.where.strip()
+    if isinstance(settings, QueryableSettings) and settings.query:
+        # not the text: a state is no place for what a variable may have brought into it
+        parts["query"] = hashlib.sha256(settings.query.strip().rstrip(";").rstrip().encode()).hexdigest()[:16]
     if incremental:
         if settings.start is not None:
             parts["start"] = settings.start if isinstance(settings.start, int | float | str) else str(settings.start)

@@ -4,7 +4,7 @@ Always qualify a column: SQLite takes an unknown bare name in quotes for a text.
 """
 
 import urllib.parse
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +25,8 @@ __all__ = [
     "connect",
     "does_not_work",
     "last_id",
+    "make_views",
+    "queried",
     "transaction",
 ]
 
@@ -58,6 +60,13 @@ class Catalogued:
     """By which the index of the primary key orders its columns. Empty where the rowid is the key."""
     key_is_total: bool
     """Whether no row can lack a part of its primary key; SQLite allows that by default."""
+    query: str = ""
+    """What makes its rows, where the file has no such table: a view then, of each connection that reads it."""
+
+    @property
+    def relation(self) -> str:
+        """In SQL."""
+        return f"temp.{quote(_view(self.name))}" if self.query else f"main.{quote(self.name)}"
 
 
 def connect(path: str, *, busy_timeout_s: float) -> "Connection":
@@ -132,9 +141,7 @@ def _entry(connection: "Connection", name: str, *, is_view: bool, without_rowid:
         'SELECT name, upper(type), pk, "notnull" FROM pragma_table_xinfo(?) WHERE hidden <> 1 ORDER BY cid', [name]
     ).fetchall()
     columns = ", ".join(f"t.{quote(column)}" for column, *_ in info)
-    connection.execute(
-        f"SELECT {columns} FROM main.{quote(name)} AS t LIMIT 0"
-    )  # a function of a column may be missing
+    connection.execute(f"SELECT {columns} FROM main.{quote(name)} AS t LIMIT 0")  # a function of one may be missing
     key = [column for _, column in sorted((pk, column) for column, _, pk, _ in info if pk)]
     alias = None if is_view or without_rowid else _rowid_alias(connection, name, info)
     indexed = _indexed(connection, name) | ({alias} if alias else set())
@@ -149,6 +156,59 @@ def _entry(connection: "Connection", name: str, *, is_view: bool, without_rowid:
         collations=() if alias else _collations(connection, name),
         key_is_total=all(notnull for _, _, pk, notnull in info if pk),
     )
+
+
+def queried(connection: "Connection", name: str, query: str) -> Catalogued:
+    """A table that a query of the spec makes, of this connection too.
+
+    Raises:
+        UsageError: it is no query, or it does not work.
+    """
+    try:
+        _make_view(connection, name, query)
+        entry = _view_entry(connection, name, query)
+    except (sqlite3.Error, sqlite3.Warning) as error:
+        if isinstance(error, sqlite3.OperationalError) and not of_the_statement(error):
+            raise
+        raise UsageError(
+            f"table {name!r}: its `query` does not work: {error}", hint="it has to be one SELECT, without parameters"
+        ) from error
+    return entry
+
+
+def make_views(connection: "Connection", entries: Iterable[Catalogued]) -> None:
+    """Make the views of those that a query makes, of this connection."""
+    for entry in entries:
+        if entry.query:
+            _make_view(connection, entry.name, entry.query)
+
+
+def _make_view(connection: "Connection", name: str, query: str) -> None:
+    # in the schema of the connection: the file is opened for reading only, and what this takes is one SELECT, whatever stands there
+    connection.execute(f"CREATE TEMP VIEW {quote(_view(name))} AS {query}")
+
+
+def _view(name: str) -> str:
+    """Not the table's own name, which would be meant where the query asks a table of that name."""
+    return f"strandline query {name}"
+
+
+def _view_entry(connection: "Connection", name: str, query: str) -> Catalogued:
+    columns = connection.execute("SELECT name, upper(type) FROM pragma_table_xinfo(?) ORDER BY cid", [_view(name)])
+    entry = Catalogued(
+        name=name,
+        columns=tuple(Column(*column) for column in columns),
+        primary_key=(),
+        is_view=True,
+        without_rowid=False,
+        rowid_alias=None,
+        indexed=frozenset(),
+        collations=(),
+        key_is_total=True,
+        query=query,
+    )
+    connection.execute(f"SELECT * FROM {entry.relation} LIMIT 0")
+    return entry
 
 
 def _rowid_alias(connection: "Connection", name: str, info: Sequence[tuple[str, str, int, int]]) -> str | None:

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from strandline.connectors.sql.dialect import quote
+from strandline.connectors.sqlite.catalog import Catalogued
 from strandline.connectors.sqlite.cursor import Definition
 from strandline.connectors.sqlite.drivers import sqlite3
 
@@ -27,10 +27,10 @@ _HASH_CHARACTERS = 6
 _GENERATED = (2, 3)
 
 
-def definition(connection: "Connection", name: str) -> Definition:
-    """Of a table or view and all that lies below it, as SQLite resolves it now."""
+def definition(connection: "Connection", entry: Catalogued) -> Definition:
+    """Of a table, view or query and all that lies below it, as SQLite resolves it now."""
     views, tables, roots = dict[str, str](), dict[str, list[str]](), dict[str, int]()
-    for below in sorted(_below(connection, name)):
+    for below in sorted(_below(connection, entry)):
         row = connection.execute(
             "SELECT name, type, rootpage, sql FROM sqlite_schema WHERE type IN ('table', 'view') AND lower(name) = lower(?)",
             [below],
@@ -84,8 +84,8 @@ def _replaced(old: Sequence[str], new: Sequence[str]) -> int | None:
     return None
 
 
-def _below(connection: "Connection", name: str) -> set[str]:
-    found = {name}
+def _below(connection: "Connection", entry: Catalogued) -> set[str]:
+    found = set() if entry.query else {entry.name}
 
     def note(action: int, table: str | None, _column: str | None, _database: str | None, view: str | None) -> int:
         if action == sqlite3.SQLITE_READ:
@@ -94,7 +94,7 @@ def _below(connection: "Connection", name: str) -> set[str]:
 
     connection.set_authorizer(note)
     try:
-        connection.execute(f"SELECT * FROM main.{quote(name)} LIMIT 0")
+        connection.execute(f"SELECT * FROM {entry.relation} LIMIT 0")
     finally:
         connection.set_authorizer(None)
     return found

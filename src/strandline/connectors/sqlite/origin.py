@@ -51,8 +51,8 @@ def origin_of(connection: "Connection", plan: Plan) -> Origin:
         file="" if found is None else f"{found.st_dev}:{found.st_ino}",
         writes=None if found is None else _writes(found),
         schema_version=version,
-        sequence=last_id(connection, plan.entry.name),
-        definition=definition(connection, plan.entry.name),
+        sequence=last_id(connection, plan.entry.name) if not plan.entry.query else None,
+        definition=definition(connection, plan.entry),
     )
 
 

@@ -9,7 +9,14 @@ from zoneinfo import ZoneInfo
 from pydantic import Field
 
 from strandline.connectors.sql.dialect import quote
-from strandline.connectors.sql.source_tables import TableSettings, known, selection, smallest_offset_s
+from strandline.connectors.sql.source_tables import (
+    JOINED,
+    QueryableSettings,
+    check_query,
+    known,
+    selection,
+    smallest_offset_s,
+)
 from strandline.connectors.sqlite.catalog import Catalogued
 from strandline.connectors.sqlite.drivers import sqlite3
 from strandline.connectors.sqlite.high_water import time_like
@@ -27,6 +34,7 @@ if TYPE_CHECKING:
 __all__ = ["Plan", "SQLiteTable", "plan"]
 
 _ROW_BYTES_MIN = 6
+_NUMBERS = {"integer", "real"}
 _PEEK_ROWS = 1_000
 """How many rows are looked at for the type of a column whose declaration says nothing."""
 _TIME_LIMITS = (
@@ -50,7 +58,7 @@ _FILE_LIMITS = (
 )
 
 
-class SQLiteTable(TableSettings):
+class SQLiteTable(QueryableSettings):
     """How one table is read."""
 
     types: dict[str, str] = Field(
@@ -76,7 +84,7 @@ class Plan:
     @property
     def relation(self) -> str:
         """The table in SQL; its columns are ``t."name"``."""
-        return f"main.{quote(self.entry.name)} AS t"
+        return f"{self.entry.relation} AS t"
 
     @property
     def zone(self) -> tzinfo:
@@ -91,6 +99,7 @@ def plan(connection: "Connection", entry: Catalogued, settings: SQLiteTable) -> 
         UsageError: a setting is wrong.
     """
     where = f"table {entry.name!r}"
+    check_query(settings, entry.query, where)
     names = [column.name for column in entry.columns]
     key = None if settings.mode == "full" else settings.incremental_key
     primary_key = tuple(settings.primary_key or entry.primary_key)
@@ -137,7 +146,7 @@ def _rows_about(connection: "Connection", entry: Catalogued, settings: SQLiteTab
 
 def _access(entry: Catalogued, key: str | None) -> str:
     if entry.is_view:
-        return "a query of the whole view"
+        return "a query" if entry.query else "a query of the whole view"
     if key is None:
         return "a scan of the table"
     return f"an index on {key!r}" if key in entry.indexed else f"a scan of the table: {key!r} has no index"
@@ -158,9 +167,7 @@ def _check(connection: "Connection", table: Table, entry: Catalogued, settings: 
     if settings.where is not None:
         try:
             # as an argument, so that it is one expression and closes no bracket of ours
-            connection.execute(
-                f"SELECT 1 FROM main.{quote(entry.name)} AS t WHERE iif({settings.where}\n, 1, 0) LIMIT 0"
-            )
+            connection.execute(f"SELECT 1 FROM {entry.relation} AS t WHERE iif({settings.where}\n, 1, 0) LIMIT 0")
         except sqlite3.Error as error:
             raise UsageError(
                 f"{where}: `where` is no condition that SQLite understands: {error}", hint=f"it says: {settings.where}"
@@ -201,11 +208,14 @@ def _type(
         return found
     # a NUMERIC key has whole numbers, mostly, and a float is no key
     column = f"t.{quote(name)}"
-    row = connection.execute(
-        f"SELECT typeof(k) FROM (SELECT {column} AS k FROM main.{quote(entry.name)} AS t LIMIT {_PEEK_ROWS}) "
-        "WHERE k IS NOT NULL LIMIT 1"
-    ).fetchone()
-    return found if row is None and found is not None else stored_type(row[0] if row else None)
+    peeked = connection.execute(
+        f"SELECT typeof(k) FROM (SELECT {column} AS k FROM {entry.relation} AS t LIMIT {_PEEK_ROWS}) WHERE k IS NOT NULL"
+    )
+    classes = list(dict.fromkeys(name for (name,) in peeked))
+    if found is not None and not classes:
+        return found
+    # 2 * price is a whole number in some rows
+    return stored_type("real" if not is_key and set(classes) == _NUMBERS else next(iter(classes), None))
 
 
 def _guarantee(table: Table, entry: Catalogued, settings: SQLiteTable, *, is_time: bool) -> Guarantee:
@@ -221,6 +231,8 @@ def _guarantee(table: Table, entry: Catalogued, settings: SQLiteTable, *, is_tim
         if settings.nulls == "exclude":
             limits.append("rows whose key is NULL are left out, as the spec says")
         limits.append(_FILE_LIMITS)
+        if entry.query:
+            limits.append(JOINED)
         if settings.deletes != "sweep":
             limits.append("deleted rows stay (`deletes: sweep` removes them)")
     else:

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from strandline.connectors.sql.source_tables import sweepable, task_id
+from strandline.connectors.sql.source_tables import queries, sweepable, task_id
 from strandline.connectors.sqlite.bound import Clock
-from strandline.connectors.sqlite.catalog import Catalogued, catalogue, connect, does_not_work
+from strandline.connectors.sqlite.catalog import Catalogued, catalogue, connect, does_not_work, make_views, queried
 from strandline.connectors.sqlite.copies import looked_up
 from strandline.connectors.sqlite.description import READ
 from strandline.connectors.sqlite.drivers import sqlite3
@@ -103,7 +103,7 @@ class SQLiteSource:
         """A pass over the table of ``task``; see ``reading``."""
         name = task.tables[0].name
         planned = self._planned(name).formerly(reading.former.get(name, ()))
-        with closing(self._connect()) as connection, translated(self._spec.path, name):
+        with closing(self._connect(planned)) as connection, translated(self._spec.path, name):
             yield from TableRead(connection, planned, reading, self._clock).messages(reading.cursor)
 
     def read_keys(
@@ -115,7 +115,7 @@ class SQLiteSource:
     ) -> Iterator[Insert]:
         """The rows of these primary keys; see ``strandline.source.ReadsKeys``."""
         planned = self._planned(table).formerly(reading.former.get(table, ()))
-        with closing(self._connect()) as connection, translated(self._spec.path, table):
+        with closing(self._connect(planned)) as connection, translated(self._spec.path, table):
             yield from looked_up(connection, planned, keys, reading)
 
     def rewound(self, task: Task, cursor: Cursor, to: str | timedelta) -> Cursor:
@@ -136,22 +136,22 @@ class SQLiteSource:
     def probes(self) -> Iterator[Probe]:
         """What makes reading slow, or a promise weak; see ``strandline.probe``."""
         plans, _ = self._look()
-        with closing(self._connect()) as connection, translated(self._spec.path):
+        with closing(self._connect(*plans.values())) as connection, translated(self._spec.path):
             yield from probe_source(connection, self._spec.path, plans.values())
 
     def proposals(self) -> Proposals:
         """By which column each table is read best; see ``strandline.proposal``."""
         plans, _ = self._look()
-        with closing(self._connect()) as connection, translated(self._spec.path):
+        with closing(self._connect(*plans.values())) as connection, translated(self._spec.path):
             return Proposals(tuple(propose(connection, plans.values())))
 
     def close(self) -> None:
         """Nothing to do: every call closes its connection."""
 
-    def _look(self) -> tuple[dict[str, Plan], dict[str, TaskError]]:
+    def _look(self) -> tuple[dict[str, Plan], dict[str, TaskError | UsageError]]:
         """How each table is read; and why others cannot be read."""
         with closing(self._connect()) as connection, translated(self._spec.path):
-            found, broken = catalogue(connection)
+            found, broken = self._catalogue(connection)
             self._spec.tables.check(
                 dict.fromkeys([*found, *broken], ""),
                 where=f"SQLite file {self._spec.path!r}",
@@ -168,6 +168,19 @@ class SQLiteSource:
                 except TaskError as error:
                     broken[name] = error
         return plans, broken
+
+    def _catalogue(self, connection: "Connection") -> tuple[dict[str, Catalogued], dict[str, TaskError | UsageError]]:
+        """Every table that can be read, those that a query makes included; and why others cannot be read."""
+        found, cannot = catalogue(connection)
+        broken: dict[str, TaskError | UsageError] = dict(cannot)
+        for name, query in queries(self._spec.tables).items():
+            for known in (found, broken):
+                known.pop(name, None)
+            try:
+                found[name] = queried(connection, name, query)
+            except UsageError as error:
+                broken[name] = self._spec.tables.under_globs(error, name)
+        return found, broken
 
     def _plan(self, connection: "Connection", entry: Catalogued) -> Plan:
         """How a table is read, or why its settings do not fit.
@@ -197,5 +210,7 @@ class SQLiteSource:
             raise error
         return self._plans[name]
 
-    def _connect(self) -> "Connection":
-        return connect(self._spec.path, busy_timeout_s=duration_s(self._spec.busy_timeout))
+    def _connect(self, *plans: Plan) -> "Connection":
+        connection = connect(self._spec.path, busy_timeout_s=duration_s(self._spec.busy_timeout))
+        make_views(connection, [one.entry for one in plans])
+        return connection

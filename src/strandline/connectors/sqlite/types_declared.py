@@ -103,7 +103,7 @@ def _is_day(value: Any) -> bool:
 
 def _looked_at(connection: "Connection", entry: Catalogued, names: Sequence[str]) -> Mapping[str, Sequence[Any]]:
     columns = {column.name: _shortened(column) for column in entry.columns}
-    select = f"SELECT {', '.join(columns[name] for name in names)} FROM main.{quote(entry.name)} AS t"
+    select = f"SELECT {', '.join(columns[name] for name in names)} FROM {entry.relation} AS t"
     ends = [""] if entry.is_view or entry.without_rowid else ["", " ORDER BY t.rowid DESC"]
     try:
         rows = [row for end in ends for row in connection.execute(f"{select}{end} LIMIT {_LOOKED_AT_ROWS}")]
@@ -118,7 +118,7 @@ def _sparse(connection: "Connection", entry: Catalogued, name: str) -> Sequence[
     if entry.is_view or entry.without_rowid:
         return []
     column = next(_shortened(column) for column in entry.columns if column.name == name)
-    table = f"main.{quote(entry.name)}"
+    table = entry.relation
     wide = " UNION ALL ".join(
         f"SELECT c FROM (SELECT {column} AS c FROM {table} AS t ORDER BY t.rowid {order} LIMIT {_SPARSE_ROWS})"
         for order in ("DESC", "ASC")
