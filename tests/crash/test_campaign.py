@@ -8,14 +8,16 @@ import random
 from itertools import product
 
 import pytest
-from campaign import page, power, tracing
-from campaign.chains import Bench, Case, Chain, struck_in
+from campaign import page, power
+from campaign.bench import Bench
 from campaign.kinds import CELLS, KINDS, MODES, POWER
 from campaign.origins import ORIGINS
 from campaign.stores import STORES
 from campaign.worlds import Cell
 
 from services.postgresql import programs
+from strandline.testing.campaign import tracing
+from strandline.testing.campaign.chains import Case, Chain, struck_in
 
 pytestmark = [
     pytest.mark.crash,

@@ -158,6 +158,11 @@ def test_with_an_extra_it_syncs_with_what_that_is_for(extra, fresh, tmp_path, re
     check_it_syncs(programs, tmp_path)
 
 
-def test_the_extra_for_tests_brings_the_suites(fresh):
+def test_the_extra_for_tests_brings_the_suites_and_the_campaign(fresh, tmp_path):
+    """As the author of ``examples/plugin`` has them: only with what is in the wheel."""
+    python, example = fresh("testing") / "python", ROOT / "examples" / "plugin"
     suites = ("source", "destination", "state_backend", "kills")
-    run(fresh("testing") / "python", "-c", "; ".join(f"import strandline.testing.{suite}" for suite in suites))
+    run(python, "-c", "; ".join(f"import strandline.testing.{suite}" for suite in suites))
+    run(UV, "pip", "install", "--quiet", "--python", python, "--no-deps", example)
+    options = ("-q", "-p", "no:cacheprovider", "-c", os.devnull, "--rootdir", example, "-k", "Campaign")
+    assert " passed" in run(python, "-m", "pytest", *options, example / "tests", cwd=tmp_path)

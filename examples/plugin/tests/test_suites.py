@@ -9,6 +9,8 @@ import pytest
 
 from strandline.destination import WriteMode
 from strandline.plugins import load_plugin
+from strandline.testing.campaign.chains import Spoiled
+from strandline.testing.campaign.suite import CampaignConformance
 from strandline.testing.destination import DestinationConformance
 from strandline.testing.kills import KillConformance
 from strandline.testing.source import SourceConformance
@@ -75,6 +77,9 @@ def tables(orders):
 class Shop(BaseHTTPRequestHandler):
     """The API, as the source's docstring describes it; below /0 on its first day, below /1 on its second."""
 
+    keyless = False
+    """Whether a row has lost its key."""
+
     def do_GET(self):
         url = urllib.parse.urlsplit(self.path)
         asked = dict(urllib.parse.parse_qsl(url.query, keep_blank_values=True))
@@ -89,8 +94,9 @@ class Shop(BaseHTTPRequestHandler):
                 if asked["since"] <= row["updated_at"] < asked["until"] and [row["updated_at"], row["id"]] > after
             ]
             page = rows[: min(7, int(asked["limit"]))]
+            sent = [{**row, "id": None} if Shop.keyless else row for row in page]
             more = len(page) < len(rows)
-            answer = {"rows": page, "next": json.dumps([page[-1]["updated_at"], page[-1]["id"]]) if more else None}
+            answer = {"rows": sent, "next": json.dumps([page[-1]["updated_at"], page[-1]["id"]]) if more else None}
         body = json.dumps(answer).encode()
         self.send_response(200)
         self.send_header("Content-Length", str(len(body)))
@@ -155,3 +161,32 @@ class TestKilledWhereRowsAreOverwritten(TestKilled):
 
 class TestKilledBeforeADatabase(TestKilledWhereRowsAreOverwritten):
     DESTINATION = "sqlite"
+
+
+def kept(directory):
+    return {"backend_spec": {"path": str(directory / "states.json")}}
+
+
+class TestCampaign(CampaignConformance):
+    STEPS = 2
+
+    @pytest.fixture
+    def documents(self, api):
+        return lambda directory, step: [
+            ("source", {"path": "shop", "spec": {"url": f"{api}/{step}"}, "backend": "onefile", **kept(directory)}),
+            ("destination", {"path": "jsondir", "write_mode": "append", "spec": {"path": str(directory / "rows")}}),
+        ]
+
+    @pytest.fixture
+    def rows(self):
+        return lambda step: tables(FIRST + LATER[: 9 * step])
+
+    @pytest.fixture
+    def spoils(self):
+        return lambda _: [
+            Spoiled(
+                "a row without a key",
+                lambda: setattr(Shop, "keyless", True),
+                lambda: setattr(Shop, "keyless", False),
+            )
+        ]

@@ -16,8 +16,9 @@ from fnmatch import fnmatch
 from pathlib import Path
 
 from campaign import page
-from campaign.chains import Bench, struck_in
+from campaign.bench import Bench
 from campaign.kinds import CELLS, KINDS
+from strandline.testing.campaign.chains import struck_in
 
 
 def main() -> int:

@@ -5,10 +5,11 @@ from dataclasses import dataclass
 from itertools import product
 from typing import Any
 
-from campaign import calls, disks, outages, pauses, power, rejects, syscalls, tracing
+from campaign import outages, power
 from campaign.origins import ORIGINS
 from campaign.stores import STORES
 from campaign.worlds import Cell
+from strandline.testing.campaign import calls, disks, pauses, rejects, syscalls, tracing
 
 MODES = ("append", "overwrite", "overwrite-delete-stale")
 CELLS = [Cell(*one) for one in product(ORIGINS, STORES, MODES)]

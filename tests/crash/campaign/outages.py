@@ -3,8 +3,8 @@
 import signal
 import time
 
-from campaign.chains import Chain, name_of
 from services.proxy import CommitProxy, Loss
+from strandline.testing.campaign.chains import Chain, name_of
 
 CHAINS = 3
 ENDINGS = {0, 1, 5}

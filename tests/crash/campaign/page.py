@@ -11,9 +11,10 @@ import duckdb
 import psycopg
 import pyarrow as pa
 
-from campaign import chains, kinds
+from campaign import kinds
 from services.postgresql import programs
 from strandline import __version__
+from strandline.testing.campaign.chains import struck_in
 
 _HEAD = """# Killed, cut off, full, suspended
 
@@ -124,7 +125,7 @@ def _matrix(records):
         if one["point"] != "undisturbed" and one["reached"]:
             cases[one["cell"], one["kind"]] += one["kind"] != "call"
             bad[one["cell"], one["kind"]] += bool(one["problems"])
-    for cell, _ in chains.struck_in(records):
+    for cell, _ in struck_in(records):
         cases[cell, "call"] += 1
     names = [name for name in kinds.KINDS if name != "power"]
     lines = [f"| cell | {' | '.join(names)} |", f"|---|{'--:|' * len(names)}"]

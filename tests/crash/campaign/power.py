@@ -17,10 +17,10 @@ from contextlib import ExitStack, contextmanager
 from functools import cache
 from pathlib import Path
 
-from campaign.chains import Case
 from strandline.connectors.local.state import LocalState
 from strandline.errors import StateError
 from strandline.state import State, StateKey
+from strandline.testing.campaign.chains import Case
 
 CUTS = 40
 IMAGE_BYTES = {"ext4": 16 << 20, "xfs": 320 << 20}

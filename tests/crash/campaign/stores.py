@@ -20,6 +20,8 @@ class Store:
     modes = ("append", "overwrite", "overwrite-delete-stale")
     files = ()
     """Names of files that it may leave in the directory of the world."""
+    places = ()
+    """Parts of the paths of its files."""
     repeats = False
     """Rows that are read again may be appended again."""
     repeats_passes = False
@@ -47,6 +49,7 @@ class Store:
 
 class DuckDBStore(Store):
     kind = "duckdb"
+    places = ("/warehouse.",)
     files = ("warehouse.duckdb",)
 
     def __init__(self, world):
@@ -62,6 +65,7 @@ class DuckDBStore(Store):
 
 class SQLiteStore(Store):
     kind = "sqlite"
+    places = ("/warehouse.",)
     files = ("warehouse.sqlite",)
 
     def __init__(self, world):
@@ -100,6 +104,7 @@ class FilesStore(Store):
     """What a user's glob finds."""
 
     kind = "files"
+    places = ("/lake",)
     modes = ("append",)
     files = ("lake",)
 
@@ -122,6 +127,7 @@ class PlainStore(Store):
     """Keeps no states: the double of ``strandline.testing.plain``, which is installed for the syncs only."""
 
     kind = "plain"
+    places = ("/plain",)
     files = ("plain",)
     repeats = repeats_passes = True
 

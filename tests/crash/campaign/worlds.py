@@ -5,12 +5,13 @@ import shutil
 import uuid
 from collections import Counter
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import psycopg
 
 from campaign.origins import ORIGINS
+from campaign.spoils import of_destination, of_source
 from campaign.stores import STORES
 from strandline.connectors.local.state import LocalState
 from strandline.message import Insert
@@ -18,35 +19,24 @@ from strandline.plugins import load_plugin
 from strandline.reading import Reading
 from strandline.spec.models import without_batch
 from strandline.state import StateKey
+from strandline.testing.campaign.chains import Wrong
 
 STATE = ".cq/state/shop"
 
 
-@dataclass
-class Wrong:
-    """What differs from the model."""
+def _add(found, missing, extra, where, *, again=frozenset()):
+    """Rows of one table that are missing or too many; both of one id is one that is wrong.
 
-    missing: int = 0
-    duplicates: int = 0
-    wrong: int = 0
-    problems: list = field(default_factory=list)
-
-    def add(self, missing, extra, where, *, again=frozenset()):
-        """Rows of one table that are missing or too many; both of one id is one that is wrong.
-
-        Those of ``again`` may be there several times.
-        """
-        extra = Counter({row: n for row, n in extra.items() if row not in again})
-        if not missing and not extra:
-            return
-        changed = {row[0] for row in missing} & {row[0] for row in extra}
-        self.wrong += len(changed)
-        self.missing += sum(n for row, n in missing.items() if row[0] not in changed)
-        self.duplicates += sum(n for row, n in extra.items() if row[0] not in changed)
-        self.problems.append(f"{where}: missing {_some(missing)}, too many {_some(extra)}")
-
-    def __bool__(self):
-        return bool(self.problems)
+    Those of ``again`` may be there several times.
+    """
+    extra = Counter({row: n for row, n in extra.items() if row not in again})
+    if not missing and not extra:
+        return
+    changed = {row[0] for row in missing} & {row[0] for row in extra}
+    found.wrong += len(changed)
+    found.missing += sum(n for row, n in missing.items() if row[0] not in changed)
+    found.duplicates += sum(n for row, n in extra.items() if row[0] not in changed)
+    found.problems.append(f"{where}: missing {_some(missing)}, too many {_some(extra)}")
 
 
 def _read(source, task, cursor):
@@ -132,6 +122,25 @@ class World:
         self.write_spec()
         self._mine = {"strandline.yml", *(path.name for path in directory.iterdir())}
 
+    @property
+    def steps(self):
+        return self.origin.steps
+
+    @property
+    def moves(self):
+        return self.cell.source == "test"
+
+    @property
+    def places(self):
+        return [STATE, *self.store.places]
+
+    def change(self, step):
+        self.origin.change(step)
+
+    def spoils(self):
+        yield from of_source(self)
+        yield from of_destination(self)
+
     def write_spec(self):
         source = {"name": "shop", "destinations": ["warehouse"], "concurrency": 1, **self.origin.spec}
         store = {"name": "warehouse", "write_mode": self.cell.mode, **self.store.spec}
@@ -169,24 +178,26 @@ class World:
         if passes is None:
             stored, expected = Counter(row for _, row in rows), table.expected(step, self.cell.mode, state)
             again = expected.keys() if self.store.repeats and self.cell.mode == "append" else ()
-            found.add(expected - stored, stored - expected, name, again=again)
+            _add(found, expected - stored, stored - expected, name, again=again)
             return
         groups = {}
         for time_, row in rows:
             groups.setdefault(time_, Counter())[row] += 1
         newest = groups.pop(max(groups), Counter()) if groups else Counter()
         again = passes[-1].keys() if self.store.repeats_passes else ()
-        found.add(passes[-1] - newest, newest - passes[-1], f"{name}, the newest pass", again=again)
+        _add(found, passes[-1] - newest, newest - passes[-1], f"{name}, the newest pass", again=again)
         for group in groups.values():
             nearest = min(passes, key=lambda one: ((one - group) + (group - one)).total())
             again = nearest.keys() if self.store.repeats_passes else ()
-            found.add(nearest - group, group - nearest, f"{name}, a pass", again=again)
+            _add(found, nearest - group, group - nearest, f"{name}, a pass", again=again)
 
     def uncovered(self):
         """By table: the rows that a sync would read now, and those that the newest state says it need not; and all stored.
 
-        For tables of databases. It looks into the destination, as a run would that comes now.
+        Of tables of databases, else none. It looks into the destination, as a run would that comes now.
         """
+        if self.cell.source not in {"sqlite", "postgresql"}:
+            return {}
         source = load_plugin("source", self.cell.source)
         source = source(source.Spec(**self.origin.spec["spec"]))
         states, stored = self._states(), self.store.contents(self.origin.columns)
@@ -213,8 +224,3 @@ class World:
         left = {path.name for path in self.directory.iterdir()} - known
         states = {".lock", *(f"{name}@warehouse.json" for name in ("%40run", *self.origin.tables))}
         return left | self.store.left() | {path.name for path in (self.directory / STATE).iterdir()} - states
-
-    def summary(self):
-        """What the last sync said of itself: a report by task."""
-        lines = (self.directory / "summary.jsonl").read_text().splitlines()
-        return {one["task"]: one for one in json.loads(lines[-1])["tasks"]}

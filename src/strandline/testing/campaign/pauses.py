@@ -1,10 +1,14 @@
 """The kind `pause`: a run is suspended, another one takes over, and the first one goes on."""
 
 import signal
+from collections.abc import Iterator
+from typing import Any
 
-from campaign.chains import Chain, name_of
+from strandline.testing.campaign.chains import Bench, Call, Case, Chain, name_of
 
-CHAINS = 4
+__all__ = ["strike"]
+
+_CHAINS = 4
 _LOCKED = 4
 _REFUSED = {1, 4, 5}
 """How the later run may end: what the suspended one holds, it cannot take."""
@@ -12,10 +16,10 @@ _READERS = {"source.read", "source.message"}
 """Where they are called, the thread that writes may be in the middle of a transaction, for which the other run would wait."""
 
 
-def strike(bench, cell):
+def strike(bench: Bench, cell: Any) -> Iterator[Case]:
     """Of both runs, one completes; and if it is the later one, the earlier one changes nothing any more."""
     learned, _ = bench.learned(cell)
-    for number in range(1, max(1, round(CHAINS * bench.share)) + 1):
+    for number in range(1, max(1, round(_CHAINS * bench.share)) + 1):
         chance, chain = bench.chance(cell, "pause", number), Chain(bench, cell, "pause", number)
         for one in learned:
             chain.change()
@@ -25,7 +29,7 @@ def strike(bench, cell):
         chain.close()
 
 
-def _overtake(chain, point):
+def _overtake(chain: Chain, point: Call) -> Case:
     case = chain.case(name_of(chain.step, point))
     first = chain.start(point=point, act="stop")
     case.reached = first.wait_until_stopped()
@@ -36,7 +40,7 @@ def _overtake(chain, point):
     first.send(signal.SIGCONT)
     earlier = first.wait()
     case.exits = [earlier.code, later.code]
-    # it is refused where the suspended run holds the file (DuckDB), or is in the middle of a transaction or of a save
+    # it is refused where the suspended run holds a file, or is in the middle of a transaction or of a save
     fair = {0, _LOCKED}
     if earlier.code not in fair or later.code not in {0, *_REFUSED} or "Traceback" in earlier.text + later.text:
         case.problems.append(

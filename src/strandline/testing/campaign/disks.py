@@ -7,46 +7,41 @@ made.
 import os
 import signal
 import subprocess
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
+from pathlib import Path
+from typing import Any
 
-from campaign import tracing
-from campaign.chains import Chain, name_of
-from campaign.worlds import STATE
+from strandline.testing.campaign import tracing
+from strandline.testing.campaign.chains import Bench, Call, Case, Chain, name_of
 
-FAULTS = {"ENOSPC": ("write", "pwrite64"), "EIO": ("fsync", "fdatasync")}
-ROUNDS = 3
-ENDINGS = {0, 1, 3, 5}
+__all__ = ["fill", "refused", "strike"]
+
+_FAULTS = {"ENOSPC": ("write", "pwrite64"), "EIO": ("fsync", "fdatasync")}
+_ROUNDS = 3
+_ENDINGS = {0, 1, 3, 5}
 """Not an error of the program, nor a crash. The engine may try again, and get over a single fault."""
-_FILES = {
-    "duckdb": ["/warehouse."],
-    "sqlite": ["/warehouse."],
-    "files": ["/lake"],
-    "plain": ["/plain"],
-    "idempotent": ["/plain"],
-}
-"""Where a destination has files of its own."""
 _SMALL_MB = 32
 _CHANGING = {"destination.migrate", "destination.write", "states.save", "backend.save"}
 
 
-def strike(bench, cell):
+def strike(bench: Bench, cell: Any) -> Iterator[Case]:
     """In each step of a chain one call fails, once; each round begins with another place and fault.
 
     What is shared memory and no file (``-shm``) does not count.
     """
-    places = [STATE, *_FILES.get(cell.destination, ())]
-    faults = [(place, error) for error in FAULTS for place in places]
     learned = list(_learn(bench, cell))
-    for number in range(1, max(1, round(ROUNDS * bench.share)) + 1):
+    for number in range(1, max(1, round(_ROUNDS * bench.share)) + 1):
         chance, chain = bench.chance(cell, "disk", number), Chain(bench, cell, "disk", number)
+        faults = [(place, error) for error in _FAULTS for place in chain.world.places]
         for step, calls in enumerate(learned):
             chain.change()
             place, error = faults[(number + step) % len(faults)]
             chosen = [
                 (name, nth)
                 for name, nth, line in calls
-                if name in FAULTS[error] and place in line and "-shm>" not in line
+                if name in _FAULTS[error] and place in line and "-shm>" not in line
             ]
             if not chosen:
                 chain.run()
@@ -58,10 +53,10 @@ def strike(bench, cell):
         chain.close()
 
 
-def _learn(bench, cell):
+def _learn(bench: Bench, cell: Any) -> Iterator[list[tracing.Traced]]:
     chain = Chain(bench, cell, "disk")
-    names = ",".join(name for one in FAULTS.values() for name in one)
-    for _ in range(chain.world.origin.steps):
+    names = ",".join(name for one in _FAULTS.values() for name in one)
+    for _ in range(chain.world.steps):
         chain.change()
         ended, calls = tracing.run(chain, "-e", f"trace={names}")
         assert ended.code == 0, ended.text
@@ -69,20 +64,20 @@ def _learn(bench, cell):
     chain.close()
 
 
-def _fail(chain, place, error, name, nth):
+def _fail(chain: Chain, place: str, error: str, name: str, nth: int) -> Case:
     case = chain.case(f"step {chain.step} {error} of {name} {nth} in {place}")
     ended, calls = tracing.run(chain, "-e", f"trace={name}", "-e", f"inject={name}:error={error}:when={nth}")
     case.exits.append(ended.code)
     struck = [line for *_, line in calls if "(INJECTED)" in line]
     case.reached = any(place in line for line in struck)
-    if ended.code not in ENDINGS or "Traceback" in ended.text:
+    if ended.code not in _ENDINGS or "Traceback" in ended.text:
         case.problems.append(f"the sync ended with {ended.code}: {ended.text[-600:]}")
     chain.recover(case)
     return case
 
 
 @cache
-def refused():
+def refused() -> str:
     """Why there can be no small file system here; nothing where there can."""
     if os.geteuid():
         return "it needs root, to mount"
@@ -90,10 +85,10 @@ def refused():
     return "" if done.returncode == 0 else "no file system can be mounted"
 
 
-def fill(bench, cell):
+def fill(bench: Bench, cell: Any) -> Iterator[Case]:
     """In each step of a chain the file system is filled when the sync is about to change something."""
     learned, _ = bench.learned(cell)
-    for number in range(1, max(1, round(ROUNDS * bench.share)) + 1):
+    for number in range(1, max(1, round(_ROUNDS * bench.share)) + 1):
         chance = bench.chance(cell, "full", number)
         with _small(bench.root / "small") as small:
             chain = Chain(bench, cell, "full", number, directory=small / "world")
@@ -106,7 +101,7 @@ def fill(bench, cell):
             chain.close()
 
 
-def _fill(chain, point, filler):
+def _fill(chain: Chain, point: Call, filler: Path) -> Case:
     case = chain.case(f"{name_of(chain.step, point)}, the disk full from there on")
     running = chain.start(point=point, act="stop")
     case.reached = running.wait_until_stopped()
@@ -117,14 +112,14 @@ def _fill(chain, point, filler):
     ended = running.wait()
     filler.unlink()
     case.exits.append(ended.code)
-    if ended.code not in ENDINGS or "Traceback" in ended.text:
+    if ended.code not in _ENDINGS or "Traceback" in ended.text:
         case.problems.append(f"the sync ended with {ended.code}: {ended.text[-600:]}")
     chain.recover(case)
     return case
 
 
 @contextmanager
-def _small(place):
+def _small(place: Path) -> Iterator[Path]:
     place.mkdir(exist_ok=True)
     subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={_SMALL_MB}m", "tmpfs", str(place)], check=True)
     try:

@@ -1,12 +1,18 @@
 """The kind `call`: a SIGKILL at every call that the engine makes to the outside."""
 
-from campaign.chains import Chain, name_of, pending
+import random
+from collections.abc import Iterator
+from typing import Any
 
-LOOKED, QUIET, TWICE = 0.2, 0.1, 0.25
+from strandline.testing.campaign.chains import Bench, Call, Case, Chain, Learned, name_of, pending
+
+__all__ = ["strike"]
+
+_LOOKED, _QUIET, _TWICE = 0.2, 0.1, 0.25
 """Shares of the cases that are looked into before they recover, synced once more, and killed again while they recover."""
 
 
-def strike(bench, cell):
+def strike(bench: Bench, cell: Any) -> Iterator[Case]:
     """The cases, one after the other. A chain of syncs is struck once in each of its steps."""
     learned, cases = bench.learned(cell)
     yield from cases
@@ -27,14 +33,14 @@ def strike(bench, cell):
         chain.close()
 
 
-def _kill(chain, point, learned, chance):
+def _kill(chain: Chain, point: Call, learned: Learned, chance: random.Random) -> Case:
     case = chain.case(name_of(chain.step, point))
-    looks, quiet, twice = (chance.random() < share for share in (LOOKED, QUIET, TWICE))
+    looks, quiet, twice = (chance.random() < share for share in (_LOOKED, _QUIET, _TWICE))
     again = chance.choice(learned.points)
     ended = chain.run(point=point, act="kill")
     case.exits.append(ended.code)
     case.reached = ended.killed
-    if looks and chain.cell.source in {"sqlite", "postgresql"}:
+    if looks:
         chain.look(case)
     if twice:
         ended = chain.run(point=again, act="kill")
