@@ -314,7 +314,7 @@ class TestCloudQuery:
         more = '  backend_options: {table_name: cq_state_shop, connection: "@@plugins.warehouse.connection"}\n'
         shop = load(source(more) + STORE).sources[0]
         assert shop.backend == "destination"
-        assert shop.backend_settings == DestinationBackend(destination="warehouse", table="cq_state_shop")
+        assert shop.backend_settings == DestinationBackend(destination="warehouse")
 
     @pytest.mark.parametrize(
         ("options", "place", "message"),

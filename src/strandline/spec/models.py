@@ -20,6 +20,7 @@ from pydantic import (
 from strandline.describe import check_drivers
 from strandline.destination import Capabilities, Destination, MigrateMode, WriteMode
 from strandline.errors import Problem, StrandlineError, UsageError
+from strandline.own_tables import STATES
 from strandline.plugins import DEFAULT_BACKEND, load_plugin
 from strandline.rules import NameTemplate, TableRules
 from strandline.settings import Seconds, Size
@@ -98,7 +99,10 @@ class BackendOptions(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    table_name: str = Field(min_length=1, description="The table that keeps the states.")
+    table_name: str = Field(
+        min_length=1,
+        description=f"CloudQuery keeps one table for each source. Here `{STATES}` keeps those of all sources, whatever this says.",
+    )
     connection: str = Field(description="`@@plugins.NAME.connection`: the destination that keeps the states.")
 
     @field_validator("connection")
@@ -121,7 +125,7 @@ class DestinationBackend(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     destination: str = Field("", description="The destination's name; by default each of the source's own.")
-    table: str = Field("cq_state", min_length=1, description="The table that keeps the states.")
+    table: Literal["cq_state"] = Field("cq_state", description="The table that keeps the states of all sources.")
 
 
 class SourceSpec(_Document):
@@ -161,7 +165,7 @@ class SourceSpec(_Document):
         options = value.get("backend_options") if isinstance(value, dict) else None
         if not isinstance(options, dict) or not isinstance(options.get("connection"), str):
             return value
-        settings = {"destination": connected(options["connection"]) or "", "table": options.get("table_name")}
+        settings = {"destination": connected(options["connection"]) or ""}
         return value | {"backend": "destination", "backend_spec": settings}
 
     @cached_property
