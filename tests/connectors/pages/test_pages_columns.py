@@ -234,3 +234,10 @@ def _has_leaves(value):
 )
 def test_a_cursor_keeps_types_whatever_their_fields_are_called(kind):
     assert read_kind(json.loads(json.dumps(written_kind(kind)))) == kind
+
+
+def test_an_empty_list_stays_one_where_it_is_known_what_it_is_a_list_of():
+    columns = Columns("items", Shape())
+    columns.take([read_page([{"id": 1, "tags": ["a"]}], columns.shape, where="items")])
+    alone = columns.take([read_page([{"id": 2, "tags": []}, {"id": 3}], columns.shape, where="items")])
+    assert alone["tags"].to_pylist() == [[], None]

@@ -70,7 +70,7 @@ class Columns:
                         f"{self.where}: a record has {name!r}, which is not declared",
                         hint="declare it, or leave it out",
                     )
-                found.setdefault(name, []).extend((number, _settled(array)) for array in arrays)
+                found.setdefault(name, []).extend((number, array) for array in arrays)
         if not found and any(page.rows for page in pages):
             raise TaskError(f"{self.where}: the records have no fields", hint="leave empty records out")
         columns: dict[str, pa.ChunkedArray] = {}
@@ -85,11 +85,12 @@ class Columns:
         self, name: str, found: "Sequence[tuple[int, pa.Array]]", pages: "Sequence[Records]"
     ) -> "tuple[pa.ChunkedArray, dict[str, list[tuple[int, pa.Array]]]]":
         """The column in its type, and what stands in other columns instead."""
-        kind = self._kind(name, [array for _, array in found])
+        kind = self._kind(name, [_settled(array) for _, array in found])
         values: list[list[pa.Array]] = [[] for _ in pages]
         others: dict[str, list[tuple[int, pa.Array]]] = {}
         for number, array in found:
-            value, rest = _parted(array, kind)
+            # lists without elements stay such where it is known what they are lists of
+            value, rest = _parted(array if _fitted(array, kind) is not None else _settled(array), kind)
             if value is not None:
                 values[number].append(value)
             if rest is not None:
@@ -189,6 +190,8 @@ def _fitted(array: "pa.Array", kind: "pa.DataType") -> "pa.Array | None":
     """The values in the type of their column; ``None``: one of them does not fit."""
     if array.type == kind:
         return array
+    if pa.types.is_null(kind):
+        return pa.nulls(len(array)) if pa.types.is_null(_sure(array.type)) else None
     try:
         if is_json(kind):
             return _as_json(array, "")

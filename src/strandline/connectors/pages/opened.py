@@ -78,13 +78,22 @@ class Opened:
     def _unreadable(self, error: TaskError) -> Table:
         return Table(self.stream.name, pa.schema([("unreadable", pa.null())]), unreadable=error)
 
-    def read(self, task: Task, reading: Reading) -> Iterator[SourceMessage]:
-        """See ``strandline.source.Source.read``. The task has some of the tables."""
+    def read(
+        self, task: Task, reading: Reading, fetch: Fetch | None = None, children: Sequence[Child] | None = None
+    ) -> Iterator[SourceMessage]:
+        """See ``strandline.source.Source.read``. The task has some of the tables.
+
+        Args:
+            task: one of the stream.
+            reading: what is asked for.
+            fetch: what fetches pages for this reading only.
+            children: the same children, which fetch for this reading only.
+        """
         learns = task.id in self._grew
         with self._lock:
             columns = deepcopy(self.columns)
-            children = [replace(child, columns=deepcopy(child.columns)) for child in self.children]
-        stream, fetch = self._from_look(task, reading)
+            children = [replace(child, columns=deepcopy(child.columns)) for child in children or self.children]
+        stream, fetch = self._from_look(task, reading, fetch or self.fetch(task.partition))
         one = Pass(stream, columns, task, reading, fetch, children, learns=learns)
         try:
             yield from columns_first(one.messages()) if learns else one.messages()
@@ -92,9 +101,8 @@ class Opened:
             self._grew.add(task.id)
             raise
 
-    def _from_look(self, task: Task, reading: Reading) -> tuple[Stream, Fetch]:
+    def _from_look(self, task: Task, reading: Reading, fetch: Fetch) -> tuple[Stream, Fetch]:
         """What fetches, and the clock of its first request: the pages that were looked at, if they are what is asked for."""
-        fetch = self.fetch(task.partition)
         if reading.cursor is not None or reading.resumed:
             return self.stream, fetch
         with self._lock:

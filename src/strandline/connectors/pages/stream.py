@@ -58,6 +58,8 @@ class Stream:
     path: JSONPath = ()
     """Where the records lie in pages that are JSON."""
     parent: "str | None" = None
+    follows: bool = False
+    """It is read together with a parent that is incremental."""
     description: str = ""
     guarantee: Guarantee = FULL_READ
     access: str = ""
@@ -76,7 +78,7 @@ class Stream:
     @property
     def is_incremental(self) -> bool:
         """Whether a pass goes on where the last one ended."""
-        return bool(self.incremental_key) or self.marks
+        return bool(self.incremental_key) or self.marks or self.follows
 
     def look(self, pages: Iterable[Page | Mark], columns: Columns) -> list[Page | Mark]:
         """Learn the columns from the first page that has records; the pages that were taken for that."""
