@@ -1,0 +1,102 @@
+"""One table as requests: what is asked for, page after page, and the records in what is answered."""
+
+import json
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+from strandline.connectors.arrow.json_path import json_path
+from strandline.connectors.rest.client import Client, json_of
+from strandline.connectors.rest.documents import NOTHING, all_at, one_at
+from strandline.connectors.rest.pagination import Page, Pages
+from strandline.connectors.rest.placeholders import fill
+from strandline.connectors.rest.request import Answer, Request, shown
+from strandline.connectors.rest.settings import RestSettings, RestTable
+from strandline.errors import RetryableError, TaskError
+
+__all__ = ["Asking", "Records"]
+
+Records = list[Any]
+_LIMITED = re.compile(r"rate.?limit|throttl|too many", re.IGNORECASE)
+_NAMED_MAX = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Asking:
+    """How one table is asked for."""
+
+    name: str
+    said: RestTable
+    settings: RestSettings
+
+    @property
+    def url(self) -> str:
+        """With its placeholders."""
+        path = self.said.path or ""
+        return path if urlsplit(path).scheme else f"{str(self.settings.base_url).rstrip('/')}/{path.lstrip('/')}"
+
+    def request(self, values: Mapping[str, Any]) -> Request:
+        """The first request, with these values in the place of placeholders."""
+        said = self.said
+        body = said.body
+        if said.graphql is not None:
+            body = {**(body or {}), "query": said.graphql}
+        return Request(
+            "POST" if said.graphql is not None else said.method,
+            fill(self.url, values, quoted=True),
+            query={name: str(value) for name, value in fill(said.query, values).items()},
+            headers={name: str(value) for name, value in fill(said.headers, values).items()},
+            body=None if body is None else fill(body, values),
+        )
+
+    def pages(self, client: Client, values: Mapping[str, Any], alive: Callable[[], None]) -> Iterator[Records]:
+        """The records of each page.
+
+        Raises:
+            RetryableError: the API cannot answer now.
+            TaskError: it refuses, or its answers cannot be understood.
+        """
+        pages = Pages(self.said.pagination or self.settings.pagination, self.request(values))
+        while pages.request is not None:
+            answer, document = client.ask(pages.request, alive, _read)
+            records = self._records(document, answer)
+            pages.turn(Page(answer, document, records))
+            yield records
+
+    def _records(self, document: Any, answer: Answer) -> Records:
+        if isinstance(document, dict) and self.said.graphql is not None:
+            self._check_graphql(document)
+        path = json_path(self.said.records) if self.said.records else ()
+        found = list(all_at(document, path))
+        if not found and None not in path and self.said.absent == "fail":
+            there = (
+                ", ".join(map(repr, [*document][:_NAMED_MAX]))
+                if isinstance(document, dict)
+                else type(document).__name__
+            )
+            raise TaskError(
+                f"{self.name}: {shown(answer.request.url)} answers without {self.said.records!r}; it has {there}",
+                hint="look at `records`; where it is left out if there is none, set `absent: empty`",
+            )
+        return [
+            one for lying in found for one in (lying if isinstance(lying, list) else () if lying is None else [lying])
+        ]
+
+    def _check_graphql(self, document: Mapping[str, Any]) -> None:
+        """GraphQL tells its errors in good answers, and may leave out what it could not read."""
+        errors = document.get("errors")
+        if not errors:
+            return
+        said = [one_at(one, "message") for one in errors] if isinstance(errors, list) else [errors]
+        words = (
+            f"{self.name}: {'; '.join(str(one) for one in said if one is not NOTHING) or 'GraphQL tells of an error'}"
+        )
+        if _LIMITED.search(json.dumps(errors)):
+            raise RetryableError(words)
+        raise TaskError(words, hint="look at `graphql` and its variables")
+
+
+def _read(answer: Answer) -> tuple[Answer, Any]:
+    return answer, json_of(answer) if answer.content.strip() else None

@@ -1,0 +1,168 @@
+"""How an answer continues: the next request, made of the last one and what was answered.
+
+No position of a page is asked for twice in one reading: an API that names the same next page again would be read for ever.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from strandline.connectors.rest.documents import NOTHING, one_at, put_at
+from strandline.connectors.rest.request import Answer, Request, shown
+from strandline.connectors.rest.settings_pages import (
+    LastSettings,
+    LinkSettings,
+    NextURLSettings,
+    OffsetSettings,
+    OnePageSettings,
+    PageSettings,
+    PaginationSettings,
+    TokenSettings,
+)
+from strandline.errors import TaskError
+
+__all__ = ["Page", "Pages", "next_link"]
+
+_LINK = re.compile(r'<([^>]*)>((?:\s*;\s*[\w*-]+\s*(?:=\s*(?:"[^"]*"|[^";,\s]*))?)*)\s*(?:,|$)')
+_REL = re.compile(r';\s*rel\s*=\s*(?:"([^"]*)"|([^";,\s]*))', re.IGNORECASE)
+
+
+class Page:
+    """One answer: what the next request is made of."""
+
+    __slots__ = ("answer", "document", "records")
+
+    def __init__(self, answer: Answer, document: Any, records: Sequence[Any]) -> None:
+        self.answer, self.document, self.records = answer, document, records
+
+
+class Pages:
+    """One walk through the pages of a request."""
+
+    def __init__(self, said: PaginationSettings | None, request: Request) -> None:
+        self._said = said or LinkSettings(type="link")
+        self.request: Request | None = request
+        """The next one; ``None``: that was all."""
+        self._seen = {request.target}
+        self._count = 0
+        if isinstance(self._said, PageSettings):
+            self._count = self._said.first
+            self.request = _sent(request, self._said, self._count)
+        self._first = self.request
+
+    def turn(self, page: Page) -> None:
+        """After ``page``.
+
+        Raises:
+            TaskError: the API sends us round in a circle, or does not say what it should.
+        """
+        position = self._position(page)
+        if position is None:
+            self.request = None
+            return
+        key, request = position
+        if key in self._seen:
+            raise TaskError(
+                f"{shown(request.url)}: the API names the same next page twice",
+                hint="is `pagination` right? Where the position is not sent, the first page comes again and again",
+            )
+        self._seen.add(key)
+        self.request = request
+
+    def _position(self, page: Page) -> tuple[str, Request] | None:
+        first, said = self._first, self._said
+        if first is None or _is_over(said, page):
+            return None
+        match said:
+            case OnePageSettings():
+                return None
+            case LinkSettings():
+                url = next_link(page.answer.headers.get("link", "")) or None
+            case NextURLSettings():
+                url = _scalar(page.document, said.path)
+            case TokenSettings():
+                token = _scalar(page.document, said.path)
+                return None if token is None else (str(token), _sent(first, said, token))
+            case LastSettings():
+                last = _scalar(page.records[-1], said.field)
+                if last is None:
+                    raise TaskError(f"the last record of a page has no {said.field!r}", hint="look at `pagination`")
+                return str(last), _sent(first, said, last)
+            case PageSettings() | OffsetSettings():
+                return self._counted(page, said)
+        target = None if url is None else self._at(page, str(url))
+        return None if target is None else (target.url, target)
+
+    def _counted(self, page: Page, said: PageSettings | OffsetSettings) -> tuple[str, Request] | None:
+        """By a number, which is that of the page or of the records before it."""
+        if isinstance(said, PageSettings):
+            self._count += 1
+            passed, whole = self._count - said.first, _whole(page, said.pages)
+        else:
+            # as many as came, for an API may give fewer than it was asked for
+            self._count += len(page.records)
+            passed, whole = self._count, _whole(page, said.total)
+        if whole is not None and passed >= whole:
+            return None
+        return str(self._count), _sent(self._request(page), said, self._count)
+
+    def _request(self, page: Page) -> Request:
+        return self._first or page.answer.request
+
+    def _at(self, page: Page, url: str) -> Request:
+        """The first request at another URL, which may be relative to that of the page."""
+        return replace(self._request(page), url=page.answer.request.asking(url=url).url, query={})
+
+
+def _is_over(said: PaginationSettings, page: Page) -> bool:
+    """Whether there is no other page, as far as the answer says."""
+    more = getattr(said, "more", None)
+    if more is not None:
+        found = one_at(page.document, more)
+        if found is NOTHING or not isinstance(found, bool | None):
+            raise TaskError(
+                f"{shown(page.answer.request.url)}: the answer does not say at {more!r} whether there is more",
+                hint="`more` in `pagination` names a place with true or false",
+            )
+        if not found:
+            return True
+    return isinstance(said, PageSettings | OffsetSettings | LastSettings) and not page.records
+
+
+def _whole(page: Page, path: str | None) -> int | None:
+    """How many there are in all, as the answer says at ``path``."""
+    if path is None:
+        return None
+    found = one_at(page.document, path)
+    if isinstance(found, bool) or not str(found).isdigit():
+        raise TaskError(
+            f"{shown(page.answer.request.url)}: the answer does not say at {path!r} how many there are",
+            hint="`pages` and `total` in `pagination` name a place with a number",
+        )
+    return int(found)
+
+
+def _scalar(document: Any, path: str) -> Any:
+    """A text or a number; ``None``: there is none."""
+    found = one_at(document, path)
+    if isinstance(found, dict | list | bool):
+        raise TaskError(f"what lies at {path!r} is no text and no number", hint="look at `pagination`")
+    return None if found is NOTHING or found == "" else found
+
+
+def _sent(
+    request: Request, said: TokenSettings | PageSettings | OffsetSettings | LastSettings, value: str | int
+) -> Request:
+    if said.query is not None:
+        return request.asking(query={said.query: str(value)})
+    return replace(request, body=put_at(request.body, said.body or "", value))
+
+
+def next_link(header: str) -> str:
+    """The URL of ``rel="next"`` in a header ``Link``; empty if there is none."""
+    for url, parameters in _LINK.findall(header):
+        for quoted, plain in _REL.findall(parameters):
+            if "next" in (quoted or plain).lower().split():
+                return str(url)
+    return ""

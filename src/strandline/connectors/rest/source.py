@@ -1,0 +1,247 @@
+"""The source ``rest``: tables of an API, declared in a spec.
+
+What is promised:
+
+- A cursor covers only what was read. An unsorted table, which is the default, has one checkpoint at its end, so that an API that
+  sends the newest record first, and fails in the middle, leaves no gap. A ``sorted`` one has them in between, and fails if it is
+  not sorted; one with a ``window`` has one behind each window.
+- The cursor never passes the API's clock before the first request, minus ``lag``. What is stamped later is read again by the next
+  sync, and so is what is stamped equally.
+- What an API is asked for begins a second before the cursor, since some leave out what lies exactly there. Older records that come
+  along are left out.
+- An answer that is cut off, or is no JSON, is never taken for the end: it is asked for again, and then the table fails. So does an
+  API that names the same next page twice, or does not say what the spec says that it says.
+- Without ``incremental_key`` all of a table is read at each sync.
+"""
+
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime
+from functools import partial
+from typing import Any
+
+from strandline.connectors.pages.opened import Opened
+from strandline.connectors.pages.stream import Child, Fetch
+from strandline.connectors.rest.asking import Asking, Records
+from strandline.connectors.rest.authentication import credentials_of
+from strandline.connectors.rest.client import Client, Clock
+from strandline.connectors.rest.settings import RestSettings
+from strandline.connectors.rest.settings_auth import OAuth2
+from strandline.connectors.rest.streams import RestStream, child_of, stream_of
+from strandline.connectors.rest.transport import Transport
+from strandline.describe import Description, how_by
+from strandline.errors import RetryableError, TaskError, UnreachableError, UsageError
+from strandline.lazy import pa
+from strandline.message import Cursor, SourceMessage
+from strandline.reading import Reading
+from strandline.source import Task
+from strandline.table import Table
+
+__all__ = ["RestSource"]
+
+_SAMPLES = 5
+"""How many parents are looked at for the columns of their children."""
+
+
+def _no_columns() -> "pa.Schema":
+    return pa.schema([("unreadable", pa.null())])
+
+
+class RestSource:
+    """See ``strandline.source.Source``. Safe to share between threads."""
+
+    description = Description(drivers=("urllib3",), installs="strandline[rest]")
+    Spec = RestSettings
+
+    def __init__(self, spec: RestSettings, *, clock: Clock | None = None) -> None:
+        self._spec, self._clock = spec, clock or Clock()
+        self._lock = threading.RLock()
+        self._made: Client | None = None
+        self._opened: dict[str, Opened] = {}
+        self._broken: dict[str, TaskError] = {}
+        self._tables: list[Table] | None = None
+
+    def tables(self) -> Sequence[Table]:
+        """Every table of the spec, with the columns of its first records; each that cannot be read with the reason."""
+        with self._lock:
+            if self._tables is None:
+                self._spec.tables.check(dict.fromkeys(self._spec.names(), ""), where=str(self._spec.base_url))
+                self._tables = [table for name in self._roots() for table in self._offered(name)]
+            return list(self._tables)
+
+    def how(self, table: Table, *, mirror: bool) -> str:  # noqa: ARG002 -- the same for all
+        """By its key; see ``strandline.describe.TellsHow``."""
+        written = self._spec.tables.written(table.parent or table.name)
+        return how_by(", ".join(table.incremental_key), {"lag": written.get("lag"), "window": written.get("window")})
+
+    def tasks(self, tables: Sequence[Table]) -> Iterable[Task]:
+        """One for each table with its children; where it is partitioned, one for each partition."""
+        by_root: dict[str, list[Table]] = {}
+        for table in tables:
+            by_root.setdefault(self._root_of(table), []).append(table)
+        for root, some in by_root.items():
+            if not self._is_partitioned(root):
+                yield Task(root, tuple(some))
+                continue
+            for one in self._spec.partitions:
+                yield Task(f"{root}[{one}]", tuple(some), partition=one)
+
+    def read(self, task: Task, reading: Reading) -> Iterator[SourceMessage]:
+        """See the module."""
+        self.tables()
+        root = self._root_of(task.tables[0])
+        if root in self._broken:
+            raise self._broken[root]
+        base = self._opened[root]
+        children = [
+            replace(child, fetch=self._child_fetch(child.stream.name, task.partition, reading))
+            for child in base.children
+        ]
+        yield from base.read(task, reading, self._fetch(root, task.partition, reading), children)
+
+    def acknowledge(self, task: Task, cursors: Mapping[str, Cursor]) -> None:
+        """An API need not be told."""
+
+    def close(self) -> None:
+        """Close the connections."""
+        with self._lock:
+            for one in self._opened.values():
+                one.close()
+            if self._made is not None:
+                self._made.close()
+
+    # tables ----------------------------------------------------------------------------------------------------------
+    def _roots(self) -> list[str]:
+        return [name for name in self._spec.names() if not self._is_child(name)]
+
+    def _is_child(self, name: str) -> bool:
+        """Whether it is read together with its parent; with a key it has a cursor of its own."""
+        said = self._spec.tables.of(name)
+        return said.parent is not None and said.incremental_key is None
+
+    def _root_of(self, table: Table) -> str:
+        names = self._spec.names()
+        if table.name in names and not self._is_child(table.name):
+            return table.name
+        return table.parent or table.name
+
+    def _is_partitioned(self, root: str) -> bool:
+        said = self._spec.tables.of(root)
+        above = self._spec.tables.of(said.parent).placeholders() if said.parent else []
+        return any(name == "partition" for name, _, _ in [*said.placeholders(), *above])
+
+    def _asking(self, name: str) -> Asking:
+        return Asking(name, self._spec.tables.of(name), self._spec)
+
+    def _stream(self, name: str) -> RestStream:
+        asking = self._asking(name)
+        parent = self._asking(asking.said.parent) if asking.said.parent and not self._is_child(name) else None
+        return RestStream(asking, self._client, self._now, parent)
+
+    def _offered(self, name: str) -> list[Table]:
+        """A table with its children."""
+        partitions: Sequence[str | None] = self._spec.partitions if self._is_partitioned(name) else [None]
+        problem: TaskError | None = None
+        for partition in partitions:
+            try:
+                opened = self._looked_at(name, partition)
+                tables = opened.tables(partition)
+            except UnreachableError:
+                raise
+            except (TaskError, RetryableError, UsageError) as error:
+                problem = problem or TaskError(error.message, hint=error.hint)
+                continue
+            opened.close()  # what is read says that it is alive, and begins with a request of its own
+            if (found := tables[0].unreadable) is None:
+                self._opened[name] = opened
+                return tables
+            problem = problem or TaskError(found.message, hint=found.hint)
+        self._broken[name] = problem or TaskError(f"{name}: there are no `partitions`", hint="name one")
+        names = [
+            name,
+            *(one for one in self._spec.names() if self._is_child(one) and self._spec.tables.of(one).parent == name),
+        ]
+        return [
+            Table(one, _no_columns(), parent=None if one == name else name, unreadable=self._broken[name])
+            for one in names
+        ]
+
+    def _looked_at(self, name: str, partition: str | None) -> Opened:
+        """A stream whose columns are known, and those of its children by those of its first records."""
+        stream, asking = self._stream(name), self._asking(name)
+        samples = Records()
+
+        def fetch(of: str | None) -> Fetch:
+            return lambda began: _sampled(stream.pages(began, of, None), samples)
+
+        opened = Opened(stream_of(asking, self._now), fetch)
+        if opened.tables(partition)[0].unreadable is not None:
+            return opened
+        for child_name in self._spec.names():
+            if self._is_child(child_name) and self._spec.tables.of(child_name).parent == name:
+                child = self._child(child_name, asking, opened, samples, partition)
+                opened.children = [*opened.children, child]
+        return opened
+
+    def _child(self, name: str, parent: Asking, opened: Opened, samples: Records, partition: str | None) -> Child:
+        fetch = self._child_fetch(name, partition, None)
+        child = child_of(self._asking(name), parent, opened.columns, fetch)
+        for row in samples[:_SAMPLES]:
+            before = len(child.columns.types)
+            child.stream.look(fetch(row), child.columns)
+            if len(child.columns.types) > before:
+                break
+        return child
+
+    # fetching --------------------------------------------------------------------------------------------------------
+    def _fetch(self, name: str, partition: str | None, reading: Reading) -> Fetch:
+        stream = self._stream(name)
+        return lambda began: stream.pages(began, partition, reading)
+
+    def _child_fetch(
+        self, name: str, partition: str | None, reading: Reading | None
+    ) -> Callable[[Mapping[str, Any]], Iterable[Records]]:
+        return partial(self._stream(name).of_row, partition=partition, reading=reading)
+
+    def _now(self) -> datetime:
+        """The API's clock before what is asked next; ours, if it does not tell."""
+        return self._client().date or self._clock.now()
+
+    def _client(self) -> Client:
+        with self._lock:
+            if self._made is None:
+                self._made = _client_of(self._spec, self._clock)
+            return self._made
+
+
+def _client_of(spec: RestSettings, clock: Clock) -> Client:
+    url, said = str(spec.base_url), spec.authentication
+    transport = Transport(
+        url,
+        trusted=[str(said.url)] if isinstance(said, OAuth2) else [],
+        timeout_s=spec.timeout,
+        answer_timeout_s=spec.answer_timeout,
+        answer_max=spec.answer_max,
+        connections=spec.concurrency,
+        allows_narrower=spec.private_addresses == "allow",
+    )
+    limit = spec.rate_limit
+    return Client(
+        transport,
+        home=url,
+        headers=spec.headers,
+        query=spec.query,
+        credentials=credentials_of(said, url, clock),
+        attempts=spec.attempts,
+        wait_max_s=spec.wait_max.total_seconds(),
+        every_s=limit.per / limit.requests if limit else 0.0,
+        clock=clock,
+    )
+
+
+def _sampled(pages: Iterable[Records], samples: Records) -> Iterator[Records]:
+    """The pages, of whose first records some are remembered."""
+    for page in pages:
+        samples += page[: max(0, _SAMPLES - len(samples))]
+        yield page

@@ -1,0 +1,207 @@
+"""The tables of a spec as streams: what is promised of each, what identifies its rows, and what fetches them."""
+
+import json
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from strandline.connectors.pages.columns import Columns
+from strandline.connectors.pages.shape import Shape
+from strandline.connectors.pages.stream import Child, Stream
+from strandline.connectors.rest.asking import Asking, Records
+from strandline.connectors.rest.client import Client
+from strandline.connectors.rest.documents import NOTHING, one_at
+from strandline.connectors.rest.settings import RestTable
+from strandline.connectors.rest.times import as_time, earlier, parsed, windows
+from strandline.errors import TaskError
+from strandline.lazy import pa
+from strandline.logs import redact
+from strandline.reading import Reading
+from strandline.settings import duration_s, parse_type
+from strandline.table import FULL_READ, Guarantee
+
+__all__ = ["RestStream", "child_of", "stream_of"]
+
+_SIZES = re.compile(r"limit|(per.?)?page.?size|per_?page|max.?results|count|first|top|size|rows", re.IGNORECASE)
+"""Parameters that say how many records a page has: which they are does not hang on it."""
+
+
+@dataclass(frozen=True, slots=True)
+class RestStream:
+    """A table, and how it is fetched."""
+
+    asking: Asking
+    client: Callable[[], Client]
+    now: Callable[[], datetime]
+    """The API's clock."""
+    parent: Asking | None = None
+    """Of a table with a cursor of its own that is asked for by the records of another one."""
+
+    def pages(self, began: Any, partition: str | None, reading: Reading | None) -> Iterator[Records]:
+        """The records from ``began`` on, page after page; ``reading`` is none while its columns are looked for."""
+        said = self.asking.said
+        start = None if said.start is None else parsed(said.start)
+        since = start if began is None else earlier(began)
+        until = self.now() if said.end is None else parsed(said.end)
+        values = {"since": since, "until": until, "partition": partition}
+        if said.window is None:
+            yield from self._asked(values, reading)
+            return
+        first, last = as_time(since), as_time(until)
+        if first is None or last is None:
+            raise TaskError(f"{self.asking.name}: a `window` of time needs a key of times, and not {since!r}")
+        for lower, upper in windows(first, last, said.window):
+            yield self._window(values, lower, upper, reading)
+
+    def of_row(self, row: Mapping[str, Any], *, partition: str | None, reading: Reading | None) -> Iterator[Records]:
+        """The records that belong to a row of the parent."""
+        values = {**_of_parent(self.asking.said, row), "partition": partition}
+        return self.asking.pages(self.client(), values, _quiet if reading is None else reading.alive)
+
+    def _asked(self, values: Mapping[str, Any], reading: Reading | None) -> Iterator[Records]:
+        alive = _quiet if reading is None else reading.alive
+        if self.parent is None:
+            yield from self.asking.pages(self.client(), values, alive)
+            return
+        for parents in self.parent.pages(self.client(), {**values, "since": None}, alive):
+            yield from self._of_parents(parents, values, reading)
+
+    def _of_parents(self, parents: Records, values: Mapping[str, Any], reading: Reading | None) -> Iterator[Records]:
+        alive = _quiet if reading is None else reading.alive
+        columns = _columns_of_parent(self.asking.said, self.parent.said if self.parent else RestTable())
+
+        def children(row: Any) -> list[Records]:
+            taken = {name: _taken(row, of) for name, of in columns.items()}
+            asked = self.asking.pages(self.client(), {**values, **_of_parent(self.asking.said, row)}, alive)
+            return [[{**one, **taken} for one in page] for page in asked]
+
+        at_once = self.asking.settings.concurrency
+        found: Iterable[list[Records]] = (
+            map(children, parents) if reading is None else reading.each(children, parents, at_once)
+        )
+        for pages in found:
+            yield from pages
+
+    def _window(self, values: Mapping[str, Any], lower: datetime, upper: datetime, reading: Reading | None) -> Records:
+        """The records of one window, by their key. What the API sends besides is of another window."""
+        key = self.asking.said.incremental_key or ""
+        found = []
+        for page in self._asked({**values, "since": lower, "until": upper}, reading):
+            for record in page:
+                at = as_time(record.get(key)) if isinstance(record, dict) else None
+                if at is None:
+                    raise TaskError(
+                        f"{self.asking.name}: a record has no time in {key!r}, so it belongs to no `window`",
+                        hint="read it without a `window`",
+                    )
+                if lower <= at < upper:
+                    found.append((at, record))
+        found.sort(key=lambda one: one[0])
+        return [record for _, record in found]
+
+
+def stream_of(asking: Asking, now: Callable[[], datetime]) -> Stream:
+    """What is promised of a table."""
+    said = asking.said
+    return Stream(
+        asking.name,
+        primary_key=tuple(said.primary_key),
+        incremental_key=said.incremental_key or "",
+        sorted=said.sorted or said.window is not None,
+        lag=said.lag,
+        now=now,
+        drops_older=True,
+        shape=_shape(said),
+        guarantee=_guarantee(said),
+        access=f"by {'POST' if said.graphql else said.method} {said.path}",
+        selection=_selection(asking),
+    )
+
+
+def child_of(
+    asking: Asking, parent: Asking, of_parent: Columns, pages: Callable[[Mapping[str, Any]], Iterable[Records]]
+) -> Child:
+    """A table that is asked for by each record of its parent, and read together with it.
+
+    Args:
+        asking: how it is asked for.
+        parent: of which table.
+        of_parent: the columns of that.
+        pages: the records of one row of the parent.
+    """
+    refers = _columns_of_parent(asking.said, parent.said)
+    missing = [of for of in refers.values() if of not in of_parent.types]
+    if missing:
+        raise TaskError(
+            f"{asking.name}: the records of {parent.name} have no {missing[0]!r}", hint="look at `parent_columns`"
+        )
+    declared = pa.schema([(name, of_parent.types[of]) for name, of in refers.items()])
+    stream = Stream(
+        asking.name,
+        primary_key=tuple(asking.said.primary_key) or (*refers, "position"),
+        declared=declared,
+        shape=_shape(asking.said),
+        parent=parent.name,
+        follows=parent.said.incremental_key is not None,
+        guarantee=_guarantee(parent.said),
+        access=f"by {asking.said.method} {asking.said.path}",
+        selection=_selection(asking),
+    )
+    return Child(stream, stream.columns(), pages, refers, at_once=asking.settings.concurrency)
+
+
+def _columns_of_parent(said: RestTable, parent: RestTable) -> dict[str, str]:
+    return dict(said.parent_columns) or {f"{said.parent}_{name}": name for name in parent.primary_key}
+
+
+def _of_parent(said: RestTable, row: Any) -> dict[str, Any]:
+    """The values of placeholders that a parent's record gives."""
+    names = {name for name, _, _ in said.placeholders() if name.startswith("parent.")}
+    found = {name: one_at(row, name.removeprefix("parent.")) for name in names}
+    return {name: None if value is NOTHING else value for name, value in found.items()}
+
+
+def _taken(row: Any, name: str) -> Any:
+    found = one_at(row, f'"{name}"')
+    if found is NOTHING:
+        raise TaskError(f"a parent's record has no {name!r}", hint="look at `parent_columns`")
+    return found
+
+
+def _quiet() -> None:
+    """Nobody listens."""
+
+
+def _shape(said: RestTable) -> Shape:
+    kinds = {name: pa.json_() if text == "json" else parse_type(text) for name, text in said.types.items()}
+    return Shape(kinds, said.objects, said.lists, said.conflicts)
+
+
+def _guarantee(said: RestTable) -> Guarantee:
+    if not said.incremental_key:
+        return FULL_READ
+    return Guarantee(
+        "lag only",
+        f"a record that appears more than {duration_s(said.lag)} s after what it has in {said.incremental_key}, or that is stamped "
+        "by a clock before the API's, is missed; so is what is changed without a new value there, or removed",
+    )
+
+
+def _selection(asking: Asking) -> str:
+    """What decides which records there are; not how many a page has, nor what is secret."""
+    said = asking.said
+    parts = {
+        "path": said.path,
+        "query": {
+            name: text for name, text in {**asking.settings.query, **said.query}.items() if not _SIZES.fullmatch(name)
+        },
+        "body": said.body,
+        "graphql": said.graphql,
+        "records": said.records,
+        "start": said.start,
+        "end": said.end,
+    }
+    kept = {name: value for name, value in parts.items() if value}
+    return redact(json.dumps(kept, sort_keys=True, ensure_ascii=False, default=str))

@@ -1,0 +1,169 @@
+"""Whole syncs from an API into DuckDB: what is stored, what the exit code says, and where the cursor stands."""
+
+from contextlib import closing
+from datetime import UTC, datetime
+
+import duckdb
+import pytest
+from shop_api import Shop, moment
+
+from services.api import Api, Reply, paged
+
+START = datetime(2026, 1, 1, tzinfo=UTC)
+A_DAY_LATER = START.timestamp() + 86_400
+
+
+@pytest.fixture
+def api():
+    with Api(lambda _asked: Reply([])) as api:
+        yield api
+
+
+def spec(cli, api, tables, mode="overwrite-delete-stale", **said):
+    source = {"name": "shop", "path": "rest", "tables": ["*"], "destinations": ["copy"]}
+    said = {"base_url": api.url, "pagination": {"type": "link"}, "attempts": 1, "tables": tables, **said}
+    cli.spec(
+        ("source", source | {"spec": said}),
+        ("destination", {"name": "copy", "path": "duckdb", "write_mode": mode, "spec": {"path": "w.duckdb"}}),
+    )
+
+
+def stored(query):
+    with closing(duckdb.connect("w.duckdb", read_only=True)) as connection:
+        return connection.execute(query).fetchall()
+
+
+ISSUES = {"path": "issues", "primary_key": ["id"], "incremental_key": "updated_at", "query": {"since": "{since}"}}
+
+
+def newest_first(rows, size=5, *, fails_at=None, now=A_DAY_LATER):
+    def answer(asked):
+        since = asked.query.get("since", "")
+        found = sorted(
+            (row for row in rows if row["updated_at"] >= since), key=lambda row: row["updated_at"], reverse=True
+        )
+        if fails_at is not None and asked.query.get("page") == str(fails_at):
+            return Reply({"message": "not now"}, status=403)
+        reply = paged(asked, found, size)
+        reply.date = now
+        return reply
+
+    return answer
+
+
+def test_a_stream_that_comes_newest_first_and_dies_in_the_middle_leaves_no_gap(cli, api):
+    rows = [{"id": n, "updated_at": moment(n)} for n in range(20)]
+    spec(cli, api, {"issues": ISSUES})
+    api.answer = newest_first(rows, fails_at=3)
+    assert cli("sync").exit_code == 1
+    api.answer = newest_first(rows)
+    assert cli("sync").exit_code == 0
+    assert stored("SELECT count(*), count(DISTINCT id) FROM issues") == [(20, 20)]
+    rows += [{"id": n, "updated_at": moment(60 + n)} for n in range(20, 40)]
+    api.answer = newest_first(rows, fails_at=2)
+    assert cli("sync").exit_code == 1
+    api.answer = newest_first(rows)
+    assert cli("sync").exit_code == 0
+    assert stored("SELECT count(*), count(DISTINCT id) FROM issues") == [(40, 40)]
+
+
+def test_the_cursor_does_not_pass_the_clock_of_the_api(cli, api):
+    """A row with a stamp of the future is stored, and one that appears before it is not missed."""
+    rows = [{"id": 1, "updated_at": moment(1)}, {"id": 2, "updated_at": moment(500)}]
+    spec(cli, api, {"issues": ISSUES}, mode="append")
+    api.answer = newest_first(rows, now=START.timestamp() + 600)
+    assert cli("sync").exit_code == 0
+    rows.append({"id": 3, "updated_at": moment(11)})
+    api.answer = newest_first(rows, now=START.timestamp() + 1_200)
+    assert cli("sync").exit_code == 0
+    assert sorted(stored("SELECT id FROM issues")) == [(1,), (2,), (3,)]
+
+
+def test_the_first_request_of_a_later_sync_asks_for_what_is_new(cli, api):
+    rows = [{"id": n, "updated_at": moment(n)} for n in range(20)]
+    spec(cli, api, {"issues": ISSUES})
+    api.answer = newest_first(rows)
+    cli("sync")
+    api.asked.clear()
+    assert cli("sync").exit_code == 0
+    assert [one.query.get("since") for one in api.asked] == [None, "2026-01-01T00:18:59Z"]
+
+
+def test_an_account_that_is_refused_fails_alone(cli, api):
+    """The others advance; of the refused one nothing is deleted, and its cursor stays."""
+    refused = set()
+
+    def answer(asked):
+        _, account, _ = asked.path.split("/")
+        if account in refused:
+            return Reply({"message": "no access"}, status=403)
+        count = 3 if refused else 2
+        return Reply([{"id": f"{account}{n}"} for n in range(1, count)])
+
+    api.answer = answer
+    spec(cli, api, {"users": {"path": "{partition}/users", "primary_key": ["id"]}}, partitions=["a", "b", "c"])
+    assert cli("sync").exit_code == 0
+    assert sorted(stored("SELECT _cq_client_id, id FROM users")) == [("a", "a1"), ("b", "b1"), ("c", "c1")]
+    refused.add("b")
+    done = cli("sync")
+    assert done.exit_code == 1
+    assert "no access" in done.output
+    assert sorted(stored("SELECT id FROM users")) == [("a1",), ("a2",), ("b1",), ("c1",), ("c2",)]
+    refused |= {"a"}
+    assert cli("sync").exit_code == 1
+    assert len(stored("SELECT id FROM users")) == 5
+
+
+def test_a_server_that_goes_away_and_comes_back(cli):
+    shop = Shop()
+    with shop.serve() as api:
+        port = api.port
+        spec(cli, api, {"issues": {**ISSUES, "query": {"since": "{since}", "per_page": 4}}})
+    done = cli("sync")
+    assert done.exit_code == 5
+    assert "does not answer" in done.output
+    with Api(shop, port=port):
+        assert cli("sync").exit_code == 0
+        shop.step = 1
+        assert cli("sync").exit_code == 0
+    assert stored("SELECT count(*) FROM issues") == [(len(shop.issues),)]
+
+
+def test_all_mistakes_of_a_spec_are_told_at_once(cli, api):
+    tables = {
+        "a": {"path": "a/{snice}"},
+        "b": {"path": "b", "window": "1d"},
+        "c": {"path": "c", "parent": "nobody"},
+        "d": {"query": {"since": "{since}"}},
+        "e": {"path": "e", "types": {"x": "nonsense"}, "pagination": {"type": "token", "path": "next"}},
+    }
+    spec(cli, api, tables, authentication={"type": "oauth2", "url": api.url, "client_id": "a", "refresh_token": "r"})
+    done = cli("validate-config")
+    assert done.exit_code == 2
+    for words in (
+        "{snice} is unknown",
+        "'nonsense' is not a type",
+        "`query` or `body`, one of the two",
+        "`file` go together",
+    ):
+        assert words in done.output
+    assert api.asked == []
+
+
+def test_contradictions_of_all_tables_are_told_at_once(cli, api):
+    tables = {
+        "b": {"path": "b", "window": "1d"},
+        "c": {"path": "c", "parent": "nobody"},
+        "d": {"query": {"since": "{since}"}},
+    }
+    spec(cli, api, tables)
+    done = cli("validate-config")
+    assert done.exit_code == 2
+    said = " ".join(done.output.split())
+    for words in (
+        "'b': a `window` needs",
+        "there is no table 'nobody'",
+        "'d': it has no `path`",
+        "need an `incremental_key`",
+    ):
+        assert words in said
