@@ -9,20 +9,23 @@ from strandline.cli._states import kept_by
 from strandline.describe import description_of
 from strandline.destination import Destination, Fence
 from strandline.engine.answer import answered
+from strandline.engine.clock import Clock
 from strandline.engine.into import Into
 from strandline.engine.job import Job
 from strandline.engine.lease import Claim
-from strandline.engine.window import Bounds
+from strandline.engine.window import Bounds, Stop
+from strandline.engine.work import Opened, Work, perform
 from strandline.errors import Problem, StrandlineError, UsageError, raise_problems
 from strandline.ownership import Owner
 from strandline.rules import check_rules, fitting, may_share, rules_of, stored_names
+from strandline.runs import Observer, TaskReport
 from strandline.selection import among, check_globs, matches, select_tables, spoken
 from strandline.source import Source, Task
 from strandline.spec import Config, DestinationBackend, DestinationSpec, SourceSpec
 from strandline.state import StateBackend
 from strandline.table import Table
 
-__all__ = ["Choice", "choose", "open_job"]
+__all__ = ["Choice", "carried_out", "choose", "open_job"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +73,28 @@ def open_job(config: Config, source: SourceSpec, choice: Choice | None = None) -
             refresh=lambda task: _refreshed(task, choice.refresh),
             concurrency=source.concurrency,
             claim=choice.claim,
+            spec=config.written,
         )
+
+
+def carried_out(work: Work, *, observer: Observer = lambda _: None, stop: Stop | None = None) -> TaskReport:
+    """Do what a run has begun in another process, which goes on meanwhile and holds the lease; what came of it.
+
+    Raises:
+        UsageError: the spec cannot be read here, as a variable is missing, or a plugin.
+        StateConflictError: the run has ended, or was overtaken.
+    """
+    if work.spec is None:
+        raise UsageError("a run that was made of objects has no spec", hint="make it of one: `open_job`")
+    config = work.spec.load()
+    (source,) = (one for one in config.sources if one.name == work.fence.source)
+    choice = Choice(may_migrate=work.may_migrate, allow_mass_delete=work.share_max is None)
+    clock, stop = Clock(), stop or Stop()
+    with open_job(config, source, choice) as job:
+        opened = Opened.elsewhere(work, job)
+        opened.report.started_s = clock.monotonic_s()
+        perform(work, opened, observer=observer, clock=clock, stop=stop)
+    return opened.report
 
 
 def _into(spec: DestinationSpec, destination: Destination, choice: Choice) -> Into:

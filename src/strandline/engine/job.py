@@ -28,6 +28,7 @@ from strandline.errors import StateError, StrandlineError, TaskError, UsageError
 from strandline.rules import TableRules
 from strandline.runs import TaskReport
 from strandline.source import Source, Task, TaskFailure
+from strandline.spec import Written
 from strandline.state import KeepsState, StateBackend, StateKey
 from strandline.table import Table
 
@@ -58,6 +59,8 @@ class Job:
     concurrency: int = 8
     retries: Retries = field(default_factory=Retries)
     claim: Claim = field(default_factory=Claim)
+    spec: Written | None = None
+    """From which it was opened, if from one."""
 
 
 @dataclass(slots=True)

@@ -137,6 +137,21 @@ class Ledger:
         found = self._authority.load(self.source).get(fence.key)
         return found is not None and (found.epoch, found.run_id) != (fence.epoch, fence.run_id)
 
+    def join(self, fence: Fence) -> None:
+        """Go on for a run in another process, once the states are loaded.
+
+        A run that takes over later is safe: it claims what it writes, and the tokens that were loaded are older.
+
+        Raises:
+            StateConflictError: the run was overtaken.
+        """
+        holder, latest = self.holder, max((state.epoch for state in self._stored.values()), default=0)
+        if holder is None or (holder.epoch, holder.run_id) != (fence.epoch, fence.run_id) or latest > fence.epoch:
+            raise StateConflictError(
+                f"another run has taken over {self.source} into {self.destination} from run {fence.run_id}",
+                hint="let one run at a time sync this source",
+            )
+
     def heard(self, epoch: int) -> None:
         """Of an epoch that the destination remembers, though the states may not."""
         self._heard = max(self._heard, epoch)

@@ -4,7 +4,6 @@ import threading
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
-from typing import cast
 from uuid import uuid4
 
 from strandline.destination import RECREATE, Fence
@@ -18,15 +17,13 @@ from strandline.engine.ledger import Ledger
 from strandline.engine.missing import missing
 from strandline.engine.owners import check_refused
 from strandline.engine.project import places_of
-from strandline.engine.task import TaskRun
 from strandline.engine.window import Stop, StoppedError
+from strandline.engine.work import Opened, Work, perform
 from strandline.errors import (
-    MACHINE,
     RetryableError,
     StateConflictError,
     StateError,
     StrandlineError,
-    TaskError,
     UsageError,
 )
 from strandline.runs import Event, EventKind, Observer, RunReport, Status, TaskReport
@@ -207,50 +204,20 @@ class _Run:
         if self._stop.requested:
             self._leave([report])
             return
-        run = TaskRun(
+        into = unit.into
+        work = Work(
             task=unit.task,
-            source=self._job.source,
-            into=unit.into,
-            ledger=unit.ledger,
             fence=fence,
             context=self._context,
-            report=report,
-            observer=self._observer,
-            clock=clock,
-            stop=self._stop,
             refresh=self._job.refresh(unit.task),
-            stateless=self._job.stateless,
-            retries=self._job.retries,
-            acknowledgements=self._acknowledgements,
+            may_migrate=into.may_migrate,
+            share_max=into.share_max,
+            spec=self._job.spec,
         )
+        opened_ = Opened(self._job, into, unit.ledger, report, self._acknowledgements)
         report.started_s = clock.monotonic_s()
-        with self._writers[unit.into.name]:
-            self._say(EventKind.TASK_STARTED, report)
-            try:
-                run.run()
-                report.status = Status.COMPLETED if run.done else Status.STOPPED
-            except StoppedError as error:
-                report.status = Status.STOPPED
-                report.warnings += [error.message] if error.message else []
-            except StrandlineError as error:
-                report.status, report.error = Status.FAILED, error
-                if isinstance(error, StateConflictError):
-                    self._stop.fence()
-            except Exception as error:  # noqa: BLE001 -- the one place where a bug is turned into a failed task
-                report.status, report.bug = Status.FAILED, not (isinstance(error, OSError) and error.errno in MACHINE)
-                report.error = _bug(error) if report.bug else _of_machine(cast("OSError", error))
-                report.error.__cause__ = error
-        report.seconds = clock.monotonic_s() - report.started_s
-        self._say(EventKind.TASK_FINISHED, report)
+        with self._writers[into.name]:
+            perform(work, opened_, observer=self._observer, clock=clock, stop=self._stop)
 
     def _say(self, kind: EventKind, report: TaskReport) -> None:
         self._observer(Event(kind, self._report.run_id, self._job.name, report))
-
-
-def _bug(error: Exception) -> TaskError:
-    return TaskError(f"a bug: {type(error).__name__}: {error}", hint="please report it (--debug shows where)")
-
-
-def _of_machine(error: OSError) -> TaskError:
-    place = f"{error.filename}: " if error.filename else ""
-    return TaskError(f"{place}{error.strerror}", hint=MACHINE[error.errno or 0])

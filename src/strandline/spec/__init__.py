@@ -12,7 +12,7 @@ against models (``check``, ``models``, ``tables``), the plugins' own included. N
 
 from strandline.spec.models import Batch, DestinationBackend, DestinationSpec, SourceSpec
 from strandline.spec.notification import Notification
-from strandline.spec.reading import FILE_NAME, Config, discover, load
+from strandline.spec.reading import FILE_NAME, Config, Written, discover, load
 
 __all__ = [
     "FILE_NAME",
@@ -22,6 +22,7 @@ __all__ = [
     "DestinationSpec",
     "Notification",
     "SourceSpec",
+    "Written",
     "discover",
     "load",
 ]

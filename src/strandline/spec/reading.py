@@ -28,7 +28,7 @@ from strandline.spec.models import (
 from strandline.spec.tables import check_table_settings, places, tables_of, unsaid
 from strandline.spec.variables import Variables, register_secrets
 
-__all__ = ["FILE_NAME", "Config", "discover", "load"]
+__all__ = ["FILE_NAME", "Config", "Written", "discover", "load"]
 
 FILE_NAME = "strandline.yml"
 
@@ -45,11 +45,44 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
+class Written:
+    """A spec as it was written, for another process to read it.
+
+    Variables are not filled in, so it holds no secret that a ``${…}`` stands for.
+    """
+
+    files: tuple[File, ...] = field(repr=False)
+    now: datetime
+    """For ``${time:…}``, so that it is the same everywhere."""
+    env_files: bool = True
+    """See ``load``."""
+
+    def load(self, environment: Mapping[str, str] | None = None) -> "Config":
+        """The spec, checked, with the variables of this process, or those of ``environment``. Raises as ``load``."""
+        return self._read([], os.environ if environment is None else environment)
+
+    def _read(self, problems: list[Problem], environment: Mapping[str, str]) -> "Config":
+        reading = _Reading(Variables(environment, self.now), problems)
+        for file in self.files:
+            if self.env_files:
+                reading.variables.environment = with_env_file(environment, Path(file.name), reading.problems)
+            reading.add(file)
+        config = replace(reading.config(), written=self)
+        problems = _shown(reading.problems)
+        if problems:
+            count = "a problem" if len(problems) == 1 else f"{len(problems)} problems"
+            raise UsageError(f"the spec has {count}; nothing was touched", problems=problems)
+        return config
+
+
+@dataclass(frozen=True, slots=True)
 class Config:
     """A spec, checked: every name is known, every plugin exists, every setting fits."""
 
     sources: tuple[SourceSpec, ...]
     destinations: tuple[DestinationSpec, ...]
+    written: Written | None = None
+    """As it was read."""
 
     def destination(self, name: str) -> DestinationSpec:
         """The destination called ``name``."""
@@ -93,20 +126,10 @@ def load(
     Raises:
         UsageError: with everything that is wrong in ``problems``.
     """
-    environment = os.environ if environment is None else environment
-    reading = _Reading(Variables(environment, now or datetime.now(UTC)))
-    for path, name in _files(paths, reading.problems):
-        if env_files:
-            reading.variables.environment = with_env_file(environment, path, reading.problems)
-        file = read(path, name, reading.problems)
-        if file is not None:
-            reading.add(file)
-    config = reading.config()
-    problems = _shown(reading.problems)
-    if problems:
-        count = "a problem" if len(problems) == 1 else f"{len(problems)} problems"
-        raise UsageError(f"the spec has {count}; nothing was touched", problems=problems)
-    return config
+    problems: list[Problem] = []
+    files = [read(path, name, problems) for path, name in _files(paths, problems)]
+    written = Written(tuple(file for file in files if file is not None), now or datetime.now(UTC), env_files)
+    return written._read(problems, os.environ if environment is None else environment)  # noqa: SLF001 -- with what is wrong already
 
 
 def _files(paths: Iterable[Path | str], problems: list[Problem]) -> Iterator[tuple[Path, str]]:
