@@ -12,7 +12,7 @@ class Setting:
     """A setting of one table, and why it is proposed."""
 
     name: str
-    value: str
+    value: Any
     why: str = ""
     overwrites_only: bool = False
     """It means nothing where rows are only appended, and is left out there."""
@@ -32,13 +32,15 @@ class Proposal:
     """The class of what is promised about rows that appear late."""
     settings: tuple[Setting, ...] = ()
     """Empty: the defaults suit it."""
+    options: tuple[Setting, ...] = ()
+    """Settings that may suit it better, which the source does not show: written as comments, ready to be used."""
     notes: tuple[str, ...] = ()
     """What else could be chosen, and what that costs."""
 
     @property
     def key(self) -> str:
         """The incremental key that is proposed, if one is."""
-        return next((one.value for one in self.settings if one.name == "incremental_key"), "")
+        return next((str(one.value) for one in self.settings if one.name == "incremental_key"), "")
 
 
 @dataclass(frozen=True, slots=True)

@@ -68,7 +68,9 @@ def test_a_file_that_is_there_is_asked_about_first(ask, answer, code):
     Path("strandline.yml").write_text("mine")
     asked = ask(answer, "shop.db", "")
     assert asked.code == code
-    assert asked.err.startswith("strandline.yml is there already. Replace it? [y/N]: ")
+    assert asked.err.startswith(
+        "strandline.yml is there already. Write another one, and keep it under another name? [y/N]: "
+    )
     assert (Path("strandline.yml").read_text() == "mine") is (answer == "n")
 
 
@@ -77,11 +79,11 @@ def test_notes_about_the_source_are_printed_too(cli, postgresql):
 
     with psycopg.connect(postgresql, autocommit=True) as connection:
         connection.execute("CREATE TABLE orders (id int PRIMARY KEY)")
-        connection.execute("CREATE SCHEMA sales")
-        connection.execute("CREATE TABLE sales.bills (id int PRIMARY KEY)")
+        connection.execute("CREATE SCHEMA copy")
+        connection.execute("CREATE TABLE copy.cq_tables (id int PRIMARY KEY)")
     done = cli("init", "--from", postgresql, "--to", "w.duckdb")
     assert done.exit_code == 0, done.stderr
-    assert "\nnote: schema sales has 1 table" in done.stdout
+    assert "\nnote: schema copy is written by Strandline, and not read" in done.stdout
 
 
 @pytest.mark.parametrize(("count", "said"), [(1, "1 csv file at"), (2, "2 csv files at")])

@@ -247,7 +247,7 @@ def test_the_schema_has_the_block_of_each_plugin():
     for one in schema["$defs"]["SourceSpec"]["allOf"]:
         block = one["then"]["properties"].get("table_settings")
         if block is not None:
-            name = block["additionalProperties"]["$ref"].rpartition("/")[2]
+            name = block["additionalProperties"]["anyOf"][0]["$ref"].rpartition("/")[2]
             found[one["if"]["properties"]["path"]["enum"][0]] = set(schema["$defs"][name]["properties"])
     engine = set(TableRules.model_fields)
     assert found["test"] == found["memory"] == engine

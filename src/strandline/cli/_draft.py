@@ -1,12 +1,14 @@
 """A spec as `init` drafts it: what the source offers, how it is read, and what must not be written down."""
 
 import json
+import logging
 import os
 import re
-from collections.abc import Mapping
-from contextlib import closing
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import count
 from pathlib import Path
 from secrets import token_hex
 from typing import Any
@@ -24,7 +26,9 @@ from strandline.proposal import Proposal, Proposals, Proposes
 from strandline.spec import load
 from strandline.table import Table
 
-__all__ = ["Draft", "Seen", "draft", "look"]
+__all__ = ["THERE", "Draft", "Seen", "draft", "look"]
+
+THERE = "--force writes another one, and keeps this under another name; --output names another file"
 
 SCHEMA = Path(".cq/schema.json")
 """Beside the spec, for editors; `.cq` is where the states are."""
@@ -45,31 +49,45 @@ class Draft:
     exports: Mapping[str, str]
     """Those of them that the user has to set, with their values without a password."""
 
-    def save(self, *, force: bool) -> None:
-        """Write it, once the loader has found nothing wrong with it.
+    def save(self, *, force: bool) -> Path | None:
+        """Write it, once the loader has found nothing wrong with it. With ``force`` what is there gets another name, which is returned.
 
         Raises:
             UsageError: it cannot be written there.
         """
+        kept: Path | None = None
         beside = self.output.with_name(f".{self.output.name}.{token_hex(4)}.yml")
         try:
             beside.write_text(self.text, "utf-8")
             try:
                 load([beside], environment={**os.environ, **self.variables})
-                if force:
-                    beside.replace(self.output)
-                else:
-                    with self.output.open("x", encoding="utf-8") as file:
-                        file.write(self.text)
+                if force and self.output.exists():
+                    kept = _kept(self.output)
+                with self.output.open("x", encoding="utf-8") as file:
+                    file.write(self.text)
             finally:
                 beside.unlink(missing_ok=True)
             schema = self.output.parent / SCHEMA
             schema.parent.mkdir(0o700, exist_ok=True)
             schema.write_text(json.dumps(spec_schema(), indent=1) + "\n", "utf-8")
         except FileExistsError as error:
-            raise UsageError(f"{error.filename} is there already", hint="--force replaces it") from error
+            raise UsageError(f"{error.filename} is there already", hint=THERE) from error
         except OSError as error:
             raise UsageError(f"{self.output}: {error.strerror}", hint="choose another --output") from error
+        return kept
+
+
+def _kept(output: Path) -> Path:
+    """Give a spec another name: somebody may have written much of it by hand."""
+    for number in count(1):
+        other = output.with_name(f"{output.name}.{number}")
+        try:
+            os.link(output, other)  # never over another one
+        except FileExistsError:
+            continue
+        output.unlink()
+        return other
+    raise AssertionError("there is always another number")
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,8 +144,20 @@ def _look(read: Meant) -> tuple[list[Table], Proposals]:
             tables = list(reader.tables())
             return tables, Proposals(tuple(map(_as_offered, tables)))
         proposals = reader.proposals()
-    with closing(cls(cls.Spec(**settings, **proposals.settings))) as reader:
+    with closing(cls(cls.Spec(**settings, **proposals.settings))) as reader, _warned_already():
         return list(reader.tables()), proposals
+
+
+@contextmanager
+def _warned_already() -> Iterator[None]:
+    """What the first look has warned of is not said again."""
+    ours = logging.getLogger("strandline")
+    level = ours.level
+    ours.setLevel(max(level, logging.ERROR))
+    try:
+        yield
+    finally:
+        ours.setLevel(level)
 
 
 def _as_offered(table: Table) -> Proposal:
@@ -158,7 +188,10 @@ def _fitting(proposals: Proposals, mode: WriteMode) -> Proposals:
         return proposals
 
     def kept(one: Proposal) -> Proposal:
-        return replace(one, settings=tuple(setting for setting in one.settings if not setting.overwrites_only))
+        settings, options = (
+            tuple(setting for setting in some if not setting.overwrites_only) for some in (one.settings, one.options)
+        )
+        return replace(one, settings=settings, options=options)
 
     return replace(proposals, tables=tuple(map(kept, proposals.tables)))
 

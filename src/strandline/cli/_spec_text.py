@@ -8,7 +8,7 @@ from typing import Any
 from ruamel.yaml import YAML
 
 from strandline.logs import said
-from strandline.proposal import Proposal, Proposals
+from strandline.proposal import Proposal, Proposals, Setting
 
 __all__ = ["Document", "spec_text"]
 
@@ -61,21 +61,26 @@ def _settings(document: Document, more: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _tables(proposals: Proposals) -> Iterator[str]:
+    """A block of settings; what is a comment in it becomes one of them without its ``# ``."""
     for note in proposals.notes:
-        yield _comment(4, note)
+        yield _comment(2, note)
+    if any(one.options for one in proposals.tables):
+        yield _comment(2, "Below, a line without its first `# ` is a setting.")
+    yield "  table_settings:"
     chosen = [one for one in proposals.tables if one.settings]
     rest = [one for one in proposals.tables if not one.settings]
-    if chosen:
-        yield "    tables:"
     for one in chosen:
-        yield _with(f"      {_scalar(one.name)}:", _rows(one))
-        for setting in one.settings:
-            yield _with(f"        {setting.name}: {_scalar(setting.value)}", setting.why)
+        yield _with(f"    {_scalar(one.name)}:", "; ".join(part for part in (_rows(one), *one.notes) if part))
+        yield from (_with(f"      {_setting(setting)}", setting.why) for setting in one.settings)
+        yield from (_with(f"      # {_setting(setting)}", setting.why) for setting in one.options)
     for one in rest:
         about = ", ".join(part for part in (_rows(one), one.guarantee) if part)
-        yield _comment(6 if chosen else 4, f"{one.name}: {about}")
-        for note in one.notes:
-            yield _comment(6 if chosen else 4, f"  {note}")
+        yield _with(f"    # {_scalar(one.name)}:", "; ".join([about, *one.notes]))
+        yield from (_with(f"    #   {_setting(setting)}", setting.why) for setting in one.options)
+
+
+def _setting(one: Setting) -> str:
+    return f"{one.name}: {_scalar(one.value)}"
 
 
 def _rows(one: Proposal) -> str:

@@ -47,7 +47,7 @@ class _Init(click.Command):
     show_default=True,
     help="The file to write.",
 )
-@click.option("--force", is_flag=True, help="Replace the file if it is there.")
+@click.option("--force", is_flag=True, help="Write it also where one is there, which is kept under another name.")
 @click.pass_obj
 def command(
     settings: Settings, source: str | None, destination: str | None, name: str | None, output: Path, *, force: bool
@@ -57,14 +57,16 @@ def command(
     On a terminal it asks for what is missing. The source is only read, the destination is not touched, and no password
     is written down.
     """
-    from strandline.cli._draft import draft, look
+    from strandline.cli._draft import THERE, draft, look
     from strandline.cli._places import examples, meant, proposed
 
     asks = not (source and destination) and sys.stdin.isatty()
     if output.exists() and not force and asks:
-        force = click.confirm(f"{said(str(output))} is there already. Replace it?", err=True)
+        force = click.confirm(
+            f"{said(str(output))} is there already. Write another one, and keep it under another name?", err=True
+        )
     if output.exists() and not force:
-        raise UsageError(f"{output} is there already", hint="--force replaces it; --output names another file")
+        raise UsageError(f"{output} is there already", hint=THERE)
     if not (source and destination) and not asks:
         missing = " and ".join(one for one, given in (("--from", source), ("--to", destination)) if not given)
         raise UsageError(f"{missing} is missing, and there is no terminal to ask on", hint=f"for example: {_example()}")
@@ -82,8 +84,10 @@ def command(
         else _ask("Write to", examples("destination"), writer, settings, default=proposed())
     )
     written = draft(seen, write, name=name or "", output=output)
-    written.save(force=force)
+    kept = written.save(force=force)
     with telling(settings) as tell:
+        if kept is not None:
+            tell(f"kept what was there as {said(str(kept))}")
         for first, line in _said(written, output, terminal_width()):
             tell("\n".join(wrapped(first, said(line), width=terminal_width())))
 
@@ -112,8 +116,8 @@ def _said(written: "Draft", output: Path, width: int | None) -> Iterator[tuple[s
     for line in _table(written, output, width):
         yield "", line
     more = [("note: ", note) for note in written.proposals.notes]
-    if any(note.startswith("incremental_key:") for one in written.proposals.tables for note in one.notes):
-        more.append(("", "other keys are in the file, as comments, with what speaks against each"))
+    if any(one.options for one in written.proposals.tables):
+        more.append(("", "other settings are in the file, as comments, with what speaks for or against each"))
     yield from [("", ""), *more] if more else []
     yield "", ""
     for variable, shown in written.exports.items():

@@ -51,7 +51,10 @@ def spec_schema() -> dict[str, Any]:
         return found
 
     blocks = {
-        key: {BLOCK: {"type": "object", "additionalProperties": ref(model)}, DEFAULTS: ref(model)}
+        key: {
+            BLOCK: {"type": ["object", "null"], "additionalProperties": {"anyOf": [ref(model), {"type": "null"}]}},
+            DEFAULTS: ref(model),
+        }
         for key, model in of_tables.items()
     }
     for (kind, _), model in plugins.items():

@@ -13,6 +13,7 @@ from pydantic import (
     Field,
     PrivateAttr,
     ValidationError,
+    WithJsonSchema,
     field_validator,
     model_validator,
 )
@@ -76,7 +77,11 @@ CLOUDQUERY_FIELDS: Mapping[str, Mapping[str, Foreign]] = {
 """What happens to fields that CloudQuery has and we do not need. What would change the stored rows is refused."""
 
 Registry: TypeAlias = Literal["builtin", "cloudquery", "github", "python", "local", "grpc", "docker"]
-_Mapping: TypeAlias = Annotated[dict[str, Any], BeforeValidator(lambda value: {} if value is None else value)]
+_Mapping: TypeAlias = Annotated[
+    dict[str, Any],
+    BeforeValidator(lambda value: {} if value is None else value),
+    WithJsonSchema({"type": ["object", "null"], "additionalProperties": True}),
+]
 
 
 class _Document(BaseModel):

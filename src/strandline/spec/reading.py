@@ -104,7 +104,7 @@ def discover(directory: Path) -> Path:
             return path / FILE_NAME
     raise UsageError(
         f"there is no {FILE_NAME} here" + (" or above, up to the root of the repository" if root else ""),
-        hint="name a spec: a file, several, or a directory",
+        hint="`strandline init` writes one; or name a spec: a file, several, or a directory",
     )
 
 

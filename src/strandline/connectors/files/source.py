@@ -63,7 +63,6 @@ What is promised:
 """
 
 import logging
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
@@ -76,11 +75,11 @@ from strandline.connectors.files.content import UTF_8, Coding
 from strandline.connectors.files.csv import CSVLines
 from strandline.connectors.files.delivery import Delivery
 from strandline.connectors.files.description import READ
-from strandline.connectors.files.dialect import in_words
 from strandline.connectors.files.hive import hive_schema
 from strandline.connectors.files.json import JSONLines
 from strandline.connectors.files.paths import File, Place, find_files, holds, shown
 from strandline.connectors.files.positions import Gone, Position, cursor_of, gone_of, positions_of
+from strandline.connectors.files.proposals import how_written, propose
 from strandline.connectors.files.reading import LineFormat, Reader
 from strandline.connectors.files.rewind import rewound, rows_between
 from strandline.connectors.files.schema import formerly_text, table_schema, version_order
@@ -90,6 +89,7 @@ from strandline.errors import RetryableError, TaskError, UsageError
 from strandline.lazy import pa
 from strandline.message import Checkpoint, Complete, Cursor, SourceMessage
 from strandline.place import file_places
+from strandline.proposal import Proposals
 from strandline.reading import Reading
 from strandline.source import Task
 from strandline.table import Guarantee, Table
@@ -110,6 +110,7 @@ class FilesSource:
 
     def __init__(self, spec: FilesSettings) -> None:
         self._spec = spec
+        self._strays: tuple[str, ...] = ()
         self._hive: dict[str, tuple[pa.Schema, pa.Schema]] = {}
         """By table, see ``_hive_of``."""
         self._marks: dict[str, dict[str, str]] = {}
@@ -136,11 +137,9 @@ class FilesSource:
         files = self._files()
         if strays := [file.key for file in files if file.format is None]:
             more = f" and {len(strays) - _NAMED_MAX} more" if len(strays) > _NAMED_MAX else ""
-            log.warning(
-                "%s%s: of no format that is known by the name, and passed over; set `format`, or a pattern in `path`",
-                ", ".join(map(shown, strays[:_NAMED_MAX])),
-                more,
-            )
+            named = ", ".join(map(shown, strays[:_NAMED_MAX])) + more
+            self._strays = (f"{named}: of no format that is known by the name, and passed over",)
+            log.warning("%s; set `format`, or a pattern in `path`", self._strays[0])
             files = [file for file in files if file.format is not None]
         if not files:
             raise UsageError(
@@ -161,6 +160,10 @@ class FilesSource:
     def how(self, table: Table, *, mirror: bool) -> str:  # noqa: ARG002 -- the same for all
         """By the files; see ``strandline.describe.TellsHow``."""
         return "by new and changed files"
+
+    def proposals(self) -> Proposals:
+        """What may be said of each table; see ``strandline.proposal``."""
+        return Proposals(tuple(propose(self.tables())), notes=self._strays)
 
     def tasks(self, tables: Sequence[Table]) -> Iterable[Task]:
         """One task for each table."""
@@ -353,7 +356,7 @@ class FilesSource:
             incremental=True,
             description=f"{len(files)} {files[0].format} file{'s' * (len(files) != 1)} at {spec.path}",
             guarantee=self._guarantee(),
-            access=_dialect(made),
+            access=how_written(made),
             former=former,
             refills=False,  # a file that was read has no more columns than it had
         )
@@ -388,13 +391,3 @@ def _gone(survey: Survey, reading: Reading) -> Gone:
     """What has vanished until now. Where rows replace others by their key, a file that was replaced is the same one."""
     lost = [*survey.vanished, *([] if reading.absorbs else survey.replaced)]
     return gone_of(reading.cursor).more(survey.known[key] for key in lost)
-
-
-def _dialect(made: Sequence[LineFormat]) -> str:
-    """How the files are written that were looked at, for ``plan``: what stands between values, and what a byte order mark says."""
-    found = sorted({one.delimiter.encode() for one in made if isinstance(one, CSVLines) and one.names})
-    said = [f"CSV with {' or '.join(map(in_words, found))} between values"] if found else []
-    for encoding, count in sorted(Counter(one.encoding for one in made if one.encoding).items()):
-        some = f" of {count} of {len(made)} files" if count < len(made) else ""
-        said.append(f"{encoding.upper()}, by the byte order mark{some}")
-    return "; ".join(said)

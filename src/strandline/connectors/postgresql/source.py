@@ -6,6 +6,7 @@ what is in flight) and ``heaps`` (transactions).
 
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import replace
 from datetime import timedelta
 from functools import partial
@@ -24,11 +25,11 @@ from strandline.connectors.postgresql.lookup import rows_of
 from strandline.connectors.postgresql.place import schema_place
 from strandline.connectors.postgresql.plan import Plan, PostgreSQLTable, own_key, plan
 from strandline.connectors.postgresql.probes import probe_source, probe_tables
-from strandline.connectors.postgresql.proposals import other_schemas, propose
+from strandline.connectors.postgresql.proposals import propose, with_tables
 from strandline.connectors.postgresql.query import columns_of, unread
 from strandline.connectors.postgresql.reading import TableRead
 from strandline.connectors.postgresql.rewind import rewound, rows_between
-from strandline.connectors.postgresql.rights import check_schemas, schemas_of, unreadable
+from strandline.connectors.postgresql.rights import check_schemas, unreadable
 from strandline.connectors.postgresql.rows import Rows
 from strandline.connectors.postgresql.server import Server
 from strandline.connectors.postgresql.slices import Budget
@@ -197,20 +198,16 @@ class PostgreSQLSource:
         yield from probe_tables(plans)
 
     def proposals(self) -> Proposals:
-        """How each table is read best; see ``strandline.proposal``. Where `schemas` have no tables, others are looked at."""
+        """How each table is read best; see ``strandline.proposal``. All schemas that have tables are looked at."""
         with self._server.session() as session:
-            others = other_schemas(session, self._spec.schemas)
-            there = set(self._spec.schemas) & set(schemas_of(session))
-        if there or not others:
-            self.tables()
+            there, written = with_tables(session)
+        if there and there != self._spec.schemas:
+            everything = PostgreSQLSource(self._spec.model_copy(update={"schemas": there}))
+            with closing(everything):
+                return replace(everything.proposals(), settings={"schemas": there})
+        self.tables()
         plans = [one for one in self._plans.values() if one.unreadable is None]
-        if not plans and others:
-            chosen = PostgreSQLSource(self._spec.model_copy(update={"schemas": list(others)}))
-            return replace(chosen.proposals(), settings={"schemas": list(others)})
-        notes = [
-            f"schema {name} has {tables} {'tables that are' if tables > 1 else 'table that is'} not read"
-            for name, tables in others.items()
-        ]
+        notes = [f"schema {name} is written by Strandline, and not read" for name in written]
         notes += [one.unreadable.message for one in self._plans.values() if one.unreadable is not None]
         with self._server.session() as session:
             found = tuple(propose(session, [(_spec_name(one.relation), one) for one in plans]))

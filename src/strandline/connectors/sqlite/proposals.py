@@ -1,11 +1,11 @@
 """How the tables of an SQLite file are read best, from what the file shows.
 
-A table is read in full unless one of its columns is very likely set by every change: by its name, by its values, by an
-index that somebody made for it, and by changes that it has recorded. In doubt, in full: that costs time, and no rows.
+A table is read in full unless one of its columns is very likely set by every change: by its name, by its values, and by changes
+that it has recorded. In doubt, in full: that costs time, and no rows.
 """
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +14,7 @@ from strandline.connectors.sql.key_names import says_changed, says_created
 from strandline.connectors.sqlite.catalog import Catalogued, last_id
 from strandline.connectors.sqlite.plan import Plan
 from strandline.connectors.sqlite.probes import rows_about
+from strandline.connectors.sqlite.types_declared import claims
 from strandline.proposal import Proposal, Setting
 
 if TYPE_CHECKING:
@@ -24,6 +25,8 @@ __all__ = ["propose"]
 _ROWS_COUNTED = 100_000
 """Counting more than that takes too long to be worth it."""
 _ROWS_LOOKED_AT = 10_000
+_ROWS_SCANNED = 2_000_000
+"""A table of so many is looked at as a whole, where no index helps."""
 _OLDEST_S = 315_532_800
 """1980, in seconds since 1970."""
 _DAY_S = 86_400
@@ -42,22 +45,27 @@ def propose(connection: "Connection", plans: Iterable[Plan]) -> Iterator[Proposa
             _Candidate(connection, entry, column.name) for column in entry.columns if says_changed(column.name)
         ]
         judged = [(candidate.column, candidate.objection()) for candidate in candidates] if not entry.is_view else []
-        chosen = next((column for column, objection in judged if not objection), None)
+        good = [column for column, objection in judged if not objection]
+        chosen = next((column for column in good if column in entry.indexed), next(iter(good), None))
+        unsure = tuple(_unsure(connection, one))
         if chosen is None:
-            notes = (
-                *_why_in_full(connection, entry),
-                *(f"incremental_key: {column} would read less, but {why}" for column, why in judged),
-            )
-            yield Proposal(entry.name, entry.name, rows, one.table.guarantee.name, notes=notes)
+            options = (*_options(connection, one, judged), *unsure)
+            notes = tuple(_why_in_full(entry))
+            yield Proposal(entry.name, entry.name, rows, one.table.guarantee.name, notes=notes, options=options)
             continue
         stamped = _stamped_by_trigger(connection, entry.name, chosen)
-        why = "a trigger sets it at every change" if stamped else "indexed; make sure that every change sets it"
+        why = "a trigger sets it at every change" if stamped else "make sure that every change sets it"
+        if chosen in entry.indexed:
+            why = why if stamped else f"indexed; {why}"
+        else:
+            index = f"CREATE INDEX {quote(f'{entry.name}_{chosen}')} ON {quote(entry.name)} ({quote(chosen)})"
+            why = f"{why}; every row is looked at, unless there is an index: {index}"
         settings = [Setting("incremental_key", chosen, why)]
         if not stamped:
             settings.append(Setting("lag", "1m", "for stamps that were taken before the row could be written"))
         why = "compares all primary keys, so that deleted rows go here too"
         settings.append(Setting("deletes", "sweep", why, overwrites_only=True))
-        yield Proposal(entry.name, entry.name, rows, "settled (single writer)", tuple(settings))
+        yield Proposal(entry.name, entry.name, rows, "settled (single writer)", tuple(settings), unsure)
 
 
 def _rows(connection: "Connection", entry: Catalogued) -> str:
@@ -71,13 +79,48 @@ def _rows(connection: "Connection", entry: Catalogued) -> str:
     return f"{count:,}" if count <= _ROWS_COUNTED else f"more than {_ROWS_COUNTED:,}"
 
 
-def _why_in_full(connection: "Connection", entry: Catalogued) -> Iterator[str]:
+def _why_in_full(entry: Catalogued) -> Iterator[str]:
     if entry.is_view:
         yield "a view"
     elif not entry.primary_key:
         yield "no primary key: rows are told apart by their content"
-    elif entry.rowid_alias and last_id(connection, entry.name) is not None:
-        yield f"incremental_key: {entry.rowid_alias} would read only new rows; right only where rows are never changed"
+
+
+def _options(connection: "Connection", one: Plan, judged: Sequence[tuple[str, str]]) -> Iterator[Setting]:
+    """Of a table that is read in full."""
+    entry = one.entry
+    if not entry.primary_key:
+        names = {column.name.lower(): column.name for column in entry.columns}
+        if "id" in names:
+            yield Setting("primary_key", [names["id"]], "if it is another one in every row")
+        return
+    for column, why in judged[:1]:
+        yield Setting("incremental_key", column, f"would read less, but {why}")
+    if not judged and entry.rowid_alias and last_id(connection, entry.name) is not None:
+        yield Setting(
+            "incremental_key", entry.rowid_alias, "would read only new rows; right only where rows are never changed"
+        )
+
+
+def _unsure(connection: "Connection", one: Plan) -> Iterator[Setting]:
+    """Columns that are declared as something that their values are not."""
+    types = {
+        column.name: str(one.table.schema.field(column.name).type)
+        for column in one.entry.columns
+        if column.name in one.table.schema.names
+        and column.name not in one.table.keys
+        and column.name not in one.table.former  # then it is what it is declared as
+        and (declared := claims(column.declared))
+        and one.table.schema.field(column.name).type not in declared
+        and _has_values(connection, one, column.name)
+    }
+    if types:
+        yield Setting("types", types, "declared otherwise, and not all values are so")
+
+
+def _has_values(connection: "Connection", one: Plan, column: str) -> bool:
+    sql = f"SELECT EXISTS (SELECT 1 FROM {one.relation} WHERE t.{quote(column)} IS NOT NULL)"
+    return bool(connection.execute(sql).fetchone()[0])
 
 
 def _stamped_by_trigger(connection: "Connection", table: str, column: str) -> bool:
@@ -111,8 +154,9 @@ class _Candidate:
         """What speaks against it; empty when nothing does."""
         if not self.entry.primary_key:
             return "a changed row could not be told from a new one without a primary key"
-        if self.column not in self.entry.indexed:
-            return "it leads no index, so all rows would be looked at all the same"
+        about = rows_about(self.connection, self.entry.name) if self.column not in self.entry.indexed else 0
+        if about is None or about > _ROWS_SCANNED:
+            return "it leads no index, and the table is too large to be looked at here"
         smallest, largest = self._ends()
         if isinstance(smallest, float) or isinstance(largest, float):
             return "it holds floats, which are no key unless `types` says what they hold"

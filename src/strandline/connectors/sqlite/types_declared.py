@@ -19,7 +19,7 @@ from strandline.lazy import pa
 if TYPE_CHECKING:
     from sqlite3 import Connection
 
-__all__ = ["claimed"]
+__all__ = ["claimed", "claims"]
 
 log = logging.getLogger(__name__)
 
@@ -42,9 +42,7 @@ Fits = Callable[[Any], bool]
 def claimed(connection: "Connection", entry: Catalogued, names: Sequence[str]) -> "dict[str, pa.DataType]":
     """Those of these columns whose values are what their declaration says, with the type."""
     candidates = {
-        column.name: types
-        for column in entry.columns
-        if column.name in names and (types := _candidates(column.declared))
+        column.name: types for column in entry.columns if column.name in names and (types := claims(column.declared))
     }
     if not candidates:
         return {}
@@ -60,7 +58,7 @@ def claimed(connection: "Connection", entry: Catalogued, names: Sequence[str]) -
     return found
 
 
-def _candidates(declared: str) -> "Mapping[pa.DataType, Fits]":
+def claims(declared: str) -> "Mapping[pa.DataType, Fits]":
     """The types that a declaration may mean, with what a value has to be; the first one that all values fit counts."""
     if digits := _DECIMAL.fullmatch(declared):
         precision, scale = int(digits[1]), int(digits[2] or 0)
