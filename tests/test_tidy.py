@@ -236,7 +236,13 @@ NAMES_ALLOWED = {
     # the default of `backend`
     "plugins.py": "local",
     # CloudQuery's registries
-    "spec/models.py": "local",
+    "spec/models.py": "local|python",
+    # the registry of modules of table functions, and a program that has some
+    "spec/reading.py": "python",
+    "api/__init__.py": "duckdb|postgresql",
+    "api/places.py": "python|duckdb|sqlite",
+    "api/project.py": "duckdb",
+    "__init__.py": "duckdb",
     # what a file system is made of
     "disk.py": "memory",
 }

@@ -20,6 +20,7 @@ from strandline.errors import (
 )
 from strandline.logs import as_json
 from strandline.message import Cursor
+from strandline.table import Table
 
 __all__ = [
     "RUNS",
@@ -117,6 +118,8 @@ class TaskReport:
     warnings: list[str] = field(default_factory=list)
     error: StrandlineError | None = None
     bug: bool = False
+    stored: dict[str, Table] = field(default_factory=dict, repr=False)
+    """Its tables as the destination has them, by the names that the source gives them."""
 
     def held(self, seconds: float) -> None:
         """A statement was open at the source for so long. From the reader's thread."""
@@ -134,7 +137,7 @@ class TaskReport:
 
     def record(self) -> dict[str, Any]:
         """JSON values, for the summary file and the run store. Of a long cursor they have only ``shown``, for people."""
-        skipped = {"error", "started_s"}
+        skipped = {"error", "started_s", "stored"}
         record = {name: value for name, value in _shallow(self).items() if name not in skipped}
         error = self.error
         record["error"] = None if error is None else {"kind": type(error).__name__, "message": error.message}

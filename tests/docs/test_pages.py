@@ -59,5 +59,7 @@ def specs():
 def test_specs_in_pages_are_valid(spec, env_file, tmp_path):
     (tmp_path / "strandline.yml").write_text(spec, "utf-8")
     (tmp_path / ".env").write_text(env_file, "utf-8")
+    for module in re.findall(r"^  registry: python\n  path: (\w+)", spec, re.MULTILINE):
+        (tmp_path / f"{module}.py").write_text("import strandline\n\n@strandline.table\ndef rows(): ...\n", "utf-8")
     done = strandline("validate-config", cwd=tmp_path)
     assert done.returncode == 0, done.stderr

@@ -13,7 +13,7 @@ from strandline.logs import said
 from strandline.message import Cursor
 from strandline.runs import RunReport, Status, TaskReport, describe_cursor, signal_name
 
-__all__ = ["exit_code", "log_errors", "own_names", "summary"]
+__all__ = ["HEAD", "cells", "exit_code", "log_errors", "own_names", "summary"]
 
 _log = logging.getLogger(__name__)
 
@@ -21,7 +21,7 @@ _WORST_FIRST = (70, 3, 4, 2)
 _WORTH_A_SPEED = 1_000
 _IDLE_MANY = 4
 _LAST = (Status.COMPLETED, Status.RUNNING, Status.STOPPED, Status.FAILED)
-_HEAD = ("table", "status", "read", "new or changed", "unchanged", "deleted", "rejected", "time", "rows/s", "cursor")
+HEAD = ("table", "status", "read", "new or changed", "unchanged", "deleted", "rejected", "time", "rows/s", "cursor")
 _NUMBERS = range(2, 9)
 _Line: TypeAlias = tuple[str, str]
 """What a text begins with, and the text, whose further lines hang below its first."""
@@ -75,7 +75,7 @@ def _of_destination(tasks: Sequence[TaskReport], width: int | None) -> Iterator[
     errors = grouped_errors(tasks)
     idle = _idle(tasks)
     unseen = {id(task) for alike in idle.values() for task in alike}
-    for row in table([_HEAD, *(_cells(task) for task in tasks if id(task) not in unseen)], width=width, right=_NUMBERS):
+    for row in table([HEAD, *(cells(task) for task in tasks if id(task) not in unseen)], width=width, right=_NUMBERS):
         yield "", f"  {row}"
     for status, alike in idle.items():
         yield "  ", f"{named([task.task for task in alike])}: {_MARKS[status]}, not begun"
@@ -129,7 +129,8 @@ def _idle(tasks: Sequence[TaskReport]) -> dict[Status, list[TaskReport]]:
     return {status: alike for status, alike in idle.items() if len(alike) >= _IDLE_MANY}
 
 
-def _cells(task: TaskReport) -> tuple[str, ...]:
+def cells(task: TaskReport) -> tuple[str, ...]:
+    """What the table of the summary says of one task, below ``HEAD``."""
     if not task.begun:
         return (task.task, _MARKS[task.status], *("" for _ in _NUMBERS), "not begun")
     fast = task.rows_read >= _WORTH_A_SPEED and task.seconds

@@ -21,7 +21,7 @@ from strandline.runs import describe_cursor
 from strandline.spec import Config
 from strandline.table import Table
 
-__all__ = ["command", "show_plans"]
+__all__ = ["command", "remembered", "show_plans"]
 
 _CURSOR_CHARS_MAX = 1_000
 
@@ -57,7 +57,7 @@ def show_plans(config: Config, choice: Choice, settings: Settings, *, as_lines: 
     for source in sources:
         try:
             with open_job(config, source, choice) as job:
-                known = _remembered(job)
+                known = remembered(job)
                 tasks = [Words(one, job.source, known) for one in plan(job)]
         except StrandlineError as error:  # the other sources are planned all the same
             errors.append(error)
@@ -74,7 +74,7 @@ def show_plans(config: Config, choice: Choice, settings: Settings, *, as_lines: 
     return gravest(codes)
 
 
-def _remembered(job: Job) -> dict[str, Table]:
+def remembered(job: Job) -> dict[str, Table]:
     """The tables that the job selects, by name, once it has."""
     tables: dict[str, Table] = {}
     select = job.select

@@ -357,6 +357,7 @@ class TaskRun:
             acknowledge=lambda cursor: self._acknowledge(key, cursor),
             on_commit=lambda: self._say(EventKind.COMMITTED, ""),
             on_notice=self.warn,
+            _stored=self.report.stored if hide is None else {},
         )
 
     def _acknowledge(self, key: StateKey, cursor: Cursor | None) -> None:

@@ -45,7 +45,7 @@ __all__ = [
 ]
 
 NAME_LENGTH_MAX = 200
-REGISTRIES_ELSEWHERE = ("python", "local", "grpc", "docker")
+REGISTRIES_ELSEWHERE = ("local", "grpc", "docker")
 """Registries whose plugins do not run inside this process; each needs a plugin of that name."""
 
 
@@ -95,7 +95,9 @@ class _Document(BaseModel):
 
     @property
     def plugin(self) -> str:
-        """The name of the plugin."""
+        """The name of the plugin; of a module of table functions, that of its registry."""
+        if self.registry == "python":
+            return self.registry
         return self.path.removeprefix("cloudquery/")
 
 
@@ -176,7 +178,10 @@ class SourceSpec(_Document):
     @cached_property
     def settings(self) -> BaseModel:
         """``spec`` as the plugin's own ``Spec``, with its part of ``table_settings``. Holds secrets."""
-        model, values = load_plugin("source", self.plugin).Spec, self.spec
+        plugin, values = load_plugin("source", self.plugin), self.spec
+        model = plugin.Spec
+        if self.registry == "python":
+            values = plugin.module_settings(self.path) | values
         if self.own_settings.entries and isinstance(values.get("tables", {}), Mapping):
             tables = self.own_settings if takes_globs(model) else self.own_settings.by_key()
             values = {**values, "tables": tables}

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -268,7 +269,25 @@ class _Reading:
             hint = f"the built-in {kind} plugins are {', '.join(plugin_names(kind))}; they need no `registry`"
             self.problems.append(registry.problem(f"`registry: {registry.value}` is not supported yet", hint))
             return None
+        if registry is not None and registry.value == "python":
+            return self._module(kind, path, registry)
         return self._load(kind, path)
+
+    def _module(self, kind: str, path: Node, registry: Node) -> Any | None:
+        """The plugin that reads a module of table functions, which may lie beside the spec. The module is imported."""
+        if kind != "source":
+            self.problems.append(registry.problem("`registry: python` is for sources", "name a plugin in `path`"))
+            return None
+        beside = str(Path(path.file.name).absolute().parent)
+        if beside not in sys.path:
+            sys.path.append(beside)
+        plugin = load_plugin(kind, "python")
+        try:
+            plugin.module_settings(str(path.value))
+        except UsageError as error:
+            self.problems.append(path.problem(error.message, error.hint))
+            return None
+        return plugin
 
     def _load(self, kind: str, named: Node) -> Any | None:
         try:

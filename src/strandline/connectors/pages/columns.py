@@ -85,12 +85,11 @@ class Columns:
         self, name: str, found: "Sequence[tuple[int, pa.Array]]", pages: "Sequence[Records]"
     ) -> "tuple[pa.ChunkedArray, dict[str, list[tuple[int, pa.Array]]]]":
         """The column in its type, and what stands in other columns instead."""
-        kind = self._kind(name, [_settled(array) for _, array in found])
+        kind = self._kind(name, [array for _, array in found])
         values: list[list[pa.Array]] = [[] for _ in pages]
         others: dict[str, list[tuple[int, pa.Array]]] = {}
         for number, array in found:
-            # lists without elements stay such where it is known what they are lists of
-            value, rest = _parted(array if _fitted(array, kind) is not None else _settled(array), kind)
+            value, rest = _parted(array, kind)
             if value is not None:
                 values[number].append(value)
             if rest is not None:
@@ -108,12 +107,14 @@ class Columns:
         if name in self.shape.types:
             return self.shape.types[name]
         known = self.types.get(name, pa.null())
-        arrays = [array for array in arrays if array.null_count < len(array)]
+        arrays = [
+            array for array in arrays if not pa.types.is_null(_sure(array.type)) and array.null_count < len(array)
+        ]
         if not pa.types.is_null(known):
             if name in self.keys or is_json(known) or pa.types.is_string(known):
                 return known
             return reduce(lambda kind, array: self._grown(name, kind, array) or kind, arrays, known)
-        kinds = list(dict.fromkeys(array.type for array in arrays))
+        kinds = list(dict.fromkeys(_sure(array.type) for array in arrays))
         kind = reduce(lambda one, other: grown(one, other) or one, kinds, known)
         if all(pa.types.is_string(one) for one in kinds) and name not in self.shape.texts and kinds:
             return iso_type(pa.chunked_array(arrays).combine_chunks()) or kind
@@ -121,7 +122,7 @@ class Columns:
 
     def _grown(self, name: str, known: "pa.DataType", array: "pa.Array") -> "pa.DataType | None":
         """The type of the column once it holds these values, too."""
-        found = array.type
+        found = _sure(array.type)
         if pa.types.is_temporal(known) and pa.types.is_string(found):
             found = iso_type(array) or found
         if pa.types.is_floating(found) and name in self.wide:
@@ -170,13 +171,8 @@ def grown(known: "pa.DataType", found: "pa.DataType") -> "pa.DataType | None":
     return widened(known, found, text=True)
 
 
-def _settled(array: "pa.Array") -> "pa.Array":
-    """Without what has no type yet: fields that are null in all records, and lists without elements."""
-    kind = _sure(array.type)
-    return array if kind == array.type else pa.nulls(len(array)) if pa.types.is_null(kind) else array.cast(kind)
-
-
 def _sure(kind: "pa.DataType") -> "pa.DataType":
+    """Without what has no type yet: fields that are null in all records, and lists without elements."""
     if pa.types.is_struct(kind):
         fields = [(one.name, sure) for one in kind if not pa.types.is_null(sure := _sure(one.type))]
         return pa.struct(fields) if fields else pa.null()
@@ -188,10 +184,11 @@ def _sure(kind: "pa.DataType") -> "pa.DataType":
 
 def _fitted(array: "pa.Array", kind: "pa.DataType") -> "pa.Array | None":
     """The values in the type of their column; ``None``: one of them does not fit."""
+    found = _sure(array.type)
     if array.type == kind:
         return array
     if pa.types.is_null(kind):
-        return pa.nulls(len(array)) if pa.types.is_null(_sure(array.type)) else None
+        return pa.nulls(len(array)) if pa.types.is_null(found) else None
     try:
         if is_json(kind):
             return _as_json(array, "")
@@ -201,9 +198,17 @@ def _fitted(array: "pa.Array", kind: "pa.DataType") -> "pa.Array | None":
             return moments(array, kind)
         if pa.types.is_decimal(kind) and not pa.types.is_nested(array.type) and not pa.types.is_boolean(array.type):
             return decimals(text_of(array, where=""), kind)
-        return pc.cast(array, kind) if grown(kind, array.type) == kind or _narrower(array.type, kind) else None
+        if pa.types.is_null(found) and pa.types.is_nested(array.type) and not _alike(array.type, kind):
+            return None if array.null_count < len(array) else pa.nulls(len(array), kind)
+        return pc.cast(array, kind) if grown(kind, found) == kind or _narrower(found, kind) else None
     except (pa.ArrowException, TaskError):
         return None
+
+
+def _alike(found: "pa.DataType", kind: "pa.DataType") -> bool:
+    """Whether both are lists, or both objects."""
+    is_ = pa.types
+    return bool((is_.is_list(found) and is_.is_list(kind)) or (is_.is_struct(found) and is_.is_struct(kind)))
 
 
 def _parted(array: "pa.Array", kind: "pa.DataType") -> "tuple[pa.Array | None, pa.Array | None]":

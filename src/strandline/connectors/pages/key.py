@@ -63,7 +63,10 @@ def value_of(text: str, kind: "pa.DataType", *, where: str) -> "pa.Scalar":
     Raises:
         TaskError: the text is none of this type.
     """
-    return read_text(pa.array([text]), kind, where=where)[0]
+    try:
+        return read_text(pa.array([text]), kind, where=where)[0]
+    except TaskError as error:
+        raise TaskError(error.message, hint="--full-refresh reads everything again") from error
 
 
 @dataclass(slots=True)

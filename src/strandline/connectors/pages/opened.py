@@ -9,7 +9,7 @@ from itertools import chain
 
 from strandline.connectors.pages.columns import Columns
 from strandline.connectors.pages.reading import GrewError, Pass
-from strandline.connectors.pages.records import Page
+from strandline.connectors.pages.records import Page, read_page
 from strandline.connectors.pages.spool import columns_first
 from strandline.connectors.pages.stream import Child, Fetch, Mark, Stream
 from strandline.errors import TaskError
@@ -20,6 +20,9 @@ from strandline.source import Task
 from strandline.table import Table
 
 __all__ = ["Opened"]
+
+_PARENTS_MAX = 20
+"""Of how many parents the children are asked for, to learn their columns."""
 
 
 @dataclass(slots=True)
@@ -66,14 +69,28 @@ class Opened:
         """
         with self._lock:
             try:
-                if self._look is None and not self.stream.closed and self.columns.apart is None:
+                if self._look is None and self.columns.apart is None and self.stream.looks and not self.stream.closed:
                     before = self.stream.now()
                     pages = iter(self.fetch(partition)(None))
-                    self._look = _Look(partition, before, self.stream.look(pages, self.columns), pages)
+                    self._look = _Look(partition, before, self.stream.look(pages, self.columns)[0], pages)
                 tables = self.stream.tables(self.columns)
+                for child in self.children:
+                    if child.stream.looks and not child.columns.types:
+                        self._look_at(child)
+                    child.refer(self.columns)
+                    tables += child.stream.tables(child.columns)
             except TaskError as error:
                 return [self._unreadable(error)]
-        return [*tables, *(table for child in self.children for table in child.stream.tables(child.columns))]
+        return tables
+
+    def _look_at(self, child: Child) -> None:
+        """Learn the columns of children from those of the first parents that have any."""
+        parents = [page for page in (self._look.pages if self._look else ()) if not isinstance(page, Mark)]
+        read = [read_page(page, self.columns.shape, where=self.stream.name, path=self.stream.path) for page in parents]
+        for row in self.columns.take(read).slice(0, _PARENTS_MAX).to_pylist() if read else ():
+            _, found = child.stream.look(child.fetch(row), child.columns)
+            if found:
+                return
 
     def _unreadable(self, error: TaskError) -> Table:
         return Table(self.stream.name, pa.schema([("unreadable", pa.null())]), unreadable=error)

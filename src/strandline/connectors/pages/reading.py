@@ -4,6 +4,7 @@ An unsorted stream has one checkpoint, at its end: what was not read yet may hav
 every group of rows with the same key that is complete, and is resumed behind it.
 """
 
+import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -27,7 +28,7 @@ __all__ = ["GrewError", "Pass"]
 
 _FLUSH_S = 2.0
 """How long rows are held back at most that a checkpoint could follow."""
-_FIELDS = {"since", "after", "before", "mark", "columns"}
+_FIELDS = {"shown", "since", "after", "before", "mark", "columns", "children"}
 _PARENTS_AT_ONCE = 256
 
 
@@ -66,7 +67,8 @@ class Pass:
         mark: Cursor | None = cursor.get("mark")
         began = as_python(self._after if self._after is not None else self._key.since) if self._key else mark
         self._tables = {table.name: table for table in self.task.tables}
-        yield from self._told(self.stream, self.columns)
+        for stream, columns in [(self.stream, self.columns), *((one.stream, one.columns) for one in self.children)]:
+            yield from self._told(stream, columns)
         buffer, rows, size, last_s = list[Records](), 0, 0, time.monotonic()
         for page in self.fetch(began):
             self.reading.alive()
@@ -94,11 +96,14 @@ class Pass:
         if not cursor.keys() <= _FIELDS or (cursor and not self.stream.is_incremental):
             raise self._strange()
         try:
-            found = {str(name): read_kind(kind) for name, kind in cursor.get("columns", {}).items()}
+            found = _kinds(cursor.get("columns", {}))
+            of_children = {name: _kinds(kinds) for name, kinds in cursor.get("children", {}).items()}
             before = datetime.fromisoformat(cursor["before"]) if "before" in cursor else None
         except (AttributeError, TypeError, ValueError) as error:
             raise self._strange() from error
         self.columns.know(found)
+        for child in self.children:
+            child.columns.know(of_children.get(child.stream.name, {}))
         table = next((one for one in self.task.tables if one.name == self.stream.name), None)
         if table is not None:
             former = self.reading.former.get(table.name, ())
@@ -123,13 +128,21 @@ class Pass:
         """Where the stream goes on."""
         if not self.stream.is_incremental:
             return None
-        columns = {name: written_kind(kind) for name, kind in self.columns.types.items()}
+        known = {"columns": _written(self.columns)}
+        if self.children:
+            known["children"] = {child.stream.name: _written(child.columns) for child in self.children}
         if self._key is None:
-            return {"mark": mark, "columns": columns}
+            shown = "–" if mark is None else json.dumps(mark, ensure_ascii=False)
+            return {"shown": shown, "mark": mark, **known}
         since = self._key.end() if ends else self._key.since
-        cursor: dict[str, Any] = {"since": None if since is None else text_of_value(since), "columns": columns}
+        text = None if since is None else text_of_value(since)
+        cursor: dict[str, Any] = {"shown": text or "–", "since": text, **known}
         if after is not None:
-            cursor |= {"after": text_of_value(after), "before": self._key.before.isoformat()}
+            cursor |= {
+                "shown": text_of_value(after),
+                "after": text_of_value(after),
+                "before": self._key.before.isoformat(),
+            }
         return cursor
 
     # what was read ---------------------------------------------------------------------------------------------------
@@ -302,6 +315,14 @@ def _checked(cursor: Cursor, where: str) -> Cursor:
     if not isinstance(cursor, Mapping):
         raise TaskError(f"{where}: a checkpoint is {type(cursor).__name__}, and no mapping")
     return dict(cursor)
+
+
+def _written(columns: Columns) -> dict[str, Any]:
+    return {name: written_kind(kind) for name, kind in columns.types.items()}
+
+
+def _kinds(written: Mapping[str, Any]) -> "dict[str, pa.DataType]":
+    return {str(name): read_kind(kind) for name, kind in written.items()}
 
 
 def _size(records: Records) -> int:

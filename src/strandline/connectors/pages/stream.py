@@ -54,6 +54,8 @@ class Stream:
     """Its columns, as far as they are known before it is read."""
     closed: bool = False
     """It has no other columns than the declared ones."""
+    looks: bool = True
+    """Whether the first page is looked at before a read, for columns that are not declared."""
     shape: Shape = Shape()  # noqa: RUF009 -- it is frozen
     path: JSONPath = ()
     """Where the records lie in pages that are JSON."""
@@ -80,8 +82,8 @@ class Stream:
         """Whether a pass goes on where the last one ended."""
         return bool(self.incremental_key) or self.marks or self.follows
 
-    def look(self, pages: Iterable[Page | Mark], columns: Columns) -> list[Page | Mark]:
-        """Learn the columns from the first page that has records; the pages that were taken for that."""
+    def look(self, pages: Iterable[Page | Mark], columns: Columns) -> tuple[list[Page | Mark], bool]:
+        """Learn the columns from the first page that has records; the pages that were taken, and whether there was such a one."""
         taken: list[Page | Mark] = []
         for page in pages:
             taken.append(page)
@@ -90,8 +92,8 @@ class Stream:
             records = read_page(page, columns.shape, where=self.name, path=self.path)
             columns.take([records])
             if records.rows:
-                break
-        return taken
+                return taken, True
+        return taken, False
 
     def tables(self, columns: Columns) -> list[Table]:
         """The table with these columns; and one for each list in them, where lists become tables.
@@ -184,3 +186,10 @@ class Child:
     """The columns that refer to the parent, with the parent's columns: ``{"order_id": "id"}``."""
     at_once: int = 1
     """How many parents' children are fetched at once, in threads."""
+
+    def refer(self, parents: Columns) -> None:
+        """Learn the types of the columns that refer to the parent, and of the place among its children, from its columns."""
+        for name, of in self.refers.items():
+            self.columns.types.setdefault(name, parents.types.get(of, pa.null()))
+        if "position" in self.stream.primary_key and "position" not in self.columns.types:
+            self.columns.types["position"] = pa.int64()
