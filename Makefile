@@ -10,8 +10,9 @@ READY := .venv/.ready
 RUN := .venv/bin
 # Further arguments for pytest: make test ARGS="-k sqlite"
 ARGS ?=
-# make stress: how long each cell is written to; make stress and crash: what is done. Without a seed, something new each time.
+# make races: how many saves. make stress: how long each cell is written to; make stress and crash: what is done. Without a seed, something new each time.
 SECONDS ?= 60
+SAVES ?= 1000
 SEED ?=
 # One process more than there are processors, because some tests wait; but few enough that their memory does not add up. One that
 # has nothing left to do takes tests from another: the slow ones of a file would else be the last of one process alone.
@@ -52,6 +53,9 @@ stress: $(READY) ## concurrent writers against PostgreSQL, SECONDS for each cell
 
 holes: $(READY) ## the same faults against Strandline and against dlt, which is installed for it
 	PYTHONPATH=bench:tests:tests/holes $(RUN)/python -m holes $(ARGS)
+
+races: $(READY) ## two processes that save over each other, SAVES times, on every state backend
+	STRANDLINE_SAVES="$(SAVES)" $(RUN)/pytest -q tests/crash/test_races.py $(ARGS)
 
 realfiles: $(READY) ## 600 files of other people's packages, fetched once: what is stored of each against its text and other readers
 	PYTHONPATH=tests/realfiles $(RUN)/python -m realfiles $(ARGS)

@@ -1,9 +1,13 @@
-"""State backends: commits a second, the slowest of a hundred, and ten thousand cursors that are listed.
+"""State backends: commits a second, the slowest of a hundred, ten thousand cursors that are listed, and whole syncs.
 
-Servers are started for it, on loopback; the object store is moto, so that its own numbers say little. `python bench/states.py [COMMITS]`
+Servers are started for it, on loopback; the object store is moto, so that its own numbers say little. A commit is measured alone, and
+among ten thousand cursors; a list by the clock, and by the processor, which a busy machine disturbs less. Whole syncs of some tables
+into DuckDB go round by round through all backends: medians of a backend are compared with those of `memory` in the same rounds.
+`python bench/states.py [COMMITS] [ROUNDS]`
 """
 
 import json
+import resource
 import statistics
 import subprocess
 import sys
@@ -18,6 +22,7 @@ LISTED = 10_000
 
 
 def backends(stack):
+    from services.mariadb import MariaDBServer
     from services.postgresql import PostgreSQLServer
     from services.redis import DURABLE, RedisServer, valkey_program
     from services.s3 import S3
@@ -30,6 +35,7 @@ def backends(stack):
         "local": {"path": "kept"},
         "sqlite": {"path": "kept.db"},
         "postgresql": {"connection_string": server.uri()},
+        "mysql": {"connection_string": stack.enter_context(MariaDBServer(directory=Path.cwd())).uri()},
         "redis": {"url": stack.enter_context(RedisServer(valkey_program(), *DURABLE)).url},
         "objects": {"url": "s3://bucket/states", "options": s3.options},
     }
@@ -44,11 +50,11 @@ def state(number):
     )
 
 
-def commits(backend, count):
-    """Seconds of each save of one lineage."""
+def commits(backend, count, source):
+    """Seconds of each save of one lineage of a source."""
     from strandline.state import StateKey
 
-    took, token, key = [], None, StateKey("bench", "orders", "warehouse")
+    took, token, key = [], None, StateKey(source, "orders", "warehouse")
     for number in range(count):
         began = time.perf_counter()
         token = backend.save(key, state(number), expected=token)
@@ -56,43 +62,72 @@ def commits(backend, count):
     return took
 
 
-def listed(name, settings, backend):
-    """Seconds of `state list` with many cursors; without a backend that another process sees, none."""
+def spec(source, name, settings, tables=1, into="memory"):
+    own = {"path": "warehouse.duckdb"} if into == "duckdb" else {}
+    about = {"name": source, "path": "test", "destinations": ["warehouse"], "backend": name, "backend_spec": settings}
+    documents = [
+        {"kind": "source", "spec": about | {"spec": {"tables": tables, "rows": 1_000}}},
+        {"kind": "destination", "spec": {"name": "warehouse", "path": into, "spec": own}},
+    ]
+    Path("strandline.yml").write_text("\n---\n".join(map(json.dumps, documents)), "utf-8")
+
+
+def strandline(*arguments):
+    """Seconds by the clock, and of a processor."""
+    began, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
+    subprocess.run([sys.executable, "-m", "strandline", *arguments], check=True, capture_output=True)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return time.perf_counter() - began, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+
+def listed(name, settings, backend, count):
+    """A list of many cursors, and commits among them, in seconds; without a backend that another process sees, none."""
     from strandline.state import StateKey
 
     if name in {"memory", "objects"}:
         return None
     for number in range(LISTED):
         backend.save(StateKey("many", f"orders:{number}", "warehouse"), state(number), expected=None)
-    source = {"name": "many", "path": "test", "destinations": ["warehouse"], "backend": name, "backend_spec": settings}
-    documents = [
-        {"kind": "source", "spec": source},
-        {"kind": "destination", "spec": {"name": "warehouse", "path": "memory"}},
-    ]
-    Path("strandline.yml").write_text("\n---\n".join(map(json.dumps, documents)), "utf-8")
-    command, took = [sys.executable, "-m", "strandline", "state", "list"], []
-    for _ in range(3):
-        began = time.perf_counter()
-        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-        took.append(time.perf_counter() - began)
-    return statistics.median(took)
+    spec("many", name, settings)
+    took = [strandline("state", "list") for _ in range(3)]
+    among = statistics.median(commits(backend, count, "many"))
+    return *(statistics.median(one) for one in zip(*took, strict=True)), among
 
 
-def main(count=500):
+def syncs(chosen, rounds):
+    """Seconds of a first sync of twenty tables, by backend, each round through all of them."""
+    took = {name: [] for name in chosen}
+    for number in range(rounds):
+        for name, settings in chosen.items():
+            Path("warehouse.duckdb").unlink(missing_ok=True)
+            spec(f"round{number}", name, settings, tables=20, into="duckdb")
+            took[name].append(strandline("sync", "-q"))
+    return took
+
+
+def main(count=500, rounds=5):
     from strandline.plugins import load_plugin
 
     with ExitStack() as stack:
         stack.enter_context(chdir(stack.enter_context(tempfile.TemporaryDirectory(prefix="strandline-states-"))))
-        print(f"{'backend':<12}{'commits/s':>10}{'p50 ms':>9}{'p99 ms':>9}{'list s':>9}")
-        for name, settings in backends(stack).items():
+        chosen = backends(stack)
+        print(
+            f"{'backend':<12}{'commits/s':>10}{'p50 ms':>9}{'p99 ms':>9}{'list s':>9}{'cpu s':>8}{'p50 among ms':>14}"
+        )
+        for name, settings in chosen.items():
             cls = load_plugin("state_backend", name)
             backend = cls(cls.Spec(**settings))
-            took = sorted(commits(backend, count))
+            took = sorted(commits(backend, count, "bench"))
             p50, p99 = took[count // 2] * 1e3, took[count * 99 // 100] * 1e3
-            list_s = listed(name, settings, backend)
+            many = listed(name, settings, backend, count)
             backend.close()
-            shown = f"{list_s:9.2f}" if list_s is not None else f"{'–':>9}"
+            shown = f"{many[0]:9.2f}{many[1]:8.2f}{many[2] * 1e3:14.2f}" if many else f"{'–':>9}{'–':>8}{'–':>14}"
             print(f"{name:<12}{count / sum(took):>10.0f}{p50:>9.2f}{p99:>9.2f}{shown}", flush=True)
+        whole = syncs(chosen, rounds)
+        usual = statistics.median(clock for clock, _ in whole["memory"])
+        for name, found in whole.items():
+            clock, cpu = (statistics.median(one) for one in zip(*found, strict=True))
+            print(f"sync {name:<12}{clock:8.2f} s  {clock / usual:5.2f} of memory  {cpu:5.2f} s of a processor")
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ __all__ = ["FOLDER", "PLAIN", "encode_part", "locked", "make_directory", "opened
 
 _PART_BYTES_MAX = 97  # two parts, "@" and ".json" make at most 200 bytes
 _DIGEST_HEX = 64
+_SPELLED = [chr(byte) if re.match(rb"[a-z0-9._-]", bytes([byte])) else f"%{byte:02x}" for byte in range(256)]
 _WINDOWS_DEVICE = re.compile(r"(con|prn|aux|nul|com[0-9]|lpt[0-9])(\.|$)")
 
 FOLDER = os.O_RDONLY | os.O_DIRECTORY
@@ -35,7 +36,7 @@ def encode_part(name: str) -> str:
     if not name:
         return "%"
     raw = name.encode("utf-8", "surrogatepass")
-    part = "".join(chr(byte) if re.match(rb"[a-z0-9._-]", bytes([byte])) else f"%{byte:02x}" for byte in raw)
+    part = "".join(map(_SPELLED.__getitem__, raw))
     if part.endswith("."):
         part = part[:-1] + "%2e"
     if part.startswith(".") or _WINDOWS_DEVICE.match(part):

@@ -11,7 +11,8 @@ that is damaged is noticed like a damaged state.
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from strandline.errors import StateError
@@ -19,6 +20,9 @@ from strandline.state import State, StateKey, Token
 from strandline.state_format import decode_state
 
 __all__ = ["Kept", "decode_file", "encode_file", "given_up"]
+
+
+_CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"))
 
 
 class Kept(NamedTuple):
@@ -36,7 +40,7 @@ def encode_file(token: Token, bodies: Sequence[Mapping[str, Any]]) -> bytes:
     return f'{{\n{head} "states": [\n  {lines}\n ]\n}}\n'.encode()
 
 
-def decode_file(content: bytes, where: str, *, repair: str) -> Kept:
+def decode_file(content: bytes, where: Path | str, *, repair: Callable[[], str]) -> Kept:
     """What is in a file.
 
     Args:
@@ -54,9 +58,9 @@ def decode_file(content: bytes, where: str, *, repair: str) -> Kept:
         kept = Kept(key, decode_state(key, bodies[0], where=where, token=token), bodies)
         intact = body["checksum"] == _checksum(token, bodies)
     except (LookupError, TypeError, ValueError, RecursionError) as error:
-        raise StateError(f"{where}: not a Strandline state ({error})", hint=repair) from error
+        raise StateError(f"{where}: not a Strandline state ({error})", hint=repair()) from error
     if not intact:
-        raise StateError(f"{where}: damaged, its checksum does not match", hint=repair)
+        raise StateError(f"{where}: damaged, its checksum does not match", hint=repair())
     return kept
 
 
@@ -66,5 +70,4 @@ def given_up(content: bytes) -> Token:
 
 
 def _checksum(token: Token, bodies: Sequence[Mapping[str, Any]]) -> str:
-    canonical = json.dumps({"states": bodies, "token": token}, sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(canonical.encode()).hexdigest()
+    return hashlib.sha256(_CANONICAL.encode({"states": bodies, "token": token}).encode()).hexdigest()

@@ -8,6 +8,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any, TypeVar
 
 from strandline.errors import StateError, TaskError
@@ -27,6 +28,8 @@ __all__ = [
     "tables_in",
 ]
 
+_CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
+"""Made once: thousands of states are checked to list them."""
 T = TypeVar("T")
 
 FORMAT_VERSION = 1
@@ -112,7 +115,7 @@ def encode_state(key: StateKey, state: State) -> dict[str, Any]:
     return body | {"checksum": _checksum(body)}
 
 
-def load_state(key: StateKey, body: object, *, where: str, token: Token, epoch: int = 0) -> State:
+def load_state(key: StateKey, body: object, *, where: Path | str, token: Token, epoch: int = 0) -> State:
     """As ``decode_state``, for ``StateBackend.load``: what cannot be trusted says so, and is no error.
 
     Args:
@@ -138,7 +141,7 @@ def tables_in(task: str, text: str) -> set[str]:
         return {task}
 
 
-def decode_state(key: StateKey, body: object, *, where: str, token: Token | None = None) -> State:
+def decode_state(key: StateKey, body: object, *, where: Path | str, token: Token | None = None) -> State:
     """The state in ``body``, checked.
 
     Args:
@@ -241,8 +244,7 @@ def _intact(body: Mapping[str, Any], checksum: object) -> bool:
 
 
 def _checksum(body: Mapping[str, Any]) -> str:
-    canonical = json.dumps(body, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
-    return hashlib.sha256(canonical.encode()).hexdigest()
+    return hashlib.sha256(_CANONICAL.encode(body).encode()).hexdigest()
 
 
 def _repair(key: StateKey) -> str:

@@ -1,4 +1,4 @@
-"""Kill the writer of local states at every call that changes anything, and read what is left."""
+"""Kill the writer of states in files at every call that changes anything, and read what is left."""
 
 import shutil
 import subprocess
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from strandline.connectors.local.state import LocalState
+from strandline.plugins import load_plugin
 from strandline.testing.state_backend import KEY, example_state
 
 pytestmark = [
@@ -15,23 +15,29 @@ pytestmark = [
     pytest.mark.skipif(not shutil.which("strace"), reason="strace is not installed: no kill points were tried"),
 ]
 
-CALLS = ["mkdir,mkdirat", "openat", "flock", "write", "fsync", "close", "rename,renameat,renameat2", "unlink,unlinkat"]
+CALLS = [
+    *(("local", call) for call in ("mkdir,mkdirat", "openat", "flock", "write", "fsync", "close")),
+    *(("local", call) for call in ("rename,renameat,renameat2", "unlink,unlinkat")),
+    *(("sqlite", call) for call in ("openat", "pwrite64", "fsync,fdatasync", "unlink,unlinkat")),
+]
 
 # Imports once, then forks a writer for each line. A writer waits for one byte, so that strace can attach to it.
 NURSERY = """
 import ctypes, os, sys
+from strandline.plugins import load_plugin
 from strandline.state import State, StateKey
-from strandline.connectors.local.state import LocalState
 
 PR_SET_PTRACER, ANYBODY = 0x59616D61, -1
 key = StateKey("shop", "orders", "warehouse")
-while path := os.read(0, 4096).decode().rstrip("\\n"):
+plugins = {name: load_plugin("state_backend", name) for name in ("local", "sqlite")}
+while line := os.read(0, 4096).decode().rstrip("\\n"):
+    name, path = line.split(" ", 1)
     pid = os.fork()
     if pid == 0:
         ctypes.CDLL(None).prctl(PR_SET_PTRACER, ANYBODY)
         os.write(1, f"{os.getpid()}\\n".encode())
         os.read(0, 1)
-        backend, token = LocalState(LocalState.Spec(path=path)), None
+        backend, token = plugins[name](plugins[name].Spec(path=path)), None
         for number in (1, 2):
             token = backend.save(key, State({"n": number}, 1, number, "run"), expected=token)
             os.write(1, b"saved\\n")
@@ -49,9 +55,9 @@ def nursery():
         assert process.wait(60) == 0
 
 
-def write_and_be_killed(nursery: subprocess.Popen, path: Path, call: str, nth: int) -> tuple[int, bool]:
+def write_and_be_killed(nursery: subprocess.Popen, name: str, path: Path, call: str, nth: int) -> tuple[int, bool]:
     """How many saves the writer reported, and whether it was killed."""
-    nursery.stdin.write(f"{path}\n".encode())
+    nursery.stdin.write(f"{name} {path}\n".encode())
     pid = nursery.stdout.readline().decode().strip()
     command = ["strace", "-o", "/dev/null", "-e", f"trace={call}", "-e", f"inject={call}:signal=KILL:when={nth}"]
     with subprocess.Popen([*command, "-p", pid], stderr=subprocess.PIPE, text=True) as strace:
@@ -67,20 +73,23 @@ def write_and_be_killed(nursery: subprocess.Popen, path: Path, call: str, nth: i
     return len(lines) - 1, lines[-1] == b"ended -9\n"
 
 
-@pytest.mark.parametrize("call", CALLS)
-def test_a_writer_killed_at_any_call_leaves_the_old_or_the_new_state(nursery, tmp_path, call):
-    nth, killed = 0, True
+@pytest.mark.parametrize(("name", "call"), CALLS)
+def test_a_writer_killed_at_any_call_leaves_the_old_or_the_new_state(nursery, tmp_path, name, call):
+    nth, killed, plugin = 0, True, load_plugin("state_backend", name)
     while killed:
         nth += 1
         root = tmp_path / str(nth)
-        saved, killed = write_and_be_killed(nursery, root, call, nth)
-        backend = LocalState(LocalState.Spec(path=str(root)))
+        saved, killed = write_and_be_killed(nursery, name, root, call, nth)
+        backend = plugin(plugin.Spec(path=str(root)))
         history = backend.history(KEY)
         assert [state.sequence for state in history] in ([*range(saved, 0, -1)], [*range(saved + 1, 0, -1)])
         assert backend.load("shop") == ({KEY: history[0]} if history else {})
+        backend.close()
         following = example_state(9)
         backend.save(KEY, following, expected=history[0].token if history else None)
         assert backend.history(KEY) == [following, *history]
-        assert sorted(path.name for path in (root / "shop").iterdir()) == [".lock", "orders@warehouse.json"]
+        backend.close()
+        left = (root / "shop").iterdir() if root.is_dir() else ()
+        assert not left or sorted(path.name for path in left) == [".lock", "orders@warehouse.json"]
     assert saved == 2
     assert nth > 2 or call.startswith("unlink")

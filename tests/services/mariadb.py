@@ -30,12 +30,13 @@ def programs() -> tuple[str, str] | None:
 
 
 class MariaDBServer:
-    """With these arguments. Starts again on the same port and directory."""
+    """With these arguments, in memory unless ``directory`` is given. Starts again on the same port and directory."""
 
-    def __init__(self, *arguments: str) -> None:
+    def __init__(self, *arguments: str, directory: Path | None = None) -> None:
         self._server, install = programs()
         self._arguments = arguments
-        self.root = Path(tempfile.mkdtemp(prefix="strandline-mariadb-", dir=_MEMORY if _MEMORY.is_dir() else None))
+        where = directory or (_MEMORY if _MEMORY.is_dir() else None)
+        self.root = Path(tempfile.mkdtemp(prefix="strandline-mariadb-", dir=where))
         self.port = free_port()
         self._process: subprocess.Popen[bytes] | None = None
         made = subprocess.run(

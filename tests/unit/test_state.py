@@ -4,6 +4,7 @@ import hashlib
 import json
 import re
 import unicodedata
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from urllib.parse import unquote
@@ -18,6 +19,7 @@ from strandline.errors import StateError, StrandlineError, TaskError
 from strandline.paths import encode_part
 from strandline.plugins import load_plugin
 from strandline.state import Pass, Phase, State, StateKey, TableState
+from strandline.state_file import decode_file, encode_file
 from strandline.state_format import decode_state, encode_state
 from strandline.testing.state_backend import KEY, NAMES, example_state, states
 
@@ -139,6 +141,29 @@ def test_a_cursor_that_could_not_be_read_back_is_not_saved(make, cursor, tmp_pat
     with pytest.raises((TypeError, StrandlineError)):
         backend.save(KEY, replace(NEWER, cursor=cursor), expected=token)
     assert backend.load("shop") == {KEY: OLDER}
+
+
+def raw_of(state):
+    """Every stored form: what a row, a hash or an object has, and what a file has."""
+    body = encode_state(KEY, state)
+    return {
+        "a state": (json.dumps(body).encode(), lambda raw: decode_state(KEY, json.loads(raw), where="x")),
+        "a file": (
+            encode_file("0" * 32, [body, encode_state(KEY, OLDER)]),
+            lambda raw: decode_file(raw, "x", repair=str).newest,
+        ),
+    }
+
+
+@pytest.mark.parametrize("form", ["a state", "a file"])
+def test_no_bit_that_is_flipped_and_no_byte_that_is_missing_gives_another_state(form):
+    """Blanks between values do not matter; all else is noticed."""
+    raw, read = raw_of(NEWER)[form]
+    damaged = [raw[:at] + bytes([raw[at] ^ 1 << bit]) + raw[at + 1 :] for at in range(len(raw)) for bit in range(8)]
+    damaged += [raw[:size] for size in range(len(raw))]
+    for one in damaged:
+        with suppress(ValueError, StateError):  # no JSON; or JSON that is no state
+            assert read(one) == NEWER
 
 
 def test_without_a_backend_nothing_is_kept():

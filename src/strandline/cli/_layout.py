@@ -5,6 +5,7 @@ import sys
 import textwrap
 import unicodedata
 from collections.abc import Collection, Sequence
+from functools import cache
 from itertools import zip_longest
 from typing import TextIO
 
@@ -34,10 +35,12 @@ def columns(text: str) -> int:
     """How many columns of a terminal it takes."""
     if text.isascii():
         return len(text)
-    return sum(
-        0 if unicodedata.combining(character) else 1 + (unicodedata.east_asian_width(character) in "WF")
-        for character in text
-    )
+    return sum(map(_columns_of, text))
+
+
+@cache
+def _columns_of(character: str) -> int:
+    return 0 if unicodedata.combining(character) else 1 + (unicodedata.east_asian_width(character) in "WF")
 
 
 def terminal_width() -> int | None:
@@ -80,8 +83,9 @@ def shortened(text: str, width: int) -> str:
 
 def fitted(text: str, width: int, *, right: bool = False) -> str:
     """``text`` in exactly ``width`` columns."""
-    short = shortened(text, width)
-    blank = " " * (width - columns(short))
+    size = columns(text)
+    short = text if size <= width else shortened(text, width)
+    blank = " " * (width - (size if short is text else columns(short)))
     return blank + short if right else short + blank
 
 

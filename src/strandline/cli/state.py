@@ -54,8 +54,7 @@ def list_(specs: Sequence[Path], form: str) -> int:
         return _trusted(states)
     now = datetime.now(UTC)
     rows = [_HEAD, *(_row(key, state, now) for key, state in states)]
-    for line in table(rows, width=terminal_width(), right=(2, 4)):
-        click.echo(line)
+    click.echo("\n".join(table(rows, width=terminal_width(), right=(2, 4))), nl=bool(states))
     if not states:
         click.echo("no states yet")
     return _trusted(states)

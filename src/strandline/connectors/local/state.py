@@ -148,14 +148,12 @@ class LocalState:
         """Do nothing: nothing is held between calls."""
 
     def _path(self, key: StateKey) -> Path:
-        name = f"{encode_part(key.task)}@{encode_part(key.destination)}.json"
-        return self._root / encode_part(key.source) / name
+        return self._root / encode_part(key.source) / _name(key)
 
     def _read(self, directory: int, where: Path) -> Kept:
         kept = _decode(_content(directory, where), where)
-        right = self._path(kept.key)
-        if right != where:
-            raise StateError(f"{where}: belongs to {kept.key}", hint=f"put it back as {right}")
+        if (where.name, where.parent.name) != (_name(kept.key), encode_part(kept.key.source)):
+            raise StateError(f"{where}: belongs to {kept.key}", hint=f"put it back as {self._path(kept.key)}")
         return kept
 
     def _refuse_network(self) -> None:
@@ -210,10 +208,16 @@ def _sweep(directory: int) -> None:
                 os.unlink(name, dir_fd=directory)
 
 
+def _name(key: StateKey) -> str:
+    return f"{encode_part(key.task)}@{encode_part(key.destination)}.json"
+
+
 def _decode(content: bytes, where: Path) -> Kept:
-    task = unquote(where.stem.partition("@")[0])
-    repair = (
-        f"put back a copy of it; or move it away, where the destination keeps states too, and it is written again; or "
-        f"strandline state reset {unquote(where.parent.name)!r} {task!r} discards it"
-    )
-    return decode_file(content, str(where), repair=repair)
+    def repair() -> str:
+        task = unquote(where.stem.partition("@")[0])
+        return (
+            f"put back a copy of it; or move it away, where the destination keeps states too, and it is written again; or "
+            f"strandline state reset {unquote(where.parent.name)!r} {task!r} discards it"
+        )
+
+    return decode_file(content, where, repair=repair)

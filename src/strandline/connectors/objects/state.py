@@ -129,9 +129,13 @@ class ObjectsState:
         """Do nothing: nothing is held between calls."""
 
     def _decoded(self, name: str, content: bytes) -> Kept:
-        source, _, rest = name.rpartition("/")
-        task = unquote(rest.partition("@")[0])
-        repair = f"put back an older version of it; or strandline state reset {unquote(source)!r} {task!r} discards it"
+        def repair() -> str:
+            source, _, rest = name.rpartition("/")
+            task = unquote(rest.partition("@")[0])
+            return (
+                f"put back an older version of it; or strandline state reset {unquote(source)!r} {task!r} discards it"
+            )
+
         kept = decode_file(content, f"{self._store.place}: {name}", repair=repair)
         if _name(kept.key) != name:
             raise StateError(
