@@ -1,9 +1,9 @@
 """PostgreSQL into DuckDB, PostgreSQL and Parquet files: Strandline, the bare building blocks and dlt, interleaved in one run.
 
 Whole processes are timed. dlt runs in an environment of its own, made once below `.cache`, in its fastest configuration:
-`connectorx`, Parquet files, one process for each core. Strandline runs twice: as it is by default (`xid`, which looks at
-every row) and by the incremental key that dlt has too (`key`, by an index). Prints medians and ratios; `--out docs/bench.json`
-writes them, and a plot beside.
+`connectorx`, Parquet files (which it loads into PostgreSQL by ADBC), one process for each core. Strandline runs twice: as it is
+by default (`xid`, which looks at every row) and by the incremental key that dlt has too (`key`, by an index). Prints medians and
+ratios; `--out docs/bench.json` writes them, and a plot beside.
 
     python bench/postgresql.py [--rows 5000000] [--rounds 3] [--to duckdb,postgresql,files] [--without dlt]
 """
@@ -50,7 +50,7 @@ if __name__ == "__main__":
         incremental=dlt.sources.incremental("at") if incremental == "1" else None)
     changes = "append" if to == "files" else "merge"
     table.apply_hints(primary_key="id", write_disposition=changes if incremental == "1" else "replace")
-    pipeline.run(table, loader_file_format="csv" if to == "postgresql" else "parquet")
+    pipeline.run(table, loader_file_format="parquet")
 """
 
 
@@ -241,6 +241,8 @@ def environment_of_dlt():
     wanted = [
         "dlt[duckdb,postgres,sql_database,parquet]>=1.31",
         "connectorx",
+        "adbc-driver-manager",
+        "adbc-driver-postgresql",
         "psycopg2-binary",
         "psycopg[binary]",
         "pandas",
