@@ -279,6 +279,8 @@ DELETES = [
     "",
     "A sweep compares all primary keys, read after the rows. No delete removes more than half of a table's rows unless",
     "`--allow-mass-delete` is given, and none is made after a change of `where` until a full refresh or a reset.",
+    "PostgreSQL by xid compares no key where no transaction has ended on the server since the last sync, unless a `where`, a",
+    "`start` or row security chooses the rows; what somebody removes at the destination comes back with the next change there.",
     "",
     "## Several sources in one table",
     "",

@@ -93,6 +93,8 @@ class Saved(SavedCursor):
     """The heaps that were read; one that is new may hold old rows."""
     since: str | None = None
     """By key: every transaction before this one had ended when the last pass began. None: not known, as of version 0.1."""
+    swept: bool = False
+    """By xid: the last pass compared all keys. Not one over everything: what was gone then may have been spared."""
     files: list[int] = Field([])
     """By key: the files of the heaps when the last pass began."""
     sequence: int | None = None

@@ -139,6 +139,11 @@ class Plan:
         return self.tells and not self.relation.row_security
 
     @property
+    def is_whole(self) -> bool:
+        """Whether all rows of the table are offered, and nothing chooses some of them."""
+        return _is_whole(self.relation, self.settings)
+
+    @property
     def key(self) -> Column | None:
         """The incremental key."""
         return next((one for one in self.columns if (one.name,) == self.table.incremental_key), None)
@@ -158,6 +163,10 @@ class Plan:
 
 def _tells(relation: Relation) -> bool:
     return relation.has_heap and relation.whole
+
+
+def _is_whole(relation: Relation, settings: PostgreSQLTable) -> bool:
+    return not (settings.where or settings.start or relation.row_security)
 
 
 def plan(relation: Relation, name: str, settings: PostgreSQLTable) -> Plan:
@@ -183,7 +192,7 @@ def plan(relation: Relation, name: str, settings: PostgreSQLTable) -> Plan:
     settle = _settle(relation, settings, key, primary_key, where)
     # what was promised nothing cannot be gone on from with a promise
     unsafe = "off" if settle == "off" else ""
-    whole = not (settings.where or settings.start or relation.row_security)
+    whole = _is_whole(relation, settings)
     table = Table(
         name,
         pa.schema([column.field for column in columns]),
@@ -193,7 +202,7 @@ def plan(relation: Relation, name: str, settings: PostgreSQLTable) -> Plan:
         description=relation.description,
         selection=selection(settings, incremental=settle is not None, mask=settings.mask, settle=unsafe),
         guarantee=_guarantee(relation, settings, settle),
-        access=_access(relation, settle, key),
+        access=_access(relation, settle, key, whole=whole),
         rows_about=relation.rows_estimated if relation.rows_estimated >= 0 and relation.has_heap and whole else None,
         spec_name=f"{relation.schema}.{relation.name}",
         former={column.name: pa.string() for column in columns if column.former is not None},
@@ -327,7 +336,7 @@ def _check_order(key: Column, where: str) -> None:
         )
 
 
-def _access(relation: Relation, settle: Settle | None, key: str | None) -> str:
+def _access(relation: Relation, settle: Settle | None, key: str | None, *, whole: bool) -> str:
     if relation.query:
         return "a query"
     if not _tells(relation):
@@ -335,8 +344,11 @@ def _access(relation: Relation, settle: Settle | None, key: str | None) -> str:
     size = f"about {_size(relation.bytes_estimated)}" if relation.bytes_estimated > 0 else "of a size not known yet"
     scan = f"a scan of the table, {size}"
     if settle is None or key is None:
-        large = settle == "xid" and relation.bytes_estimated >= _LARGE_BYTES
-        return f"{scan}; an `incremental_key` with an index would read less" if large else scan
+        if settle is None:
+            return scan
+        less = "; an `incremental_key` with an index would read less" * (relation.bytes_estimated >= _LARGE_BYTES)
+        spared = "no row is read and no key compared" if whole else "no row is read"
+        return f"{scan}{less}; {spared} where no transaction has ended on the server since the last sync"
     return f"an index on {key!r}" if key in relation.indexed else f"{scan}: {key!r} has no index"
 
 

@@ -72,7 +72,7 @@ class TableRead:
         """The heaps of the table when this reading began."""
         self._ended_before: Ended | None = None
         """By key: which transactions had ended before its rows were read."""
-        self._depends, self._log = dict[str, str](), Log(session)
+        self._depends, self._log, self._swept = dict[str, str](), Log(session), False
         self._sweeps = bool(plan.table.primary_key) and plan.sweeps(mirror=reading.mirror)
 
     def messages(self, cursor: Cursor | None) -> Iterator[SourceMessage]:
@@ -172,6 +172,8 @@ class TableRead:
             # of a heap that was never read, every row is new
             and known >= {leaf.oid for leaf in found}
         )
+        # the keys are as the last pass compared them, unless what chooses rows looks at a clock or at another table
+        self._swept = is_idle and saved is not None and saved.swept and self._plan.is_whole
         # a standby may take longer to see that a transaction has ended
         before = str(max(now.xmin, int(saved.xmin or 0)) if saved else now.xmin)
         if saved is None or before != saved.xmin:
@@ -266,13 +268,14 @@ class TableRead:
 
     def _ended(self, saved: Saved, xmin: str, seen: str | None) -> Saved | None:
         current = _pass(saved)
-        read = {"heaps": [oid for oid in current.leaves if oid not in current.skipped], "current": None}
+        read: dict[str, Any] = {"heaps": [oid for oid in current.leaves if oid not in current.skipped], "current": None}
         if self._plan.kind == "full":
             return None
         if self._key is not None:
             return self._settled(
                 saved, Settled(current.height, current.flight), seen, None, since=current.before, **read
             )
+        read["swept"] = self._sweeps and not current.whole
         return saved.model_copy(update={"xmin": xmin, "shown": f"xid {xmin}", **read})
 
     def _settled(self, saved: Saved, settled: Settled, seen: str | None, lowest: str | None, **more: Any) -> Saved:
@@ -346,7 +349,7 @@ class TableRead:
         return None if self._key is None else self._key.greatest(batch, seen)
 
     def _ends(self, ended: Saved | None) -> Iterator[SourceMessage]:
-        if self._sweeps:
+        if self._sweeps and not self._swept:
             yield from self._rows.present()
         check_name(self._session, self._plan)
         yield Complete(self._name)
