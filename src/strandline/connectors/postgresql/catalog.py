@@ -142,6 +142,16 @@ class Relation:
     """What makes its rows, where it is a query of the spec."""
 
     @property
+    def tells(self) -> bool:
+        """Whether rows tell this role which transaction wrote them, and where they lie."""
+        return self.has_heap and self.whole
+
+    @property
+    def kind_name(self) -> str:
+        """What it is, for people."""
+        return {"v": "view", "m": "materialized view", "f": "foreign table", QUERY: "query"}.get(self.kind, "table")
+
+    @property
     def has_heap(self) -> bool:
         """Whether it stores rows, in heaps of its own or of its partitions."""
         return self.kind in ("r", "p")

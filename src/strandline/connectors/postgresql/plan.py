@@ -6,7 +6,8 @@ from typing import Literal
 
 from pydantic import Field
 
-from strandline.connectors.postgresql.catalog import QUERY, Column, Relation
+from strandline.connectors.postgresql.access import access
+from strandline.connectors.postgresql.catalog import Column, Relation
 from strandline.connectors.postgresql.dialect import literal
 from strandline.connectors.postgresql.types_asked import asked
 from strandline.connectors.postgresql.types_read import FLOATS, NUMERIC, ORDERED, TIMES, OutOfRange
@@ -28,9 +29,6 @@ from strandline.table import FULL_READ, Guarantee, Table
 __all__ = ["Plan", "PostgreSQLTable", "Settle", "own_key", "plan", "typed"]
 
 Settle = Literal["xid", "cap", "wait", "off"]
-_KILO = 1_000
-_LARGE_BYTES = 5 * _KILO**3
-"""Of a table of this size, a scan at every sync is worth a word."""
 _XID = (
     "no clock, column or index is relied on; what rewrites rows (a change of a column's type, SET UNLOGGED), or detaches a "
     "partition and attaches it again, makes append mode store them again; a long transaction that writes, in any database of the server, delays what "
@@ -131,7 +129,7 @@ class Plan:
     @property
     def tells(self) -> bool:
         """Whether rows tell this role which transaction wrote them, and where they lie."""
-        return _tells(self.relation)
+        return self.relation.tells
 
     @property
     def by_heaps(self) -> bool:
@@ -159,10 +157,6 @@ class Plan:
         if self.relation.query:
             return f"({self.relation.query}\n) AS t"
         return f"{quote(self.relation.schema)}.{quote(self.relation.name)} AS t"
-
-
-def _tells(relation: Relation) -> bool:
-    return relation.has_heap and relation.whole
 
 
 def _is_whole(relation: Relation, settings: PostgreSQLTable) -> bool:
@@ -202,7 +196,7 @@ def plan(relation: Relation, name: str, settings: PostgreSQLTable) -> Plan:
         description=relation.description,
         selection=selection(settings, incremental=settle is not None, mask=settings.mask, settle=unsafe),
         guarantee=_guarantee(relation, settings, settle),
-        access=_access(relation, settle, key, whole=whole),
+        access=access(relation, key, by_xid=settle == "xid", whole=whole),
         rows_about=relation.rows_estimated if relation.rows_estimated >= 0 and relation.has_heap and whole else None,
         spec_name=f"{relation.schema}.{relation.name}",
         former={column.name: pa.string() for column in columns if column.former is not None},
@@ -262,7 +256,7 @@ def _settle(
             raise UsageError(
                 f"{where}: `settle: {settings.settle}` needs an `incremental_key`", hint="name one, or remove `settle`"
             )
-        by_xid = _tells(relation)
+        by_xid = relation.tells
         if settings.settle == "xid" and relation.has_heap and not by_xid:
             raise UsageError(
                 f"{where}: `settle: xid` reads which transaction wrote a row, and the role may read some columns only",
@@ -270,7 +264,7 @@ def _settle(
             )
         if settings.settle == "xid" and not by_xid:
             raise UsageError(
-                f"{where}: `settle: xid` reads tables only, and this is a {_kind_name(relation)}",
+                f"{where}: `settle: xid` reads tables only, and this is a {relation.kind_name}",
                 hint="name an `incremental_key`, or remove `settle` to read it in full",
             )
         # without a key nothing tells which stored row an updated one replaces: only a full read mirrors such a table
@@ -336,31 +330,6 @@ def _check_order(key: Column, where: str) -> None:
         )
 
 
-def _access(relation: Relation, settle: Settle | None, key: str | None, *, whole: bool) -> str:
-    if relation.query:
-        return "a query"
-    if not _tells(relation):
-        return f"a query of the whole {_kind_name(relation)}"
-    size = f"about {_size(relation.bytes_estimated)}" if relation.bytes_estimated > 0 else "of a size not known yet"
-    scan = f"a scan of the table, {size}"
-    if settle is None or key is None:
-        if settle is None:
-            return scan
-        less = "; an `incremental_key` with an index would read less" * (relation.bytes_estimated >= _LARGE_BYTES)
-        spared = "no row is read and no key compared" if whole else "no row is read"
-        return f"{scan}{less}; {spared} where no transaction has ended on the server since the last sync"
-    return f"an index on {key!r}" if key in relation.indexed else f"{scan}: {key!r} has no index"
-
-
-def _size(count: int) -> str:
-    size = float(max(count, 0))
-    for unit in ("bytes", "kB", "MB", "GB"):
-        if size < _KILO:
-            return f"{size:.0f} {unit}"
-        size /= _KILO
-    return f"{size:.1f} TB"
-
-
 def _check_mask(planned: Plan, where: str) -> None:
     settings, key = planned.settings, planned.key
     if key is not None and key.name in settings.mask:
@@ -368,10 +337,6 @@ def _check_mask(planned: Plan, where: str) -> None:
     for column in planned.table.primary_key:
         if settings.mask.get(column) == "null":
             raise UsageError(f"{where}: the primary key {column!r} cannot be NULL", hint="`hash` keeps it apart")
-
-
-def _kind_name(relation: Relation) -> str:
-    return {"v": "view", "m": "materialized view", "f": "foreign table", QUERY: "query"}.get(relation.kind, "table")
 
 
 def _guarantee(relation: Relation, settings: PostgreSQLTable, settle: Settle | None) -> Guarantee:
