@@ -121,6 +121,19 @@ PROMISED = (
         "`tests/holes/test_sqlite_history.py`",
     ),
     (
+        "P45: a `query` as a table: its tables' columns, views, functions and row security, and the query itself",
+        (
+            "as of a view; another query is another selection, so that an incremental table needs `--full-refresh`, and no row of "
+            "any other is deleted until there was one"
+        ),
+        "`tests/cli/test_cli_queries.py`",
+    ),
+    (
+        "P21: a table that has another name in the spec (`name`, `names`)",
+        "exit code 3, with the ways out, unless the stored table has that name, too; neither a first sync nor another one's table",
+        "`tests/engine/test_table_rules.py`",
+    ),
+    (
         "P43: `sqlite`, `files`: a destination in what the source reads (a prefix in its file, a directory below its files)",
         "exit code 2 before anything is touched",
         "`tests/holes/test_own_places.py`",
@@ -319,6 +332,8 @@ def of_postgresql() -> Iterator[tuple[str, str, Guarantee]]:
         ("r", "`settle: off`", {"incremental_key": "at", "settle": "off"}),
         ("v", "a view with an `incremental_key`: a time", {"incremental_key": "at"}),
         ("v", "a view without", {}),
+        ("q", "a `query` with an `incremental_key`: a time", {"incremental_key": "at", "query": "SELECT …"}),
+        ("q", "a `query` without", {"query": "SELECT …"}),
     ]
     for kind, words, settings in cases:
         columns = tuple(
@@ -326,7 +341,8 @@ def of_postgresql() -> Iterator[tuple[str, str, Guarantee]]:
             for name, oid in (("id", INT8), ("at", TIMESTAMPTZ))
         )
         key = ("id",) if kind == "r" else ()
-        relation = Relation(1, "public", "t", kind, key, "", columns, frozenset(), False, 0, 0)
+        query = str(settings.get("query", ""))
+        relation = Relation(1, "public", "t", kind, key, "", columns, frozenset(), False, 0, 0, query=query)
         yield "`postgresql`", words, plan(relation, "t", PostgreSQLTable.model_validate(settings)).table.guarantee
 
 
@@ -341,6 +357,7 @@ def of_sqlite() -> Iterator[tuple[str, str, Guarantee]]:
             ("none", {}),
             ("`incremental_key`: a time", {"incremental_key": "at"}),
             ("`incremental_key`: an id", {"incremental_key": "id"}),
+            ("a `query` with an `incremental_key`", {"incremental_key": "at", "query": "SELECT * FROM t"}),
         ):
             (table,) = cls(cls.Spec(path=str(path), tables={"t": settings})).tables()
             yield "`sqlite`", words, table.guarantee

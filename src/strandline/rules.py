@@ -16,7 +16,7 @@ from typing import Annotated
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from strandline.destination import WriteMode
-from strandline.errors import UsageError, raise_problems
+from strandline.errors import Problem, UsageError, raise_problems
 from strandline.selection import chosen_columns, matches, names_of, spoken
 from strandline.settings import parse_type
 from strandline.table import Table
@@ -197,8 +197,14 @@ def stored_names(rules: PerTable[TableRules], tables: Sequence[Table]) -> dict[s
     Raises:
         UsageError: two of them would be one.
     """
-    stored = {table.name: rules_of(rules, table).stored_name(table) for table in tables}
-    problems = []
+    stored, problems = dict[str, str](), []
+    for table in tables:
+        try:
+            stored[table.name] = rules_of(rules, table).stored_name(table)
+        except UsageError as error:
+            raise_problems(
+                [replace(_naming(rules, table)[-1], message=error.message, hint=error.hint)], "`names` fits no table"
+            )
     taken: dict[str, Table] = {}
     for table in tables:
         name = stored[table.name]
@@ -206,13 +212,18 @@ def stored_names(rules: PerTable[TableRules], tables: Sequence[Table]) -> dict[s
         given = [one for one in (table, other) if stored[one.name] != one.name]
         if other is table or not given:
             continue
-        place = [
-            entry.place
-            for entry in rules.entries
-            if entry.settings.keys() & {"name", "names"} and entry.fits(names_of(given[0]))
-        ]
+        place = _naming(rules, given[0])
         message = f"tables {spoken(other.name, other.spec_name)!r} and {spoken(table.name, table.spec_name)!r} would both be {name!r} at the destination"
         problems.append(replace(place[-1], message=message, hint="give one of them another `name`"))
     if problems:
         raise_problems(problems, "several tables of the source have one name at the destination")
     return stored
+
+
+def _naming(rules: PerTable[TableRules], table: Table) -> list[Problem]:
+    """Where it stands what a table is called, the last one last."""
+    return [
+        entry.place
+        for entry in rules.entries
+        if entry.settings.keys() & {"name", "names"} and entry.fits(names_of(table))
+    ]

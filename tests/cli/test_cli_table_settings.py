@@ -245,4 +245,18 @@ def test_a_template_names_tables_by_their_schema(sales, postgresql):
     )
     assert cli("sync", "--select", "*orders").exit_code == 0
     assert (stored("SELECT id FROM orders"), stored("SELECT count(*) FROM s_orders")) == ([(7,)], [(2,)])
+    for name, task in {
+        "sales.orders": "sales_orders",
+        "sales_orders": "sales_orders",
+        "public.orders": "orders",
+    }.items():
+        for command in ("show", "history", "diff"):
+            assert f"{task}" in cli("state", command, "shop", name).stdout
+    assert "shop/sales_orders → w: discarded" in cli("state", "reset", "shop", "sales.orders", "--yes").stdout
     assert [column for (column, *_) in stored("DESCRIBE orders")][2:] == ["id"]
+
+
+def test_a_template_that_fits_no_table_is_refused_at_its_place(shop):
+    done = shop({}, names="{schema}_{table}")("sync")
+    assert (done.exit_code, Path("w.duckdb").exists()) == (2, False)
+    assert "table 'items' has no schema\n  strandline.yml:1:" in done.stderr

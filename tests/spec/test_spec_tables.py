@@ -329,6 +329,12 @@ def test_a_template_of_names_that_makes_none_is_refused(names, message):
     assert (where, said) == ("7:10", f"`spec.names`: {message}")
 
 
+def test_a_template_without_quotes_is_a_mapping_and_said_so():
+    [(where, said, hint)] = wrong_defaults("  names: {table}\n")
+    assert (where, said) == ("7:10", "`spec.names`: should be a valid string")
+    assert hint == "put it in quotes, for braces without them are a mapping"
+
+
 @pytest.mark.parametrize("block", ["defaults", "table_settings"])
 def test_a_write_mode_that_a_destination_cannot_is_refused_where_it_stands(block):
     files = "---\nkind: destination\nspec: {name: lake, path: files, spec: {path: lake}}\n"

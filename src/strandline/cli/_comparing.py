@@ -8,7 +8,7 @@ import click
 
 from strandline.cli._layout import table, terminal_width
 from strandline.cli._options import load_config, spec_argument
-from strandline.cli._states import backends_of, source_named
+from strandline.cli._states import backends_of, source_named, task_named
 from strandline.errors import UsageError
 from strandline.logs import as_json, said
 from strandline.runs import describe_cursor
@@ -48,10 +48,11 @@ def diff(
     if other is not None:
         if first or last:
             raise click.UsageError("--with compares what is stored now, and no versions")
-        _show_both(_both(config, load_config([other]), source, task), form)
+        _show_both(_both(config, load_config([other]), source, task and task_named(config, source, task)), form)
         return
     if task is None:
         raise click.UsageError("name a TASK, or another SPEC with --with")
+    task = task_named(config, source, task)
     found = list(_versions(config, source, task, first, last))
     if form == "json":
         click.echo(as_json([_record(*one) for one in found], indent=2))

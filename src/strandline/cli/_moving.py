@@ -12,7 +12,7 @@ from strandline.cli._agreeing import agreed, asking, moved
 from strandline.cli._layout import table, terminal_width
 from strandline.cli._options import Settings, duration, load_config, moment, spec_argument
 from strandline.cli._output import telling
-from strandline.cli._states import backends_of, source_named
+from strandline.cli._states import backends_of, source_named, task_named
 from strandline.cli._sync_options import about_states
 from strandline.engine.lease import Claim
 from strandline.errors import UsageError
@@ -42,7 +42,7 @@ def history(source: str, task: str, specs: Sequence[Path], form: str) -> None:
     Each with its version, which `state restore` takes, and with the run or the person that saved it.
     """
     config = load_config(specs)
-    found = _histories(config, source, task)
+    found = _histories(config, source, task_named(config, source, task))
     if form == "json":
         records = [{"destination": key.destination, **_record(state)} for key, states in found for state in states]
         click.echo(as_json(records, indent=2))
@@ -110,6 +110,7 @@ def _moving(what: str) -> Callable[[Callable[..., Any]], Any]:
             from strandline.engine.moving import move_cursors
 
             wanted, config = chooses(**options), load_config(specs)
+            task = task_named(config, source, task)
             with open_job(config, source_named(config, source), Choice(claim=claim)) as job:
                 moves = move_cursors(
                     job,

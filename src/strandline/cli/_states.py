@@ -8,7 +8,7 @@ from strandline.errors import UsageError
 from strandline.spec import Config, DestinationBackend, SourceSpec
 from strandline.state import RUN_TASK, KeepsState, State, StateBackend, StateKey
 
-__all__ = ["backends_of", "kept_by", "source_named", "states_of"]
+__all__ = ["backends_of", "kept_by", "source_named", "states_of", "task_named"]
 
 
 def source_named(config: Config, name: str) -> SourceSpec:
@@ -22,6 +22,20 @@ def source_named(config: Config, name: str) -> SourceSpec:
             return source
     names = ", ".join(source.name for source in config.sources)
     raise UsageError(f"the spec has no source {name!r}", hint=f"its sources are {names}")
+
+
+def task_named(config: Config, source: str, written: str) -> str:
+    """The id of the task that a person calls so: ``sales.orders`` is ``sales_orders``, and ``public.orders`` is ``orders``.
+
+    Raises:
+        UsageError: there is no such source.
+    """
+    if "." not in written:
+        return written
+    known = {key.task for key, _ in states_of(config, source_named(config, source))}
+    # as nobody asks the source: a table of a schema before one of the usual schema
+    spellings = [written, written.replace(".", "_", 1), written.partition(".")[2]]
+    return next((one for one in spellings if one in known), written)
 
 
 def states_of(config: Config, source: SourceSpec) -> Iterator[tuple[StateKey, State]]:

@@ -15,7 +15,7 @@ from strandline.cli._layout import table, terminal_width, took
 from strandline.cli._moving import history, restore, rewind, set_
 from strandline.cli._options import Settings, load_config, spec_argument
 from strandline.cli._output import telling
-from strandline.cli._states import source_named, states_of
+from strandline.cli._states import source_named, states_of, task_named
 from strandline.cli._sync_options import about_states
 from strandline.engine.lease import Claim
 from strandline.errors import UsageError
@@ -67,6 +67,7 @@ def list_(specs: Sequence[Path], form: str) -> int:
 def show(source: str, task: str, specs: Sequence[Path]) -> int:
     """Everything that is kept of one task of a source, as JSON."""
     config = load_config(specs)
+    task = task_named(config, source, task)
     found = [(key, state) for key, state in states_of(config, source_named(config, source)) if key.task == task]
     if not found:
         raise UsageError(f"source {source!r} has no state of {task!r}", hint="`strandline state list` shows them all")
@@ -100,6 +101,7 @@ def reset(
     from strandline.engine.administer import reset_states
 
     config = load_config(specs)
+    tasks = tuple(task_named(config, source, task) for task in tasks)
     with open_job(config, source_named(config, source), Choice(claim=claim)) as job:
         may = partial(agreed, question=_QUESTION, yes=yes, quiet=settings.quiet)
         done = reset_states(job, tasks, destination, actor=note, now=datetime.now(UTC), may=may)

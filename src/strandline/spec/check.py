@@ -103,6 +103,8 @@ def _hint(detail: ErrorDetails, node: Node) -> str:
         return 'tables: ["*"] is every table of the source'
     if detail["type"] == "string_type" and isinstance(node.value, bool | int | float):
         return f'put it in quotes: "{node.raw}"'
+    if detail["type"] == "string_type" and isinstance(node.value, dict) and node.file.text[node.index] == "{":
+        return "put it in quotes, for braces without them are a mapping"
     if detail["type"] in ("list_type", "tuple_type", "set_type") and isinstance(node.value, str):
         return "write a list: [one, two]"
     return ""
