@@ -11,7 +11,17 @@ from strandline.message import Cursor, Insert, SourceMessage
 from strandline.reading import Reading
 from strandline.table import Table
 
-__all__ = ["KnowsGone", "MissesTasks", "ReadsKeys", "Rewinds", "RunContext", "Source", "Task", "TaskFailure"]
+__all__ = [
+    "Continues",
+    "KnowsGone",
+    "MissesTasks",
+    "ReadsKeys",
+    "Rewinds",
+    "RunContext",
+    "Source",
+    "Task",
+    "TaskFailure",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,6 +171,22 @@ class ReadsKeys(Protocol):
 
         Raises:
             As ``read``.
+        """
+
+
+@runtime_checkable
+class Continues(Protocol):
+    """A source that can go on from the cursor of another tool's source of its name. Optional: ``state import`` asks it."""
+
+    def continued(self, task: Task, value: str) -> Cursor:
+        """The cursor that covers no row which the other tool may not have read.
+
+        Args:
+            task: one of ``tasks``.
+            value: as the other tool has saved it.
+
+        Raises:
+            UsageError: it is none of this source.
         """
 
 

@@ -87,16 +87,38 @@ def export(source: str, specs: Sequence[Path]) -> None:
 def import_(settings: Settings, source: str, file: IO[str], specs: Sequence[Path]) -> None:
     """Take the cursors of a source from FILE (`-` is stdin), which `state export` has printed, into its backend.
 
-    Refused where there are other cursors of the source.
+    FILE may be one of CloudQuery's local backend, too, as `.cq/state/SOURCE-TABLE.json`: the table goes on from there. Refused
+    where there are other cursors of the source.
     """
     from strandline.engine.copying import imported
 
     config = load_config(specs)
     try:
-        found = imported(json.load(file), file.name)
+        body = json.load(file)
     except ValueError as error:
         raise StateError(f"{file.name}: no JSON ({error})") from None
+    if isinstance(body, dict) and body and all(isinstance(one, str) for one in body.values()):
+        _from_cloudquery(settings, body, Path(file.name).name, config, source)
+        return
+    found = imported(body, file.name)
     strange = sorted({key.source for key in found} - {source})
     if strange:
         raise UsageError(f"{file.name} has the states of source {strange[0]!r}, and not of {source!r}")
     _into(settings, found, config, source)
+
+
+def _from_cloudquery(settings: Settings, body: Mapping[str, str], name: str, config: Config, source: str) -> None:
+    """A file of January 2023: `<source>-<table>.json`, with a value for each client of the source."""
+    from strandline.cli._jobs import open_job
+    from strandline.engine.continuing import continue_from
+
+    table = name.removeprefix(f"{source}-").removesuffix(".json")
+    if name != f"{source}-{table}.json":
+        raise UsageError(f"{name}: a file of CloudQuery's is called {source}-TABLE.json", hint="give it its name back")
+    if len(body) > 1:
+        raise UsageError(f"{name}: it has the cursors of several clients: {', '.join(sorted(body))}")
+    [value] = body.values()
+    with open_job(config, source_named(config, source)) as job, telling(settings) as tell:
+        note = f"imported from {name}"
+        for key in continue_from(job, table, value, note=note, now=datetime.now(UTC)):
+            tell(said(f"{key}: goes on from {value}"))
