@@ -263,3 +263,10 @@ def test_nothing_but_connectors_names_a_connector():
         and not re.search(NAMES_ALLOWED.get(str(path.relative_to(package)), "^$"), text, re.IGNORECASE)
     ]
     assert named == []
+
+
+def test_modules_that_tests_import_from_each_other_have_names_of_their_own():
+    """Directories of tests are no packages, so of two modules of one name the one that is imported first is both."""
+    named = [path for path in TESTS if not (path.parent / "__init__.py").exists() and path.name != "conftest.py"]
+    names = [path.name for path in named]
+    assert [place(path) for path in named if names.count(path.name) > 1] == []

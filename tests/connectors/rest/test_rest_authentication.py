@@ -9,7 +9,7 @@ import pytest
 from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
-from worlds import TestClock, client_of, get
+from rest_clients import TestClock, client_of, get
 
 from services.api import Api, Reply
 from strandline.connectors.rest.request import Request

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from email.utils import formatdate
 
 import pytest
-from worlds import TestClock, client_of, get
+from rest_clients import TestClock, client_of, get
 
 from services.api import Api, Reply
 from strandline.connectors.rest.reach import EVERYWHERE, LOCAL, PRIVATE, reach

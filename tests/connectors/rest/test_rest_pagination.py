@@ -4,7 +4,7 @@ from contextlib import closing
 
 import pytest
 from pydantic import TypeAdapter
-from worlds import client_of
+from rest_clients import client_of
 
 from services.api import Api, Reply, paged
 from strandline.connectors.rest.client import json_of
