@@ -11,6 +11,7 @@ import test_engine_borders
 import test_ownership
 import test_partitions
 import test_plan
+import test_table_rules
 import test_window
 from changed import Replayed
 from checks import OVERWRITE, Broken, kills, syncs, the_test
@@ -366,6 +367,28 @@ def knows_no_former_name(patch):
 )
 def knows_no_project(patch):
     patch.setattr(Project, "is_same", lambda self, other: True)
+
+
+@broken(
+    "P22",
+    "a cursor does not know which columns were chosen",
+    the_test(test_table_rules.test_other_columns_of_an_incremental_table_need_a_full_refresh, store=checks.new_store),
+)
+def knows_no_columns(patch):
+    patch.setattr("strandline.engine.job.selecting", lambda table, columns: table)
+
+
+@broken(
+    "P49",
+    "a table that has another name is taken for one that was never there",
+    the_test(
+        test_table_rules.test_another_name_is_neither_a_first_sync_nor_goes_into_another_table,
+        store=checks.new_store,
+        incremental=lambda: False,
+    ),
+)
+def begins_under_another_name(patch):
+    patch.setattr("strandline.engine.plan._check_tables", lambda lineage, stored: None)
 
 
 # the process -----------------------------------------------------------------------------------------------------------

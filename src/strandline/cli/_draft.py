@@ -82,10 +82,10 @@ def _kept(output: Path) -> Path:
     for number in count(1):
         other = output.with_name(f"{output.name}.{number}")
         try:
-            os.link(output, other)  # never over another one
+            other.open("x").close()  # never over another one
         except FileExistsError:
             continue
-        output.unlink()
+        output.replace(other)
         return other
     raise AssertionError("there is always another number")
 
