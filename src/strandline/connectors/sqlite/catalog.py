@@ -190,7 +190,7 @@ def _make_view(connection: "Connection", name: str, query: str) -> None:
 
 def _view(name: str) -> str:
     """Not the table's own name, which would be meant where the query asks a table of that name."""
-    return f"strandline query {name}"
+    return f"strandline_query {name}"
 
 
 def _view_entry(connection: "Connection", name: str, query: str) -> Catalogued:
