@@ -121,13 +121,13 @@ class SQLiteSource:
     def rewound(self, task: Task, cursor: Cursor, to: str | timedelta) -> Cursor:
         """A value of the key, or a time before it; see ``strandline.source.Rewinds``."""
         planned = self._planned(task.tables[0].name)
-        with closing(self._connect()) as connection, translated(self._spec.path, planned.table.name):
+        with closing(self._connect(planned)) as connection, translated(self._spec.path, planned.table.name):
             return rewound(connection, planned, self._clock, cursor, to)
 
     def rows_between(self, task: Task, earlier: Cursor, later: Cursor) -> int:
         """Counted; see ``strandline.source.Rewinds``."""
         planned = self._planned(task.tables[0].name)
-        with closing(self._connect()) as connection, translated(self._spec.path, planned.table.name):
+        with closing(self._connect(planned)) as connection, translated(self._spec.path, planned.table.name):
             return rows_between(connection, planned, self._clock, earlier, later)
 
     def acknowledge(self, task: Task, cursors: Mapping[str, Cursor]) -> None:
