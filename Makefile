@@ -1,6 +1,6 @@
 # One list of verbs for people and for CI. `make test` and `make demo` need nothing but Python 3.11, git and the network.
 .DEFAULT_GOAL := help
-.PHONY: help setup lock check test demo crash detect matrix stress holes realfiles container bench reference docs clean
+.PHONY: help setup lock check test demo crash detect matrix stress holes realfiles container recipes bench reference docs clean
 .DELETE_ON_ERROR:
 SHELL := /bin/bash
 # An interpreter that compiles all modules again takes twice as long to start, and tests start hundreds.
@@ -62,6 +62,9 @@ realfiles: $(READY) ## 600 files of other people's packages, fetched once: what 
 
 container: $(READY) ## the Dockerfile, executed in a root of Debian without a container engine, and two syncs in it; needs root and debootstrap
 	$(RUN)/python tests/deploy/container.py
+
+recipes: $(READY) ## the recipes for Airflow, Dagster, Prefect and dbt, which are installed for it
+	PYTHONPATH=tests/docs $(RUN)/python tests/docs/orchestrators.py $(ARGS)
 
 demo: $(READY) ## two syncs of real data into a DuckDB file, explained
 	$(RUN)/python examples/demo/demo.py .demo

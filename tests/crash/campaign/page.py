@@ -46,6 +46,7 @@ _AGAIN = """
 
 The seed is said above, and each bad case is named below; `tests/crash/campaign/__main__.py` tells the options.
 
+<!-- not run: tests/crash runs a sample -->
 ```sh
 make crash SEED={seed} ARGS="--cells sqlite/duckdb/append --kinds call --point 'step 1 before destination.write 2'"
 ```
