@@ -1,6 +1,6 @@
 # One list of verbs for people and for CI. `make test` and `make demo` need nothing but Python 3.11, git and the network.
 .DEFAULT_GOAL := help
-.PHONY: help setup lock check test demo crash detect matrix stress holes realfiles container recipes bench reference docs clean
+.PHONY: help setup lock check test demo crash detect matrix stress holes realfiles container recipes bench reference docs pages clean
 .DELETE_ON_ERROR:
 SHELL := /bin/bash
 # An interpreter that compiles all modules again takes twice as long to start, and tests start hundreds.
@@ -72,7 +72,10 @@ demo: $(READY) ## two syncs of real data into a DuckDB file, explained
 reference: $(READY) ## write docs/reference.md again
 	$(RUN)/python docs/generate.py
 
-docs: $(READY) ## only the tests of examples and documentation
+docs: $(READY) ## the documentation as a site, in .cache/site/html; without the network, and strict about links
+	$(RUN)/python docs/site.py
+
+pages: $(READY) ## only the tests of examples and documentation
 	$(PYTEST) tests/docs
 
 bench: $(READY) ## the benchmarks, one after the other
