@@ -84,6 +84,8 @@ class Capabilities:
     """``Swap``, the end of a full refresh. (``Replace`` is one of ``deletes``.)"""
     orders_versions: bool = False
     """``Table.version_order``, in the overwrite modes."""
+    latest_views: bool = False
+    """``Table.latest_view``."""
     writers_max: int = 8
     """How many windows may be written at once."""
     types_refused: Mapping[str, str] = field(default_factory=dict)
@@ -272,13 +274,16 @@ class Destination(Protocol):
         owner, a view or a foreign key that the database does not let change with it) a text stays text, and anything else is
         refused. Who has no ``Swap`` is never asked.
 
+        Where the table has a ``latest_view``, that is made with it, and shows its columns as they are then, after a ``Swap`` too.
+
         What people attach to a stored table is not ours: columns that they have added, foreign keys that refer to it,
         triggers, views, grants. ``Migration`` names what would be lost.
 
         Raises:
             TaskError: among others, the table has a column that somebody else has added to the stored one, and the
                 ``ownership`` does not ``adopt`` it.
-            UsageError: the table is not ours to write, or somebody else uses what a full refresh would change: it is named.
+            UsageError: the table is not ours to write, or somebody else uses what a full refresh would change: it is named; or
+                something else has the name of its ``latest_view``.
                 Nothing was changed.
         """
 

@@ -9,7 +9,7 @@
 """
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Annotated
 
@@ -94,6 +94,11 @@ class TableRules(BaseModel):
         default_factory=dict,
         description="Types in which columns that are no keys are stored: `string`, `decimal(38, 4)`, `timestamp[us, UTC]`. A value "
         "that does not fit fails the table.",
+    )
+    latest_view: bool = Field(
+        default=False,
+        description="Whether a view, `NAME_latest`, shows the last version of each row; for a table with a primary key, to which rows "
+        "are appended.",
     )
     backfill: bool = Field(
         default=False,
@@ -215,6 +220,7 @@ def stored_names(rules: PerTable[TableRules], tables: Sequence[Table]) -> dict[s
         place = _naming(rules, given[0])
         message = f"tables {spoken(other.name, other.spec_name)!r} and {spoken(table.name, table.spec_name)!r} would both be {name!r} at the destination"
         problems.append(replace(place[-1], message=message, hint="give one of them another `name`"))
+    problems += _of_views(rules, tables, stored)
     if problems:
         raise_problems(problems, "several tables of the source have one name at the destination")
     return stored
@@ -227,3 +233,13 @@ def _naming(rules: PerTable[TableRules], table: Table) -> list[Problem]:
         for entry in rules.entries
         if entry.settings.keys() & {"name", "names"} and entry.fits(names_of(table))
     ]
+
+
+def _of_views(rules: PerTable[TableRules], tables: Sequence[Table], stored: Mapping[str, str]) -> Iterator[Problem]:
+    views = {f"{stored[one.name]}_latest".casefold(): one for one in tables if rules_of(rules, one).latest_view}
+    for table in tables:
+        if (of := views.get(stored[table.name].casefold())) is None:
+            continue
+        places = [one.place for one in rules.entries if one.settings.get("latest_view") and one.fits(names_of(of))]
+        message = f"table {spoken(table.name, table.spec_name)!r} and the `latest_view` of {of.name!r} would both be {stored[table.name]!r}"
+        yield replace(places[-1], message=message, hint="give one of the tables another `name`")

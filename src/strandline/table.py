@@ -96,6 +96,9 @@ class Table:
     """
     allow_cascade: bool = field(default=False, compare=False)
     """As stored: whether a row may be deleted to which a foreign key of somebody else's refers."""
+    latest_view: bool = field(default=False, compare=False)
+    """As stored, with versions appended: whether there is a view beside it, ``latest_name``, of the last version of each row. The
+    newest is of the newest pass; there, by ``version_order``, or else the incremental key."""
     unreadable: TaskError | UsageError | None = field(default=None, compare=False)
     """Why the source cannot read it now, with a hint. It is then no part of a task.
 
@@ -131,6 +134,11 @@ class Table:
                 f"table {self.name!r} cannot order the versions of its rows by {self.version_order!r}",
                 hint="name a column of whole numbers, doubles, dates, timestamps or texts",
             )
+
+    @property
+    def latest_name(self) -> str:
+        """What a view of the last versions is called."""
+        return f"{self.name}_latest"
 
     @property
     def keys(self) -> tuple[str, ...]:
@@ -193,5 +201,5 @@ class Table:
         return tuple(name for name, kind in self.former.items() if kinds.get(names.get(name, name)) == kind)
 
     def named(self, name: str) -> "Table":
-        """The same table under another name."""
-        return replace(self, name=name)
+        """The same table under another name, without a view beside it."""
+        return replace(self, name=name, latest_view=False)

@@ -68,7 +68,8 @@ class Into:
         stored = stored_table(table, mode=self.mode, partitioned=partitioned, cq_id_only=self.cq_id_only)
         rules = self.rules(table)
         stored = typed(narrowed(stored, table, rules.columns), table, rules.types)
-        return replace(stored, name=rules.stored_name(table), allow_cascade=rules.allow_cascade)
+        name, cascades, latest = rules.stored_name(table), rules.allow_cascade, rules.latest_view
+        return replace(stored, name=name, allow_cascade=cascades, latest_view=latest)
 
     def ownership(self, table: Table, source: str) -> Ownership:
         """As whom a table is written."""

@@ -142,11 +142,29 @@ def _check_table(table: Table, into: Into) -> None:
             "that comes last wins",
             hint="leave out its incremental_key, or use write_mode: append",
         )
+    if into.rules(table).latest_view:
+        _check_latest(table, into)
     if into.mode is not WriteMode.APPEND and table.incremental and not table.primary_key:
         raise UsageError(
             f"table {table.name!r} is read incrementally but has no primary key, so it cannot be overwritten in "
             f"{into.name!r}: a row read again could not be told from a new one",
             hint="name its primary_key in the source's spec, or use write_mode: append",
+        )
+
+
+def _check_latest(table: Table, into: Into) -> None:
+    what = f"`latest_view` of table {table.name!r}"
+    if not into.destination.capabilities.latest_views:
+        raise UsageError(f"{what}: destination {into.name!r} has no views", hint="leave it out")
+    if into.mode is not WriteMode.APPEND:
+        raise UsageError(
+            f"{what}: with {into.mode}, destination {into.name!r} has one version of each row only",
+            hint="leave it out, or say `write_mode: append` for the table",
+        )
+    if not table.primary_key:
+        raise UsageError(
+            f"{what}: without a primary key it is not known which versions are of one row",
+            hint="leave it out, or name its primary_key in table_settings",
         )
 
 

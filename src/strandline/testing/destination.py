@@ -23,6 +23,7 @@ from strandline.testing.destination_children import ChildCases
 from strandline.testing.destination_deletes import DeleteCases, PresentCases
 from strandline.testing.destination_former import FormerCases
 from strandline.testing.destination_growing import GrowCases
+from strandline.testing.destination_latest import LatestCases
 from strandline.testing.destination_migrate import ChangeCases, CreateCases
 from strandline.testing.destination_newest import NewestCases
 from strandline.testing.destination_overwrite import OverwriteCases
@@ -42,6 +43,7 @@ class DestinationConformance(
     InsertCases,
     OverwriteCases,
     NewestCases,
+    LatestCases,
     ReadCases,
     DeleteCases,
     PresentCases,

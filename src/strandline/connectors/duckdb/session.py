@@ -104,6 +104,15 @@ class DuckDBSession(FileSession):
         """What people have attached to a stored table."""
         return attached_to(self, table)
 
+    def view(self, name: str) -> tuple[str, tuple[str, ...]] | None:
+        """See ``Session``."""
+        found = self.found(name)
+        if found is None or not found.is_view:
+            return None if found is None else ("", ())
+        where = "database_name = current_database() AND schema_name = ? AND view_name = ?"
+        ((text,),) = self.ask(f"SELECT sql FROM duckdb_views() WHERE {where}", self.schema, found.name)
+        return str(text), tuple(found.columns)
+
     def stage(self, step: Step, *, sequence: bool = False) -> str:
         """The rows of a step: as they lie in memory, or in its temporary table."""
         if step.spilled:

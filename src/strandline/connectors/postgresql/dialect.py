@@ -12,6 +12,8 @@ class PostgreSQLDialect(Dialect):
     """PostgreSQL's spelling. A bound value stands as NUL, which no name and no SQL can hold; see ``numbered``."""
 
     name = "PostgreSQL"
+    row_order = "ctid"
+    replaces_views = True
     parameter = "\0"
     blob_type = "bytea"
     overriding = " OVERRIDING SYSTEM VALUE"

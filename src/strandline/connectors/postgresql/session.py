@@ -119,6 +119,12 @@ class PostgreSQLSession(Session):
         """What people have attached to a stored table."""
         return attached_to(self, table)
 
+    def view(self, name: str) -> tuple[str, tuple[str, ...]] | None:
+        """See ``Session``."""
+        names = "ARRAY(SELECT CAST(attname AS text) FROM pg_attribute WHERE attrelid = c.oid AND attnum > 0 ORDER BY attnum)"
+        text = "CASE WHEN c.relkind = 'v' THEN pg_get_viewdef(c.oid) ELSE '' END"
+        return next(((text, tuple(columns)) for text, columns in self.catalogued(f"{text}, {names}", name)), None)
+
     def lock(self, name: str, *, shared: bool = False) -> None:
         """Wait for other transactions that hold ``name``, and hold it until this one ends."""
         self.fetch(self.dialect.lock(name, shared=shared))

@@ -5,6 +5,7 @@ from typing import Any, ClassVar, Generic, TypeVar
 
 from strandline.connectors.sql.columns import StoredColumns
 from strandline.connectors.sql.database import SqlDatabase
+from strandline.connectors.sql.latest import LatestView, creation_of_view, looked_at
 from strandline.connectors.sql.merge import Merge, holds
 from strandline.connectors.sql.migration import Migrator, creation
 from strandline.connectors.sql.session import Session
@@ -59,6 +60,7 @@ class SqlDestination(Generic[S]):
             write_modes=frozenset(WriteMode),
             delivery=Delivery.ATOMIC,
             orders_versions=True,
+            latest_views=True,
             types_refused=self.columns_type.types.refused,
         )
 
@@ -110,13 +112,27 @@ class SqlDestination(Generic[S]):
         if not apply:
             with self._sessions.looking(table.name) as looking:
                 if looking is not None:
-                    return self.migrator_type(looking, table, mode, replaces).plan(ownership)
-            into = columns.dialect.relation(self._schema, table.name)
-            return Migration((creation(table, columns.stored, into, columns.dialect),), None, empty=True, owners=())
+                    return looked_at(looking, table, self.migrator_type(looking, table, mode, replaces), ownership)
+            return self._creation(table, columns)
         writing = self._sessions.writing(cascades=table.allow_cascade, repeatable=True)
         with writing as session, session.about(table.name):
             check_fence(session, fence)
-            return self.migrator_type(session, table, mode, replaces).apply(ownership)
+            migrator, view = self.migrator_type(session, table, mode, replaces), LatestView.of(session, table)
+            if view is None:
+                return migrator.apply(ownership)
+            return view.around(self.migrator_type(session, table, mode, replaces), migrator, ownership)
+
+    def _creation(self, table: Table, columns: StoredColumns[Any]) -> Migration:
+        """Of a table in a database that is not there yet."""
+        dialect = columns.dialect
+
+        def relation(name: str) -> str:
+            return dialect.relation(self._schema, name)
+
+        changes = [creation(table, columns.stored, relation(table.name), dialect)]
+        if table.latest_view:
+            changes.append(creation_of_view(table, tuple(columns.stored), relation, dialect))
+        return Migration(tuple(changes), None, empty=True, owners=())
 
     def write(self, window: Window, *, mode: WriteMode, fence: Fence) -> Receipt:
         """Take all messages of ``window``, in one transaction."""

@@ -52,6 +52,10 @@ class Dialect:
     """Whether stored rows are updated where they are; otherwise they are deleted and inserted again."""
     by_bytes = ' COLLATE "C"'
     """Behind a text: compared by its bytes, whatever the database is set to."""
+    row_order = "rowid"
+    """What grows, as a rule, from one stored row to the next."""
+    replaces_views = False
+    """Whether a view can be replaced by one with further columns, so that rights on it stay."""
     overriding = ""
     """Lets a value be inserted into a column whose values the database makes."""
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 from strandline.connectors.sql.attached import Attached
 from strandline.connectors.sql.delivered import Delivered
 from strandline.connectors.sql.dialect import Statement
+from strandline.connectors.sql.latest import LatestView
 from strandline.connectors.sql.migration import Migrator
 from strandline.connectors.sql.newest import newest
 from strandline.connectors.sql.references import check_unreferenced
@@ -332,7 +333,12 @@ class Merge:
     def _reshape(self, step: Step, left: Sequence[Change]) -> None:
         """Make the changes of the table that come with other rows; see ``Destination.migrate``."""
         if left:
+            view = LatestView.of(self._session, step.table)
+            if view is not None:
+                view.take_down()
             self._migrator(step.table, self._window.scope).reshape(left)
+            if view is not None:
+                view.put_up()
 
     def _replace(self, step: Step, columns: Sequence[str], hidden: str, kept: int, left: Sequence[Change]) -> None:
         """All rows of the scope go, and the new ones come."""

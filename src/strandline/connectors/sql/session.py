@@ -96,6 +96,10 @@ class Session(OwnSession):
         """What people have attached to a stored table."""
 
     @abstractmethod
+    def view(self, name: str) -> tuple[str, tuple[str, ...]] | None:
+        """The text of a view and its columns; no text: something else has its name; ``None``: nothing has."""
+
+    @abstractmethod
     def stage(self, step: Step, *, sequence: bool = False) -> str:
         """The rows of a step as a relation; with ``SEQUENCE``, their position in the stream, where it is asked for."""
 

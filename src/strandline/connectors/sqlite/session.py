@@ -79,6 +79,12 @@ class SQLiteSession(FileSession):
         """What people have attached to a stored table."""
         return attached_to(self, table)
 
+    def view(self, name: str) -> tuple[str, tuple[str, ...]] | None:
+        """See ``Session``."""
+        for kind, text in self.ask("SELECT type, sql FROM main.sqlite_master WHERE lower(name) = lower(?)", name):
+            return (str(text), tuple(self.columns(name))) if kind == "view" else ("", ())
+        return None
+
     def stage(self, step: Step, *, sequence: bool = False) -> str:  # noqa: ARG002 -- it is always there
         """The temporary table of a step."""
         self.spill(step)

@@ -23,7 +23,7 @@ class StoredNames:
 
     def table(self, table: Table) -> Table:
         """As it is stored."""
-        return table.named(self.prefix + table.name) if self.prefix else table
+        return replace(table, name=self.prefix + table.name) if self.prefix else table
 
     def window(self, window: Window) -> Window:
         """With the stored names, wherever a window names a stored table."""
