@@ -12,6 +12,7 @@ from strandline.plugins import KINDS, load_plugin, plugin_names
 from strandline.rules import TableRules
 from strandline.spec import DestinationSpec, SourceSpec
 from strandline.spec.tables import own_model
+from strandline.warned import Code
 
 OWN = "strandline."
 VALUES = [
@@ -21,6 +22,10 @@ VALUES = [
     "  `list<string>`, `struct<a: int64, b: date32>`. `timestamp` alone is `timestamp[us, UTC]`.",
 ]
 """The grammar of values, of ``strandline.settings``."""
+WARNINGS = (
+    "Texts may change; codes do not. They are `code` in the events of `--log-format json`, and `warning_codes` beside `warnings` in "
+    "`plan --json` and in the summary file. A plugin may have codes of its own."
+)
 
 
 def reference() -> str:
@@ -40,6 +45,8 @@ def reference() -> str:
     ]
     for kind, model in (("source", SourceSpec), ("destination", DestinationSpec)):
         lines += [f"### `kind: {kind}`", "", *settings(model), *(of_tables() if kind == "source" else []), ""]
+    lines += ["## Warnings", "", WARNINGS, "", "| code | what it is about |", "|---|---|"]
+    lines += [*(f"| `{code}` | {cell(code.meaning)} |" for code in Code), ""]
     for kind in KINDS:
         lines += [f"## {kind.replace('_', ' ').capitalize()} plugins", ""]
         for name in plugin_names(kind):

@@ -7,6 +7,7 @@ from typing import Any, TypeAlias
 from strandline.errors import StrandlineError
 from strandline.lazy import pa
 from strandline.table import Table
+from strandline.warned import Code
 
 __all__ = [
     "Adopt",
@@ -155,6 +156,8 @@ class Notice:
 
     table: str
     text: str
+    code: str = Code.NOTICE
+    """What it is about, for programs, in small letters with hyphens; a plugin's own, if none of ``Code`` fits."""
 
 
 @dataclass(frozen=True, slots=True)

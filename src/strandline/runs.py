@@ -21,6 +21,7 @@ from strandline.errors import (
 from strandline.logs import as_json
 from strandline.message import Cursor
 from strandline.table import Table
+from strandline.warned import Warned
 
 __all__ = [
     "RUNS",
@@ -115,7 +116,7 @@ class TaskReport:
     seconds: float = 0.0
     statement_s: float = 0.0
     """The longest that one statement was open at the source, and its snapshot with it; 0: the source does not tell."""
-    warnings: list[str] = field(default_factory=list)
+    warnings: list[Warned] = field(default_factory=list)
     error: StrandlineError | None = None
     bug: bool = False
     stored: dict[str, Table] = field(default_factory=dict, repr=False)
@@ -143,7 +144,7 @@ class TaskReport:
         record["error"] = None if error is None else {"kind": type(error).__name__, "message": error.message}
         record |= {name: _brief(record[name]) for name in ("cursor_from", "cursor_to")}
         record |= {"seconds": round(self.seconds, 3), "statement_s": round(self.statement_s, 3)}
-        return record
+        return record | {"warning_codes": [one.code for one in self.warnings]}
 
 
 def signal_name(number: int | None) -> str | None:
@@ -173,7 +174,7 @@ class RunReport:
     """The signal that stopped the run, if one did."""
     error: StrandlineError | None = None
     """What ended the run before or beside its tasks."""
-    warnings: list[str] = field(default_factory=list)
+    warnings: list[Warned] = field(default_factory=list)
     """What concerns no task of this run, as a table that the source offers no longer."""
 
     @property
@@ -210,6 +211,7 @@ class RunReport:
             "stopped_by": signal_name(self.signal),
             "error": self.error and {"kind": type(self.error).__name__, "message": self.error.message},
             "warnings": list(self.warnings),
+            "warning_codes": [one.code for one in self.warnings],
             "tasks": [task.record() for task in self.tasks],
         }
 
@@ -224,6 +226,11 @@ class Event:
     report: TaskReport | None = None
     text: str = ""
     data: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def code(self) -> str:
+        """Of a warning; see ``strandline.warned``."""
+        return self.text.code if isinstance(self.text, Warned) else ""
 
 
 Observer: TypeAlias = Callable[[Event], None]

@@ -16,6 +16,7 @@ from strandline.errors import StrandlineError
 from strandline.logs import as_json, redact, said
 from strandline.runs import RunReport, Status, signal_name
 from strandline.spec import Notification, SourceSpec
+from strandline.warned import Code
 
 __all__ = ["notify"]
 
@@ -41,7 +42,8 @@ def notify(source: SourceSpec, report: RunReport, code: int, stop: Stop) -> None
     except (OSError, ValueError) as error:
         wrong = getattr(error, "strerror", None) or str(error)
     if wrong:
-        _log.warning("%s: nobody was told by %s: %s; nothing of the sync is changed by that", source.name, name, wrong)
+        text = "%s: nobody was told by %s: %s; nothing of the sync is changed by that"
+        _log.warning(text, source.name, name, wrong, extra=Code.NOBODY_TOLD.extra)
 
 
 def _told(report: RunReport, code: int) -> dict[str, Any]:

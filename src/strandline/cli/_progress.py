@@ -71,6 +71,7 @@ class _JsonLines:
         line: dict[str, Any] = {"event": event.kind.value, "run_id": event.run_id, "source": event.source}
         if event.text:
             line["text"] = event.text
+            line |= {"code": event.code} if event.code else {}
         if event.report is not None:
             line |= event.report.record()
             name = event.report.name

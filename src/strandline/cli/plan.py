@@ -108,7 +108,8 @@ def _record(words: Words) -> dict[str, Any]:
         ],
         "guarantees": [promised.name for promised in one.guarantees],
         "delivery": one.delivery,
-        "warnings": [*one.warnings, *([one.lost] if one.lost else []), *([one.left_out] if one.left_out else [])],
+        "warnings": [*one.said],
+        "warning_codes": [warned.code for warned in one.said],
         "error": error and {"kind": type(error).__name__, "message": error.message, "hint": error.hint},
         "exit_code": one.exit_code,
     }

@@ -15,6 +15,7 @@ from strandline.cli._output import color
 from strandline.errors import UsageError
 from strandline.logs import as_json, said
 from strandline.runs import RUNS, RunStore, describe_cursor
+from strandline.warned import Code
 
 __all__ = ["command"]
 
@@ -49,7 +50,8 @@ def command(run_id: str | None, since: datetime | None, number: int, *, as_lines
         if not records:
             _log.info("no runs yet" if since is None else "no runs since then")
     if unreadable:
-        _log.warning("%s of %s cannot be read: left out", counted(unreadable, "line"), place)
+        left = counted(unreadable, "line")
+        _log.warning("%s of %s cannot be read: left out", left, place, extra=Code.RUN_LOG_DAMAGED.extra)
 
 
 def _place() -> Path:

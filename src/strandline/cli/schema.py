@@ -90,7 +90,10 @@ def _model(kind: str, name: str) -> Any | None:
     try:
         return load_plugin(kind, name).Spec
     except UsageError as error:
-        _log.warning("the settings of %s %r are left out: %s", kind, name, error)
+        from strandline.warned import Code
+
+        text = "the settings of %s %r are left out: %s"
+        _log.warning(text, kind, name, error, extra=Code.PLUGIN_LEFT_OUT.extra)
         return None
 
 

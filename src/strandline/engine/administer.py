@@ -19,13 +19,14 @@ from strandline.engine.plan import doomed_tables, is_unfinished, refresh_task, r
 from strandline.engine.project import agreed, places_of
 from strandline.engine.refresh import drops
 from strandline.engine.rewinding import Asked, Move, foreseen
-from strandline.engine.task import announce, survey
+from strandline.engine.task import survey
 from strandline.engine.window import Stop
 from strandline.errors import RetryableError, StateError, StrandlineError, TaskError, UsageError
 from strandline.message import Forget, WindowMessage
 from strandline.runs import TaskReport
 from strandline.source import RunContext, Task
 from strandline.state import RUN_TASK, Pass, Phase, State, StateKey
+from strandline.warned import Warned
 
 __all__ = ["Migrated", "leased", "migrate", "reset_states"]
 
@@ -37,7 +38,7 @@ class Migrated:
     changes: list[Change] = field(default_factory=list)
     failures: list[tuple[StateKey, StrandlineError]] = field(default_factory=list)
     """Tasks that could not be looked at or migrated, each with the reason; the others were."""
-    warnings: list[str] = field(default_factory=list)
+    warnings: list[Warned] = field(default_factory=list)
     """What was left out."""
 
 
@@ -79,7 +80,7 @@ def migrate(job: Job, *, run_id: str, clock: Clock | None = None) -> Migrated:
 def _migrate(task: Task, into: Into, ledger: Ledger, fence: Fence, clock: Clock) -> list[Change]:
     lineage = survey(task, into, ledger, fence)
     if lineage.stored is not None and (doomed := doomed_tables(lineage, lineage.stored)):
-        announce(doomed, lineage.stored, lineage.key, ledger, fence, clock)
+        ledger.announce(lineage.key, lineage.stored, doomed, fence=fence, now=clock.now())
     changes: list[Change] = []
     # what an interrupted full refresh replaces is left to it
     refreshed = is_unfinished(ledger.stored(ledger.key(refresh_task(task.id))))

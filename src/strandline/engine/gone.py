@@ -9,14 +9,15 @@ from strandline.engine.plan import Lineage
 from strandline.errors import StateError, UsageError
 from strandline.reading import Reading
 from strandline.source import KnowsGone, Source, Task
+from strandline.warned import Code, Warned
 
 __all__ = ["dropped"]
 
 
 def dropped(
     source: Source, task: Task, lineage: Lineage, into: Into, now: datetime, *, refresh: bool, doomed: Sequence[str]
-) -> str:
-    """What is dropped of the stored rows and cannot be read again, as the user has allowed; in words, or nothing.
+) -> Warned | None:
+    """What is dropped of the stored rows and cannot be read again, as the user has allowed; or nothing.
 
     Args:
         source: of the task.
@@ -33,14 +34,14 @@ def dropped(
     state = lineage.stored or lineage.mirrored
     stored = any(not found.empty for found in lineage.found.values())
     if not (refresh or doomed) or not stored or state is None or state.cursor is None:
-        return ""
+        return None
     try:
         reading = Reading(state.cursor, now, absorbs=into.mode is not WriteMode.APPEND)
         gone = source.gone(task, reading) if isinstance(source, KnowsGone) else ""
     except StateError:
-        return ""  # a cursor that cannot be read is given up, and by a full refresh only
+        return None  # a cursor that cannot be read is given up, and by a full refresh only
     if not gone:
-        return ""
+        return None
     back = "put back what is gone, and sync"
     if not refresh:
         replaced = (
@@ -53,7 +54,8 @@ def dropped(
             hint=back + replaced * into.destination.capabilities.replace,
         )
     if into.share_max is None:
-        return f"{lineage.key}: the full refresh drops the rows of what is gone at the source, and cannot be read again: {gone}"
+        text = f"{lineage.key}: the full refresh drops the rows of what is gone at the source, and cannot be read again: {gone}"
+        return Warned(Code.ROWS_DROPPED, text)
     raise UsageError(
         f"{lineage.key}: a full refresh would drop rows that cannot be read again: gone are {gone}",
         hint=f"{back}; or, if these rows may go, run again with --allow-mass-delete",

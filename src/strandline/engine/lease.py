@@ -25,6 +25,7 @@ from strandline.engine.window import Stop, StoppedError
 from strandline.errors import LockedError, StateConflictError, StrandlineError
 from strandline.message import Cursor
 from strandline.state import RUN_TASK, State
+from strandline.warned import Code, Warned
 
 __all__ = ["Claim", "Heartbeat", "Lease", "await_lease", "take_over", "tells_of_run"]
 
@@ -267,7 +268,7 @@ class Heartbeat:
     another run has taken over stops this one at once.
     """
 
-    def __init__(self, *, clock: Clock, stop: Stop, warn: Callable[[str], None] = lambda _: None) -> None:
+    def __init__(self, *, clock: Clock, stop: Stop, warn: Callable[[Warned], None] = lambda _: None) -> None:
         self.lost: StateConflictError | None = None
         """Why the run holds a lease no longer."""
         self._clock, self._stop, self._warn = clock, stop, warn
@@ -293,10 +294,11 @@ class Heartbeat:
         for thread, ledger in self._threads.items():
             thread.join(max(0.0, deadline_s - time.monotonic()))
             if thread not in self._returned:
-                self._warn(
+                text = (
                     f"the lease of {ledger.source} into {ledger.destination} may not have been given back; from other "
                     "machines the next run may be refused until it expires"
                 )
+                self._warn(Warned(Code.LEASE_KEPT, text))
         if self._raised is not None:
             raise self._raised
 

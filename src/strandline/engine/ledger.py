@@ -202,6 +202,20 @@ class Ledger:
             self._stored[key], self._tokens[key] = found, found.token
             raise RetryableError(f"{key}: run {found.run_id} has saved a state after it was overtaken") from None
 
+    def announce(self, key: StateKey, before: State, doomed: Sequence[str], *, fence: Fence, now: datetime) -> State:
+        """Save which tables are about to be created again, before a forced migration drops their rows.
+
+        The cursor goes with the first window after it, and not before: the migration may be refused, or fail. Whoever is
+        interrupted in between finds tables with other marks, and knows why.
+        """
+        tables = {name: replace(table, doomed=name in doomed) for name, table in before.tables.items()}
+        if tables == before.tables:
+            return before
+        note = f"migrate_mode: forced creates {', '.join(doomed)} again"
+        return self.claim(
+            key, before.following(run_id=fence.run_id, epoch=fence.epoch, now=now, tables=tables, note=note)
+        )
+
     def committed(self, key: StateKey, state: State) -> State:
         """The destination has committed ``state`` with its rows: bring the mirror up to it."""
         if state.token is None:

@@ -12,6 +12,7 @@ from strandline.message import Cursor
 from strandline.source import MissesTasks, TaskFailure
 from strandline.state import State, StateKey
 from strandline.table import Table
+from strandline.warned import Code, Warned
 
 __all__ = ["Missing", "missing"]
 
@@ -22,7 +23,7 @@ class Missing:
 
     task: str
     tables: tuple[str, ...]
-    warning: str = ""
+    warning: Warned | None = None
     """What is said of it, where that is enough."""
     error: StrandlineError | None = None
     """With which it fails, otherwise."""
@@ -45,7 +46,7 @@ def missing(job: Job, ledger: Ledger, offer: Offer) -> Iterator[Missing]:
                 f"{key}: a full refresh of {refreshed!r} was interrupted, and is not gone on with here; the next sync of "
                 f"{refreshed!r} finishes it; to drop it: strandline state reset {job.name!r} {refreshed!r}"
             )
-            yield Missing(key.task, (), text)
+            yield Missing(key.task, (), Warned(Code.REFRESH_UNFINISHED, text))
         if lost:
             yield Missing(key.task, tuple(state.tables), error=lost[0].unreadable, cursor=state.cursor)
         elif not key.task.startswith("@"):
@@ -78,7 +79,7 @@ def _offered_no_longer(job: Job, key: StateKey, state: State) -> Iterator[Missin
         f"{key}: the source does not offer {key.task!r} any more, which last had something new "
         f"at {synced_at:%Y-%m-%d %H:%M} UTC; its rows stay; to discard its cursor: strandline state reset {job.name!r} {key.task!r}"
     )
-    yield Missing(key.task, tuple(state.tables), text)
+    yield Missing(key.task, tuple(state.tables), Warned(Code.OFFERED_NO_LONGER, text))
 
 
 def _never_read(job: Job, table: Table) -> Missing:
@@ -89,4 +90,5 @@ def _never_read(job: Job, table: Table) -> Missing:
     error = table.unreadable
     if error is None or isinstance(error, UsageError) or table.never_left_out or job.names(table):
         return Missing(table.name, (table.name,), error=error)
-    return Missing(table.name, (table.name,), f"table {table.name!r} is left out: {error.message}; {error.hint}")
+    text = f"table {table.name!r} is left out: {error.message}; {error.hint}"
+    return Missing(table.name, (table.name,), Warned(Code.LEFT_OUT, text))

@@ -13,6 +13,7 @@ from strandline.ownership import Owner, Ownership, refusal
 from strandline.source import Task
 from strandline.state import State, StateKey
 from strandline.table import Table
+from strandline.warned import Code, Warned
 
 __all__ = ["Former", "Standing", "check_refused", "standing"]
 
@@ -35,7 +36,7 @@ class Standing:
     """Why it may not write them."""
     former: Former | None = None
     """Whom it follows, as ``adopt`` says, before it writes anything."""
-    warnings: tuple[str, ...] = ()
+    warnings: tuple[Warned, ...] = ()
 
 
 def standing(
@@ -50,7 +51,7 @@ def standing(
         found: what is there of each table, by the source's name of it.
         held: what is there of the task's own rows, where it has no state; ``None``: it has one.
     """
-    key, said = ledger.key(task.id), list[str]()
+    key, said = ledger.key(task.id), list[Warned]()
     former = _former(key, task, into, ledger, found) if _begins(ledger, key, found) else None
     for table in task.tables:
         name, ownership, there = into.stored(table, task).name, into.ownership(table, key.source), found[table.name]
@@ -71,7 +72,8 @@ def standing(
             )
         )
     if former is not None:
-        said.append(f"{key}: goes on as {former.owner}, as it was called before (`adopt: true`)")
+        text = f"{key}: goes on as {former.owner}, as it was called before (`adopt: true`)"
+        said.append(Warned(Code.RENAMED, text))
     return Standing(former=former, warnings=tuple(said))
 
 
@@ -152,17 +154,18 @@ def _renamed(key: StateKey, name: str, old: Owner) -> StateError:
     )
 
 
-def _said(key: StateKey, table: Table, name: str, ownership: Ownership, found: Migration) -> Iterator[str]:
+def _said(key: StateKey, table: Table, name: str, ownership: Ownership, found: Migration) -> Iterator[Warned]:
     """What is said of a table that may be written, and is not plainly ours."""
     owner, owners = ownership.owner, found.owners or ()
     others = [one for one in owners if not one.is_same(owner)]
     if others and not owner.shared and any(one.is_same(owner) and one.shared for one in owners):
         names = ", ".join(map(str, others))
-        yield (
+        yield Warned(
+            Code.SHARED_TABLE,
             f"{key}: table {name!r} is written by {names}, too, as it was before, though nobody says so here: whichever comes "
             f"last overwrites rows of equal keys; say `shared: true` for {table.name!r} in table_settings of both if their keys "
-            "are disjoint, or give one of them another `name`"
+            "are disjoint, or give one of them another `name`",
         )
     if found.mark is not None and found.owners == ():
         what = "has rows that are not Strandline's" if not found.empty else "was there already, empty"
-        yield f"{key}: table {name!r} {what}, and is taken over"
+        yield Warned(Code.TABLE_ADOPTED, f"{key}: table {name!r} {what}, and is taken over")

@@ -38,6 +38,7 @@ from strandline.runs import TaskReport
 from strandline.source import ReadsKeys, RunContext, Source, Task
 from strandline.state import Pass, Phase, State, StateKey, TableState
 from strandline.table import Table
+from strandline.warned import Code, Warned
 
 __all__ = ["Pipeline"]
 
@@ -75,7 +76,7 @@ class Pipeline:
     claim: Callable[[], State] | None = None
     """Saves the state that was found as this run's own, before the first row; ``None``: it is, or the destination compares."""
     on_commit: Callable[[], None] = lambda: None
-    on_notice: Callable[[str], None] = lambda _: None
+    on_notice: Callable[[Warned], None] = lambda _: None
     """Called in the reader's thread."""
     position: Cursor | None = None
     """The last committed checkpoint, also where no cursor is kept."""
@@ -194,7 +195,7 @@ class Pipeline:
                     if message.batch.num_rows:
                         yield decorator.insert(message)
                 case Notice():
-                    self.on_notice(message.text)
+                    self.on_notice(Warned(message.code, message.text))
                 case Present() | Replace() if message.table in self._offered and self._keeps(message):
                     pass
                 case Delete() | Present() | Replace():
@@ -208,7 +209,7 @@ class Pipeline:
         """Whether rows that the source does not name are kept; then that is said."""
         state = self.state if self.hidden is None else None
         if why := why_kept(message, self.into.mode, self.current, self._offered[message.table], state):
-            self.on_notice(f"{self.key}: {why}")
+            self.on_notice(Warned(Code.ROWS_KEPT, f"{self.key}: {why}"))
         return why is not None
 
     def _decorator(self) -> Decorator:
@@ -241,10 +242,11 @@ class Pipeline:
                 yield from (decorator.insert(one) for one in found if one.batch.num_rows)
                 yield Checkpoint(cursor)
 
-        self.on_notice(
+        said = (
             f"{self.key}: {min(count, LACKING_MAX)} rows of {table!r} that the source has were missing in the destination, "
             "and are read by their keys"
         )
+        self.on_notice(Warned(Code.ROWS_MISSING, said))
         with self._fed(messages, cursor, resumed=True) as feed:
             while self._more(feed):
                 self.deliver(feed)

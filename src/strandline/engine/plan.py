@@ -11,6 +11,7 @@ from strandline.errors import StateError, StrandlineError
 from strandline.message import Cursor
 from strandline.state import Pass, Phase, State, StateKey, TableState, is_newer
 from strandline.table import Guarantee, Table
+from strandline.warned import Code, Warned
 
 if TYPE_CHECKING:
     from strandline.engine.owners import Former
@@ -64,7 +65,7 @@ class Lineage:
     """Why the task may not write its tables."""
     former: "Former | None" = None
     """Under which names it was known; then ``stored`` is of these."""
-    warnings: tuple[str, ...] = ()
+    warnings: tuple[Warned, ...] = ()
     """What is said of whose the tables are."""
 
 
@@ -86,7 +87,7 @@ class Opening:
     """See ``unfilled_columns``; of a task that goes on from where it was."""
     doomed: tuple[str, ...] = ()
     """See ``doomed_tables``; because of them the task is read from nothing. The state still has its cursor."""
-    warnings: tuple[str, ...] = ()
+    warnings: tuple[Warned, ...] = ()
 
     @property
     def may_be_idle(self) -> bool:
@@ -168,13 +169,14 @@ def unfilled_columns(lineage: Lineage, stored: State) -> dict[str, tuple[str, ..
     return found
 
 
-def _without_values(key: StateKey, table: str, columns: Sequence[str], *, mode: WriteMode) -> str:
+def _without_values(key: StateKey, table: str, columns: Sequence[str], *, mode: WriteMode) -> Warned:
     itself = "`backfill: true` in its table_settings does so by itself"
     if mode is WriteMode.APPEND:
         itself = "it keeps of each row the version that the source has then (so `backfill` does nothing in append mode)"
-    return (
+    return Warned(
+        Code.UNFILLED,
         f"{key}: rows of {table!r} that were stored before have no value in {', '.join(columns)}; --full-refresh {table!r} "
-        f"reads them again; {itself}"
+        f"reads them again; {itself}",
     )
 
 
@@ -203,7 +205,7 @@ def is_same(known: TableState, found: Migration) -> bool:
     return bool({known.mark, known.also} & {found.mark, found.also} - {""}) or known.mark == (found.mark or "")
 
 
-def _check_others(lineage: Lineage, stored: State, doomed: Sequence[str]) -> str:
+def _check_others(lineage: Lineage, stored: State, doomed: Sequence[str]) -> Warned:
     """What is said of a task that is read from nothing; where that stores no row of its other tables twice."""
     names = ", ".join(map(repr, doomed))
     unfinished = stored.current is not None and stored.current.phase is Phase.READING
@@ -215,7 +217,8 @@ def _check_others(lineage: Lineage, stored: State, doomed: Sequence[str]) -> str
                 f"be {table.name!r}, with which it shares a cursor, and rows of that would be appended a second time",
                 hint=f"strandline sync --full-refresh '{lineage.key.task}' replaces the rows of all its tables",
             )
-    return f"{lineage.key}: {names} has to be created again (migrate_mode: forced), and is then read from nothing"
+    text = f"{lineage.key}: {names} has to be created again (migrate_mode: forced), and is then read from nothing"
+    return Warned(Code.CREATED_AGAIN, text)
 
 
 def has_other_rows(table: Table, known: TableState | None) -> bool:
@@ -236,7 +239,7 @@ def next_pass(last: Pass | None, now_us: int, *, full: bool) -> Pass:
     )
 
 
-def _authoritative(lineage: Lineage, *, anew: bool) -> tuple[State | None, tuple[str, ...], bool]:
+def _authoritative(lineage: Lineage, *, anew: bool) -> tuple[State | None, tuple[Warned, ...], bool]:
     stored, mirrored, key = lineage.stored, lineage.mirrored, lineage.key
     if not lineage.mirrors or mirrored is None:
         return stored, (), lineage.mirrors and stored is not None
@@ -251,10 +254,10 @@ def _authoritative(lineage: Lineage, *, anew: bool) -> tuple[State | None, tuple
         # a first sync, or one that was asked for: the epoch and the sync time go on from what the mirror remembers
         return replace(mirrored, cursor=None, current=_done(mirrored.current), tables={}), (), False
     if is_newer(mirrored, stored) and not anew:
-        warning = (
+        text = (
             f"{key}: the destination is older than the state (restored from a backup?); going on from the destination"
         )
-        return stored, (warning,), True
+        return stored, (Warned(Code.DESTINATION_OLDER, text),), True
     return stored, (), mirrored.nonce != stored.nonce
 
 
@@ -341,12 +344,15 @@ def _same_reading(lineage: Lineage, stored: State) -> bool:
     )
 
 
-def _not_swept(lineage: Lineage, stored: State) -> tuple[str, ...]:
+def _not_swept(lineage: Lineage, stored: State) -> tuple[Warned, ...]:
     if lineage.mode is not WriteMode.OVERWRITE_DELETE_STALE:
         return ()
     return tuple(
-        f"{lineage.key}: rows of {table.name!r} were read with another filter, so no stale rows are deleted; to replace "
-        f"them by what the filter lets through now: --full-refresh {table.name!r}"
+        Warned(
+            Code.OTHER_FILTER,
+            f"{lineage.key}: rows of {table.name!r} were read with another filter, so no stale rows are deleted; to replace "
+            f"them by what the filter lets through now: --full-refresh {table.name!r}",
+        )
         for table in lineage.tables
         if has_other_rows(table, stored.tables.get(table.name))
     )

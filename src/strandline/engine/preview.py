@@ -12,6 +12,7 @@ from strandline.engine.project import places_of
 from strandline.engine.task_plan import TaskPlan
 from strandline.errors import StrandlineError
 from strandline.state import StateKey
+from strandline.warned import Code, Warned
 
 __all__ = ["plan"]
 
@@ -30,7 +31,8 @@ def plan(job: Job, *, clock: Clock | None = None) -> list[TaskPlan]:
             plans += [unplanned(job, task, into.of(task), error) for task in offer.tasks]
             continue
         lease = Lease.of(ledger.holder)
-        held = (lease.refused(ledger, clock.now()).message,) if lease and lease.is_live(clock.now()) else ()
+        live = lease is not None and lease.is_live(clock.now())
+        held = (Warned(Code.BEING_SYNCED, lease.refused(ledger, clock.now()).message),) if lease and live else ()
         for task in offer.tasks:
             one = planned(job, Unit(task, into.of(task), ledger, report_of(job, task, into)), clock.now())
             plans.append(replace(one, warnings=(*one.warnings, *held)))

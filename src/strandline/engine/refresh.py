@@ -8,6 +8,7 @@ from strandline.engine.plan import Opening, fingerprint, hidden_name, is_same, n
 from strandline.message import Forget, Swap, WindowMessage
 from strandline.state import Pass, Phase, State, StateKey, TableState
 from strandline.table import Table
+from strandline.warned import Code
 
 if TYPE_CHECKING:
     from strandline.engine.task import TaskRun
@@ -79,7 +80,10 @@ class FullRefresh:
             # its columns are not those that are read now
             other = recreates(found) or (current.phase is Phase.READ and found.mark is not None and bool(found.changes))
             if known.fingerprint != fingerprint(table, self._run.into.mode) or other or (lost and not swapped):
-                self._run.warn(f"{key}: an interrupted full refresh cannot be resumed; beginning another one")
+                self._run.warn(
+                    Code.REFRESH_RESTARTED,
+                    f"{key}: an interrupted full refresh cannot be resumed; beginning another one",
+                )
                 return False
         return True
 

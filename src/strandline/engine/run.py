@@ -28,6 +28,7 @@ from strandline.errors import (
 )
 from strandline.runs import Event, EventKind, Observer, RunReport, Status, TaskReport
 from strandline.source import RunContext
+from strandline.warned import Warned
 
 __all__ = ["sync"]
 
@@ -151,8 +152,9 @@ class _Run:
 
     def _tell_of_missing(self, into: Into, ledger: Ledger, offer: Offer) -> None:
         for one in missing(self._job, ledger, offer):
-            if one.error is None:
+            if one.warning is not None:
                 self._warn(one.warning)
+            if one.error is None:
                 continue
             if isinstance(one.error, UsageError):
                 self._refused.append(one.error)
@@ -162,7 +164,7 @@ class _Run:
             self._report.tasks.append(report)
             self._fail([report], one.error)
 
-    def _warn(self, text: str) -> None:
+    def _warn(self, text: Warned) -> None:
         if text in self._report.warnings:
             return
         self._report.warnings.append(text)

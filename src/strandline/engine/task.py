@@ -5,7 +5,7 @@ Crash, retry and next run are one code path: open, go on from the last saved cur
 
 import json
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
 from strandline.destination import BY_REFRESH, Fence, Held, Migration, WriteMode
@@ -32,8 +32,9 @@ from strandline.message import Cursor, Stale
 from strandline.runs import Event, EventKind, Observer, TaskReport
 from strandline.source import RunContext, Source, Task
 from strandline.state import Pass, Phase, State, StateKey
+from strandline.warned import Code, Warned
 
-__all__ = ["Retries", "TaskRun", "announce", "backfills", "survey"]
+__all__ = ["Retries", "TaskRun", "backfills", "survey"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,7 +167,7 @@ class TaskRun:
         key = self.ledger.key(self.task.id)
         if self._refreshes:
             self.gives_up = True
-            self.warn(f"{key}: {error.message}; beginning the full refresh again")
+            self.warn(Code.REFRESH_RESTARTED, f"{key}: {error.message}; beginning the full refresh again")
             return
         for side in (key, self.ledger.key(refresh_task(self.task.id))):
             state = self.ledger.stored(side)
@@ -177,7 +178,7 @@ class TaskRun:
             self._read_anew(side, state, error.message)
         self._held = None
         later = "; rows that are not found are deleted by the next sync"
-        self.warn(f"{key}: {error.message}; reading everything{later * self._mirrors}")
+        self.warn(Code.CURSOR_EXPIRED, f"{key}: {error.message}; reading everything{later * self._mirrors}")
 
     def _read_anew(self, key: StateKey, state: State, note: str) -> State:
         """Give up a cursor, durably. The pass over everything that follows deletes nothing."""
@@ -206,11 +207,11 @@ class TaskRun:
         opening = open_lineage(lineage, now_us=now_us, stateless=self.stateless, anew=anew, asked=self.refresh)
         if opening.state is not None and backfills(self.task, self.into, opening):
             text = "new columns have no values in rows that are stored; reading everything (`backfill`)"
-            self.warn(f"{lineage.key}: {text}")
+            self.warn(Code.BACKFILL, f"{lineage.key}: {text}")
             lineage = replace(lineage, stored=self._read_anew(lineage.key, opening.state, text))
             opening = open_lineage(lineage, now_us=now_us, stateless=self.stateless)
         for warning in opening.warnings:
-            self.warn(warning)
+            self.say(warning)
         if opening.fix and opening.state is not None:
             opening = replace(opening, state=self._fix(lineage.key, opening.state))
         if pending is not None and (mirrored is None or mirrored.nonce != pending.nonce):
@@ -219,13 +220,15 @@ class TaskRun:
         there = any(not found.empty or _reshapes(found) for found in lineage.found.values())
         if anew and (opening.state is not None or there):
             if unfinished and not self.refresh:
-                self.warn(f"{lineage.key}: going on with a full refresh that was interrupted")
+                self.warn(Code.REFRESH_RESUMED, f"{lineage.key}: going on with a full refresh that was interrupted")
             self._refreshes = True
             self.done = FullRefresh(self, lineage.key).run(opening, pending if unfinished else None, now_us)
             return
         self._refreshes = False
         if opening.doomed and opening.state is not None and self.into.may_migrate:
-            state = announce(opening.doomed, opening.state, lineage.key, self.ledger, self.fence, self.clock)
+            state = self.ledger.announce(
+                lineage.key, opening.state, opening.doomed, fence=self.fence, now=self.clock.now()
+            )
             opening = replace(opening, state=state)
         if opening.unfilled and opening.state is not None and self.into.may_migrate:
             opening = replace(opening, state=self._note_unfilled(lineage.key, opening.state, opening.unfilled))
@@ -243,7 +246,7 @@ class TaskRun:
         if lineage.former is None or lineage.refused is not None:
             return lineage
         for warning in lineage.warnings:
-            self.warn(warning)
+            self.say(warning)
         adopt(self, lineage.former)
         return survey(self.task, self.into, self.ledger, self.fence, refresh=self.refresh)
 
@@ -317,7 +320,8 @@ class TaskRun:
             raise AssertionError("a pass that was read has a state")
         if not self._mirrors:  # another mode was asked for since, and that promises that rows stay
             self.warn(
-                f"{pipeline.key}: what the last pass did not find any more stays, as write_mode {self.into.mode} says"
+                Code.STALE_KEPT,
+                f"{pipeline.key}: what the last pass did not find any more stays, as write_mode {self.into.mode} says",
             )
         # where rows of another filter are stored, a warning has said so when the lineage was opened
         kept = [table.name for table in self.task.tables if not has_other_rows(table, state.tables.get(table.name))]
@@ -356,7 +360,7 @@ class TaskRun:
             hidden=hidden,
             acknowledge=lambda cursor: self._acknowledge(key, cursor),
             on_commit=lambda: self._say(EventKind.COMMITTED, ""),
-            on_notice=self.warn,
+            on_notice=self.say,
             _stored=self.report.stored if hide is None else {},
         )
 
@@ -369,11 +373,15 @@ class TaskRun:
         """The next state of a lineage, as this run saves it."""
         return state.following(run_id=self.fence.run_id, epoch=self.fence.epoch, now=self.clock.now(), **changes)
 
-    def warn(self, text: str) -> None:
-        """Say something once, and keep it in the report."""
-        if text not in self.report.warnings:
-            self.report.warnings.append(text)
-            self._say(EventKind.WARNING, text)
+    def warn(self, code: Code, text: str) -> None:
+        """``say`` it."""
+        self.say(Warned(code, text))
+
+    def say(self, warned: Warned) -> None:
+        """A warning, once, and keep it in the report."""
+        if warned not in self.report.warnings:
+            self.report.warnings.append(warned)
+            self._say(EventKind.WARNING, warned)
 
     def _say(self, kind: EventKind, text: str) -> None:
         self.observer(Event(kind, self.context.run_id, self.context.source_name, self.report, text))
@@ -382,17 +390,3 @@ class TaskRun:
 def _reshapes(found: Migration) -> bool:
     """Whether only a full refresh gives a table its columns and its key; though it may be empty."""
     return any(change.kind in BY_REFRESH for change in found.changes)
-
-
-def announce(doomed: Sequence[str], before: State, key: StateKey, ledger: Ledger, fence: Fence, clock: Clock) -> State:
-    """Save which tables are about to be created again, before a forced migration drops their rows.
-
-    The cursor goes with the first window after it, and not before: the migration may be refused, or fail. Whoever is
-    interrupted in between finds tables with other marks, and knows why.
-    """
-    tables = {name: replace(table, doomed=name in doomed) for name, table in before.tables.items()}
-    if tables == before.tables:
-        return before
-    note = f"migrate_mode: forced creates {', '.join(doomed)} again"
-    state = before.following(run_id=fence.run_id, epoch=fence.epoch, now=clock.now(), tables=tables, note=note)
-    return ledger.claim(key, state)

@@ -7,6 +7,7 @@ from strandline.errors import StrandlineError
 from strandline.message import Cursor
 from strandline.state import StateKey
 from strandline.table import Guarantee
+from strandline.warned import Warned
 
 __all__ = ["TaskPlan"]
 
@@ -27,21 +28,26 @@ class TaskPlan:
     full: bool
     resumed: bool
     changes: tuple[Change, ...] = ()
-    warnings: tuple[str, ...] = ()
+    warnings: tuple[Warned, ...] = ()
     error: StrandlineError | None = None
     """Why the task cannot run."""
-    left_out: str = ""
+    left_out: Warned | None = None
     """Why a sync would leave it out, and say so."""
     refresh: bool = False
     backfill: bool = False
     """Everything is read again to fill new columns."""
-    lost: str = ""
+    lost: Warned | None = None
     """Which rows are dropped and cannot be read again, as the user has allowed."""
 
     @property
     def problem(self) -> str:
         """Why it would not run, in words; empty: it would."""
-        return self.error.message if self.error is not None else self.left_out
+        return self.error.message if self.error is not None else self.left_out or ""
+
+    @property
+    def said(self) -> tuple[Warned, ...]:
+        """All that is warned of."""
+        return (*self.warnings, *(one for one in (self.lost, self.left_out) if one))
 
     @property
     def hint(self) -> str:

@@ -21,6 +21,7 @@ from strandline.errors import MACHINE, StateConflictError, StrandlineError, Task
 from strandline.runs import Event, EventKind, Observer, Status, TaskReport
 from strandline.source import RunContext, Task
 from strandline.spec import Written
+from strandline.warned import Code, Warned
 
 __all__ = ["Opened", "Work", "perform"]
 
@@ -102,7 +103,7 @@ def perform(work: Work, opened: Opened, *, observer: Observer, clock: Clock, sto
         report.status = Status.COMPLETED if run.done else Status.STOPPED
     except StoppedError as error:
         report.status = Status.STOPPED
-        report.warnings += [error.message] if error.message else []
+        report.warnings += [Warned(Code.STOPPED, error.message)] if error.message else []
     except StrandlineError as error:
         report.status, report.error = Status.FAILED, error
         if isinstance(error, StateConflictError):

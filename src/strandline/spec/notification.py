@@ -30,7 +30,10 @@ class Notification(BaseModel):
         None, description="A URL of https or http, to which the same JSON is posted. It is a secret."
     )
     timeout: Duration = Field(
-        timedelta(seconds=30), gt=timedelta(0), description="How long it may take. After that it is stopped."
+        timedelta(seconds=30),
+        gt=timedelta(0),
+        description="How long it may take. After that it is stopped.",
+        json_schema_extra={"default": "30s"},
     )
 
     @model_validator(mode="after")

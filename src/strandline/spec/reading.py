@@ -28,6 +28,7 @@ from strandline.spec.models import (
 )
 from strandline.spec.tables import check_table_settings, places, tables_of, unsaid
 from strandline.spec.variables import Variables, register_secrets
+from strandline.warned import Code
 
 __all__ = ["FILE_NAME", "Config", "Written", "discover", "load"]
 
@@ -257,7 +258,7 @@ class _Reading:
             if foreign.action == "refused":
                 self.problems.append(replace(problem, hint="remove it"))
             else:
-                _log.warning("%s: %s", problem.where, problem.message)
+                _log.warning("%s: %s", problem.where, problem.message, extra=Code.FIELD_IGNORED.extra)
         return values
 
     def _plugin(self, kind: str, document: Node) -> Any | None:

@@ -16,6 +16,7 @@ from strandline.connectors.files.positions import AGAIN, PARTLY, SETTLED, Positi
 from strandline.errors import RetryableError, TaskError
 from strandline.lazy import pa
 from strandline.reading import within_bounds
+from strandline.warned import Code
 
 __all__ = [
     "HEAD_BYTES",
@@ -177,7 +178,7 @@ class _Lines:
         except UnfinishedError as error:
             if self._quiet() or not self._reader.wait:
                 raise
-            log.warning("%s, and is left for the next sync", error.message)
+            log.warning("%s, and is left for the next sync", error.message, extra=Code.FILE_UNFINISHED.extra)
             unfinished = True
         if rest:
             table = self._last(rest)
@@ -266,7 +267,8 @@ class _Lines:
         what = "its last line is not complete"
         if not self._reader.wait:
             raise self._problem(0, what, "complete the line, or set `on_unfinished: wait`")
-        log.warning("%s: %s, and is left for the next sync", shown(self._content.file.key), what)
+        text = "%s: %s, and is left for the next sync"
+        log.warning(text, shown(self._content.file.key), what, extra=Code.FILE_UNFINISHED.extra)
         return None
 
     def _quiet(self) -> bool:

@@ -26,6 +26,7 @@ from strandline.connectors.files.reading import (
 from strandline.errors import RetryableError, StrandlineError, TaskError
 from strandline.lazy import pa
 from strandline.table import has_order
+from strandline.warned import Code
 
 __all__ = ["formerly_text", "table_schema", "version_order"]
 
@@ -119,7 +120,7 @@ def table_schema(
             with Content(file, coding) as content:
                 found, rows = _columns(content, one := lines(), size, texts)
         except StrandlineError as error:
-            log.warning("%s", error.message)
+            log.warning("%s", error.message, extra=Code.FILE_UNFINISHED.extra)
             unread = unread or error
             continue
         try:
@@ -198,7 +199,8 @@ def _lines(content: Content, lines: LineFormat, size: int, texts: Collection[str
         if found.names:
             return found, True
         if whole and not settled and not cut:
-            log.warning("%s: its first line is not complete, and is left for the next sync", name)
+            text = "%s: its first line is not complete, and is left for the next sync"
+            log.warning(text, name, extra=Code.FILE_UNFINISHED.extra)
             return found, False
         why = reason(error)
         raise TaskError(f"{name}:{content.line_at(body + good)}: {why}", hint=declaring(why, lines.hint)) from error

@@ -93,6 +93,7 @@ from strandline.proposal import Proposals
 from strandline.reading import Reading
 from strandline.source import Task
 from strandline.table import Guarantee, Table
+from strandline.warned import Code
 
 __all__ = ["FilesSource"]
 
@@ -139,7 +140,7 @@ class FilesSource:
             more = f" and {len(strays) - _NAMED_MAX} more" if len(strays) > _NAMED_MAX else ""
             named = ", ".join(map(shown, strays[:_NAMED_MAX])) + more
             self._strays = (f"{named}: of no format that is known by the name, and passed over",)
-            log.warning("%s; set `format`, or a pattern in `path`", self._strays[0])
+            log.warning("%s; set `format`, or a pattern in `path`", self._strays[0], extra=Code.FILE_UNKNOWN.extra)
             files = [file for file in files if file.format is not None]
         if not files:
             raise UsageError(

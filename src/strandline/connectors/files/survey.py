@@ -17,6 +17,7 @@ from strandline.connectors.files.content import Coding, Content, Prefix, Unfinis
 from strandline.connectors.files.paths import File, hive_of, shown
 from strandline.connectors.files.positions import AGAIN, PARTLY, SETTLED, Position, Work, quiet, young
 from strandline.errors import StrandlineError, TaskError
+from strandline.warned import Code
 
 if TYPE_CHECKING:
     import os
@@ -246,7 +247,7 @@ class Survey:
             message = f"files that were read have {what}: {', '.join(map(shown, keys[:_NAMED_MAX]))}{more}"
             if policy == "fail":
                 raise TaskError(message, hint=f"put them back, or set `{setting}` to accept it")
-            log.warning("%s; they are %s", message, then)
+            log.warning("%s; they are %s", message, then, extra=Code.FILE_CHANGED.extra)
 
     def _blocks(self, content: Content) -> Iterator[bytes]:
         """What a file holds. A document that is still being written is compared as far as it goes, as it is read."""
@@ -304,13 +305,15 @@ class Survey:
         file, following, stat = match.file, match.following, match.stat
         known = self.positions[file.key] = self._left.pop(match.key)
         if match.key != file.key:
-            log.warning("%s is %s under a new name: not read again", shown(file.key), shown(match.key))
+            text = "%s is %s under a new name: not read again"
+            log.warning(text, shown(file.key), shown(match.key), extra=Code.FILE_RENAMED.extra)
         if known.mark != PARTLY:
             if not following:
                 self.positions[file.key] = known.seen(stat, AGAIN if young(stat, self.started_ns) else SETTLED)
                 return
             if self.policies.on_grow == "reread" and stat.st_size != known.size:
-                log.warning("%s has grown, and is read again from its beginning", shown(file.key))
+                text = "%s has grown, and is read again from its beginning"
+                log.warning(text, shown(file.key), extra=Code.FILE_AGAIN.extra)
                 del self.positions[file.key]
                 self.works.append(Work(file))
                 return
@@ -321,7 +324,8 @@ class Survey:
                         f"{shown(file.key)}: its last line has changed, which was delivered already",
                         hint="set `on_replace: reread` to deliver it again",
                     )
-                log.warning("%s: its last line has changed, and is delivered again", shown(file.key))
+                text = "%s: its last line has changed, and is delivered again"
+                log.warning(text, shown(file.key), extra=Code.FILE_AGAIN.extra)
                 known = known._replace(covered=known.end, skip=0, digest=digest(match.prefix.hasher))
         self.works.append(Work(file, known, match.prefix.hasher))
 
@@ -366,7 +370,8 @@ class Survey:
         except StrandlineError:
             return False  # reading will say so
         if key is not None:
-            log.warning("%s may be a copy of %s, not ready: left for the next sync", shown(file.key), shown(key))
+            text = "%s may be a copy of %s, not ready: left for the next sync"
+            log.warning(text, shown(file.key), shown(key), extra=Code.FILE_UNFINISHED.extra)
         return key is not None
 
     def _copied_from(self, copy: Content) -> str | None:

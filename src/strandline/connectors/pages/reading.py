@@ -23,6 +23,7 @@ from strandline.message import Checkpoint, Complete, Cursor, Insert, Notice, Rep
 from strandline.reading import Reading, within_bounds
 from strandline.source import Task
 from strandline.table import Table
+from strandline.warned import Code
 
 __all__ = ["GrewError", "Pass"]
 
@@ -229,6 +230,7 @@ class Pass:
             yield Notice(
                 self.stream.name,
                 f"{self.stream.name}: {self._older} rows are older than the cursor that was given, and are stored again",
+                Code.OLDER_ROWS,
             )
         yield from (Complete(name) for name in self._tables)
         yield Checkpoint(self._cursor(mark, ends=True))

@@ -43,6 +43,7 @@ from strandline.errors import CursorExpiredError, RetryableError, TaskError
 from strandline.lazy import pa
 from strandline.message import Checkpoint, Complete, Cursor, Notice, SourceMessage
 from strandline.reading import Reading
+from strandline.warned import Code
 
 __all__ = ["TableRead"]
 
@@ -150,7 +151,7 @@ class TableRead:
         if count and policy == "fail":
             raise TaskError(f"{what} (NULL)", hint="fix the rows, or choose `nulls: include` or `exclude`")
         if count:
-            yield Notice(self._name, f"{what} left out, as `nulls: exclude` says")
+            yield Notice(self._name, f"{what} left out, as `nulls: exclude` says", Code.NULL_KEYS)
 
     # by heap ---------------------------------------------------------------------------------------------------------
 
@@ -340,10 +341,8 @@ class TableRead:
 
     def _held(self, holder: str) -> Iterator[SourceMessage]:
         if holder:
-            yield Notice(
-                self._name,
-                f"{self._name}: the cursor waits for {holder}; what is newer is delivered, and read again until that ends",
-            )
+            text = f"{self._name}: the cursor waits for {holder}; what is newer is delivered, and read again until that ends"
+            yield Notice(self._name, text, Code.CURSOR_HELD)
 
     def _greatest(self, batch: "pa.RecordBatch", seen: str | None) -> str | None:
         return None if self._key is None else self._key.greatest(batch, seen)

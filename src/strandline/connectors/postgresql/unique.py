@@ -7,6 +7,7 @@ from strandline.connectors.postgresql.dialect import literal
 from strandline.connectors.postgresql.plan import Plan
 from strandline.connectors.sql.source_tables import not_unique
 from strandline.message import Notice, SourceMessage
+from strandline.warned import Code
 
 __all__ = ["repeated_keys"]
 
@@ -37,4 +38,5 @@ def repeated_keys(session: Any, plan: Plan) -> Iterator[SourceMessage]:
         where=plan.table.name,
     )
     if found["keys"]:
-        yield Notice(plan.table.name, not_unique(plan.table.name, tuple(chosen), found["keys"], found["rows"]))
+        text = not_unique(plan.table.name, tuple(chosen), found["keys"], found["rows"])
+        yield Notice(plan.table.name, text, Code.KEYS_NOT_UNIQUE)

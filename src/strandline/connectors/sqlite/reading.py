@@ -26,6 +26,7 @@ from strandline.errors import CursorExpiredError, TaskError
 from strandline.lazy import pa, pc
 from strandline.message import Checkpoint, Complete, Cursor, Insert, Notice, Present, SourceMessage
 from strandline.reading import Reading, within_bounds
+from strandline.warned import Code
 
 if TYPE_CHECKING:
     from sqlite3 import Connection
@@ -75,14 +76,15 @@ class TableRead:
                     left_out = self._bounder.nulls()
         if left_out:
             (key,) = self._plan.table.incremental_key
-            yield Notice(name, f"{left_out} rows whose {key!r} is NULL are left out, as `nulls: exclude` says")
+            text = f"{left_out} rows whose {key!r} is NULL are left out, as `nulls: exclude` says"
+            yield Notice(name, text, Code.NULL_KEYS)
         if aside:
             saved = yield from self._copied(saved)
         else:
             saved = yield from self._slices(saved)
         if saved.height is None and (saved.current is None or saved.current.lower is None):  # all rows were read
             for text in unlike_keys(self._connection, self._plan):
-                yield Notice(name, text)
+                yield Notice(name, text, Code.KEYS_NOT_UNIQUE)
         if self._plan.settings.deletes == "sweep":
             yield from self._present(saved)
         yield Complete(name)

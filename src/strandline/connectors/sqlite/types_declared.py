@@ -15,6 +15,7 @@ from strandline.connectors.sqlite.catalog import Catalogued, Column
 from strandline.connectors.sqlite.drivers import sqlite3
 from strandline.decimals import decimal_of
 from strandline.lazy import pa
+from strandline.warned import Code
 
 if TYPE_CHECKING:
     from sqlite3 import Connection
@@ -146,5 +147,6 @@ def _warn_of_mixed(table: str, name: str, types: "Mapping[pa.DataType, Fits]", v
                 table,
                 name,
                 kind,
+                extra=Code.MIXED_TYPES.extra,
             )
             return
