@@ -51,6 +51,8 @@ class Proposals:
     settings: Mapping[str, Any] = field(default_factory=dict)
     """Of the source itself."""
     notes: tuple[str, ...] = ()
+    only_these: bool = False
+    """The source has no table but for those that are proposed, with their settings."""
 
 
 @runtime_checkable

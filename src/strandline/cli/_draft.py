@@ -144,7 +144,12 @@ def _look(read: Meant) -> tuple[list[Table], Proposals]:
             tables = list(reader.tables())
             return tables, Proposals(tuple(map(_as_offered, tables)))
         proposals = reader.proposals()
-    with closing(cls(cls.Spec(**settings, **proposals.settings))) as reader, _warned_already():
+    found: dict[str, Any] = {**settings, **proposals.settings}
+    if proposals.only_these:
+        found["tables"] = {
+            one.name: {setting.name: setting.value for setting in one.settings} for one in proposals.tables
+        }
+    with closing(cls(cls.Spec(**found))) as reader, _warned_already():
         return list(reader.tables()), proposals
 
 

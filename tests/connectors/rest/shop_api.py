@@ -55,8 +55,8 @@ def moment(minutes, seconds=0):
 class Shop:
     """Its data at step 0, 1, 2…; the clock is half an hour later for each."""
 
-    def __init__(self):
-        self.step = 0
+    def __init__(self, step=0, size=11):
+        self.step, self.size = step, size
 
     @property
     def now(self):
@@ -67,10 +67,10 @@ class Shop:
         """At each step two of the old ones have changed, one of them with another set of comments, and two are new."""
         rows = {
             n: {"id": n, "title": f"issue {n}", "updated_at": moment(n), "user": {"login": f"u{n % 3}"}}
-            for n in range(11)
+            for n in range(self.size)
         }
         for step in range(1, self.step + 1):
-            for n in (step, step + 1, 10 + 2 * step, 11 + 2 * step):
+            for n in (step, step + 1, self.size + 2 * step, self.size + 1 + 2 * step):
                 rows[n] = {"id": n, "title": f"step {step}", "updated_at": moment(30 * step, n), "user": {"login": "u"}}
         return sorted(rows.values(), key=lambda row: row["updated_at"], reverse=True)
 
@@ -82,7 +82,7 @@ class Shop:
     @property
     def events(self):
         """Several at one time."""
-        count = 13 + 4 * self.step
+        count = self.size + 2 + 4 * self.step
         return [
             {"id": f"e{n}", "at": int(START.timestamp()) + (n // 3) * 100, "tags": ["x"] * (n % 3)}
             for n in range(count)
@@ -90,7 +90,7 @@ class Shop:
 
     @property
     def visits(self):
-        return [{"id": n * 7 % 17, "at": moment(n // 2)} for n in range(17)] + [
+        return [{"id": n * 7 % 17, "at": moment(n // 2)} for n in range(self.size + 6)] + [
             {"id": 100 + n, "at": moment(30 * n, 1)} for n in range(1, self.step + 1)
         ]
 

@@ -49,8 +49,6 @@ def _bound(value: Any) -> Any:
 def _base(url: HttpUrl) -> HttpUrl:
     if url.username or url.password:
         raise ValueError("a URL has no user and no password here: write `authentication`")
-    if url.query or url.fragment:
-        raise ValueError("a URL has no query here: write `query`, which is sent with every request")
     return url
 
 
@@ -227,6 +225,8 @@ class RestSettings(BaseModel):
     @model_validator(mode="after")
     def _fits(self) -> "RestSettings":
         wrong = []
+        if self.names() and (self.base_url.query or self.base_url.fragment):
+            wrong.append("`base_url` has no query: write `query`, which is sent with every request")
         for name in self.names():
             try:
                 one = self.tables.of(name)

@@ -20,20 +20,26 @@ from dataclasses import replace
 from datetime import datetime
 from functools import partial
 from typing import Any
+from urllib.parse import parse_qsl, urlsplit
 
 from strandline.connectors.pages.opened import Opened
 from strandline.connectors.pages.stream import Child, Fetch
 from strandline.connectors.rest.asking import Asking, Records
 from strandline.connectors.rest.authentication import credentials_of
 from strandline.connectors.rest.client import Client, Clock
+from strandline.connectors.rest.openapi import document_of, is_openapi, proposed_by
+from strandline.connectors.rest.proposals import proposed
+from strandline.connectors.rest.request import Request, shown
 from strandline.connectors.rest.settings import RestSettings
 from strandline.connectors.rest.settings_auth import OAuth2
 from strandline.connectors.rest.streams import RestStream, child_of, stream_of
 from strandline.connectors.rest.transport import Transport
-from strandline.describe import Description, how_by
+from strandline.describe import Description, Place, how_by
 from strandline.errors import RetryableError, TaskError, UnreachableError, UsageError
 from strandline.lazy import pa
+from strandline.logs import is_secret_name
 from strandline.message import Cursor, SourceMessage
+from strandline.proposal import Proposal, Proposals
 from strandline.reading import Reading
 from strandline.source import Task
 from strandline.table import Table
@@ -51,8 +57,31 @@ def _no_columns() -> "pa.Schema":
 class RestSource:
     """See ``strandline.source.Source``. Safe to share between threads."""
 
-    description = Description(drivers=("urllib3",), installs="strandline[rest]")
+    description = Description(
+        schemes=("https", "http"),
+        examples=("https://api.example.com/v1/orders", "https://api.example.com/openapi.json"),
+        drivers=("urllib3",),
+        installs="strandline[rest]",
+    )
     Spec = RestSettings
+
+    @classmethod
+    def understand(cls, written: str) -> Place | None:
+        """A URL that answers with records, or with an OpenAPI document; see ``strandline.describe``."""
+        parts = urlsplit(written)
+        if parts.scheme not in {"https", "http"}:
+            return None
+        secret = next((name for name, _ in parse_qsl(parts.query) if is_secret_name(name)), None)
+        if parts.username or parts.password or secret:
+            raise UsageError(
+                f"{shown(written)}: {'its query has ' + secret if secret else 'it has a user'}, and no secret is written into a spec",
+                hint="name the URL without it, and write `authentication` into the spec",
+            )
+        if not parts.hostname:
+            raise UsageError(f"{shown(written)!r} has no host", hint="write it as https://api.example.com/v1/orders")
+        named = [one for one in parts.hostname.split(".") if one not in {"api", "www"}]
+        stem = "api" if parts.hostname.replace(".", "").isdigit() or not named else named[max(0, len(named) - 2)]
+        return Place({"base_url": written}, stem, written)
 
     def __init__(self, spec: RestSettings, *, clock: Clock | None = None) -> None:
         self._spec, self._clock = spec, clock or Clock()
@@ -99,6 +128,15 @@ class RestSource:
             for child in base.children
         ]
         yield from base.read(task, reading, self._fetch(root, task.partition, reading), children)
+
+    def proposals(self) -> Proposals:
+        """The tables that the answer of ``base_url`` shows, if the spec has none; see ``strandline.proposal``."""
+        if self._spec.names():
+            return Proposals(tuple(Proposal(one.name, one.name, "", one.guarantee.name) for one in self.tables()))
+        url, client = str(self._spec.base_url), self._client()
+        answer = client.ask(Request("GET", url), lambda: None, lambda one: one)
+        document = document_of(answer)
+        return proposed_by(document, url) if is_openapi(document) else proposed(url, answer, document, client)
 
     def acknowledge(self, task: Task, cursors: Mapping[str, Cursor]) -> None:
         """An API need not be told."""
