@@ -167,3 +167,14 @@ def test_contradictions_of_all_tables_are_told_at_once(cli, api):
         "need an `incremental_key`",
     ):
         assert words in said
+
+
+@pytest.mark.parametrize("bad", [Reply({"message": "no such thing"}, status=404), Reply([])], ids=["404", "empty"])
+def test_a_table_that_cannot_be_read_fails_though_a_glob_asks_for_it(cli, api, bad):
+    """The spec names it, so it is not one of many that happen to be there. The other one is synced."""
+    api.answer = lambda asked: bad if asked.path == "/bad" else Reply([{"id": 1}])
+    spec(cli, api, {"good": {"path": "good", "primary_key": ["id"]}, "bad": {"path": "bad", "primary_key": ["id"]}})
+    done = cli("sync")
+    assert done.exit_code == 1
+    assert "bad" in done.output
+    assert stored("SELECT id FROM good") == [(1,)]

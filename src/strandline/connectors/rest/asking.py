@@ -40,7 +40,7 @@ class Asking:
     def request(self, values: Mapping[str, Any]) -> Request:
         """The first request, with these values in the place of placeholders."""
         said = self.said
-        body = said.body
+        body = None if said.body is None else fill(said.body, values)
         if said.graphql is not None:
             body = {**(body or {}), "query": said.graphql}
         return Request(
@@ -48,7 +48,7 @@ class Asking:
             fill(self.url, values, quoted=True),
             query={name: str(value) for name, value in fill(said.query, values).items()},
             headers={name: str(value) for name, value in fill(said.headers, values).items()},
-            body=None if body is None else fill(body, values),
+            body=body,
         )
 
     def pages(self, client: Client, values: Mapping[str, Any], alive: Callable[[], None]) -> Iterator[Records]:

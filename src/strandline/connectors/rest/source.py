@@ -201,7 +201,13 @@ class RestSource:
             *(one for one in self._spec.names() if self._is_child(one) and self._spec.tables.of(one).parent == name),
         ]
         return [
-            Table(one, _no_columns(), parent=None if one == name else name, unreadable=self._broken[name])
+            Table(
+                one,
+                _no_columns(),
+                parent=None if one == name else name,
+                unreadable=self._broken[name],
+                never_left_out=True,
+            )
             for one in names
         ]
 
