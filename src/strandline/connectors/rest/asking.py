@@ -4,6 +4,7 @@ import json
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from threading import Thread
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -21,6 +22,8 @@ __all__ = ["Asking", "Records"]
 Records = list[Any]
 _LIMITED = re.compile(r"rate.?limit|throttl|too many", re.IGNORECASE)
 _NAMED_MAX = 8
+_SLICE_S = 1.0
+_NOT_MODIFIED = 304
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,19 +54,40 @@ class Asking:
             body=body,
         )
 
-    def pages(self, client: Client, values: Mapping[str, Any], alive: Callable[[], None]) -> Iterator[Records]:
+    def pages(
+        self, client: Client, values: Mapping[str, Any], alive: Callable[[], None], *, ahead: bool = False
+    ) -> Iterator[Records]:
         """The records of each page.
+
+        Args:
+            client: asks.
+            values: of placeholders.
+            alive: is told now and then while an answer is waited for.
+            ahead: the next page is asked for while the records of one are taken.
 
         Raises:
             RetryableError: the API cannot answer now.
             TaskError: it refuses, or its answers cannot be understood.
         """
-        pages = Pages(self.said.pagination or self.settings.pagination, self.request(values))
-        while pages.request is not None:
-            answer, document = client.ask(pages.request, alive, _read)
+        request = self.request(values)
+        pages = Pages(self.said.pagination or self.settings.pagination, request)
+        asked: _Asked | None = _Asked(client, pages.request or request, alive)
+        while asked is not None:
+            answer, document = asked.result()
             records = self._records(document, answer)
             pages.turn(Page(answer, document, records))
+            asked = None if pages.request is None else _Asked(client, pages.request, alive)
+            if asked is not None and ahead:
+                asked.begin()
             yield records
+
+    def once(
+        self, client: Client, values: Mapping[str, Any], alive: Callable[[], None], *, etag: str
+    ) -> tuple[Answer, Records | None]:
+        """The only answer, and its records; ``None``: it is the one that had this ``etag``. Errors as of ``pages``."""
+        request = self.request(values).asking(headers={"If-None-Match": etag} if etag else {})
+        answer, document = client.ask(request, alive, _read)
+        return answer, None if answer.status == _NOT_MODIFIED else self._records(document, answer)
 
     def _records(self, document: Any, answer: Answer) -> Records:
         if isinstance(document, dict) and self.said.graphql is not None:
@@ -96,6 +120,36 @@ class Asking:
         if _LIMITED.search(json.dumps(errors)):
             raise RetryableError(words)
         raise TaskError(words, hint="look at `graphql` and its variables")
+
+
+class _Asked:
+    """One request, which may go on in a thread that holds up nobody's exit."""
+
+    def __init__(self, client: Client, request: Request, alive: Callable[[], None]) -> None:
+        self._client, self._request, self._alive = client, request, alive
+        self._thread: Thread | None = None
+        self._found: tuple[Answer, Any] | None = None
+        self._error: BaseException | None = None
+
+    def begin(self) -> None:
+        self._thread = Thread(target=self._ask, name="next page", daemon=True)
+        self._thread.start()
+
+    def _ask(self) -> None:
+        try:
+            self._found = self._client.ask(self._request, self._alive, _read)
+        except BaseException as error:  # noqa: BLE001 -- raised again where the answer is asked for
+            self._error = error
+
+    def result(self) -> tuple[Answer, Any]:
+        if self._thread is None:
+            return self._client.ask(self._request, self._alive, _read)
+        while self._thread.is_alive():
+            self._alive()
+            self._thread.join(_SLICE_S)
+        if self._error is not None or self._found is None:
+            raise self._error or AssertionError("a request without an answer has an error")
+        return self._found
 
 
 def _read(answer: Answer) -> tuple[Answer, Any]:

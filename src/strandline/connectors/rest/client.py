@@ -19,7 +19,7 @@ from strandline.connectors.arrow.types import comes_back
 from strandline.connectors.rest.limits import Pace, date_of, exhausted_s, retry_after_s
 from strandline.connectors.rest.request import Answer, Request, origin, shown
 from strandline.connectors.rest.transport import BrokenError, Transport
-from strandline.errors import RetryableError, StrandlineError, TaskError, UnreachableError
+from strandline.errors import RetryableError, StrandlineError, TaskError
 from strandline.logs import redact
 
 T = TypeVar("T")
@@ -126,22 +126,19 @@ class Client:
             RetryableError: none after several attempts, or only after a longer time than is waited for.
             TaskError: the API refuses.
         """
-        renewed = False
         for attempt in range(1, self._attempts + 1):
             try:
                 answer = self._follow(request, alive)
+                if answer.status == _UNAUTHORIZED and self._credentials.renew(answer.request):
+                    answer = self._follow(request, alive)
                 if (problem := _problem(answer)) is None:
                     return read(answer)
-                if answer.status == _UNAUTHORIZED and not renewed:
-                    renewed = True
-                    if self._credentials.renew(answer.request):
-                        continue
                 raise problem
             except RetryableError as error:
                 if attempt == self._attempts:
                     raise
                 self._pause(error, attempt, alive)
-        raise UnreachableError(f"{shown(request.url)} takes no new credentials", hint="look at `authentication`")
+        raise AssertionError("the last attempt returns or raises")
 
     def _pause(self, problem: RetryableError, attempt: int, alive: Callable[[], None]) -> None:
         if problem.after_s > self._wait_max_s:

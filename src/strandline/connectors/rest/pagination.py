@@ -20,7 +20,7 @@ from strandline.connectors.rest.settings_pages import (
     PaginationSettings,
     TokenSettings,
 )
-from strandline.errors import TaskError
+from strandline.errors import RetryableError, TaskError
 
 __all__ = ["Page", "Pages", "next_link"]
 
@@ -46,6 +46,7 @@ class Pages:
         """The next one; ``None``: that was all."""
         self._seen = {request.target}
         self._count = 0
+        self._total: int | None = None
         if isinstance(self._said, PageSettings):
             self._count = self._said.first
             self.request = _sent(request, self._said, self._count)
@@ -103,6 +104,12 @@ class Pages:
             # as many as came, for an API may give fewer than it was asked for
             self._count += len(page.records)
             passed, whole = self._count, _whole(page, said.total)
+            self._total = self._total or whole
+            if whole is not None and self._total is not None and whole < self._total:
+                raise RetryableError(
+                    f"{shown(page.answer.request.url)}: records were removed while it was read, so others have moved to pages before",
+                    hint="a `token` or `last` in `pagination` is not shaken by that, if the API has one",
+                )
         if whole is not None and passed >= whole:
             return None
         return str(self._count), _sent(self._request(page), said, self._count)

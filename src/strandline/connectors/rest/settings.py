@@ -9,7 +9,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from strandline.connectors.rest.placeholders import FORMATS, placeholders
 from strandline.connectors.rest.settings_auth import AuthSettings
-from strandline.connectors.rest.settings_pages import PaginationSettings, PathText
+from strandline.connectors.rest.settings_pages import OnePageSettings, PaginationSettings, PathText
 from strandline.connectors.rest.times import parsed
 from strandline.errors import UsageError
 from strandline.settings import Duration, Seconds, Size, lasting, parse_type
@@ -107,6 +107,11 @@ class RestTable(BaseModel):
     window: Duration | None = Field(
         None, description="Ask for so long a time at once, as 30d; needs {since} and {until}, and a `start`."
     )
+    etag: bool = Field(
+        False,
+        description="All of it comes in one answer with an ETag: it is read again only when the API says that it has changed, and then "
+        "replaces what was there.",
+    )
     types: dict[str, ColumnType] = Field(
         {},
         description="Arrow types of columns, like string, int64, timestamp[us, UTC] or decimal128(18, 4); json keeps it as JSON.",
@@ -163,6 +168,8 @@ class RestTable(BaseModel):
             "`parent_columns` need a `parent`": self.parent_columns and not self.parent,
             f"{{{', '.join(of_parent)}}} needs a `parent`": of_parent and not self.parent,
             "a `parent` needs {parent.…} in the request": self.parent and not of_parent,
+            "an `etag` is of a table in one answer: `pagination: {type: none}`, without a key and a parent": self.etag
+            and not (isinstance(self.pagination, OnePageSettings) and not self.incremental_key and not self.parent),
             "{since} and {until} need an `incremental_key`": asked & {"since", "until"} and not self.incremental_key,
             "a `window` needs {since} and {until} in the request, and a `start`": self.window is not None
             and not (asked >= {"since", "until"} and self.start is not None),
@@ -236,10 +243,22 @@ class RestSettings(BaseModel):
             said = one.contradictions()
             if one.parent and one.parent not in self.names():
                 said.append(f"there is no table {one.parent!r}, its `parent`")
+            elif one.parent:
+                said += self._of_parent(one)
             wrong += [f"table {name!r}: {words}" for words in said]
         if wrong:
             raise ValueError("; ".join(wrong))
         return self
+
+    def _of_parent(self, one: RestTable) -> list[str]:
+        """What does not go together in a table and its parent."""
+        above = self.tables.of(one.parent or "")
+        said = {
+            f"its parent {one.parent!r} needs a `primary_key`": not above.primary_key and not one.parent_columns,
+            f"its parent {one.parent!r} has a parent, and there is one level of them only": above.parent,
+            f"its parent {one.parent!r} has an `etag`, so its children would not be read": above.etag,
+        }
+        return [words for words, is_so in said.items() if is_so]
 
     def names(self) -> list[str]:
         """Of all tables, in their order: the keys of ``tables`` that are no globs."""

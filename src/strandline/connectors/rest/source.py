@@ -34,6 +34,7 @@ from strandline.connectors.rest.settings import RestSettings
 from strandline.connectors.rest.settings_auth import OAuth2
 from strandline.connectors.rest.streams import RestStream, child_of, stream_of
 from strandline.connectors.rest.transport import Transport
+from strandline.connectors.rest.unchanged import unless_unchanged
 from strandline.describe import Description, Place, how_by
 from strandline.errors import RetryableError, TaskError, UnreachableError, UsageError
 from strandline.lazy import pa
@@ -127,7 +128,11 @@ class RestSource:
             replace(child, fetch=self._child_fetch(child.stream.name, task.partition, reading))
             for child in base.children
         ]
-        yield from base.read(task, reading, self._fetch(root, task.partition, reading), children)
+        if (asking := self._asking(root)).said.etag:
+            made = partial(base.read, task, reading)
+            yield from unless_unchanged(asking, self._client(), task, reading, task.partition, made)
+        else:
+            yield from base.read(task, reading, self._fetch(root, task.partition, reading), children)
 
     def proposals(self) -> Proposals:
         """The tables that the answer of ``base_url`` shows, if the spec has none; see ``strandline.proposal``."""

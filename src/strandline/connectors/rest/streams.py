@@ -58,12 +58,14 @@ class RestStream:
     def of_row(self, row: Mapping[str, Any], *, partition: str | None, reading: Reading | None) -> Iterator[Records]:
         """The records that belong to a row of the parent."""
         values = {**_of_parent(self.asking.said, row), "partition": partition}
-        return self.asking.pages(self.client(), values, _quiet if reading is None else reading.alive)
+        return self.asking.pages(
+            self.client(), values, _quiet if reading is None else reading.alive, ahead=reading is not None
+        )
 
     def _asked(self, values: Mapping[str, Any], reading: Reading | None) -> Iterator[Records]:
         alive = _quiet if reading is None else reading.alive
         if self.parent is None:
-            yield from self.asking.pages(self.client(), values, alive)
+            yield from self.asking.pages(self.client(), values, alive, ahead=reading is not None)
             return
         for parents in self.parent.pages(self.client(), {**values, "since": None}, alive):
             yield from self._of_parents(parents, values, reading)
@@ -109,6 +111,7 @@ def stream_of(asking: Asking, now: Callable[[], datetime]) -> Stream:
         asking.name,
         primary_key=tuple(said.primary_key),
         incremental_key=said.incremental_key or "",
+        marks=said.etag,
         sorted=said.sorted or said.window is not None,
         lag=said.lag,
         now=now,
@@ -180,6 +183,10 @@ def _shape(said: RestTable) -> Shape:
 
 
 def _guarantee(said: RestTable) -> Guarantee:
+    if said.etag:
+        return Guarantee(
+            "full read", "every row is read when the API has another ETag, and not as long as it is the same"
+        )
     if not said.incremental_key:
         return FULL_READ
     return Guarantee(

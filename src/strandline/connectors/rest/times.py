@@ -54,7 +54,9 @@ def earlier(value: Any) -> Any:
         return value - timedelta(seconds=1)
     if isinstance(value, date):
         return as_time(value)
-    return value - 1 if isinstance(value, int) else value
+    if isinstance(value, int):
+        return value - (1_000 if value >= _MILLISECONDS_FROM else 1)
+    return value
 
 
 def windows(since: datetime, until: datetime, step: timedelta) -> Iterator[tuple[datetime, datetime]]:
