@@ -38,7 +38,7 @@ def spec_text(
         "  destinations:",
         f"    - {_scalar(destination.name)}",
         *_settings(source, proposals.settings),
-        *_tables(proposals),
+        *_inside(proposals, _tables(proposals)),
         "---",
         *_head("destination", destination),
         _with(f"  write_mode: {mode}", mode_why),
@@ -77,6 +77,13 @@ def _tables(proposals: Proposals) -> Iterator[str]:
         about = ", ".join(part for part in (_rows(one), one.guarantee) if part)
         yield _with(f"    # {_scalar(one.name)}:", "; ".join([about, *one.notes]))
         yield from (_with(f"    #   {_setting(setting)}", setting.why) for setting in one.options)
+
+
+def _inside(proposals: Proposals, lines: Iterator[str]) -> Iterator[str]:
+    """The block where it belongs: tables that are there because the spec says so are settings of the source."""
+    for line in lines:
+        inner = "  tables:" if line == "  table_settings:" else line
+        yield f"  {inner}" if proposals.only_these else line
 
 
 def _setting(one: Setting) -> str:

@@ -56,7 +56,7 @@ class _Killed(KillConformance):
 
 
 class TestIntoDuckDB(_Killed):
-    INTO, WRITE_MODE, TABLES = "duckdb", WriteMode.OVERWRITE_DELETE_STALE, ("issues", "comments")
+    INTO, WRITE_MODE, TABLES = "duckdb", WriteMode.OVERWRITE_DELETE_STALE, ("visits",)
 
 
 class TestIntoFiles(_Killed):
@@ -64,7 +64,7 @@ class TestIntoFiles(_Killed):
 
 
 class TestIntoWhatKeepsNoStates(_Killed):
-    WRITE_MODE, TABLES = WriteMode.OVERWRITE, ("visits",)
+    WRITE_MODE, TABLES = WriteMode.OVERWRITE, ("issues", "comments")
 
     @pytest.fixture
     def plugins(self, apis):

@@ -81,7 +81,6 @@ def proposed(url: str, answer: Answer, document: Any, client: Client) -> Proposa
     found = found_in(answer, document)
     above, _, last = parts.path.rstrip("/").rpartition("/")
     query = dict(parse_qsl(parts.query, keep_blank_values=True))
-    notes = list(found.notes)
     settings = [Setting("path", last or "/")]
     since = _since(url, found, client) if found.changed else ""
     if query or since:
@@ -93,15 +92,13 @@ def proposed(url: str, answer: Answer, document: Any, client: Client) -> Proposa
         settings.append(Setting("primary_key", [found.key], "different in all records of the first answer"))
     if since:
         settings.append(Setting("incremental_key", found.changed, f"with {since} in the future, there were no records"))
-    elif found.changed:
-        notes.append(
-            f'incremental_key: {found.changed} reads only what is new, where the API has a parameter for it: query: {{NAME: "{{since}}"}}'
-        )
+    why = 'reads only what is new; with a parameter for it, if the API has one: query: {NAME: "{since}"}'
+    options = (Setting("incremental_key", found.changed, why),) if found.changed and not since else ()
     name = table_name(last or parts.hostname or "records")
     guarantee = "lag only" if since else "full read"
-    table = Proposal(name, name, "", guarantee, tuple(settings), ())
+    table = Proposal(name, name, "", guarantee, tuple(settings), options)
     base = urlunsplit((parts.scheme, parts.netloc, above, "", ""))
-    return Proposals((table,), {"base_url": base}, tuple(notes), only_these=True)
+    return Proposals((table,), {"base_url": base}, found.notes, only_these=True)
 
 
 def found_in(answer: Answer, document: Any) -> Found:
