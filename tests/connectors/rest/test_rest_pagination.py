@@ -25,7 +25,8 @@ def api():
 
 def walk(api, said, records="", **request):
     """All records, page after page."""
-    pages = Pages(TypeAdapter(PaginationSettings).validate_python(said), Request(url=f"{api.url}/rows", **request))
+    said = None if said is None else TypeAdapter(PaginationSettings).validate_python(said)
+    pages = Pages(said, Request(url=f"{api.url}/rows", **request))
     found, count = [], 0
     with closing(client_of(api.url)) as client:
         while pages.request is not None and count < 50:
@@ -169,3 +170,29 @@ def test_an_answer_that_does_not_say_what_it_should_is_not_taken_for_the_last_on
     api.answer = lambda _asked: Reply(document)
     with pytest.raises(TaskError, match=words):
         walk(api, said, "rows", method="GET")
+
+
+@pytest.mark.parametrize(
+    "envelope",
+    [
+        {"next": "/rows?page=2"},
+        {"meta": {"next_cursor": "abc"}},
+        {"has_more": True},
+        {"page": 1, "total_pages": 2},
+        {"offset": 0, "total": 9},
+        {"@odata.nextLink": "https://x/y"},
+    ],
+)
+def test_a_first_page_is_not_taken_for_all_where_the_spec_does_not_say_how_it_continues(api, envelope):
+    api.answer = lambda _asked: Reply({"rows": [{"id": 1}], **envelope})
+    with pytest.raises(TaskError, match="does not say how") as caught:
+        walk(api, None, "rows", method="GET")
+    assert "pagination: {type: " in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    "envelope", [{"next": None}, {"has_more": False}, {"page": 2, "pages": 2}, {"offset": 0, "total": 1}, {}]
+)
+def test_an_answer_that_shows_that_it_is_all_is_all(api, envelope):
+    api.answer = lambda _asked: Reply({"rows": [{"id": 1}], **envelope})
+    assert walk(api, None, "rows", method="GET") == [{"id": 1}]

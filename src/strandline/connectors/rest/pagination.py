@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+from strandline.connectors.rest.continuing import guessed, shows_more
 from strandline.connectors.rest.documents import NOTHING, one_at, put_at
 from strandline.connectors.rest.request import Answer, Request, shown
 from strandline.connectors.rest.settings_pages import (
@@ -42,6 +43,7 @@ class Pages:
 
     def __init__(self, said: PaginationSettings | None, request: Request) -> None:
         self._said = said or LinkSettings(type="link")
+        self._is_said = said is not None
         self.request: Request | None = request
         """The next one; ``None``: that was all."""
         self._seen = {request.target}
@@ -60,6 +62,7 @@ class Pages:
         """
         position = self._position(page)
         if position is None:
+            self._check_end(page)
             self.request = None
             return
         key, request = position
@@ -70,6 +73,18 @@ class Pages:
             )
         self._seen.add(key)
         self.request = request
+
+    def _check_end(self, page: Page) -> None:
+        """Where the spec does not say how an answer continues, one that shows that it does is not taken for all."""
+        if self._is_said or not isinstance(page.document, dict) or list(page.records) == [page.document]:
+            return
+        found, _ = guessed(page.document, identified=True)
+        if shows_more(page.document, found, len(page.records)):
+            shape = ", ".join(f"{name}: {value}" for name, value in found.items())
+            raise TaskError(
+                f"{shown(page.answer.request.url)}: the answer continues, and the spec does not say how",
+                hint=f"is it `pagination: {{{shape}}}`? If there is nothing behind it, `pagination: {{type: none}}`",
+            )
 
     def _position(self, page: Page) -> tuple[str, Request] | None:
         first, said = self._first, self._said

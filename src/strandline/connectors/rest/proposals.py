@@ -8,6 +8,7 @@ from typing import Any
 from urllib.parse import parse_qsl, urlsplit, urlunsplit
 
 from strandline.connectors.rest.client import Client, json_of
+from strandline.connectors.rest.continuing import guessed, joined_path
 from strandline.connectors.rest.documents import one_at
 from strandline.connectors.rest.pagination import next_link
 from strandline.connectors.rest.request import Answer, Request
@@ -38,16 +39,6 @@ SINCE = (
     "from_date",
 )
 """Parameters by which APIs are often asked for what is new."""
-_URL_KEY = re.compile(
-    r"next([_-]?(url|uri|link|href|page[_-]?(url|uri|link)))?|@odata\.nextLink|nextLink|nextRecordsUrl", re.IGNORECASE
-)
-_TOKEN_KEY = re.compile(
-    r"next[_-]?(page)?[_-]?(token|cursor|key)|(end|next)?cursor|continuation([_-]?token)?|page[_-]?token", re.IGNORECASE
-)
-_MORE = ("has_more", "hasMore", "more", "has_next", "hasNext", "hasNextPage")
-_TOTALS = {"page": ("total_pages", "totalPages", "pages", "last_page", "page_count", "num_pages")}
-_OFFSETS = {"startAt": "startAt", "offset": "offset", "skip": "skip", "start": "start"}
-_PLAIN_KEY = re.compile(r'[^."]+')
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +105,9 @@ def found_in(answer: Answer, document: Any) -> Found:
         records, rows = "", [document]
     else:
         raise UsageError("the answer has no records in it", hint="name a URL that answers with a list of objects")
-    pagination, why = _pagination(answer, document, rows)
+    pagination, why = guessed(document, identified=_identifies("id", rows))
+    if next_link(answer.headers.get("link", "")):
+        pagination, why = {"type": "link"}, "the header Link has the next page"
     notes = (
         ()
         if pagination["type"] != "none" or len(rows) == 1
@@ -138,64 +131,13 @@ def _lists(document: Any, path: str, depth: int = 0) -> Iterator[tuple[str, list
             yield path, document
     elif isinstance(document, dict) and depth < _DEPTH_MAX:
         for name, value in document.items():
-            yield from _lists(value, _joined(path, name), depth + 1)
+            yield from _lists(value, joined_path(path, name), depth + 1)
 
 
 def _rank(path: str) -> int:
     """The smaller, the more likely it is that records lie there."""
     last = path.rpartition(".")[2]
     return 0 if not path else path.count(".") * 100 + (_BEST.index(last) if last in _BEST else len(_BEST))
-
-
-def _joined(path: str, name: str) -> str:
-    step = name if _PLAIN_KEY.fullmatch(name) and name != "*" else '"' + re.sub(r'(["\\])', r"\\\1", name) + '"'
-    return f"{path}.{step}" if path else step
-
-
-def _values(document: Any, path: str = "", depth: int = 0) -> Iterator[tuple[str, str, Any]]:
-    """Path, name and value of all that is no list."""
-    for name, value in document.items() if isinstance(document, dict) and depth < _DEPTH_MAX else ():
-        here = _joined(path, name)
-        if isinstance(value, dict):
-            yield from _values(value, here, depth + 1)
-        elif not isinstance(value, list):
-            yield here, name, value
-
-
-def _pagination(answer: Answer, document: Any, rows: Sequence[Any]) -> tuple[dict[str, Any], str]:
-    if next_link(answer.headers.get("link", "")):
-        return {"type": "link"}, "the header Link has the next page"
-    found = list(_values(document))
-    more = next((path for path, name, value in found if name in _MORE and isinstance(value, bool)), "")
-    for path, name, value in found:
-        if _URL_KEY.fullmatch(name) and (value is None or re.match(r"https?://|/", str(value))):
-            return {"type": "next_url", "path": path}, "the answer has the next URL"
-    for path, name, value in found:
-        if _TOKEN_KEY.fullmatch(name) and isinstance(value, str | int | None) and not isinstance(value, bool):
-            sent = re.sub(r"^(next|end)[_-]?", "", name) or "cursor"
-            said = {"type": "token", "path": path, "query": sent[0].lower() + sent[1:]}
-            return said | (
-                {"more": more} if more else {}
-            ), "the parameter is a guess: look into the API's documentation"
-    names = {name: path for path, name, _ in found}
-    for name, sent in _OFFSETS.items():
-        if name in names:
-            total = next((names[one] for one in ("total", "total_count", "totalCount", "count") if one in names), None)
-            return {"type": "offset", "query": sent} | (
-                {"total": total} if total else {}
-            ), "the answer says where it begins"
-    if "page" in names:
-        pages = next((names[one] for one in _TOTALS["page"] if one in names), None)
-        return {"type": "page", "query": "page"} | (
-            {"pages": pages} if pages else {}
-        ), "the answer has the number of its page"
-    if more and _identifies("id", rows):
-        return {
-            "type": "last",
-            "query": "starting_after",
-            "more": more,
-        }, "the parameter is a guess: look into the API's documentation"
-    return {"type": "none"}, ""
 
 
 def _identifies(name: str, rows: Sequence[Mapping[str, Any]]) -> bool:

@@ -241,6 +241,8 @@ class RestSettings(BaseModel):
                 wrong.append(error.message)
                 continue
             said = one.contradictions()
+            if not self.partitions and any(word == "partition" for word, _, _ in one.placeholders()):
+                said.append("{partition} needs `partitions`")
             if one.parent and one.parent not in self.names():
                 said.append(f"there is no table {one.parent!r}, its `parent`")
             elif one.parent:

@@ -170,9 +170,12 @@ class RestSource:
         return table.parent or table.name
 
     def _is_partitioned(self, root: str) -> bool:
-        said = self._spec.tables.of(root)
-        above = self._spec.tables.of(said.parent).placeholders() if said.parent else []
-        return any(name == "partition" for name, _, _ in [*said.placeholders(), *above])
+        said = [self._spec.tables.of(name) for name in self._spec.names()]
+        own = self._spec.tables.of(root)
+        asked = [own, *(one for one in said if one.parent == root and one.incremental_key is None)]
+        if own.parent:
+            asked.append(self._spec.tables.of(own.parent))
+        return any(name == "partition" for one in asked for name, _, _ in one.placeholders())
 
     def _asking(self, name: str) -> Asking:
         return Asking(name, self._spec.tables.of(name), self._spec)
@@ -200,7 +203,7 @@ class RestSource:
                 self._opened[name] = opened
                 return tables
             problem = problem or TaskError(found.message, hint=found.hint)
-        self._broken[name] = problem or TaskError(f"{name}: there are no `partitions`", hint="name one")
+        self._broken[name] = problem or TaskError(f"{name}: there is no partition")
         names = [
             name,
             *(one for one in self._spec.names() if self._is_child(one) and self._spec.tables.of(one).parent == name),

@@ -67,7 +67,9 @@ class RestStream:
         if self.parent is None:
             yield from self.asking.pages(self.client(), values, alive, ahead=reading is not None)
             return
-        for parents in self.parent.pages(self.client(), {**values, "since": None}, alive):
+        start = self.parent.said.start
+        of_parent = {**values, "since": None if start is None else parsed(start), "until": self.now()}
+        for parents in self.parent.pages(self.client(), of_parent, alive):
             yield from self._of_parents(parents, values, reading)
 
     def _of_parents(self, parents: Records, values: Mapping[str, Any], reading: Reading | None) -> Iterator[Records]:

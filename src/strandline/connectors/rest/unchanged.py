@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from strandline.connectors.pages.stream import Fetch, Mark
 from strandline.connectors.rest.asking import Asking
 from strandline.connectors.rest.client import Client
-from strandline.message import Checkpoint, Complete, Insert, SourceMessage, Truncate
+from strandline.message import Checkpoint, Complete, Insert, Notice, SourceMessage, Truncate
 from strandline.reading import Reading
 from strandline.source import Task
 
@@ -40,7 +40,10 @@ def unless_unchanged(
         yield from (Complete(table.name) for table in task.tables)
         yield Checkpoint(reading.cursor)
         return
-    pages = [records, Mark({"etag": answer.headers.get("etag")})]
+    if not records:
+        text = f"{asking.name}: there are no records any more; those that are stored stay until a full refresh"
+        yield Notice(asking.name, text)
+    pages = [records, Mark({"etag": answer.headers.get("etag") if records else None})]
     replaces = True
     for message in read(lambda _began: pages):
         if replaces and isinstance(message, Insert):
