@@ -178,3 +178,29 @@ def test_a_table_that_cannot_be_read_fails_though_a_glob_asks_for_it(cli, api, b
     assert done.exit_code == 1
     assert "bad" in done.output
     assert stored("SELECT id FROM good") == [(1,)]
+
+
+def test_partitions_that_the_api_lists_are_read_each_for_itself(cli, api):
+    accounts = [{"account": {"id": n}} for n in range(3)]
+
+    def answer(asked):
+        if asked.path == "/accounts":
+            at = int(asked.query.get("at", 0))
+            return Reply(
+                {"data": accounts[at : at + 2], "next": f"/accounts?at={at + 2}" if at + 2 < len(accounts) else None}
+            )
+        return Reply([{"id": f"{asked.path.split('/')[1]}-1"}])
+
+    api.answer = answer
+    listed = {
+        "path": "accounts",
+        "records": "data",
+        "field": "account.id",
+        "pagination": {"type": "next_url", "path": "next"},
+    }
+    spec(cli, api, {"users": {"path": "{partition}/users", "primary_key": ["id"]}}, partitions=listed)
+    assert cli("sync").exit_code == 0
+    assert sorted(stored("SELECT _cq_client_id, id FROM users")) == [("0", "0-1"), ("1", "1-1"), ("2", "2-1")]
+    accounts.pop()
+    assert cli("sync").exit_code == 0
+    assert len(stored("SELECT id FROM users")) == 3

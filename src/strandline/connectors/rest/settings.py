@@ -186,6 +186,21 @@ class RestTable(BaseModel):
         return [*path, *(one for part in parts for one in placeholders(part))]
 
 
+class PartitionList(BaseModel):
+    """Partitions that the API lists: accounts, projects."""
+
+    model_config = _EXACT
+    path: str = Field(min_length=1, description="Below `base_url`.")
+    query: dict[str, Sent] = Field({}, description="Parameters of the query.")
+    records: PathText | None = Field(None, description="Where they lie in an answer. Default: as of a table.")
+    field: PathText = Field("id", description="Of each, what {partition} is.")
+    pagination: PaginationSettings | None = Field(None, description="How an answer continues. Default: as of the API.")
+
+    def as_table(self) -> RestTable:
+        """Asked for as a table is."""
+        return RestTable(path=self.path, query=self.query, records=self.records, pagination=self.pagination)
+
+
 class RestSettings(BaseModel):
     """Where an API is, how it is asked, and what it has."""
 
@@ -207,7 +222,7 @@ class RestSettings(BaseModel):
         default_factory=partial(PerTable, RestTable),
         description="The tables, by name; under a glob, what holds for all that it matches.",
     )
-    partitions: list[str] = Field(
+    partitions: list[str] | PartitionList = Field(
         [], description="Accounts, say: every table with {partition} is read for each of them, and each fails alone."
     )
     rate_limit: RateLimit | None = Field(

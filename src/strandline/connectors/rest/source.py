@@ -30,9 +30,9 @@ from strandline.connectors.rest.client import Client, Clock
 from strandline.connectors.rest.openapi import document_of, is_openapi, proposed_by
 from strandline.connectors.rest.proposals import proposed
 from strandline.connectors.rest.request import Request, shown
-from strandline.connectors.rest.settings import RestSettings
+from strandline.connectors.rest.settings import PartitionList, RestSettings
 from strandline.connectors.rest.settings_auth import OAuth2
-from strandline.connectors.rest.streams import RestStream, child_of, stream_of
+from strandline.connectors.rest.streams import RestStream, child_of, stream_of, taken
 from strandline.connectors.rest.transport import Transport
 from strandline.connectors.rest.unchanged import unless_unchanged
 from strandline.describe import Description, Place, how_by
@@ -91,6 +91,7 @@ class RestSource:
         self._opened: dict[str, Opened] = {}
         self._broken: dict[str, TaskError] = {}
         self._tables: list[Table] | None = None
+        self._listed: list[str] | None = None
 
     def tables(self) -> Sequence[Table]:
         """Every table of the spec, with the columns of its first records; each that cannot be read with the reason."""
@@ -114,7 +115,7 @@ class RestSource:
             if not self._is_partitioned(root):
                 yield Task(root, tuple(some))
                 continue
-            for one in self._spec.partitions:
+            for one in self._partitions():
                 yield Task(f"{root}[{one}]", tuple(some), partition=one)
 
     def read(self, task: Task, reading: Reading) -> Iterator[SourceMessage]:
@@ -177,6 +178,18 @@ class RestSource:
             asked.append(self._spec.tables.of(own.parent))
         return any(name == "partition" for one in asked for name, _, _ in one.placeholders())
 
+    def _partitions(self) -> Sequence[str]:
+        """Named by the spec, or listed by the API once."""
+        said = self._spec.partitions
+        if not isinstance(said, PartitionList):
+            return said
+        with self._lock:
+            if self._listed is None:
+                asking = Asking("partitions", said.as_table(), self._spec)
+                records = [one for page in asking.pages(self._client(), {}, lambda: None) for one in page]
+                self._listed = list(dict.fromkeys(str(taken(one, said.field)) for one in records))
+            return self._listed
+
     def _asking(self, name: str) -> Asking:
         return Asking(name, self._spec.tables.of(name), self._spec)
 
@@ -187,7 +200,7 @@ class RestSource:
 
     def _offered(self, name: str) -> list[Table]:
         """A table with its children."""
-        partitions: Sequence[str | None] = self._spec.partitions if self._is_partitioned(name) else [None]
+        partitions: Sequence[str | None] = self._partitions() if self._is_partitioned(name) else [None]
         problem: TaskError | None = None
         for partition in partitions:
             try:

@@ -22,7 +22,7 @@ from strandline.reading import Reading
 from strandline.settings import duration_s, parse_type
 from strandline.table import FULL_READ, Guarantee
 
-__all__ = ["RestStream", "child_of", "stream_of"]
+__all__ = ["RestStream", "child_of", "stream_of", "taken"]
 
 _SIZES = re.compile(r"limit|(per.?)?page.?size|per_?page|max.?results|count|first|top|size|rows", re.IGNORECASE)
 """Parameters that say how many records a page has: which they are does not hang on it."""
@@ -77,9 +77,9 @@ class RestStream:
         columns = _columns_of_parent(self.asking.said, self.parent.said if self.parent else RestTable())
 
         def children(row: Any) -> list[Records]:
-            taken = {name: _taken(row, of) for name, of in columns.items()}
+            above = {name: taken(row, f'"{of}"') for name, of in columns.items()}
             asked = self.asking.pages(self.client(), {**values, **_of_parent(self.asking.said, row)}, alive)
-            return [[{**one, **taken} for one in page] for page in asked]
+            return [[{**one, **above} for one in page] for page in asked]
 
         at_once = self.asking.settings.concurrency
         found: Iterable[list[Records]] = (
@@ -168,10 +168,15 @@ def _of_parent(said: RestTable, row: Any) -> dict[str, Any]:
     return {name: None if value is NOTHING else value for name, value in found.items()}
 
 
-def _taken(row: Any, name: str) -> Any:
-    found = one_at(row, f'"{name}"')
-    if found is NOTHING:
-        raise TaskError(f"a parent's record has no {name!r}", hint="look at `parent_columns`")
+def taken(record: Any, path: str) -> Any:
+    """What lies at ``path`` in a record.
+
+    Raises:
+        TaskError: nothing does.
+    """
+    found = one_at(record, path)
+    if found is NOTHING or found is None:
+        raise TaskError(f"a record has no {path}", hint="look at `parent_columns`, or `field` of `partitions`")
     return found
 
 
