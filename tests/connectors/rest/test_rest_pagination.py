@@ -196,3 +196,11 @@ def test_a_first_page_is_not_taken_for_all_where_the_spec_does_not_say_how_it_co
 def test_an_answer_that_shows_that_it_is_all_is_all(api, envelope):
     api.answer = lambda _asked: Reply({"rows": [{"id": 1}], **envelope})
     assert walk(api, None, "rows", method="GET") == [{"id": 1}]
+
+
+@pytest.mark.parametrize("said", [{"type": "page", "query": "page"}, {"type": "offset", "query": "skip"}])
+def test_an_api_that_takes_no_notice_of_the_number_of_a_page_is_left(api, said):
+    api.answer = lambda _asked: Reply({"rows": [{"id": 1}, {"id": 2}]})
+    with pytest.raises(TaskError, match="the same records"):
+        walk(api, said, "rows", method="GET")
+    assert len(api.asked) == 2

@@ -152,7 +152,7 @@ def windowed(api, step="10m", **more):
 
 def test_a_window_that_breaks_off_is_read_again_and_no_other_one(api):
     rows = [{"id": n, "at": moment((n * 7) % 60)} for n in range(60)]
-    broken = {"2026-01-01T00:30:00Z"}
+    broken = {"2026-01-01T00:29:59Z"}
 
     def answer(asked):
         if asked.query["from"] in broken:
@@ -170,6 +170,38 @@ def test_a_window_that_breaks_off_is_read_again_and_no_other_one(api):
     at = datetime.fromisoformat(first.cursor["after"])
     assert sorted([row["id"] for row in first.rows() if row["at"] <= at] + rest.ids()) == list(range(60))
     assert api.asked[1].query["from"] >= "2026-01-01T00:2"
+
+
+@pytest.mark.parametrize("form", ["date", "%Y-%m-%d %H", "iso", "unix"])
+@pytest.mark.parametrize("includes", [True, False])
+def test_windows_leave_nothing_out_however_coarse_their_bounds_and_whether_these_are_included(api, form, includes):
+    """The API cuts the times of its records to what it is asked with, and windows begin anywhere."""
+    rows = [{"id": n, "at": moment(7 * n)} for n in range(600)]
+    written = {"date": "%Y-%m-%d", "iso": "%Y-%m-%dT%H:%M:%SZ", "unix": "%s"}.get(form, form)
+
+    def answer(asked):
+        def cut(row):
+            at = datetime.fromisoformat(row["at"])
+            return f"{int(at.timestamp())}" if form == "unix" else at.strftime(written)
+
+        low, high = asked.query["from"], asked.query["to"]
+        found = [row for row in rows if (low <= cut(row) <= high if includes else low < cut(row) < high)]
+        return Reply(found, date=START.timestamp() + 86_400 * 4)
+
+    api.answer = answer
+    query = {"from": f"{{since:{form}}}", "to": f"{{until:{form}}}"}
+    table = {**ROWS, "query": query, "start": "2026-01-01", "window": "5h"}
+    read = Read(source_of(api, {"rows": table}))
+    assert read.error is None
+    assert sorted(read.ids()) == list(range(600))
+
+
+def test_a_start_and_an_end_are_kept_though_more_is_asked_for(api):
+    rows = [{"id": n, "at": moment(60 * n)} for n in range(-30, 50)]
+    api.answer = lambda _asked: Reply(rows, date=DAY * 2)
+    query = {"from": "{since:date}", "to": "{until:date}"}
+    table = {**ROWS, "query": query, "start": "2026-01-01", "end": "2026-01-02"}
+    assert sorted(Read(source_of(api, {"rows": table})).ids()) == list(range(24))
 
 
 def test_pages_that_shift_under_the_reader_lose_no_row_that_was_there(api):

@@ -49,6 +49,7 @@ class Pages:
         self._seen = {request.target}
         self._count = 0
         self._total: int | None = None
+        self._before: Sequence[Any] = ()
         if isinstance(self._said, PageSettings):
             self._count = self._said.first
             self.request = _sent(request, self._said, self._count)
@@ -66,6 +67,12 @@ class Pages:
             self.request = None
             return
         key, request = position
+        if isinstance(self._said, PageSettings | OffsetSettings) and page.records == self._before:
+            raise TaskError(
+                f"{shown(request.url)}: two pages have the same records",
+                hint="does the API take no notice of the parameter in `pagination`? Then the first page would come for ever",
+            )
+        self._before = page.records
         if key in self._seen:
             raise TaskError(
                 f"{shown(request.url)}: the API names the same next page twice",

@@ -9,7 +9,7 @@ from datetime import UTC, date, datetime
 from typing import Any
 from urllib.parse import quote
 
-from strandline.connectors.rest.times import as_time
+from strandline.connectors.rest.times import as_time, wider
 from strandline.errors import TaskError
 
 __all__ = ["FORMATS", "fill", "formatted", "placeholders"]
@@ -96,7 +96,8 @@ def _value(found: re.Match[str], values: Mapping[str, Any]) -> Any:
             if found[1] in {"since", "until"}
             else "look at the fields of the parent's records",
         )
-    return formatted(value, found[2] or "")
+    form = found[2] or ""
+    return formatted(wider(value, found[1], form) if found[1] in {"since", "until"} else value, form)
 
 
 def _text(value: Any, *, quoted: bool) -> str:

@@ -7,8 +7,8 @@ What is promised:
   not sorted; one with a ``window`` has one behind each window.
 - The cursor never passes the API's clock before the first request, minus ``lag``. What is stamped later is read again by the next
   sync, and so is what is stamped equally.
-- What an API is asked for begins a second before the cursor, since some leave out what lies exactly there. Older records that come
-  along are left out.
+- What an API is asked for is a little wider than what is meant: by a second, or by the unit of a coarse form, since some leave out what lies
+  exactly at a bound. What comes along is left out.
 - An answer that is cut off, or is no JSON, is never taken for the end: it is asked for again, and then the table fails. So does an
   API that names the same next page twice, or does not say what the spec says that it says.
 - Without ``incremental_key`` all of a table is read at each sync.

@@ -14,7 +14,7 @@ from strandline.connectors.rest.asking import Asking, Records
 from strandline.connectors.rest.client import Client
 from strandline.connectors.rest.documents import NOTHING, one_at
 from strandline.connectors.rest.settings import RestTable
-from strandline.connectors.rest.times import as_time, earlier, parsed, windows
+from strandline.connectors.rest.times import as_time, parsed, windows
 from strandline.errors import TaskError
 from strandline.lazy import pa
 from strandline.logs import redact
@@ -43,13 +43,20 @@ class RestStream:
         """The records from ``began`` on, page after page; ``reading`` is none while its columns are looked for."""
         said = self.asking.said
         start = None if said.start is None else parsed(said.start)
-        since = start if began is None else earlier(began)
+        since = start if began is None else began
         until = self.now() if said.end is None else parsed(said.end)
         values = {"since": since, "until": until, "partition": partition}
-        if said.window is None:
-            yield from self._asked(values, reading)
-            return
         first, last = as_time(since), as_time(until)
+        if said.window is None:
+            # what is asked for is a little wider than what was meant
+            low, high = (
+                (as_time(start), as_time(None if said.end is None else until)) if said.incremental_key else (None, None)
+            )
+            for page in self._asked(values, reading):
+                yield (
+                    [one for one in page if _lies(one, said.incremental_key or "", low, high)] if low or high else page
+                )
+            return
         if first is None or last is None:
             raise TaskError(f"{self.asking.name}: a `window` of time needs a key of times, and not {since!r}")
         for lower, upper in windows(first, last, said.window):
@@ -178,6 +185,12 @@ def taken(record: Any, path: str) -> Any:
     if found is NOTHING or found is None:
         raise TaskError(f"a record has no {path}", hint="look at `parent_columns`, or `field` of `partitions`")
     return found
+
+
+def _lies(record: Any, key: str, low: datetime | None, high: datetime | None) -> bool:
+    """Whether it lies between the start and the end of the spec, as far as its key is a time."""
+    at = as_time(record.get(key)) if isinstance(record, dict) else None
+    return at is None or ((low is None or low <= at) and (high is None or at < high))
 
 
 def _quiet() -> None:

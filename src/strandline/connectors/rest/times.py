@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
-__all__ = ["as_time", "earlier", "parsed", "windows"]
+__all__ = ["as_time", "parsed", "wider", "windows"]
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECONDS_FROM = 100_000_000_000
@@ -48,15 +48,25 @@ def as_time(value: Any) -> datetime | None:
     return found.replace(tzinfo=found.tzinfo or UTC)
 
 
-def earlier(value: Any) -> Any:
-    """What an API is asked for, so that it leaves nothing out at the bound itself, whichever way it understands `since`."""
-    if isinstance(value, datetime):
-        return value - timedelta(seconds=1)
-    if isinstance(value, date):
-        return as_time(value)
-    if isinstance(value, int):
-        return value - (1_000 if value >= _MILLISECONDS_FROM else 1)
-    return value
+def wider(value: Any, name: str, form: str) -> Any:
+    """A bound that leaves nothing out: neither for its coarse form, nor where an API means it to be excluded.
+
+    Args:
+        value: a time, a number, or anything else, which stays as it is.
+        name: ``since`` or ``until``.
+        form: in which it is written.
+    """
+    sign = 1 if name == "until" else -1
+    if isinstance(value, int) and not isinstance(value, bool) and not form:
+        return value + sign * (1_000 if value >= _MILLISECONDS_FROM else 1)
+    moment = as_time(value) if form or isinstance(value, date) else None
+    if moment is None:
+        return value
+    if form in {"", "iso", "unix", "unix_ms"} or "%S" in form:
+        return moment + sign * timedelta(seconds=1)
+    return moment + sign * (
+        timedelta(minutes=1) if "%M" in form else timedelta(hours=1) if "%H" in form else timedelta(days=1)
+    )
 
 
 def windows(since: datetime, until: datetime, step: timedelta) -> Iterator[tuple[datetime, datetime]]:
