@@ -200,6 +200,16 @@ def test_a_circle_of_redirects_is_left(api):
         get(client, f"{api.url}/a")
 
 
+@pytest.mark.parametrize(
+    "where", ["file:///etc/passwd", "ftp://127.0.0.1/x", "http://[broken", "http://127.0.0.1:99999/"]
+)
+def test_nobody_is_sent_to_what_is_no_url_of_http(api, where):
+    api.answer = lambda _asked: Reply(status=302, headers={"Location": where})
+    with closing(client_of(api.url)) as client, pytest.raises(TaskError):
+        get(client, f"{api.url}/a")
+    assert len(api.asked) == 1
+
+
 def test_a_chain_of_redirects_ends(api):
     api.answer = lambda asked: Reply(status=302, headers={"Location": f"/{asked.number + 1}"})
     with closing(client_of(api.url)) as client, pytest.raises(TaskError, match="more than 10 redirects"):

@@ -6,7 +6,12 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 from urllib.parse import quote, unquote_plus, urlencode, urljoin, urlsplit, urlunsplit
 
+from strandline.errors import TaskError
+from strandline.logs import printable
+
 __all__ = ["Answer", "Request", "joined", "origin", "shown"]
+
+_SHOWN = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,10 +44,14 @@ class Request:
     def asking(
         self, *, query: Mapping[str, str] | None = None, headers: Mapping[str, str] | None = None, url: str = ""
     ) -> "Request":
-        """The same request with more in it, or of another URL."""
+        """The same request with more in it, or of another URL, which may be relative.
+
+        Raises:
+            TaskError: that is none of HTTP.
+        """
         return replace(
             self,
-            url=urljoin(self.target, url) if url else self.url,
+            url=_found_at(self.target, url) if url else self.url,
             query={} if url else {**self.query, **(query or {})},
             headers={**self.headers, **(headers or {})},
         )
@@ -67,6 +76,20 @@ def joined(url: str, query: Mapping[str, str]) -> str:
     parts = urlsplit(url)
     kept = [one for one in parts.query.split("&") if one and _name(one) not in query]
     return urlunsplit(parts._replace(query="&".join([*kept, urlencode(query, quote_via=quote, safe="")])))
+
+
+def _found_at(base: str, url: str) -> str:
+    try:
+        target = urljoin(base, url)
+        parts = urlsplit(target)
+        if parts.scheme in {"http", "https"} and parts.hostname and parts.port != 0:
+            return target
+    except ValueError:
+        pass
+    raise TaskError(
+        f"{shown(base)} sends us to what is no URL of HTTP: {printable(url[:_SHOWN])!r}",
+        hint="look at `base_url` and `pagination`",
+    )
 
 
 def _name(parameter: str) -> str:

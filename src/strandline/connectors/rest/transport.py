@@ -87,12 +87,12 @@ class Transport:
                 preload_content=False,
                 timeout=urllib3.Timeout(connect=self._timeout_s, read=self._timeout_s),
             )
-        except urllib3_exceptions.HTTPError as error:
-            raise UnreachableError(f"{where} does not answer: {_reason(error)}", hint="look at `base_url`") from error
-        except ValueError as error:
+        except ValueError as error:  # of urllib3, some are both
             raise TaskError(
                 f"{where} cannot be asked: {error}", hint="look at `base_url`, `path` and `headers`"
             ) from error
+        except urllib3_exceptions.HTTPError as error:
+            raise UnreachableError(f"{where} does not answer: {_reason(error)}", hint="look at `base_url`") from error
         try:
             content = self._read(response, where, alive)
         except BaseException:
