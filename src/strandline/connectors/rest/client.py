@@ -135,14 +135,13 @@ class Client:
                     return read(answer)
                 raise problem
             except RetryableError as error:
+                self._check_wait(request, error.after_s)
                 if attempt == self._attempts:
                     raise
                 self._pause(error, attempt, alive)
         raise AssertionError("the last attempt returns or raises")
 
     def _pause(self, problem: RetryableError, attempt: int, alive: Callable[[], None]) -> None:
-        if problem.after_s > self._wait_max_s:
-            raise problem
         backoff_s = min(_BACKOFF_MAX_S, _BACKOFF_S * 2**attempt) * (0.5 + self._clock.chance() / 2)
         wait_s = max(problem.after_s, backoff_s)
         log.info("%s; asking again in %.1f s", problem.message, wait_s)
@@ -183,8 +182,7 @@ class Client:
 
     def _send(self, request: Request, alive: Callable[[], None]) -> Answer:
         wait_s = self._pace.take(self._clock.monotonic_s())
-        if wait_s > self._wait_max_s:
-            raise RetryableError(f"{shown(request.url)}: its rate limit lasts for {wait_s:.0f} s more", after_s=wait_s)
+        self._check_wait(request, wait_s)
         self._wait(wait_s, alive)
         answer = self._transport.send(request, alive)
         now = self._clock.now()
@@ -193,6 +191,13 @@ class Client:
         if (left_s := exhausted_s(answer.headers, now)) is not None:
             self._pace.hold(self._clock.monotonic_s() + left_s)
         return answer
+
+    def _check_wait(self, request: Request, wait_s: float) -> None:
+        if wait_s > self._wait_max_s:
+            raise TaskError(
+                f"{shown(request.url)}: the API wants to be asked again in {wait_s:.0f} s, and not before",
+                hint="sync again then; or ask less with `rate_limit`, or wait longer with `wait_max`",
+            )
 
     def _wait(self, wait_s: float, alive: Callable[[], None]) -> None:
         until_s = self._clock.monotonic_s() + wait_s
