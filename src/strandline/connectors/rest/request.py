@@ -39,7 +39,11 @@ class Request:
         """The body as it is sent."""
         if self.body is None:
             return None
-        return urlencode(self.body).encode() if self.form else json.dumps(self.body, separators=(",", ":")).encode()
+        return (
+            urlencode(self.body).encode()
+            if self.form
+            else json.dumps(self.body, separators=(",", ":"), default=str).encode()
+        )
 
     def asking(
         self, *, query: Mapping[str, str] | None = None, headers: Mapping[str, str] | None = None, url: str = ""
