@@ -16,6 +16,7 @@ __all__ = [
     "KnowsGone",
     "MissesTasks",
     "ReadsKeys",
+    "Remembers",
     "Rewinds",
     "RunContext",
     "Source",
@@ -119,6 +120,22 @@ class Source(Protocol):
 
     def close(self) -> None:
         """Release what is held. A second call does nothing."""
+
+
+@runtime_checkable
+class Remembers(Protocol):
+    """A source whose cursors tell of columns that it cannot see before it reads. Optional: without, tables are as offered.
+
+    An API shows the columns of its records only. What a look at the first of them has shown may be less than what was stored, and
+    no stored table is made smaller.
+    """
+
+    def remembered(self, task: Task, cursor: Cursor) -> Task:
+        """The same task, with its tables as they were when a pass came to ``cursor``, and what was found since.
+
+        Called before anything is read or written, for each destination, and not where all is to be read from nothing. Looks only. A
+        cursor that is none of this source changes nothing: ``read`` says so.
+        """
 
 
 @runtime_checkable

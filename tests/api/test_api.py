@@ -108,10 +108,21 @@ def test_what_fails_is_an_exception_with_the_exit_code_and_the_report(directory)
         yield [{"id": 1}]
         raise KeyError("gone")
 
+    @sl.table
+    def unreachable():
+        raise ConnectionResetError("gone")
+        yield []
+
+    with pytest.raises(sl.SyncError, match="ConnectionResetError: gone"):
+        sl.sync(unreachable, to=sl.sqlite("s.db"), name="v")
+    empty = sl.sync(table([]), table([[{"id": 1}]], name="others", primary_key="id"), to=sl.sqlite("s.db"), name="w")
+    assert empty.ok
+    assert "no record was found" in str(empty)
+
     with pytest.raises(sl.SyncError, match="KeyError") as failed:
-        sl.sync(items, table([[{"id": 1}]], name="others", primary_key="id"), to=sl.sqlite("s.db"), name="t")
+        sl.sync(items, table([[{"id": 1}]], name="more", primary_key="id"), to=sl.sqlite("s.db"), name="t")
     assert failed.value.exit_code == failed.value.report.exit_code == 1
-    assert [task.status for task in failed.value.report.tasks] == ["failed", "completed"]
+    assert sorted(task.status for task in failed.value.report.tasks) == ["completed", "failed"]
     assert not sl.sync(items, to=sl.sqlite("s.db"), name="u", check=False).ok
 
 
@@ -184,3 +195,36 @@ def test_pages_of_pandas_and_polars_need_nothing_but_their_interface():
 
     frames = sl.table(Frame, name="frames")
     assert sl.sync(frames, to=sl.sqlite("s.db"), name="t").arrow().num_rows == 2
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ({"a": 1, "b": 2}, {"a": 1}),
+        ([{"a": 1, "b": 2}], [{"a": 3}]),
+        (1.5, 3),
+        ("2026-01-01T00:00:00Z", None),
+        ("soon", "2026-01-01"),
+    ],
+)
+def test_a_first_page_that_shows_less_than_was_stored_makes_no_table_smaller(first, second):
+    to = sl.destination(sl.duckdb("w.duckdb"), write_mode="append")
+    rows = [{"id": 1, "at": 1, "x": first}]
+    items = sl.table(primary_key="id", incremental_key="at", name="items")(lambda cursor: [rows[-1:]])
+    sl.sync(items, to=to, name="t")
+    rows.append({"id": 2, "at": 2, "x": second})
+    stored = sl.sync(items, to=to, name="t").arrow().sort_by("id")["x"]
+    assert len(stored) == 2
+    assert sl.plan(items, to=to, name="t").exit_code == 0
+
+
+def test_what_goes_with_no_column_fails_its_table_until_a_full_refresh():
+    to = sl.destination(sl.sqlite("w.db"), write_mode="overwrite")
+    rows = [{"id": 1, "at": 1, "x": "2026-01-01T00:00:00Z"}]
+    items = sl.table(primary_key="id", incremental_key="at", name="items")(lambda cursor: [rows])
+    sl.sync(items, to=to, name="t")
+    rows.append({"id": 2, "at": 2, "x": "soon"})
+    with pytest.raises(sl.SyncError, match=r"column 'x' is timestamp.* 'soon'"):
+        sl.sync(items, to=to, name="t")
+    stored = sl.sync(items, to=to, name="t", full_refresh="items").arrow()
+    assert stored["x"].to_pylist() == ["2026-01-01T00:00:00Z", "soon"]

@@ -9,7 +9,7 @@ from strandline.destination import Change, Fence
 from strandline.engine.answer import answered
 from strandline.engine.clock import Clock
 from strandline.engine.into import Into
-from strandline.engine.job import Job, Unit, ledger_of, offer_of, opened, planned, report_of
+from strandline.engine.job import Job, ledger_of, offer_of, opened, planned, report_of, unit_of
 from strandline.engine.lease import Heartbeat, await_lease, take_over
 from strandline.engine.ledger import Ledger
 from strandline.engine.missing import missing
@@ -57,7 +57,7 @@ def migrate(job: Job, *, run_id: str, clock: Clock | None = None) -> Migrated:
         await_lease(ledger, job.claim, ledger.load, clock=clock, stop=Stop())
         opened(job, into, ledger, offer, places)
         looked = [
-            planned(job, Unit(task, into.of(task), ledger, report_of(job, task, into)), clock.now())
+            planned(job, unit_of(job, task, into, ledger, report_of(job, task, into)), clock.now())
             for task in offer.tasks
         ]
         fit[into.name] = [task for task, one in zip(offer.tasks, looked, strict=True) if one.error is None]

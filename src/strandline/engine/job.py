@@ -27,12 +27,12 @@ from strandline.engine.window import Stop
 from strandline.errors import StateError, StrandlineError, TaskError, UsageError
 from strandline.rules import TableRules
 from strandline.runs import TaskReport
-from strandline.source import Source, Task, TaskFailure
+from strandline.source import Remembers, Source, Task, TaskFailure
 from strandline.spec import Written
 from strandline.state import KeepsState, StateBackend, StateKey
 from strandline.table import Table
 
-__all__ = ["Job", "Offer", "Unit", "ledger_of", "offer_of", "opened", "planned", "report_of", "unplanned"]
+__all__ = ["Job", "Offer", "Unit", "ledger_of", "offer_of", "opened", "planned", "report_of", "unit_of", "unplanned"]
 
 
 @dataclass(slots=True)
@@ -184,6 +184,15 @@ def opened(job: Job, into: Into, ledger: Ledger, offer: Offer, places: Sequence[
         map(job.selects, others)
     )
     ledger.about = agreed(ledger, places, adopts=bool(chosen) and adopts).facts
+
+
+def unit_of(job: Job, task: Task, into: Into, ledger: Ledger, report: TaskReport) -> Unit:
+    """One task into one destination, with its tables as the cursor there remembers them. The ledger is loaded."""
+    source, key = job.source, ledger.key(task.id)
+    state = ledger.stored(key) or ledger.mirrored(key)
+    if isinstance(source, Remembers) and state is not None and state.cursor is not None and not job.refresh(task):
+        task = _selecting(job, source.remembered(task, state.cursor))
+    return Unit(task, into.of(task), ledger, report)
 
 
 def ledger_of(job: Job, into: Into) -> Ledger:

@@ -5,7 +5,7 @@ from dataclasses import replace
 from strandline.engine.answer import answered
 from strandline.engine.clock import Clock
 from strandline.engine.into import Into
-from strandline.engine.job import Job, Unit, ledger_of, offer_of, opened, planned, report_of, unplanned
+from strandline.engine.job import Job, ledger_of, offer_of, opened, planned, report_of, unit_of, unplanned
 from strandline.engine.lease import Lease
 from strandline.engine.missing import Missing, missing
 from strandline.engine.project import places_of
@@ -34,7 +34,7 @@ def plan(job: Job, *, clock: Clock | None = None) -> list[TaskPlan]:
         live = lease is not None and lease.is_live(clock.now())
         held = (Warned(Code.BEING_SYNCED, lease.refused(ledger, clock.now()).message),) if lease and live else ()
         for task in offer.tasks:
-            one = planned(job, Unit(task, into.of(task), ledger, report_of(job, task, into)), clock.now())
+            one = planned(job, unit_of(job, task, into, ledger, report_of(job, task, into)), clock.now())
             plans.append(replace(one, warnings=(*one.warnings, *held)))
         plans += [_unread(job, into, one) for one in missing(job, ledger, offer)]
     return plans

@@ -11,7 +11,7 @@ from strandline.engine.acknowledgement import Acknowledgements
 from strandline.engine.answer import answered
 from strandline.engine.clock import Clock
 from strandline.engine.into import Into
-from strandline.engine.job import Job, Offer, Unit, ledger_of, offer_of, opened, planned, report_of
+from strandline.engine.job import Job, Offer, Unit, ledger_of, offer_of, opened, planned, report_of, unit_of
 from strandline.engine.lease import Heartbeat, await_lease, take_over
 from strandline.engine.ledger import Ledger
 from strandline.engine.missing import missing
@@ -137,7 +137,8 @@ class _Run:
                     state = ledger.stored(key)
                     self._acknowledgements.found(key, state.cursor if state is not None else None)
                 self._tell_of_missing(into, ledger, offer)
-                found = [Unit(task, into.of(task), ledger, report) for task, report in zip(tasks, reports, strict=True)]
+                pairs = zip(tasks, reports, strict=True)
+                found = [unit_of(self._job, task, into, ledger, report) for task, report in pairs]
                 units += [unit for unit in found if self._may_run(unit)]
             except UsageError as error:
                 self._refused.append(error)

@@ -9,10 +9,10 @@ from itertools import product
 
 from strandline.errors import TaskError, UsageError
 from strandline.lazy import pa
-from strandline.message import Checkpoint, Cursor, Insert, Present
+from strandline.message import Checkpoint, Cursor, Insert, Present, Schema
 from strandline.place import Placed
 from strandline.reading import Reading
-from strandline.source import KnowsGone, MissesTasks, ReadsKeys, Rewinds, Source, Task
+from strandline.source import KnowsGone, MissesTasks, ReadsKeys, Remembers, Rewinds, Source, Task
 from strandline.table import Table
 from strandline.testing.exact import Row, exact_rows
 from strandline.testing.offered import offered
@@ -46,6 +46,27 @@ class OptionalCases:
                     then = _inserts(before, table.keeping(former[table.name]))
                     others = [name for name in table.schema.names if name not in table.former]
                     assert _rows(then, others) == _rows(_inserts(now, table), others), f"{task.id}: {table.name}"
+
+    def test_tables_that_a_cursor_remembers_are_those_that_are_read_from_it(
+        self, make_source: Callable[[], Source], reading: Reading
+    ) -> None:
+        """No column is less, and none is told of in mid-stream any more."""
+        with closing(make_source()) as source:
+            for task in offered(source):
+                if not isinstance(source, Remembers):
+                    return
+                first = list(source.read(task, reading))
+                cursor = next(one.cursor for one in reversed(first) if isinstance(one, Checkpoint))
+                if cursor is None:
+                    continue
+                then = source.remembered(task, cursor)
+                assert (then.id, then.partition) == (task.id, task.partition)
+                for before, after in zip(task.tables, then.tables, strict=True):
+                    assert set(before.schema.names) <= set(after.schema.names), f"{task.id}: {after.name}"
+                    assert (before.name, before.fingerprint) == (after.name, after.fingerprint)
+                again = list(source.read(then, replace(reading, cursor=cursor)))
+                assert not any(isinstance(one, Schema) for one in again), f"{task.id}: columns were forgotten"
+                assert source.remembered(task, {"strange": [1, 2, 3]}) == task
 
     def test_rows_are_found_by_the_keys_that_a_sweep_names(
         self, make_source: Callable[[], Source], reading: Reading

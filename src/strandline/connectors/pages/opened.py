@@ -8,13 +8,13 @@ from datetime import datetime
 from itertools import chain
 
 from strandline.connectors.pages.columns import Columns
-from strandline.connectors.pages.reading import GrewError, Pass
+from strandline.connectors.pages.reading import STRANGE, GrewError, Pass, know
 from strandline.connectors.pages.records import Page, read_page
 from strandline.connectors.pages.spool import columns_first
-from strandline.connectors.pages.stream import Child, Fetch, Mark, Stream
-from strandline.errors import TaskError
+from strandline.connectors.pages.stream import Child, Fetch, Mark, NoRecordsError, Stream
+from strandline.errors import StrandlineError, TaskError
 from strandline.lazy import pa
-from strandline.message import SourceMessage
+from strandline.message import Cursor, SourceMessage
 from strandline.reading import Reading
 from strandline.source import Task
 from strandline.table import Table
@@ -80,7 +80,7 @@ class Opened:
                     child.refer(self.columns)
                     tables += child.stream.tables(child.columns)
             except TaskError as error:
-                return [self._unreadable(error)]
+                return [self.unreadable(error)]
         return tables
 
     def _look_at(self, child: Child) -> None:
@@ -92,8 +92,14 @@ class Opened:
             if found:
                 return
 
-    def _unreadable(self, error: TaskError) -> Table:
-        return Table(self.stream.name, pa.schema([("unreadable", pa.null())]), unreadable=error)
+    def unreadable(self, error: TaskError) -> Table:
+        """The table, which cannot be read now. It fails where it would be left out, but for one that has no record yet."""
+        return Table(
+            self.stream.name,
+            pa.schema([("unreadable", pa.null())]),
+            unreadable=error,
+            never_left_out=not isinstance(error, NoRecordsError),
+        )
 
     def read(
         self, task: Task, reading: Reading, fetch: Fetch | None = None, children: Sequence[Child] | None = None
@@ -117,6 +123,21 @@ class Opened:
         except GrewError:
             self._grew.add(task.id)
             raise
+
+    def remembered(self, task: Task, cursor: Cursor) -> Task:
+        """See ``strandline.source.Remembers``."""
+        with self._lock:
+            columns = deepcopy(self.columns)
+            children = [replace(child, columns=deepcopy(child.columns)) for child in self.children]
+        try:
+            know(cursor, columns, children)
+            tables = [table for one in children for table in one.stream.tables(one.columns)]
+            names = {table.name for table in task.tables}
+            return replace(
+                task, tables=tuple(one for one in [*self.stream.tables(columns), *tables] if one.name in names)
+            )
+        except (*STRANGE, StrandlineError):
+            return task  # reading says what is wrong
 
     def _from_look(self, task: Task, reading: Reading, fetch: Fetch) -> tuple[Stream, Fetch]:
         """What fetches, and the clock of its first request: the pages that were looked at, if they are what is asked for."""

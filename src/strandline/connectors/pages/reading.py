@@ -25,8 +25,10 @@ from strandline.source import Task
 from strandline.table import Table
 from strandline.warned import Code
 
-__all__ = ["GrewError", "Pass"]
+__all__ = ["STRANGE", "GrewError", "Pass", "know"]
 
+STRANGE = (AttributeError, TypeError, ValueError)
+"""What reading a cursor of another source raises."""
 _FLUSH_S = 2.0
 """How long rows are held back at most that a checkpoint could follow."""
 _FIELDS = {"shown", "since", "after", "before", "mark", "columns", "children"}
@@ -97,14 +99,10 @@ class Pass:
         if not cursor.keys() <= _FIELDS or (cursor and not self.stream.is_incremental):
             raise self._strange()
         try:
-            found = _kinds(cursor.get("columns", {}))
-            of_children = {name: _kinds(kinds) for name, kinds in cursor.get("children", {}).items()}
+            know(cursor, self.columns, self.children)
             before = datetime.fromisoformat(cursor["before"]) if "before" in cursor else None
-        except (AttributeError, TypeError, ValueError) as error:
+        except STRANGE as error:
             raise self._strange() from error
-        self.columns.know(found)
-        for child in self.children:
-            child.columns.know(of_children.get(child.stream.name, {}))
         table = next((one for one in self.task.tables if one.name == self.stream.name), None)
         if table is not None:
             former = self.reading.former.get(table.name, ())
@@ -311,6 +309,15 @@ class Pass:
                 position += records.rows
                 pages.append(records)
         return child, child.columns.take(pages)
+
+
+def know(cursor: Cursor, columns: Columns, children: Sequence[Child]) -> None:
+    """Learn the columns that a cursor keeps, those of children too. Raises what a cursor of another source makes of it."""
+    found = _kinds(cursor.get("columns", {}))
+    of_children = {name: _kinds(kinds) for name, kinds in cursor.get("children", {}).items()}
+    columns.know(found)
+    for child in children:
+        child.columns.know(of_children.get(child.stream.name, {}))
 
 
 def _checked(cursor: Cursor, where: str) -> Cursor:

@@ -1,5 +1,6 @@
 """One stream of an API, from the pages that its author fetches to the messages that the engine takes."""
 
+import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -8,13 +9,20 @@ from typing import Any, TypeAlias
 from strandline.connectors.arrow.json_path import JSONPath
 from strandline.connectors.pages.columns import Columns
 from strandline.connectors.pages.key import check_key
-from strandline.connectors.pages.records import Page, read_page
+from strandline.connectors.pages.records import Page, Records, read_page
 from strandline.connectors.pages.shape import Shape
 from strandline.errors import TaskError, UsageError
 from strandline.lazy import pa
 from strandline.table import FULL_READ, Guarantee, Table
 
-__all__ = ["Child", "Fetch", "Mark", "Stream"]
+__all__ = ["Child", "Fetch", "Mark", "NoRecordsError", "Stream"]
+
+_LOOK_S = 5.0
+"""How long records are looked at, once there is one."""
+
+
+class NoRecordsError(TaskError):
+    """Nothing is known of the columns of a stream, for want of a record."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +64,8 @@ class Stream:
     """It has no other columns than the declared ones."""
     looks: bool = True
     """Whether the first page is looked at before a read, for columns that are not declared."""
+    look_rows: int = 1
+    """So many records are looked at, some seconds long: where a read always begins with them, they are not fetched twice."""
     shape: Shape = Shape()  # noqa: RUF009 -- it is frozen
     path: JSONPath = ()
     """Where the records lie in pages that are JSON."""
@@ -83,17 +93,22 @@ class Stream:
         return bool(self.incremental_key) or self.marks or self.follows
 
     def look(self, pages: Iterable[Page | Mark], columns: Columns) -> tuple[list[Page | Mark], bool]:
-        """Learn the columns from the first page that has records; the pages that were taken, and whether there was such a one."""
+        """Learn the columns from the first page that has records, or from some; the pages that were taken, and whether there was one."""
         taken: list[Page | Mark] = []
+        found: list[Records] = []
+        began_s = time.monotonic()
         for page in pages:
             taken.append(page)
             if isinstance(page, Mark):
                 continue
             records = read_page(page, columns.shape, where=self.name, path=self.path)
-            columns.take([records])
-            if records.rows:
-                return taken, True
-        return taken, False
+            found += [records] if records.rows else []
+            late = found and time.monotonic() - began_s >= _LOOK_S
+            if late or sum(one.rows for one in found) >= self.look_rows:
+                break
+        if found:
+            columns.take(found)
+        return taken, bool(found)
 
     def tables(self, columns: Columns) -> list[Table]:
         """The table with these columns; and one for each list in them, where lists become tables.
@@ -104,7 +119,7 @@ class Stream:
         """
         schema = columns.schema
         if not schema.names:
-            raise TaskError(
+            raise NoRecordsError(
                 f"table {self.name!r} has no columns: no record was found, and none is declared",
                 hint="declare its columns, or sync when there are records",
             )

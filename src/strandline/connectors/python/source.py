@@ -16,7 +16,7 @@ from strandline.connectors.pages import Child, Fetch, Opened, Shape, Stream
 from strandline.connectors.python.calls import pages_of
 from strandline.connectors.python.functions import TableFunction
 from strandline.connectors.python.hints import columns_of, returned
-from strandline.errors import TaskError, UsageError
+from strandline.errors import RetryableError, TaskError, UsageError
 from strandline.lazy import pa
 from strandline.message import Cursor, SourceMessage
 from strandline.reading import Reading
@@ -25,6 +25,9 @@ from strandline.source import Task, TaskFailure
 from strandline.table import FULL_READ, Guarantee, Table
 
 __all__ = ["PythonSource", "functions_in", "functions_of", "opened_of"]
+
+_LOOK_ROWS = 1_000
+"""Of a table that is read in full, before its columns are told."""
 
 
 class PythonSettings(BaseModel):
@@ -71,8 +74,15 @@ class PythonSource:
 
     def read(self, task: Task, reading: Reading) -> Iterator[SourceMessage]:
         """What the function yields from the cursor on."""
-        name = task.id if task.partition is None else task.id.removesuffix(f":{task.partition}")
-        return self._opened()[name][1].read(task, reading)
+        return self._opened()[self._name(task)][1].read(task, reading)
+
+    @staticmethod
+    def _name(task: Task) -> str:
+        return task.id if task.partition is None else task.id.removesuffix(f":{task.partition}")
+
+    def remembered(self, task: Task, cursor: Cursor) -> Task:
+        """With the columns that were seen before; see ``strandline.source.Remembers``."""
+        return self._opened()[self._name(task)][1].remembered(task, cursor)
 
     def acknowledge(self, task: Task, cursors: Mapping[str, Cursor]) -> None:
         """A function need not be told."""
@@ -97,18 +107,16 @@ class PythonSource:
 
     def _looked(self, opened: Opened) -> list[Table]:
         """The tables, by the first partition that can be read."""
-        tables: list[Table] = []
+        error = TaskError(f"table {opened.stream.name!r} has no partitions")
+        tables = [opened.unreadable(error)]
         for partition in self._partitions_of(opened.stream.name):
-            tables = opened.tables(partition)
-            if not any(isinstance(table.unreadable, TaskError) for table in tables):
+            try:
+                tables = opened.tables(partition)
+            except RetryableError as failed:
+                tables = [opened.unreadable(TaskError(failed.message, hint=failed.hint or "sync again"))]
+            if not isinstance(tables[0].unreadable, TaskError):
                 break
-        return tables or [
-            Table(
-                opened.stream.name,
-                pa.schema([("unreadable", pa.null())]),
-                unreadable=TaskError(f"table {opened.stream.name!r} has no partitions"),
-            )
-        ]
+        return tables
 
 
 def _roots(functions: Sequence[TableFunction]) -> list[TableFunction]:
@@ -146,6 +154,7 @@ def _stream(one: TableFunction) -> Stream:
         lag=one.lag,
         declared=declared,
         looks=declared is None,
+        look_rows=1 if one.incremental_key or one.marks or one.parent else _LOOK_ROWS,
         shape=Shape(types=types, objects=one.objects, lists=one.lists, conflicts=one.conflicts),
         description=one.description,
         guarantee=_guarantee(one),
