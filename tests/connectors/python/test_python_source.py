@@ -122,10 +122,6 @@ class KilledFunction(KillConformance):
         return of_both
 
 
-class TestKilledInOverwriteMode(KilledFunction):
-    WRITE_MODE = "overwrite-delete-stale"
-
-
 class TestKilledInAppendMode(KilledFunction):
     SORTED = True
 
