@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "examples").rglob("*.md")])
 MODULES = sorted((ROOT / "src").rglob("*.py"))
 
-CALL = re.compile(r"(?<![\w./'\"-])(?<!\bA )strandline((?: +-{0,2}[a-z][\w-]*)+)")
+CALL = re.compile(r"(?<![\w./'\"-])(?<!\bA )(?<!\bimport )(?<!\bgeneric )strandline((?: +-{0,2}[a-z][\w-]*)+)")
 SHORT = re.compile(r"`(state +-{0,2}[a-z][^`]*)`")
 OPTION = re.compile(r"(?<![\w-])--[a-z][a-z-]*[a-z]\b")
 

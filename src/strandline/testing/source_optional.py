@@ -65,7 +65,7 @@ class OptionalCases:
                     assert set(before.schema.names) <= set(after.schema.names), f"{task.id}: {after.name}"
                     assert (before.name, before.fingerprint) == (after.name, after.fingerprint)
                 again = list(source.read(then, replace(reading, cursor=cursor)))
-                assert not any(isinstance(one, Schema) for one in again), f"{task.id}: columns were forgotten"
+                assert not any(isinstance(one, Schema) for one in again), f"{task.id}: columns are missing"
                 assert source.remembered(task, {"strange": [1, 2, 3]}) == task
 
     def test_rows_are_found_by_the_keys_that_a_sweep_names(
