@@ -9,11 +9,12 @@ import sys
 import tarfile
 import tomllib
 import zipfile
-from contextlib import closing
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
 
+from services.api import Api, Reply
 from services.redis import DURABLE, RedisServer, valkey_program
 from services.s3 import S3
 
@@ -131,31 +132,64 @@ def test_alone_it_syncs_from_its_own_drivers_and_says_how_to_get_others(fresh, t
     assert "pip install 'strandline[duckdb]'" in run(programs / "strandline", "sync", cwd=tmp_path, code=2)
 
 
-@pytest.fixture
-def redis():
+@contextmanager
+def states_in_redis(_request):
     with RedisServer(valkey_program(), *DURABLE) as server:
-        yield {"backend": "redis", "backend_spec": {"url": server.url}}
+        yield None, {"backend": "redis", "backend_spec": {"url": server.url}}
 
 
-@pytest.fixture
-def objects():
+@contextmanager
+def states_in_objects(_request):
     with S3() as s3:
-        yield {"backend": "objects", "backend_spec": {"url": "s3://bucket/states", "options": s3.options}}
+        yield None, {"backend": "objects", "backend_spec": {"url": "s3://bucket/states", "options": s3.options}}
 
 
-DUCKDB = {"path": "duckdb", "spec": {"path": "w.duckdb"}}
+@contextmanager
+def states_in_mysql(request):
+    yield None, {"backend": "mysql", "backend_spec": {"connection_string": request.getfixturevalue("mysql")}}
 
 
-@pytest.mark.parametrize("extra", [extra for extra in EXTRAS if extra != "testing"])
+@contextmanager
+def into_postgresql(request):
+    yield {"path": "postgresql", "spec": {"connection_string": request.getfixturevalue("postgresql")}}, {}
+
+
+@contextmanager
+def into_duckdb(_request):
+    yield {"path": "duckdb", "spec": {"path": "w.duckdb"}}, {}
+
+
+WITH = {
+    "all": into_duckdb,
+    "duckdb": into_duckdb,
+    "mysql": states_in_mysql,
+    "objects": states_in_objects,
+    "postgresql": into_postgresql,
+    "redis": states_in_redis,
+}
+"""Of each extra, a destination or settings of a source that need it."""
+
+
+def test_each_extra_is_tried():
+    assert {*WITH, "rest", "testing"} == set(EXTRAS)
+
+
+@pytest.mark.parametrize("extra", WITH)
 def test_with_an_extra_it_syncs_with_what_that_is_for(extra, fresh, tmp_path, request):
     programs = fresh(extra)
-    if extra in {"redis", "objects"}:
-        shop(tmp_path, **request.getfixturevalue(extra))
-    elif extra == "postgresql":
-        shop(tmp_path, {"path": extra, "spec": {"connection_string": request.getfixturevalue("postgresql")}})
-    else:
-        shop(tmp_path, DUCKDB)
-    check_it_syncs(programs, tmp_path)
+    with WITH[extra](request) as (destination, settings):
+        shop(tmp_path, destination, **settings)
+        check_it_syncs(programs, tmp_path)
+
+
+def test_with_the_extra_rest_it_reads_an_api(fresh, tmp_path):
+    programs = fresh("rest")
+    with Api(lambda _: Reply([{"id": 1}, {"id": 2}])) as api:
+        tables = {"orders": {"path": "orders", "primary_key": ["id"]}}
+        shop(tmp_path, path="rest", spec={"base_url": api.url, "tables": tables})
+        run(programs / "strandline", "sync", "--summary-location", "summary.jsonl", cwd=tmp_path)
+    (report,) = map(json.loads, (tmp_path / "summary.jsonl").read_text("utf-8").splitlines())
+    assert report["tasks"][0]["rows_read"] == 2
 
 
 def test_the_extra_for_tests_brings_the_suites_and_the_campaign(fresh, tmp_path):
