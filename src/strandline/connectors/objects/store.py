@@ -6,7 +6,6 @@ from contextlib import contextmanager, suppress
 from datetime import timedelta
 from typing import Any, Literal
 
-from strandline.connection_string import without_secrets
 from strandline.connectors.objects.drivers import obstore, obstore_exceptions, obstore_store
 from strandline.errors import StateError, UnreachableError, UsageError
 
@@ -26,7 +25,7 @@ class Store:
     """
 
     def __init__(self, url: str, options: Mapping[str, str], timeout_s: float) -> None:
-        self.place = without_secrets(url) or url.partition(":")[0]
+        self.place = url.partition(":")[0] if set("@?") & set(url) else url  # it may have a key in it
         plain = any(value.startswith("http://") for name, value in options.items() if name.endswith("endpoint"))
         client = {"timeout": timedelta(seconds=timeout_s), "allow_http": plain}
 

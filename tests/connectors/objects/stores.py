@@ -1,0 +1,59 @@
+"""The state backend ``objects`` with stores of other people: `make stores`, since they are built first, for minutes."""
+
+import secrets
+from collections.abc import Callable, Iterator
+from contextlib import closing
+
+import obstore
+import pytest
+from obstore.store import from_url
+
+from services.stores import ObjectStore
+from strandline.errors import UsageError
+from strandline.plugins import load_plugin
+from strandline.state import StateBackend, StateKey
+from strandline.testing.state_backend import KEY, StateBackendConformance, example_state
+
+PLUGIN = load_plugin("state_backend", "objects")
+
+
+def opened(url: str, options: dict[str, str]) -> StateBackend:
+    return PLUGIN(PLUGIN.Spec(url=url, options=options))
+
+
+@pytest.fixture(scope="module", params=["versitygw", "azurite"])
+def store(request):
+    with ObjectStore(request.param) as started:
+        yield started
+
+
+class TestStores(StateBackendConformance):
+    @pytest.fixture
+    def url(self, store: ObjectStore) -> str:
+        return f"{store.url}/{secrets.token_hex(8)}"
+
+    @pytest.fixture
+    def reopen(self, store: ObjectStore, url: str) -> Callable[[], StateBackend]:
+        return lambda: opened(url, store.options)
+
+    @pytest.fixture
+    def backend(self, reopen: Callable[[], StateBackend]) -> Iterator[StateBackend]:
+        with closing(reopen()) as backend:
+            yield backend
+
+    @pytest.fixture
+    def damage(self, store: ObjectStore, url: str) -> Callable[[StateKey], None]:
+        direct = from_url(url, config=store.options, client_options={"allow_http": True})
+
+        def damage(key: StateKey) -> None:
+            name = f"{key.source}/{key.task}@{key.destination}.json"
+            obstore.put(direct, name, bytes(obstore.get(direct, name).bytes())[:-9])
+
+        return damage
+
+
+def test_a_store_that_ignores_conditions_is_refused():
+    with ObjectStore("s3rver") as careless, closing(opened(careless.url, careless.options)) as backend:
+        with pytest.raises(UsageError, match="ignores conditions"):
+            backend.save(KEY, example_state(), expected=None)
+        assert dict(backend.load(KEY.source)) == {}
