@@ -8,6 +8,7 @@ import secrets
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import lru_cache
 from pathlib import Path
 
 from strandline.errors import LockedError
@@ -25,6 +26,7 @@ PLAIN = os.O_NOFOLLOW | os.O_NONBLOCK
 """Flags that open a plain file; opening a fifo must not wait for its other end."""
 
 
+@lru_cache(maxsize=1024)
 def encode_part(name: str) -> str:
     """A name as a part of a path: injective, at most 97 bytes, the same on every file system.
 

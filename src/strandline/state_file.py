@@ -55,8 +55,8 @@ def decode_file(content: bytes, where: Path | str, *, repair: Callable[[], str])
         body = json.loads(content)
         token, bodies = body["token"], body["states"]
         key = StateKey(*(bodies[0][name] for name in ("source", "task", "destination")))
-        kept = Kept(key, decode_state(key, bodies[0], where=where, token=token), bodies)
         intact = body["checksum"] == _checksum(token, bodies)
+        kept = Kept(key, decode_state(key, bodies[0], where=where, token=token, intact=intact), bodies)
     except (LookupError, TypeError, ValueError, RecursionError) as error:
         raise StateError(f"{where}: not a Strandline state ({error})", hint=repair()) from error
     if not intact:

@@ -141,7 +141,9 @@ def tables_in(task: str, text: str) -> set[str]:
         return {task}
 
 
-def decode_state(key: StateKey, body: object, *, where: Path | str, token: Token | None = None) -> State:
+def decode_state(
+    key: StateKey, body: object, *, where: Path | str, token: Token | None = None, intact: bool = False
+) -> State:
     """The state in ``body``, checked.
 
     Args:
@@ -149,6 +151,7 @@ def decode_state(key: StateKey, body: object, *, where: Path | str, token: Token
         body: what was kept.
         where: names the place in an error: a path, a table.
         token: carried by the state.
+        intact: whether a checksum of something larger that it lies in has been compared already.
 
     Raises:
         StateError: it is not a state, damaged, of another lineage, or written by a newer version.
@@ -163,8 +166,7 @@ def decode_state(key: StateKey, body: object, *, where: Path | str, token: Token
             f"{where}: written by a newer Strandline (state format {version}; this one reads up to {FORMAT_VERSION})",
             hint=f"upgrade Strandline; or {_repair(key)}",
         )
-    rest = {name: value for name, value in body.items() if name != "checksum"}
-    if not _intact(rest, body.get("checksum")):
+    if not intact and not _intact(body):
         raise StateError(f"{where}: damaged, its checksum does not match", hint=_repair(key))
     found = StateKey(body.get("source", ""), body.get("task", ""), body.get("destination", ""))
     if found != key:
@@ -236,9 +238,10 @@ def check_cursor(key: StateKey, cursor: Cursor | None) -> None:
         )
 
 
-def _intact(body: Mapping[str, Any], checksum: object) -> bool:
+def _intact(body: Mapping[str, Any]) -> bool:
+    rest = {name: value for name, value in body.items() if name != "checksum"}
     try:
-        return _checksum(body) == checksum
+        return _checksum(rest) == body.get("checksum")
     except (TypeError, ValueError):  # NaN, or something that JSON cannot hold
         return False
 
