@@ -58,7 +58,7 @@ races: $(READY) ## two processes that save over each other, SAVES times, on ever
 	STRANDLINE_SAVES="$(SAVES)" $(RUN)/pytest -q tests/crash/test_races.py $(ARGS)
 
 stores: $(READY) ## object stores of other people (versitygw, azurite, s3rver), built once with go and npm: the suite of state backends
-	$(RUN)/pytest -q tests/connectors/objects/stores.py $(ARGS)
+	$(RUN)/pytest -q tests/connectors/objects/foreign_stores.py $(ARGS)
 
 realfiles: $(READY) ## 600 files of other people's packages, fetched once: what is stored of each against its text and other readers
 	PYTHONPATH=tests/realfiles $(RUN)/python -m realfiles $(ARGS)

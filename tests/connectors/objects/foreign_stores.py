@@ -8,7 +8,7 @@ import obstore
 import pytest
 from obstore.store import from_url
 
-from services.stores import ObjectStore
+from services.object_stores import ObjectStore
 from strandline.errors import UsageError
 from strandline.plugins import load_plugin
 from strandline.state import StateBackend, StateKey
