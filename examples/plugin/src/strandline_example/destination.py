@@ -46,6 +46,7 @@ _REFUSED = (
 )
 _WINDOW = "_jsondir_window"
 """Column of a file: the window that a row came with."""
+_LOCK_WAIT_S = 10.0
 
 
 @dataclass
@@ -170,7 +171,8 @@ class JSONDirectory:
     @contextmanager
     def _locked(self) -> Iterator[None]:
         make_directory(self._root)
-        with opened(self._root, FOLDER) as directory, locked(directory, self._root, wait_s=600):
+        # a run that is suspended keeps the lock: who waits for it is told so, and may try again
+        with opened(self._root, FOLDER) as directory, locked(directory, self._root, wait_s=_LOCK_WAIT_S):
             yield
 
     def _load(self, name: str) -> _Kept | None:

@@ -19,6 +19,9 @@
 Each sync is a process of the command line's own, in a directory of its own, from which plugins are loaded by their names. It is
 killed at calls, suspended while another one takes over, refused a row, and kept from writing. Then it is started again until it is
 done, and what is stored is compared with ``rows``. ``strandline.testing.kills`` kills in one process, and so at every call.
+
+It needs Linux. A run that is suspended may hold a lock of the plugin's: whoever waits for that has to give up within seconds, by a
+``LockedError``, say.
 """
 
 import json
