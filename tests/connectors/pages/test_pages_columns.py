@@ -101,6 +101,14 @@ def test_python_values_keep_their_types_and_no_moment_becomes_a_day():
         values([{"x": MIDNIGHT}, {"x": NOON}])
 
 
+def test_times_of_several_kinds_within_objects_and_lists_are_kept_as_they_are():
+    zoned = datetime(2026, 1, 1, 14, tzinfo=timezone(timedelta(hours=2)))
+    rows = values([{"o": {"t": MIDNIGHT}, "l": [date(2026, 1, 1)]}, {"o": {"t": zoned}, "l": [FIVE]}])
+    assert [json.loads(one["o"])["t"] for one in rows] == ["2026-01-01T00:00:00", "2026-01-01T14:00:00+02:00"]
+    assert [json.loads(one["l"]) for one in rows] == [["2026-01-01"], ["2026-01-01T05:00:00"]]
+    assert values([{"o": {"t": MIDNIGHT}}, {"o": {"t": FIVE}}])[1] == {"o": {"t": FIVE}}
+
+
 # growing -------------------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize(
     ("first", "second", "kind"),

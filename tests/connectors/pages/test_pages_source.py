@@ -50,8 +50,8 @@ def row(number, minutes, **more):
     return {"id": number, "at": at(minutes), "name": f"n{number}"} | more
 
 
-def stream(**settings):
-    return Stream("items", **({"now": lambda: NOW, "guarantee": GUARANTEE} | settings))
+def stream(name="items", **settings):
+    return Stream(name, **({"now": lambda: NOW, "guarantee": GUARANTEE} | settings))
 
 
 def pages(rows, size=2):
@@ -188,6 +188,26 @@ def test_ids_are_a_cursor_without_a_bound_and_times_as_numbers_have_one():
     assert cursor("2026-06-01 11:00:00.1234567", "2031-01-01 00:00:00.1234567") == "2026-06-01 12:00:00"
 
 
+def test_times_in_nanoseconds_have_a_bound_within_the_lag_and_large_ids_have_none():
+    def cursor(*values, lag=0):
+        rows = [{"id": n, "at": value} for n, value in enumerate(values)]
+        settings = {"incremental_key": "at", "lag": timedelta(seconds=lag)}
+        messages = read(OneStream(Opened(stream(**settings), lambda _: lambda _: [rows])))
+        return last(messages)["since"], sorted(ids(messages, reread=True))
+
+    now_s = int(NOW.timestamp())
+    assert cursor((now_s - 10) * 10**9, lag=300) == (f"{now_s - 300}000000000", [0])
+    assert cursor((now_s - 10) * 10**9, (now_s + 90) * 10**9) == (f"{now_s}000000000", [0, 1])
+    assert cursor(3 * 10**18, 4 * 10**18) == ("4000000000000000000", [0, 1])
+
+
+def test_a_text_behind_all_times_does_not_take_the_cursor_past_the_clock():
+    rows = [{"id": 1, "at": "2026-06-01T11:00:00Z"}, {"id": 2, "at": "pending"}]
+    messages = read(OneStream(Opened(stream(incremental_key="at"), lambda _: lambda _: [rows])))
+    assert last(messages)["since"] == "2026-06-01T12:00:00"
+    assert 2 in ids(messages, reread=True)
+
+
 def test_the_function_is_given_the_value_in_the_type_of_the_column():
     given = []
 
@@ -257,6 +277,15 @@ def test_the_pages_of_the_first_look_are_not_fetched_again():
     assert calls == [2, 2, 2]
 
 
+def test_a_first_page_that_can_be_read_only_once_loses_no_row():
+    def fetch(_):
+        for start in range(0, 4, 2):
+            batch = pa.record_batch({"id": [start, start + 1]})
+            yield pa.RecordBatchReader.from_batches(batch.schema, [batch])
+
+    assert ids(read(OneStream(Opened(stream(), lambda _: fetch)))) == [0, 1, 2, 3]
+
+
 def test_a_new_field_behind_a_checkpoint_is_a_schema_in_mid_stream():
     rows = [row(1, -9), row(2, -8), row(3, -7, note="new"), row(4, -6)]
     messages = read(source(rows, incremental_key="at", sorted=True, size=1), batch_rows=1)
@@ -312,9 +341,59 @@ def test_a_column_that_is_stored_in_its_former_type_is_sent_so():
 def test_an_empty_stream_without_declared_columns_is_unreadable_and_no_other_suffers():
     [table] = source([]).tables()
     assert "no record" in table.unreadable.message
+    assert not table.never_left_out
     declared = source([], declared=pa.schema([("id", pa.int64())]))
     messages = read(declared)
     assert [type(one) for one in messages] == [Complete, Checkpoint]
+
+
+def test_a_stream_whose_records_do_not_fit_is_never_left_out():
+    [table] = source([row(1, -9, price=1), row(2, -8, price=True)]).tables()
+    assert "column 'price'" in table.unreadable.message
+    assert table.never_left_out
+
+
+def test_a_parent_that_comes_twice_has_the_children_of_its_last_record():
+    rows = [row(1, -9, tags=["a", "b"]), row(2, -9, tags=["c"]), row(1, -8, tags=["d"])]
+    found: dict[int, list[str]] = {}
+    for each in read(source(rows, primary_key=("id",), shape=Shape(lists="tables"), size=9)):
+        if isinstance(each, Replace):
+            found |= {one["items_id"]: [] for one in each.keys.to_pylist()}
+        elif isinstance(each, Insert) and each.table == "items_tags":
+            for one in each.batch.to_pylist():
+                found[one["items_id"]].append(one["value"])
+    assert found == {1: ["d"], 2: ["c"]}
+
+
+def with_children(rows, fetch, refers, **settings):
+    child = stream(name="notes", primary_key=("note",), parent="items")
+    notes = Child(child, child.columns(), fetch, refers)
+    return OneStream(Opened(stream(primary_key=("id",), **settings), lambda _: lambda _: [rows], [notes]))
+
+
+def test_children_that_refer_to_two_parents_by_one_value_fail():
+    rows = [row(1, -9, project="x"), row(2, -9, project="x")]
+    with pytest.raises(TaskError, match="two records of items have"):
+        read(with_children(rows, lambda one: [[{"note": one["id"]}]], {"project": "project"}))
+
+
+def test_a_column_of_children_that_is_stored_in_its_former_type_is_sent_so():
+    one = with_children([row(1, -9)], lambda _: [[{"note": 1, "price": 2}]], {"items_id": "id"})
+    [batch] = [
+        each.batch
+        for each in read(one, former={"notes": ("price",)})
+        if getattr(each, "table", "") == "notes" and isinstance(each, Insert)
+    ]
+    assert batch.schema.field("price").type == pa.float64()
+
+
+def test_a_list_that_is_a_table_fails_where_the_first_page_does_not_show_it_any_more():
+    settings = {"primary_key": ("id",), "incremental_key": "at", "shape": Shape(lists="tables")}
+    cursor = last(read(source([row(1, -9, tags=["a"])], **settings)))
+    with pytest.raises(TaskError, match="its list 'tags' is a table"):
+        read(source([row(2, -8, tags=[])], **settings), cursor)
+    later = read(source([row(2, -8, tags=["b"])], **settings), cursor)
+    assert [one.table for one in later if isinstance(one, Insert)] == ["items", "items_tags"]
 
 
 def test_children_of_lists_are_replaced_with_their_parents():

@@ -51,12 +51,30 @@ def test_a_header_link(api):
         ('<https://x/first>; rel="first", </rows?after=3>; title="a, b"; rel=next', "/rows?after=3"),
         ('<https://x/y>; rel="prev next"', "https://x/y"),
         ('<https://x/y>; rel="prev"', ""),
+        ('<https://x/y>; rel="next";', "https://x/y"),
+        ('<https://x/y>;; rel = "next" ; of=a b', "https://x/y"),
+        ("<https://x/y>; rel='next'", "https://x/y"),
+        (r'<https://x/z>; title="\"; rel=next, \""; rel=last, <https://x/y>; title="a \"b\""; REL=Next', "https://x/y"),
         ("", ""),
         ("nonsense <", ""),
     ],
 )
 def test_the_next_link_of_a_header(header, url):
     assert next_link(header) == url
+
+
+def test_a_next_link_that_is_not_written_as_one_is_not_taken_for_the_end():
+    with pytest.raises(TaskError, match="`Link` cannot be understood"):
+        next_link("https://x/y; rel=next")
+
+
+def test_a_header_link_that_is_sent_in_two_lines(api):
+    def answer(asked):
+        reply = paged(asked, ROWS, 5)
+        return Reply(reply.body, headers={"Link": reply.headers["Link"] + '\n<https://x/last>; rel="last"'})
+
+    api.answer = answer
+    assert walk(api, {"type": "link"}, method="GET") == ROWS
 
 
 def test_a_url_in_the_answer_whole_or_relative(api):

@@ -51,6 +51,35 @@ def newest_first(rows, size=5, *, fails_at=None, now=A_DAY_LATER):
     return answer
 
 
+@pytest.mark.parametrize(("status", "exit_code"), [(200, 1), (204, 0)])
+def test_an_answer_without_a_body_is_the_end_only_where_its_status_says_so(cli, api, status, exit_code):
+    def answer(asked):
+        return Reply([{"id": 1}]) if asked.query["page"] == "1" else Reply(status=status)
+
+    spec(cli, api, {"things": {"path": "things", "primary_key": ["id"]}}, pagination={"type": "page", "query": "page"})
+    api.answer = answer
+    assert cli("sync").exit_code == exit_code
+
+
+def test_children_are_not_taken_for_gone_where_the_api_says_that_nothing_was_changed(cli, api):
+    spec(
+        cli,
+        api,
+        {"things": {"path": "things", "primary_key": ["id"]}, "parts": {"parent": "things", "path": "{parent.id}"}},
+    )
+    api.answer = lambda _asked: Reply([{"id": 1}])
+    assert cli("sync").exit_code == 0
+    api.answer = lambda asked: Reply([{"id": 1}]) if asked.path == "/things" else Reply(status=304)
+    assert cli("sync").exit_code == 1
+    assert stored("SELECT id FROM parts") == [(1,)]
+
+
+def test_a_table_that_the_api_refuses_at_the_first_sync_is_not_left_out(cli, api):
+    spec(cli, api, {"things": {"path": "things"}})
+    api.answer = lambda _asked: Reply({"message": "no"}, status=403)
+    assert cli("sync").exit_code == 1
+
+
 def test_a_stream_that_comes_newest_first_and_dies_in_the_middle_leaves_no_gap(cli, api):
     rows = [{"id": n, "updated_at": moment(n)} for n in range(20)]
     spec(cli, api, {"issues": ISSUES})

@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Any
 
 from strandline.connectors.arrow.json_text import read_text, text_of
-from strandline.connectors.sql.key_times import form_of
+from strandline.connectors.sql.key_times import OLDEST_S, form_of
 from strandline.errors import TaskError
 from strandline.lazy import pa, pc
 
@@ -17,6 +17,7 @@ __all__ = ["Key", "as_python", "check_key", "text_of_value", "value_of"]
 
 _WHOLE = {"s": 1_000_000, "ms": 1_000, "us": 1, "ns": 1}
 _DAY_LENGTH, _TIME_LENGTH = 10, 19
+_DAY_S = 86_400
 
 
 def check_key(name: str, kind: "pa.DataType", *, where: str) -> None:
@@ -81,9 +82,15 @@ class Key:
     """UTC: no row that is stamped earlier appears any more, as far as its source can say so."""
     most: "pa.Scalar | None" = None
     """The greatest value that was seen."""
+    _least: "pa.Scalar | None" = None
+    _has_times: bool = False
+    """Whether a number was seen that is a time of the past, if numbers of its size are times."""
 
-    def bound(self) -> "pa.Scalar | None":
-        """What the cursor does not pass; ``None``: the key is no time, as far as its values show."""
+    def bound(self, *, in_doubt: bool = False) -> "pa.Scalar | None":
+        """What the cursor does not pass; ``None``: the key is no time, as far as its values show.
+
+        ``in_doubt``: what may turn out to be a time is one.
+        """
         kind, is_ = self.kind, pa.types
         if is_.is_timestamp(kind):
             at = self.before if kind.tz is not None else self.before.replace(tzinfo=None)
@@ -96,16 +103,35 @@ class Key:
         if self.most is None:
             return None
         greatest, now_s = self.most.as_py(), int(self.before.timestamp())
-        if isinstance(greatest, str) and (written := _ceiling(greatest, self.before)) is not None:
-            return pa.scalar(written, kind)
+        # `pending` comes after all times, and would keep every later one from being read
+        for one in (greatest, None if self._least is None else self._least.as_py()):
+            if isinstance(one, str) and (written := _ceiling(one, self.before)) is not None:
+                return pa.scalar(written, kind)
         form = form_of(greatest)
-        return None if form is None or not form.is_certain(now_s) else pa.scalar(form.ceiling(now_s), kind)
+        is_time = form is not None and (form.is_certain(now_s) or self._has_times or in_doubt)
+        return pa.scalar(form.ceiling(now_s), kind) if form is not None and is_time else None
 
     def see(self, values: "pa.Array") -> None:
         """Rows with these values were read."""
-        greatest = pc.max(values)
-        if greatest.is_valid and (self.most is None or pc.greater(greatest, self.most).as_py()):
+        least, greatest = pc.min_max(values).values()
+        if not greatest.is_valid:
+            return
+        if self.most is None or pc.greater(greatest, self.most).as_py():
             self.most = greatest
+        if self._least is None or pc.less(least, self._least).as_py():
+            self._least = least
+        self._has_times = self._has_times or self._are_times(values)
+
+    def _are_times(self, values: "pa.Array") -> bool:
+        """Whether one of them, or the cursor, is a time up to now, where the size of the greatest does not tell."""
+        now_s = int(self.before.timestamp())
+        form = None if self.most is None else form_of(self.most.as_py())
+        if form is None or form.is_certain(now_s):
+            return False
+        # `before` may lie behind the clock by the lag
+        low, high = (pa.scalar(form.ceiling(at_s), self.kind) for at_s in (OLDEST_S, now_s + _DAY_S))
+        known = values if self.since is None else pa.concat_arrays([values, pa.array([self.since], self.kind)])
+        return bool(pc.any(pc.and_(pc.greater_equal(known, low), pc.less_equal(known, high))).as_py())
 
     def end(self) -> "pa.Scalar | None":
         """The cursor once all was read: the greatest value, but not beyond the bound, and never back."""
@@ -117,7 +143,7 @@ class Key:
 
     def again(self, values: "pa.Array") -> "pa.Array":
         """Which rows may have been read before or may be read again, as far as their own values show."""
-        marked, bound = values.is_null(), self.bound()
+        marked, bound = values.is_null(), self.bound(in_doubt=True)
         for limit, compare in ((self.since, pc.less_equal), (bound, pc.greater_equal)):
             if limit is not None:
                 marked = pc.or_(marked, pc.fill_null(compare(values, limit), True))

@@ -31,7 +31,7 @@ STRANGE = (AttributeError, TypeError, ValueError)
 """What reading a cursor of another source raises."""
 _FLUSH_S = 2.0
 """How long rows are held back at most that a checkpoint could follow."""
-_FIELDS = {"shown", "since", "after", "before", "mark", "columns", "children"}
+_FIELDS = {"shown", "since", "after", "before", "mark", "columns", "children", "apart"}
 _PARENTS_AT_ONCE = 256
 
 
@@ -63,6 +63,8 @@ class Pass:
     _last: "pa.Scalar | None" = None
     """The last key of a sorted stream."""
     _older: int = 0
+    _parents: "dict[str, dict[tuple[Any, ...], tuple[Any, ...]]]" = field(default_factory=dict)
+    """By child, which parent was named so, where that is not its primary key."""
 
     def messages(self) -> Iterator[SourceMessage]:
         """See ``strandline.source.Source.read``."""
@@ -103,10 +105,16 @@ class Pass:
             before = datetime.fromisoformat(cursor["before"]) if "before" in cursor else None
         except STRANGE as error:
             raise self._strange() from error
-        table = next((one for one in self.task.tables if one.name == self.stream.name), None)
-        if table is not None:
-            former = self.reading.former.get(table.name, ())
-            self.columns.types |= {name: table.former[name] for name in former}
+        if gone := [name for name in cursor.get("apart", ()) if name not in (self.columns.apart or ())]:
+            raise TaskError(
+                f"{self.stream.name}: its list {gone[0]!r} is a table, and no record of the first page has an element there now",
+                hint="it goes on when one has; with `lists: list` and --full-refresh it is a column",
+            )
+        columns_of = {self.stream.name: self.columns, **{one.stream.name: one.columns for one in self.children}}
+        for table in self.task.tables:
+            former = self.reading.former.get(table.name, ()) if table.name in columns_of else ()
+            if former:
+                columns_of[table.name].types |= {name: table.former[name] for name in former}
         if self.stream.incremental_key:
             kind = self.columns.types.get(self.stream.incremental_key, pa.null())
             since, self._after = (self._value(cursor.get(name), kind) for name in ("since", "after"))
@@ -127,9 +135,11 @@ class Pass:
         """Where the stream goes on."""
         if not self.stream.is_incremental:
             return None
-        known = {"columns": _written(self.columns)}
+        known: dict[str, Any] = {"columns": _written(self.columns)}
         if self.children:
             known["children"] = {child.stream.name: _written(child.columns) for child in self.children}
+        if self.columns.apart:
+            known["apart"] = list(self.columns.apart)
         if self._key is None:
             shown = "–" if mark is None else json.dumps(mark, ensure_ascii=False)
             return {"shown": shown, "mark": mark, **known}
@@ -258,8 +268,8 @@ class Pass:
     def _send(self, rows: "pa.Table", *, reread: bool) -> Iterator[SourceMessage]:
         """Rows, and those of their children behind them."""
         step = _PARENTS_AT_ONCE if self.children else max(1, rows.num_rows)
-        for start in range(0, rows.num_rows, step):
-            some = rows.slice(start, step)
+        pieces = _apart(rows, self.stream.primary_key) if self.children or self.columns.apart else [rows]
+        for some in (piece.slice(start, step) for piece in pieces for start in range(0, piece.num_rows, step)):
             fetched = [self._fetched(child, some) for child in self.children if child.stream.name in self._tables]
             for child, _ in fetched:
                 yield from self._told(child.stream, child.columns)
@@ -293,6 +303,7 @@ class Pass:
         """The children of some parents, all of them."""
         pages = list[Records]()
         rows = parents.to_pylist()
+        self._check_named(child, rows)
         for row, found in zip(
             rows, self.reading.each(lambda one: list(child.fetch(one)), rows, child.at_once), strict=True
         ):
@@ -309,6 +320,20 @@ class Pass:
                 position += records.rows
                 pages.append(records)
         return child, child.columns.take(pages)
+
+    def _check_named(self, child: Child, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Whether what refers to a parent names that one only: the children of another would be replaced, too."""
+        key, of = self.stream.primary_key, tuple(child.refers.values())
+        if not key or set(key) <= set(of):
+            return
+        named = self._parents.setdefault(child.stream.name, {})
+        for row in rows:
+            name, parent = tuple(row[one] for one in of), tuple(row[one] for one in key)
+            if named.setdefault(name, parent) != parent:
+                raise TaskError(
+                    f"{child.stream.name}: two records of {self.stream.name} have {name} as {', '.join(of)}, by which it refers to one",
+                    hint=f"refer to {', '.join(key)}",
+                )
 
 
 def know(cursor: Cursor, columns: Columns, children: Sequence[Child]) -> None:
@@ -346,6 +371,20 @@ def _grown(rows: "pa.Table", schema: "pa.Schema") -> "pa.Table":
         for one in schema
     ]
     return pa.table(columns, schema=schema)
+
+
+def _apart(rows: "pa.Table", key: Sequence[str]) -> "list[pa.Table]":
+    """The rows in pieces without two of one primary key: the children of the last one are to replace those of the first."""
+    if _are_different(rows, key):
+        return [rows]
+    seen: set[tuple[Any, ...]] = set()
+    cuts = [0]
+    for at, one in enumerate(zip(*(rows[name].to_pylist() for name in key), strict=True)):
+        if one in seen:
+            cuts.append(at)
+            seen.clear()
+        seen.add(one)
+    return [rows.slice(start, end - start) for start, end in pairwise([*cuts, rows.num_rows])]
 
 
 def _are_different(rows: "pa.Table", key: Sequence[str]) -> bool:

@@ -126,9 +126,36 @@ def _of_rows(rows: Sequence[Any], where: str) -> Records:
     columns: dict[str, list[pa.Array]] = {}
     for name, column in zip(array.type.names, array.flatten(), strict=True):
         # Arrow takes the kind of the first one, and cuts: moments to days, zones off
-        mixed = pa.types.is_date(column.type) or pa.types.is_timestamp(column.type)
-        columns[name] = _by_kind([row.get(name) for row in rows], f"{where}.{name}") if mixed else [_usual(column)]
+        if not _has_times(column.type):
+            columns[name] = [_usual(column)]
+            continue
+        values = [row.get(name) for row in rows]
+        if not pa.types.is_nested(column.type):
+            columns[name] = _by_kind(values, f"{where}.{name}")
+        else:
+            columns[name] = [_json(values) if _are_mixed(values) else _usual(column)]
     return Records(len(rows), columns)
+
+
+def _has_times(kind: "pa.DataType") -> bool:
+    if pa.types.is_nested(kind):
+        return any(_has_times(kind.field(at).type) for at in range(kind.num_fields))
+    return bool(pa.types.is_date(kind) or pa.types.is_timestamp(kind))
+
+
+def _are_mixed(values: Iterable[Any]) -> bool:
+    """Whether one field within objects or lists has days and moments, or moments with a zone and without."""
+    inner: dict[str, list[Any]] = defaultdict(list)
+    kinds: set[str] = set()
+    for value in values:
+        if isinstance(value, Mapping):
+            for name, one in value.items():
+                inner[f".{name}"].append(one)
+        elif isinstance(value, list | tuple):
+            inner["[]"].extend(value)
+        elif isinstance(value, date):
+            kinds.add(_kind(value))
+    return len(kinds) > 1 or any(_are_mixed(one) for one in inner.values())
 
 
 def _by_column(rows: Sequence[Any], where: str) -> Records:

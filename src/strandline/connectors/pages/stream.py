@@ -98,6 +98,8 @@ class Stream:
         found: list[Records] = []
         began_s = time.monotonic()
         for page in pages:
+            # a stream of Arrow can be read once, and these pages are read again
+            page = pa.table(page) if hasattr(page, "__arrow_c_stream__") else page  # noqa: PLW2901 -- it is read again
             taken.append(page)
             if isinstance(page, Mark):
                 continue

@@ -24,6 +24,7 @@ _LIMITED = re.compile(r"rate.?limit|throttl|too many", re.IGNORECASE)
 _NAMED_MAX = 8
 _SLICE_S = 1.0
 _NOT_MODIFIED = 304
+_WITHOUT_BODY = frozenset({204, 205, _NOT_MODIFIED})
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +75,12 @@ class Asking:
         asked: _Asked | None = _Asked(client, pages.request or request, alive)
         while asked is not None:
             answer, document = asked.result()
+            if answer.status == _NOT_MODIFIED and self.said.incremental_key is None:
+                # what does not come would be taken for gone
+                raise TaskError(
+                    f"{self.name}: {shown(answer.request.url)} answers that nothing was changed (304), and was asked for all",
+                    hint="leave `If-Modified-Since` and `If-None-Match` out of `headers`",
+                )
             records = self._records(document, answer)
             pages.turn(Page(answer, document, records))
             asked = None if pages.request is None else _Asked(client, pages.request, alive)
@@ -153,4 +160,5 @@ class _Asked:
 
 
 def _read(answer: Answer) -> tuple[Answer, Any]:
-    return answer, json_of(answer) if answer.content.strip() else None
+    """A body of nothing is an answer only where the status says so; otherwise it was lost on the way."""
+    return answer, None if answer.status in _WITHOUT_BODY and not answer.content.strip() else json_of(answer)

@@ -22,11 +22,13 @@ from strandline.connectors.rest.settings_pages import (
     TokenSettings,
 )
 from strandline.errors import RetryableError, TaskError
+from strandline.logs import redact
 
 __all__ = ["Page", "Pages", "next_link"]
 
-_LINK = re.compile(r'<([^>]*)>((?:\s*;\s*[\w*-]+\s*(?:=\s*(?:"[^"]*"|[^";,\s]*))?)*)\s*(?:,|$)')
-_REL = re.compile(r';\s*rel\s*=\s*(?:"([^"]*)"|([^";,\s]*))', re.IGNORECASE)
+_LINK = re.compile(r'<([^>]*)>((?:"(?:[^"\\]|\\.)*"|[^",])*)')
+_PARAMETER = re.compile(r""";\s*([\w*-]*)\s*(?:=\s*(?:"((?:[^"\\]|\\.)*)"|'([^']*)'|([^;]*)))?""")
+_SAYS_NEXT = re.compile(r"""\brel\s*=\s*["']?(?:[\w-]+\s+)*next\b""", re.IGNORECASE)
 
 
 class Page:
@@ -189,9 +191,22 @@ def _sent(
 
 
 def next_link(header: str) -> str:
-    """The URL of ``rel="next"`` in a header ``Link``; empty if there is none."""
+    """The URL of ``rel="next"`` in a header ``Link``; empty if there is none.
+
+    Raises:
+        TaskError: there seems to be one, and it is not written as a link is.
+    """
+    rest = header
     for url, parameters in _LINK.findall(header):
-        for quoted, plain in _REL.findall(parameters):
-            if "next" in (quoted or plain).lower().split():
-                return str(url)
+        rest = rest.replace(f"<{url}>{parameters}", "", 1)
+        # of several `rel`, the first one counts
+        found = _PARAMETER.findall(parameters)
+        rel = next((quoted or single or plain for name, quoted, single, plain in found if name.lower() == "rel"), "")
+        if "next" in rel.lower().split():
+            return str(url)
+    if _SAYS_NEXT.search(rest):
+        raise TaskError(
+            f"the header `Link` cannot be understood: {redact(header)[:200]!r}",
+            hint="say in `pagination` where the next page is",
+        )
     return ""

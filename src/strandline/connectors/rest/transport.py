@@ -99,7 +99,7 @@ class Transport:
             response.close()  # what is left of the answer is nothing to go on with
             raise
         response.release_conn()
-        named = {name.lower(): value for name, value in response.headers.items()}
+        named = {name.lower(): response.headers[name] for name in response.headers}
         if "set-cookie" in named:  # these cannot be joined by commas
             named["set-cookie"] = "\n".join(response.headers.getlist("set-cookie"))
         return Answer(request, response.status, named, content)
