@@ -151,6 +151,23 @@ def test_a_module_that_cannot_be_imported_is_said_with_its_place(directory):
     assert "has no tables" in found[2]
 
 
+def test_a_module_of_another_spec_is_not_taken_for_the_one_of_that_name_beside_the_spec(directory):
+    for name in ("one", "other"):
+        (directory / name).mkdir()
+        (directory / name / "our_tables.py").write_text(
+            f"import strandline as sl\n@sl.table(primary_key='id')\ndef {name}():\n    yield [{{'id': 1}}]\n"
+        )
+        (directory / name / "strandline.yml").write_text(
+            f"kind: source\nspec: {{name: {name}, registry: python, path: our_tables, destinations: [store]}}\n---\n"
+            "kind: destination\nspec: {name: store, path: memory}\n"
+        )
+    load([directory / "one" / "strandline.yml"])
+    with pytest.raises(sl.UsageError) as caught:
+        load([directory / "other" / "strandline.yml"])
+    [problem] = caught.value.problems
+    assert "and not the one that lies beside the spec" in problem.message
+
+
 def test_a_partition_that_fails_keeps_its_rows_and_its_cursor():
     down = set()
 

@@ -58,12 +58,15 @@ def test_specs_are_valid(block, tmp_path, monkeypatch):
     for other in blocks(block.page):
         if other.file == ".env":
             (tmp_path / ".env").write_text(other.text, "utf-8")
-    for module in re.findall(r"^  registry: python\n  path: (\w+)", block.text, re.MULTILINE):
+    modules = re.findall(r"^  registry: python\n  path: (\w+)", block.text, re.MULTILINE)
+    for module in modules:
         (tmp_path / f"{module}.py").write_text("import strandline\n\n@strandline.table\ndef rows(): ...\n", "utf-8")
     monkeypatch.chdir(tmp_path)
-    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
     config = load([place], environment={})
     assert config.sources[0].settings is not None
+    for module in modules:
+        del sys.modules[module]
 
 
 @pytest.mark.parametrize("block", [block for block in EVERY if block.language == "yaml"], ids=ids)

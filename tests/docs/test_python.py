@@ -66,7 +66,7 @@ def run(source, module):
     exec(compile(source, f"{module.__name__}.py", "exec"), vars(module))
 
 
-def test_the_page_about_python_runs_as_it_is_shown(module, tmp_path, monkeypatch):
+def test_the_page_about_python_runs_as_it_is_shown(module, tmp_path):
     with contextlib.closing(sqlite3.connect("shop.db")) as shop:
         shop.executescript(
             "CREATE TABLE orders (id INTEGER PRIMARY KEY, updated_at TEXT); INSERT INTO orders VALUES (1, '2026-05-01')"
@@ -78,7 +78,7 @@ def test_the_page_about_python_runs_as_it_is_shown(module, tmp_path, monkeypatch
     )
     for block in blocks("docs/python.md", "python"):
         run(block, module)
-    monkeypatch.delitem(sys.modules, "tracker")
+    del sys.modules["tracker"]
 
 
 def test_the_shortest_program_runs_as_it_is_shown_and_its_report_is_a_table_in_a_notebook(module, capsys):

@@ -284,7 +284,7 @@ class _Reading:
             sys.path.append(beside)
         plugin = load_plugin(kind, "python")
         try:
-            plugin.module_settings(str(path.value))
+            plugin.module_settings(str(path.value), beside)
         except UsageError as error:
             self.problems.append(path.problem(error.message, error.hint))
             return None

@@ -50,13 +50,19 @@ class PythonSource:
         self._partitions: dict[str, list[str | None]] = {}
 
     @classmethod
-    def module_settings(cls, path: str) -> dict[str, str]:
+    def module_settings(cls, path: str, beside: str | None = None) -> dict[str, str]:
         """Settings for ``registry: python``; the module is imported.
 
+        Args:
+            path: the name of the module.
+            beside: the directory of the spec; ``None``: it was looked at.
+
         Raises:
-            UsageError: it cannot be imported, or has no table functions.
+            UsageError: it cannot be imported, has no table functions, or is another one than lies beside the spec.
         """
         functions_in(path)
+        if beside is not None:
+            _check_is_own(path, Path(beside))
         return {"module": path}
 
     def tables(self) -> Sequence[Table]:
@@ -208,6 +214,17 @@ def functions_in(path: str) -> list[TableFunction]:
             f"module {path!r} ({module.__file__}) has no tables", hint="put @strandline.table above a function"
         )
     return found
+
+
+def _check_is_own(module: str, folder: Path) -> None:
+    own = folder.joinpath(*module.split("."))
+    found = [file for file in (own.with_suffix(".py"), own / "__init__.py") if file.exists()]
+    imported = Path(getattr(sys.modules[module], "__file__", None) or "")
+    if found and imported.is_file() and not found[0].samefile(imported):
+        raise UsageError(
+            f"module {module!r} is {imported}, and not the one that lies beside the spec",
+            hint="give that one another name: there can be one module of a name",
+        )
 
 
 def functions_of(what: Any) -> list[TableFunction]:
