@@ -81,13 +81,13 @@ def test_a_source_without_settings_of_tables_refuses_them_in_words(path):
         (
             "8:14",
             f"source {path} takes no `lag` in table_settings",
-            "it takes name, names, write_mode, columns, adopt, shared, allow_cascade, types, backfill",
+            "it takes name, names, write_mode, columns, adopt, shared, allow_cascade, types, latest_view, backfill",
         ),
         ("8:23", f"source {path} takes no `adop` in table_settings", "did you mean 'adopt'?"),
         (
             "10:7",
             f"source {path} takes no `nonsense` in table_settings",
-            "it takes name, names, write_mode, columns, adopt, shared, allow_cascade, types, backfill",
+            "it takes name, names, write_mode, columns, adopt, shared, allow_cascade, types, latest_view, backfill",
         ),
     ]
 
@@ -125,7 +125,7 @@ def test_everything_that_is_wrong_is_said_at_once():
         (
             "12:7",
             "unknown field 'settle'",
-            "the fields are adopt, allow_cascade, backfill, columns, deletes, incremental_key, lag, mode, name, names, nulls, primary_key, query, shared, start, timezone, types, where, write_mode",
+            "the fields are adopt, allow_cascade, backfill, columns, deletes, incremental_key, lag, latest_view, mode, name, names, nulls, primary_key, query, shared, start, timezone, types, where, write_mode",
         ),
         ("13:12", "`spec.table_settings.items`: should be a valid dictionary or instance of SQLiteTableSettings", ""),
         ("14:5", "`table_settings`: the name of a table, or a glob, is missing", ""),

@@ -8,6 +8,7 @@ from strandline.connectors.rest.client import Client
 from strandline.message import Checkpoint, Complete, Insert, Notice, SourceMessage, Truncate
 from strandline.reading import Reading
 from strandline.source import Task
+from strandline.warned import Code
 
 __all__ = ["unless_unchanged"]
 
@@ -42,7 +43,7 @@ def unless_unchanged(
         return
     if not records:
         text = f"{asking.name}: there are no records any more; those that are stored stay until a full refresh"
-        yield Notice(asking.name, text)
+        yield Notice(asking.name, text, Code.ROWS_KEPT)
     pages = [records, Mark({"etag": answer.headers.get("etag") if records else None})]
     replaces = True
     for message in read(lambda _began: pages):
