@@ -5,8 +5,9 @@ from datetime import UTC, datetime
 import pytest
 
 from strandline.cli import _errors, doctor
-from strandline.cli._layout import columns
+from strandline.cli._layout import columns, table
 from strandline.cli._summary import summary
+from strandline.cli.state import fitting
 from strandline.errors import TaskError
 from strandline.runs import RunReport, Status, TaskReport
 
@@ -58,3 +59,19 @@ def test_doctor_and_errors(cli, monkeypatch):
     first, second, *_ = wrong.stderr.splitlines()
     assert max(map(columns, (first, second))) <= 60
     assert (first[:7], second[:9]) == ("error: ", "       a ")
+
+
+def test_on_a_narrow_terminal_a_list_of_states_has_fewer_columns_and_whole_names():
+    head = ("table", "pass", "written", "saved", "age", "version", "cursor")
+    rows = [
+        head,
+        *(
+            (f"shop/{name} → wh", "done", "300", "2026-11-30 23:32:25", "0.6 s", "1.2", "2026-01-01 00:04:59")
+            for name in ("order_lines", "customers")
+        ),
+    ]
+    lines = {width: table(fitting(rows, width), width=width) for width in (80, 120)}
+    assert lines[120][0].split() == list(head)
+    assert lines[80][0].split() == ["table", "pass", "written", "age", "cursor"]
+    assert all("shop/order_lines → wh" in one[1] and one[1].endswith("2026-01-01 00:04:59") for one in lines.values())
+    assert max(map(len, lines[80])) <= 80

@@ -11,7 +11,7 @@ import click
 from strandline.cli._agreeing import agreed, asking
 from strandline.cli._comparing import diff
 from strandline.cli._copying import copy, export, import_
-from strandline.cli._layout import table, terminal_width, took
+from strandline.cli._layout import columns, table, terminal_width, took
 from strandline.cli._moving import history, restore, rewind, set_
 from strandline.cli._options import Settings, load_config, spec_argument
 from strandline.cli._output import telling
@@ -23,7 +23,7 @@ from strandline.logs import as_json, said
 from strandline.runs import describe_cursor
 from strandline.state import State, StateKey
 
-__all__ = ["command"]
+__all__ = ["command", "fitting"]
 
 _QUESTION = "Everything is read again from nothing. Discard it?"
 _HEAD = ("table", "pass", "written", "saved", "age", "version", "cursor")
@@ -54,10 +54,20 @@ def list_(specs: Sequence[Path], form: str) -> int:
         return _trusted(states)
     now = datetime.now(UTC)
     rows = [_HEAD, *(_row(key, state, now) for key, state in states)]
-    click.echo("\n".join(table(rows, width=terminal_width(), right=(2, 4))), nl=bool(states))
+    width = terminal_width()
+    click.echo("\n".join(table(fitting(rows, width), width=width, right=(2, 4))), nl=bool(states))
     if not states:
         click.echo("no states yet")
     return _trusted(states)
+
+
+def fitting(rows: Sequence[tuple[str, ...]], width: int | None) -> Sequence[tuple[str, ...]]:
+    """The rows of the list; on a narrow terminal fewer cells, and no name that is cut for them."""
+    for at in map(_HEAD.index, ("version", "saved", "pass")):
+        if width is None or max(map(columns, table(rows)), default=0) <= width:
+            break
+        rows = [rows[0], *((*row[:at], "", *row[at + 1 :]) for row in rows[1:])]
+    return rows
 
 
 @command.command("show", short_help="Everything that is kept of one task, as JSON.")
