@@ -63,7 +63,7 @@ def list_(specs: Sequence[Path], form: str) -> int:
 
 def fitting(rows: Sequence[tuple[str, ...]], width: int | None) -> Sequence[tuple[str, ...]]:
     """The rows of the list; on a narrow terminal fewer cells, and no name that is cut for them."""
-    for at in map(_HEAD.index, ("version", "saved", "pass")):
+    for at in map(_HEAD.index, ("version", "saved", "pass", "age", "written")):
         if width is None or max(map(columns, table(rows)), default=0) <= width:
             break
         rows = [rows[0], *((*row[:at], "", *row[at + 1 :]) for row in rows[1:])]
