@@ -108,7 +108,7 @@ class Database(FileDatabase[DuckDBSession]):
             self._make_file()
             self._name.claim()  # before it is opened: closing it again would give up the lock of the other name
             connection = self.catalogs.opened(lambda: duckdb.connect(self._name.real))
-        except (duckdb.IOException, duckdb.ConnectionException):
+        except (duckdb.IOException, duckdb.ConnectionException, duckdb.FatalException):
             raise
         except duckdb.Error as error:
             raise UsageError(f"{self.place}: cannot open it: {first_line(error)}", hint=PATH_HINT) from error
