@@ -116,10 +116,15 @@ class CommandLine:
         )
 
 
+@pytest.fixture(autouse=True)
+def secrets_of_one_test(monkeypatch):
+    """A process knows its secrets for good, and here one process is many runs: what one calls a secret is a plain word to another."""
+    monkeypatch.setattr(logs, "_known", logs._Known())
+
+
 @pytest.fixture
 def cli(tmp_path, monkeypatch):
-    """``cli("sync")``, and what it needs. Secrets and logging are afterwards as they were."""
-    monkeypatch.setattr(logs, "_known", logs._Known())
+    """``cli("sync")``, and what it needs. Logging is afterwards as it was."""
     monkeypatch.chdir(tmp_path)
     with logging_as_it_was():
         yield CommandLine(tmp_path)

@@ -14,7 +14,7 @@ import pytest
 import third_party
 from click.testing import CliRunner
 
-from strandline import __version__, logs
+from strandline import __version__
 from strandline.cli import _COMMANDS, main
 
 SPEC = """
@@ -61,7 +61,6 @@ def run(site, work, monkeypatch):
     root, ours = logging.getLogger(), logging.getLogger("strandline")
     kept = root.handlers[:], root.level, ours.level, logging.raiseExceptions
     monkeypatch.syspath_prepend(str(site))
-    monkeypatch.setattr(logs, "_known", logs._Known())
 
     def run(*arguments, **environment):
         done = CliRunner(env=environment).invoke(main, list(map(str, arguments)), prog_name="strandline")

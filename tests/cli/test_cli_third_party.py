@@ -9,7 +9,6 @@ import pytest
 import third_party
 from click.testing import CliRunner
 
-from strandline import logs
 from strandline.cli import main
 from strandline.describe import Description
 from strandline.plugins import load_plugin
@@ -24,7 +23,6 @@ def run(tmp_path, monkeypatch):
     (tmp_path / "work").mkdir()
     monkeypatch.chdir(tmp_path / "work")
     monkeypatch.syspath_prepend(str(tmp_path / "site"))
-    monkeypatch.setattr(logs, "_known", logs._Known())
     yield lambda *arguments, **env: CliRunner(env=env).invoke(main, list(map(str, arguments)), prog_name="strandline")
     root.handlers[:], root.level, ours.level, logging.raiseExceptions = kept
     logging.captureWarnings(capture=False)

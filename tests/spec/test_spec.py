@@ -31,7 +31,6 @@ def site(tmp_path, monkeypatch):
     site = tmp_path / "site"
     third_party.install(site)
     monkeypatch.syspath_prepend(str(site))
-    monkeypatch.setattr(logs, "_known", logs._Known())
     yield site
     for name in [name for name in sys.modules if name.startswith("acme_strandline")]:
         del sys.modules[name]

@@ -35,7 +35,6 @@ OWN = {
 def _installed(tmp_path, monkeypatch):
     third_party.install(tmp_path / "site")
     monkeypatch.syspath_prepend(str(tmp_path / "site"))
-    monkeypatch.setattr(logs, "_known", logs._Known())
     monkeypatch.chdir(tmp_path)
     yield
     for name in [name for name in sys.modules if name.startswith("acme_strandline")]:

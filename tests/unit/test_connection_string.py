@@ -81,12 +81,6 @@ def left_in(text, password):
     return sorted(form for form in forms if form in text)
 
 
-@pytest.fixture
-def _nothing_known(monkeypatch):
-    monkeypatch.setattr(logs, "_known", logs._Known())
-
-
-@pytest.mark.usefixtures("_nothing_known")
 @pytest.mark.parametrize(("form", "password"), ALL)
 def test_what_a_driver_may_say_is_masked(form, password):
     connection = FORMS[form](password)

@@ -19,11 +19,6 @@ from strandline.logs import configure, is_secret_name, redact, register_parts, r
 SECRET = "hüter/2 'q\" \\n+&%=tail\tend"
 
 
-@pytest.fixture(autouse=True)
-def _nothing_known(monkeypatch):
-    monkeypatch.setattr(logs, "_known", logs._Known())
-
-
 @pytest.fixture
 def _logging_restored():
     root, ours = logging.getLogger(), logging.getLogger("strandline")

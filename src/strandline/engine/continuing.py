@@ -8,7 +8,7 @@ from strandline.engine.job import Job, ledger_of, offer_of
 from strandline.engine.lease import await_lease
 from strandline.engine.window import Stop
 from strandline.errors import UsageError
-from strandline.source import Continues, Task
+from strandline.source import Continues
 from strandline.state import State, StateKey
 from strandline.state_format import check_cursor
 
@@ -28,13 +28,17 @@ def continue_from(job: Job, table: str, value: str, *, note: str, now: datetime)
     task = next((one for one in offer_of(job).tasks if table in {each.name for each in one.tables}), None)
     if task is None:
         raise UsageError(f"source {job.name!r} has no table {table!r} that can be read")
+    if task.partition is not None:
+        raise UsageError(
+            f"{task.id}: it is one of several partitions, and a cursor of another tool does not say of which"
+        )
     if not isinstance(source, Continues):
         raise UsageError(f"source {job.name!r} does not know the cursors of other tools", hint="sync it from nothing")
     cursor = source.continued(task, value)
     ledgers = [ledger_of(job, into) for into in job.into]
     for ledger in ledgers:
         await_lease(ledger, job.claim, ledger.load, clock=Clock(), stop=Stop())
-        key = ledger.key(_whole(task).id)
+        key = ledger.key(task.id)
         check_cursor(key, cursor)
         before = ledger.stored(key) or ledger.mirrored(key)
         if before is not None and not before.is_blank:
@@ -51,16 +55,3 @@ def continue_from(job: Job, table: str, value: str, *, note: str, now: datetime)
             ledger.save(key, first)
         keys.append(key)
     return keys
-
-
-def _whole(task: Task) -> Task:
-    """A task that is no partition: which of them another tool's cursor was of, nobody can tell.
-
-    Raises:
-        UsageError: it is one.
-    """
-    if task.partition is not None:
-        raise UsageError(
-            f"{task.id}: it is one of several partitions, and a cursor of another tool does not say of which"
-        )
-    return task

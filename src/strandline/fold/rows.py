@@ -56,6 +56,10 @@ class Rows:
         left = [one for one in self.table.schema if one.name not in table.schema.names]
         self.table = replace(table, schema=pa.schema([*table.schema, *left]))
 
+    def values(self, column: str) -> Iterator[Any]:
+        """A column, row by row, as Python has its values."""
+        return (value_of(row, column) for row in self)
+
     def in_scope(self, scope: Scope, *, of: Callable[[Key, Row], bool] = lambda _key, _row: True) -> int:
         """How many rows of a scope satisfy ``of``."""
         return sum(is_in(row, scope) and of(key, row) for key, rows in self.rows.items() for row in rows)

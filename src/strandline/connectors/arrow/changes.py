@@ -3,13 +3,16 @@
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
+from typing import TYPE_CHECKING
 
 from strandline.connectors.arrow.widening import EXACT_MAX, grows, is_plain
 from strandline.destination import CHANGE_COLUMN, CHANGE_KEY, RECREATE, Change, MigrateMode, Scope
 from strandline.errors import TaskError, UsageError
-from strandline.fold import Rows, value_of
 from strandline.lazy import pa
 from strandline.table import Table
+
+if TYPE_CHECKING:  # a store of SQL needs nothing of it but its name
+    from strandline.fold import Rows
 
 __all__ = [
     "changes_of",
@@ -41,7 +44,7 @@ def kept_of(stored: Table | None, table: Table) -> tuple[str, ...]:
 
 
 def changes_of(
-    stored: Rows | None, table: Table, mode: MigrateMode, replaces: Scope | None = None, others: Sequence[str] = ()
+    stored: "Rows | None", table: Table, mode: MigrateMode, replaces: Scope | None = None, others: Sequence[str] = ()
 ) -> tuple[list[Change], tuple[str, ...], tuple[str, ...]]:
     """``changes_to`` what is stored with its rows, with ``Migration.kept`` and ``users``; see ``Destination.migrate``.
 
@@ -61,8 +64,7 @@ def changes_of(
     rows, kept = stored, kept_of(stored.table, table)
 
     def are_doubles(column: str) -> bool:
-        values = (value_of(row, column) for row in rows)
-        return all(value is None or abs(value) <= EXACT_MAX for value in values)
+        return all(value is None or abs(value) <= EXACT_MAX for value in rows.values(column))
 
     if replaces is None:
         return changes_to(stored.table, table.keeping(kept), mode, are_doubles=are_doubles), kept, ()

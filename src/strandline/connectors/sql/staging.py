@@ -102,7 +102,7 @@ class Step:
         columns = [pa.chunked_array([batch.column(key) for batch in self.batches]) for key in keys]
         if any(not pa.types.is_integer(column.type) or column.null_count for column in columns):
             return None
-        if not pc.all(_rises(columns)).as_py():
+        if not pc.all(_rises(columns), min_count=0).as_py():
             return None
         return tuple(column[0].as_py() for column in columns), tuple(column[-1].as_py() for column in columns)
 
