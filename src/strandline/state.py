@@ -126,6 +126,9 @@ class State:
     """ISO 8601, UTC. For people; nothing is decided by it."""
     nonce: str = field(default_factory=lambda: secrets.token_hex(8))
     """Fresh for every save, so that a lost reply can be resolved by reading back."""
+    forms: Mapping[str, Any] | None = field(default_factory=dict)
+    """By table and column, which parts of a value go into the version of a row as before there were forms (``engine/versions.py``);
+    ``None``: an older version of the program has saved this, so all of them."""
     token: Token | None = field(default=None, compare=False)
     """Set by the backend that loaded it."""
     untrusted: StateError | None = field(default=None, compare=False)

@@ -112,6 +112,8 @@ def encode_state(key: StateKey, state: State) -> dict[str, Any]:
     }
     if state.versions_of:
         body["versions_of"] = state.versions_of
+    if state.forms != _forms_unsaid(body):
+        body["forms"] = state.forms
     return body | {"checksum": _checksum(body)}
 
 
@@ -196,10 +198,16 @@ def decode_state(
             ),
             tables={name: _decode_table(**table) for name, table in body["tables"].items()},
             versions_of=body.get("versions_of", ""),
+            forms=body.get("forms", _forms_unsaid(body)),
             token=token,
         )
     except (KeyError, TypeError, ValueError) as error:
         raise StateError(f"{where}: a field is missing or wrong ({error!r})", hint=_repair(key)) from error
+
+
+def _forms_unsaid(body: Mapping[str, Any]) -> dict[str, Any] | None:
+    """``State.forms`` where a body does not say: as older versions wrote one. Of no table there is nothing to know."""
+    return None if body["tables"] else {}
 
 
 def _encode_pass(current: Pass) -> dict[str, Any]:

@@ -41,6 +41,7 @@ OLDER = State(
     tables={"orders": TableState("0011223344556677", "m", 3)},
     saved_at="2024-05-01T00:00:00+00:00",
     nonce="00000000000000aa",
+    forms=None,
 )
 NEWER = State(cursor=None, epoch=2, sequence=8, run_id="r2", note="reset", nonce="00000000000000bb")
 GOLDEN = """{

@@ -42,7 +42,7 @@ def says_the_same(saved: State, following: State) -> bool:
     """Whether the state after a pass tells the next run nothing that the saved one does not."""
     if saved.current is None or following.current is None:
         return False
-    said = [(one.cursor, one.tables, one.versions_of) for one in (saved, following)]
+    said = [(one.cursor, one.tables, one.versions_of, one.forms or {}) for one in (saved, following)]
     return said[0] == said[1] and _is_settled(saved.current) and _is_settled(following.current)
 
 

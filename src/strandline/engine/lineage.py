@@ -1,24 +1,20 @@
 """What the engine adds to a row: the lineage columns, and the version of its content."""
 
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from strandline.destination import WriteMode
 from strandline.engine.casts import as_stored
+from strandline.engine.versions import Form, content_versions
 from strandline.errors import TaskError, UsageError
-from strandline.lazy import pa, pc
+from strandline.lazy import pa
 from strandline.message import Delete, Insert, Present, Replace
 from strandline.selection import chosen_columns, columns_said
 from strandline.settings import parse_type
 from strandline.table import CLIENT_ID, CQ_ID, SOURCE_NAME, SYNC_TIME, Table, sync_time_type
 
-__all__ = ["Decorator", "content_versions", "former_of", "renamed", "stored_table", "typed"]
-
-_NOT_CONTENT = frozenset({SYNC_TIME, SOURCE_NAME, CLIENT_ID, CQ_ID})
-"""Columns that differ between deliveries of one row."""
-
+__all__ = ["Decorator", "former_of", "renamed", "sent", "stored_table", "typed"]
 
 _RENAMED = "source"
 """In front of the name of a source's own column that is called like one of ours: ``_cq_sync_time`` becomes
@@ -46,6 +42,12 @@ def renamed(table: Table) -> dict[str, str]:
 def former_of(tables: Mapping[str, Table], stored: Mapping[str, Table]) -> dict[str, tuple[str, ...]]:
     """For ``Reading.former``: by table, the source's columns that are stored as they were offered before."""
     return {name: table.kept_in(stored[name], renamed(table)) for name, table in tables.items()}
+
+
+def sent(tables: Mapping[str, Table], stored: Mapping[str, Table]) -> dict[str, Table]:
+    """The source's tables with the types in which it sends them; see ``former_of``."""
+    former = former_of(tables, stored)
+    return {name: one.keeping(former[name]) for name, one in tables.items()}
 
 
 def stored_table(table: Table, *, mode: WriteMode, partitioned: bool, cq_id_only: bool = False) -> Table:
@@ -130,6 +132,8 @@ class Decorator:
     stored: dict[str, Table]
     versions_of: str = ""
     """See ``State.versions_of``."""
+    forms: Mapping[str, Mapping[str, Form]] = field(default_factory=dict)
+    """See ``State.forms``."""
     _renamed: dict[str, dict[str, str]] = field(default_factory=dict)
     _replaced: set[str] = field(default_factory=set)
     """Tables of which rows of some parents were replaced."""
@@ -146,6 +150,10 @@ class Decorator:
         if table.name not in self._renamed:
             self._renamed[table.name] = renamed(table)
         return self._renamed[table.name]
+
+    def _forms(self, table: Table) -> dict[str, Form]:
+        names = self._names(table)
+        return {names.get(column, column): form for column, form in self.forms.get(table.name, {}).items()}
 
     def insert(self, message: Insert) -> Insert:
         """The message with lineage columns, and with versions where the destination needs them.
@@ -167,15 +175,14 @@ class Decorator:
             batch = batch.rename_columns([names.get(name, name) for name in batch.schema.names])
         if left := [name for name in batch.schema.names if name not in stored.schema.names]:
             batch = batch.drop_columns(left)  # before versions are made of the rows
-        version = message.version
+        version, forms = message.version, self._forms(table)
         needs_id = stored.primary_key == (CQ_ID,) and CQ_ID not in batch.schema.names
         identity: pa.Array | None = None
         if needs_id and table.primary_key:
-            identity = content_versions(batch, [names.get(name, name) for name in table.primary_key])
+            identity = content_versions(batch, [names.get(name, name) for name in table.primary_key], forms=forms)
         elif version is None and (needs_id or (message.reread and self.mode is WriteMode.APPEND)):
-            version = content_versions(
-                batch, batch.schema.names, scope=(self.versions_of or self.source_name, self.partition or "")
-            )
+            scope = (self.versions_of or self.source_name, self.partition or "")
+            version = content_versions(batch, batch.schema.names, scope, forms)
         return Insert(message.table, self._with_lineage(batch, stored, identity), message.reread, version)
 
     def keys(self, message: Delete | Present | Replace) -> "pa.RecordBatch":
@@ -195,7 +202,7 @@ class Decorator:
         if stored.primary_key != (CQ_ID,) or CQ_ID in keys.schema.names:
             return keys
         field = stored.schema.field(CQ_ID)
-        identity = content_versions(keys, keys.schema.names)
+        identity = content_versions(keys, keys.schema.names, forms=self._forms(self.tables[message.table]))
         return pa.record_batch([pa.ExtensionArray.from_storage(field.type, identity)], schema=pa.schema([field]))
 
     def _parents(self, message: Replace) -> "pa.RecordBatch":
@@ -241,81 +248,3 @@ class Decorator:
             wanted = table.schema.field(index).type
             if sent.type != wanted:
                 raise TaskError(f"{table.name}.{sent.name}: the source sent {sent.type}, its table says {wanted}")
-
-
-def content_versions(batch: "pa.RecordBatch", columns: Sequence[str], scope: tuple[str, ...] = ()) -> "pa.Array":
-    """For each row 16 bytes that identify the content of ``columns``; lineage columns do not count.
-
-    Equal rows of different scopes (source, partition) are different rows, so a scope counts.
-
-    BLAKE2b over the name and the value of each column that is not null, in the order of names, each with its length in
-    front, so that no two different rows have the same input. A column that is added and null changes nothing.
-    """
-    parts = [
-        pc.fill_null(_joined(_bytes(f"{len(name.encode())}:{name}="), _measured(_as_bytes(batch.column(name)))), b"")
-        for name in sorted(set(columns) - _NOT_CONTENT)
-    ]
-    rows = _joined(*parts).to_pylist() if parts else [b""] * batch.num_rows
-    seed = hashlib.blake2b(b"".join(b"%d:%b" % (len(part), part) for part in map(str.encode, scope)), digest_size=16)
-    digest, key = hashlib.blake2b, seed.digest()
-    return pa.array([digest(row, digest_size=16, key=key).digest() for row in rows], pa.binary(16))
-
-
-def _bytes(text: str) -> "pa.Scalar":
-    return pa.scalar(text.encode(), pa.large_binary())
-
-
-def _joined(*parts: "pa.Array | pa.Scalar") -> "pa.Array":
-    """The parts of each row, one after the other; null where one is null."""
-    return pc.binary_join_element_wise(*parts, _bytes(""))
-
-
-def _measured(values: "pa.Array") -> "pa.Array":
-    """Each value with its length in front; null stays null."""
-    lengths = pc.cast(pc.cast(pc.binary_length(values), pa.string()), pa.large_binary())
-    return _joined(lengths, _bytes(":"), values)
-
-
-def _as_bytes(values: "pa.Array") -> "pa.Array":  # noqa: C901 -- a line for each family of types
-    """Each value as bytes, injective within one type; null stays null."""
-    kind = values.type
-    types = pa.types
-    if isinstance(values, pa.ExtensionArray):
-        return _as_bytes(values.storage)
-    if types.is_dictionary(kind):
-        return _as_bytes(values.dictionary_decode())
-    if types.is_struct(kind):
-        return _struct_as_bytes(values)
-    if types.is_nested(kind):
-        return _list_as_bytes(values)
-    if types.is_interval(kind):
-        return _as_bytes(values.view(pa.binary(kind.bit_width // 8)))
-    if types.is_temporal(kind):
-        return _as_bytes(values.view(pa.int32() if kind.bit_width == pa.int32().bit_width else pa.int64()))
-    if types.is_float16(kind):
-        return _as_bytes(pc.cast(values, pa.float32()))
-    if types.is_null(kind):
-        return pa.nulls(len(values), pa.large_binary())
-    if types.is_fixed_size_binary(kind):
-        return pc.cast(pc.cast(values, pa.binary()), pa.large_binary())
-    if types.is_binary_view(kind):
-        return pc.cast(values, pa.large_binary())
-    if types.is_primitive(kind) or types.is_decimal(kind) or types.is_string_view(kind):
-        return pc.cast(pc.cast(values, pa.large_string()), pa.large_binary())
-    return pc.cast(values, pa.large_binary())
-
-
-def _struct_as_bytes(values: "pa.StructArray") -> "pa.Array":
-    fields = [pc.fill_null(_measured(_as_bytes(field)), b"-") for field in values.flatten()]
-    return pc.if_else(values.is_valid(), _joined(_bytes("s"), *fields), pa.scalar(None, pa.large_binary()))
-
-
-def _list_as_bytes(values: "pa.Array") -> "pa.Array":
-    """Lists of every kind, and maps, which are lists of pairs."""
-    if pa.types.is_map(values.type):
-        values = pc.cast(values, pa.list_(pa.struct([values.type.key_field, values.type.item_field])))
-    elements = pc.fill_null(_measured(_as_bytes(pc.list_flatten(values))), b"-")
-    lengths = pc.cast(pc.fill_null(pc.list_value_length(values), 0), pa.int32())
-    offsets = pa.concat_arrays([pa.array([0], pa.int32()), pc.cumulative_sum(lengths)])
-    joined = pc.binary_join(pa.ListArray.from_arrays(offsets, pc.cast(elements, pa.binary())), b"")
-    return pc.if_else(values.is_valid(), pc.cast(joined, pa.large_binary()), pa.scalar(None, pa.large_binary()))

@@ -4,7 +4,7 @@ One ``Pipeline`` is one task into one destination, in one pass, in one thread (a
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 from typing import TypeAlias
@@ -16,9 +16,10 @@ from strandline.engine.feed import Ended, Feed, NothingYet
 from strandline.engine.idle import pass_over, says_the_same
 from strandline.engine.into import Into
 from strandline.engine.ledger import Ledger
-from strandline.engine.lineage import Decorator, former_of
+from strandline.engine.lineage import Decorator, former_of, sent
 from strandline.engine.plan import basis, fingerprint, is_same, recreates
 from strandline.engine.spool import KeySpool
+from strandline.engine.versions import Form, forms_of
 from strandline.engine.window import Bounds, Stop, StoppedError, StreamWindow
 from strandline.errors import StateError, TaskError
 from strandline.message import (
@@ -88,12 +89,14 @@ class Pipeline:
     _stored: dict[str, Table] = field(default_factory=dict)
     _swept: defaultdict[str, KeySpool] = field(default_factory=lambda: defaultdict(KeySpool))
     """By table, the keys of a sweep as the source sent them."""
+    _forms: Mapping[str, Mapping[str, Form]] = field(default_factory=dict)
+    """See ``State.forms``."""
 
     def prepare(self, tables: Sequence[Table]) -> None:
         """Make the destination's tables fit. Before the first message, and when a table changes."""
+        hidden = self.hidden is not None
         for table in tables:
             # what replaces the rows of a table comes in the form that it will have
-            hidden = self.hidden is not None
             kept = self.into.find(table, self.task, self.fence, refresh=True).kept if hidden else ()
             ownership = self.into.ownership(table, self.key.source) if not hidden else None
             stored = self._as_stored(table).keeping(kept)
@@ -131,6 +134,7 @@ class Pipeline:
             TaskError: among others, when the source ends without having completed its tables.
         """
         self.prepare(self.task.tables)
+        self._forms = forms_of(self.state, sent(self._offered, self._stored))
         self._first = self.state is None or not any(one.rows for one in self.state.tables.values())
         try:
             with self._fed(self._messages, cursor, resumed=resumed) as feed:
@@ -214,10 +218,9 @@ class Pipeline:
 
     def _decorator(self) -> Decorator:
         """With tables of its own, since the reader's thread is ahead of the writer's."""
-        former, stored = former_of(self._offered, self._stored), dict(self._stored)
-        tables = {name: one.keeping(former[name]) for name, one in self._offered.items()}
-        origin, at_us = "" if self.state is None else self.state.versions_of, self.current.sync_time_us
-        return Decorator(self.key.source, self.task.partition, at_us, self.into.mode, tables, stored, origin)
+        tables, origin = sent(self._offered, self._stored), "" if self.state is None else self.state.versions_of
+        about = self.key.source, self.task.partition, self.current.sync_time_us, self.into.mode
+        return Decorator(*about, tables, dict(self._stored), origin, self._forms)
 
     def _fetch(self, table: str, places: Sequence[int]) -> None:
         """Read rows by their keys that a sweep has found at the source, and not in the destination.
@@ -295,13 +298,14 @@ class Pipeline:
 
     def deliver(self, feed: Feed, following: Callable[[StreamWindow], State] | None = None) -> Receipt:
         """Write one window, then move the cursor, then tell the source."""
-        into = self.into
+        into, hold = self.into, self.into.destination.holds
+        scope = into.scope(self.key, self.task, self.current)
         window = StreamWindow(
             feed,
             key=self.key,
             expected=self.ledger.token(self.key),
             tables=dict(self._stored),
-            scope=into.scope(self.key, self.task, self.current),
+            scope=scope,
             pass_=self.current,
             mode=into.mode,
             bounds=into.bounds,
@@ -316,7 +320,7 @@ class Pipeline:
             receipt = self._in_doubt(window, unknown)
         self._account(window, receipt)
         if not self.ledger.atomic and window.counts.removes:
-            window.emptied([name for name in window.counts.removes if not self._holds(name)])
+            window.emptied([one for one in window.counts.removes if not hold(self._stored[one], scope=scope).rows])
         if receipt.state is not None:
             self.state = self.ledger.committed(self.key, receipt.state)
         else:
@@ -367,10 +371,6 @@ class Pipeline:
             report.rows_unsure += counts.reread if not self.current.full else 0 if self._first else read
         report.rows_deleted += receipt.removed
 
-    def _holds(self, name: str) -> bool:
-        scope = self.into.scope(self.key, self.task, self.current)
-        return self.into.destination.holds(self._stored[name], scope=scope).rows
-
     def _following(self, window: StreamWindow) -> State:
         """The state to commit with a window's rows."""
         return self._after(window.counts.rows, window.counts.completed, None if self.stateless else window.checkpoint)
@@ -395,5 +395,5 @@ class Pipeline:
                 unfilled=known.unfilled if known is not None else (),
             )
             tables[name] = self.known_as(name, noted)
-        run_id, epoch, now = self.fence.run_id, self.fence.epoch, self.clock.now()
-        return before.following(run_id=run_id, epoch=epoch, now=now, cursor=cursor, current=current, tables=tables)
+        changes = {"cursor": cursor, "current": current, "tables": tables, "forms": self._forms}
+        return before.following(run_id=self.fence.run_id, epoch=self.fence.epoch, now=self.clock.now(), **changes)

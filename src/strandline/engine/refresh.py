@@ -60,7 +60,7 @@ class FullRefresh:
         last = self._run.ledger.stored(side) or State(None, self._run.fence.epoch, 0, self._run.fence.run_id)
         current = next_pass(last.current, next_pass(main.current, now_us, full=True).sync_time_us, full=True)
         tables = {table.name: TableState(fingerprint(table, self._run.into.mode)) for table in self._run.task.tables}
-        state = self._run.following(last, cursor=None, current=current, tables=tables)
+        state = self._run.following(last, cursor=None, current=current, tables=tables, forms={})
         if given_up is None or given_up.current is None:
             return self._run.ledger.save(side, state), current
         pipeline = self._run.pipeline(side, given_up, given_up.current)
@@ -116,7 +116,13 @@ class FullRefresh:
         pipeline.settle(
             swaps,
             self._run.following(
-                main, cursor=cursor, current=done, tables=tables, versions_of=side.versions_of, note="full refresh"
+                main,
+                cursor=cursor,
+                current=done,
+                tables=tables,
+                versions_of=side.versions_of,
+                forms=side.forms,
+                note="full refresh",
             ),
         )
 

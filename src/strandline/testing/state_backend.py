@@ -96,9 +96,8 @@ def states() -> st.SearchStrategy[State]:
     selections = st.lists(st.text(), max_size=2).map(tuple)
     tables = st.dictionaries(st.text(), st.builds(TableState, st.text(), st.text(), _INT64, selections), max_size=2)
     cursors = st.none() | st.dictionaries(st.text(), _JSON, max_size=4)
-    return st.builds(
-        State, cursors, _INT64, _INT64, st.text(), st.none() | passes, tables, st.text(), st.text(), st.text()
-    )
+    texts, forms = [st.text()] * 3, st.none() | st.dictionaries(st.text(), _JSON, max_size=2)
+    return st.builds(State, cursors, _INT64, _INT64, st.text(), st.none() | passes, tables, *texts, forms=forms)
 
 
 def _load(backend: StateBackend, key: StateKey) -> State | None:
@@ -152,6 +151,7 @@ class StateBackendConformance(GivenUpCases, RunCases):
             note="rewound by m\u00fcller: \u201cwhy not\u201d",
             saved_at="2024-02-29T23:59:59.000001+00:00",
             nonce="feedfacecafebeef",
+            forms={"orders": {"by": [["a", "typed"], ["b", None]]}},
         )
         token = backend.save(KEY, state, expected=None)
         with closing(reopen()) as other:
