@@ -26,6 +26,7 @@ __all__ = [
     "Held",
     "MigrateMode",
     "Migration",
+    "Reach",
     "Readable",
     "Receipt",
     "Scope",
@@ -72,6 +73,17 @@ class Delivery(StrEnum):
     """Rows that are written again may be stored again. The states are kept elsewhere."""
 
 
+class Reach(StrEnum):
+    """From where the rows can be written at once."""
+
+    ANYWHERE = "anywhere"
+    """By any number of processes, wherever they are."""
+    HOST = "host"
+    """By the processes of one machine, where the rows lie; they take turns, a commit each."""
+    PROCESS = "process"
+    """One process: as long as it has them open, no other one can even look."""
+
+
 @dataclass(frozen=True, slots=True)
 class Capabilities:
     """What a destination can do. What it declares unsupported is checked by the suite too."""
@@ -88,6 +100,8 @@ class Capabilities:
     """``Table.latest_view``."""
     writers_max: int = 8
     """How many windows may be written at once."""
+    reach: Reach = Reach.ANYWHERE
+    """Which processes may write at once; what ``plan`` says of shards and workers."""
     types_refused: Mapping[str, str] = field(default_factory=dict)
     """Arrow type families (``str(type)`` up to the first bracket) that are refused by ``migrate``, with the reason."""
 
@@ -100,11 +114,13 @@ class Fence:
     destination: str
     epoch: int
     run_id: str
+    run: str = RUN_TASK
+    """The name of the task under which the epoch is kept; a run of a shard has one of its own."""
 
     @property
     def key(self) -> StateKey:
-        """Where the epoch is kept: the state of the task ``@run``."""
-        return StateKey(self.source, RUN_TASK, self.destination)
+        """Where the epoch is kept: the state of the task ``@run``, or of that of a shard."""
+        return StateKey(self.source, self.run, self.destination)
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,7 +212,8 @@ class Window(Protocol):
     A window that begins again from the same saved cursor in the same pass has the same id, whatever it then holds; no
     other window has. So a store without transactions knows a repetition, and replaces what the first attempt left; under
     a condition (what it replaces is absent, or is what it was when the run began), for a run that was overtaken may
-    wake up and must fail, not replace what its successor wrote.
+    wake up and must fail, not replace what its successor wrote. An epoch that such a store keeps for that belongs to ``key``:
+    runs of other shards write other lineages of a table at the same time, and one of an earlier epoch is no less right.
     """
     key: StateKey
     expected: Token | None

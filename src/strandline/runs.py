@@ -174,8 +174,15 @@ class RunReport:
     """The signal that stopped the run, if one did."""
     error: StrandlineError | None = None
     """What ended the run before or beside its tasks."""
+    shard: str = ""
+    """Which tasks it had, ``3/16``; empty: all."""
     warnings: list[Warned] = field(default_factory=list)
     """What concerns no task of this run, as a table that the source offers no longer."""
+
+    @property
+    def name(self) -> str:
+        """What was run, as a person would say it."""
+        return f"{self.source}, shard {self.shard}" if self.shard else self.source
 
     @property
     def exit_code(self) -> int:
@@ -205,6 +212,7 @@ class RunReport:
         return {
             "run_id": self.run_id,
             "source": self.source,
+            "shard": self.shard or None,
             "started_at": self.started_at.isoformat(),
             "seconds": round(self.seconds, 3),
             "exit_code": self.exit_code,

@@ -26,6 +26,7 @@ __all__ = [
     "TableState",
     "Token",
     "is_newer",
+    "is_run",
 ]
 
 HISTORY_MAX = 20
@@ -33,7 +34,8 @@ HISTORY_MAX = 20
 HISTORY_BYTES_MAX = 4 << 20
 """How many bytes of them a backend keeps, encoded, beside the newest; and the one before it, however large it is."""
 RUN_TASK = "@run"
-"""The task name under which a source's fence is kept: one state for each source and destination."""
+"""The task name under which a source's fence is kept: one state for each source and destination. A run of a shard has another
+one, which begins with it: see ``is_run`` and ``strandline.shard``."""
 
 Token: TypeAlias = str
 """What a backend compares on save. Opaque; two saves never share one."""
@@ -177,6 +179,11 @@ class State:
         return replace(self, **(fresh | changes))
 
 
+def is_run(task: str) -> bool:
+    """Whether a state of this task name keeps the epoch of runs, of all tasks or of a shard, and no cursor of a task."""
+    return task.partition(" ")[0] == RUN_TASK
+
+
 def is_newer(one: State, other: State) -> bool:
     """Whether ``one`` was saved after ``other``, in one lineage."""
     return one.version > other.version
@@ -209,7 +216,7 @@ class StateBackend(Protocol):
 
         Called from one thread per task, after the destination has made the rows durable, and from another for signs of
         life; a state may replace any other, forwards only by the engine's choice. A second identical call conflicts.
-        Keeps the last ``HISTORY_MAX`` commits, or fewer where these are large; of a run's commits of ``@run``, and of large ones
+        Keeps the last ``HISTORY_MAX`` commits, or fewer where these are large; of a run's commits of ``@run`` (``is_run``), and of large ones
         of one cursor, only the last: see ``strandline.state_format.history_with``.
 
         Raises:

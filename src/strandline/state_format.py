@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 from strandline.errors import StateError, TaskError
 from strandline.message import Cursor
-from strandline.state import HISTORY_BYTES_MAX, HISTORY_MAX, RUN_TASK, Pass, Phase, State, StateKey, TableState, Token
+from strandline.state import HISTORY_BYTES_MAX, HISTORY_MAX, Pass, Phase, State, StateKey, TableState, Token, is_run
 
 __all__ = [
     "FORMAT_VERSION",
@@ -50,11 +50,11 @@ def renews(key: StateKey, before: str, now: str) -> bool:
         before: the newest commit, encoded.
         now: what is saved, encoded.
     """
-    if key.task != RUN_TASK and len(now) <= LARGE_BYTES:
+    if not is_run(key.task) and len(now) <= LARGE_BYTES:
         return False
     try:
         one, other = map(json.loads, (before, now))
-        if key.task == RUN_TASK:
+        if is_run(key.task):
             return bool((one["epoch"], one["run_id"]) == (other["epoch"], other["run_id"]))
         return one["cursor"] is not None and not one["note"] and _is_still(one, other)
     except (ValueError, TypeError, LookupError, AttributeError):  # damaged, and given up

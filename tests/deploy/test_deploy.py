@@ -16,6 +16,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from services.redis import DURABLE, RedisServer, valkey_program
+from strandline.shard import Shard
 
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "examples" / "deploy"
@@ -68,6 +69,20 @@ def test_both_mount_one_spec_and_set_its_variables(kind):
     (compose,) = documents(f"compose{kind}.yml")
     for names in ({entry["name"] for entry in one["env"]}, set(compose["services"]["sync"]["environment"])):
         assert {name for name in ("SHOP_URL", "WAREHOUSE_URL", "REDIS_URL") if f"${{{name}}}" in spec} == names
+
+
+def test_the_pods_of_an_indexed_job_are_all_the_shards():
+    manifest = documents("shards.redis.yml")
+    for document in manifest:
+        kubernetes_validate.validate(document, "1.37", strict=True)
+    one, spec = container("shards.redis.yml")
+    assert list(YAML(typ="safe").load_all(spec)) == documents("strandline.redis.yml")
+    names = {entry["name"] for entry in one["env"]}
+    (shard,) = (argument for argument in one["args"] if "/4" in argument)
+    assert {f"$({name})/4" for name in names} >= {shard}
+    job = manifest[-1]["spec"]["jobTemplate"]["spec"]
+    shards = [Shard.of(shard.replace("$(SHARD)", str(index))) for index in range(job["completions"])]
+    assert {one.count for one in shards} == {len(shards)} == {job["parallelism"]}
 
 
 @pytest.fixture

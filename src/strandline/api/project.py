@@ -22,6 +22,7 @@ from strandline.engine.window import Stop
 from strandline.errors import StrandlineError, UsageError
 from strandline.runs import RUNS, RunReport, RunStore
 from strandline.settings import parse_duration
+from strandline.shard import Shard
 from strandline.spec import Config, DestinationSpec, SourceSpec
 from strandline.spec import load as load_spec
 
@@ -47,7 +48,7 @@ def sync(
         backend: where states are kept; by default in ``.cq/state``.
         check: raise unless everything was brought up to date.
         choice: ``select``, ``exclude`` and ``full_refresh`` (globs), ``migrate=False``, ``allow_mass_delete``, ``wait_lock`` (``"10m"``),
-            ``takeover``.
+            ``takeover``, ``shard`` (``"3/16"``).
 
     Raises:
         UsageError: nothing was touched.
@@ -148,7 +149,7 @@ class Project:
         for one in sources:
             with open_job(self.config, one, chosen) as job:
                 known = remembered(job)
-                words += [Words(each, job.source, known) for each in preview.plan(job)]
+                words += [Words(each, job.source, known, chosen.shard) for each in preview.plan(job)]
         return Plan(tuple(words), tuple(errors))
 
     def __str__(self) -> str:
@@ -164,10 +165,17 @@ def _choice(
     allow_mass_delete: bool = False,
     wait_lock: str = "0",
     takeover: bool = False,
+    shard: str = "",
 ) -> Choice:
     chosen, left, again = (tuple([one] if isinstance(one, str) else one) for one in (select, exclude, full_refresh))
     claim = Claim(wait_s=parse_duration(wait_lock).total_seconds(), takeover=takeover)
-    return Choice(chosen, left, again, may_migrate=migrate, allow_mass_delete=allow_mass_delete, claim=claim)
+    try:
+        part = Shard.of(shard) if shard else None
+    except ValueError as error:
+        raise UsageError(str(error)) from None
+    return Choice(
+        chosen, left, again, may_migrate=migrate, allow_mass_delete=allow_mass_delete, claim=claim, shard=part
+    )
 
 
 def _in_thread(go: Callable[[], None], stop: Stop) -> None:

@@ -13,7 +13,7 @@ from strandline.errors import UsageError
 from strandline.logs import as_json, said
 from strandline.runs import describe_cursor
 from strandline.spec import Config
-from strandline.state import RUN_TASK, State, StateKey, is_newer
+from strandline.state import State, StateKey, is_newer, is_run
 
 __all__ = ["diff"]
 
@@ -71,7 +71,7 @@ def _versions(
     empty = True
     with backends_of(config, source_named(config, source)) as backends:
         for backend in backends:
-            for key in sorted(key for key in backend.load(source) if key.task == task and task != RUN_TASK):
+            for key in sorted(key for key in backend.load(source) if key.task == task and not is_run(task)):
                 history = backend.history(key)
                 place = 0 if last is None else _place(history, last)
                 before = place + 1 if first is None else _place(history, first)
@@ -147,7 +147,7 @@ def _stored(config: Config, source: str, task: str | None) -> dict[StateKey, Sta
     with backends_of(config, source_named(config, source)) as backends:
         for backend in backends:
             loaded = backend.load(source).items()
-            found |= {key: state for key, state in loaded if key.task != RUN_TASK and task in {None, key.task}}
+            found |= {key: state for key, state in loaded if not is_run(key.task) and task in {None, key.task}}
     return found
 
 

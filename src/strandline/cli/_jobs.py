@@ -20,6 +20,7 @@ from strandline.ownership import Owner
 from strandline.rules import check_rules, fitting, may_share, rules_of, stored_names
 from strandline.runs import Observer, TaskReport
 from strandline.selection import among, check_globs, matches, select_tables, spoken
+from strandline.shard import Shard
 from strandline.source import Source, Task
 from strandline.spec import Config, DestinationBackend, DestinationSpec, SourceSpec
 from strandline.state import StateBackend
@@ -40,6 +41,7 @@ class Choice:
     may_migrate: bool = True
     allow_mass_delete: bool = False
     claim: Claim = field(default_factory=Claim)
+    shard: Shard | None = None
 
 
 @contextmanager
@@ -71,6 +73,7 @@ def open_job(config: Config, source: SourceSpec, choice: Choice | None = None) -
             selects=lambda table: _selects(source, table, choice, offered),
             names=lambda table: bool({table.name, table.spec_name} & {*source.tables, *choice.select}),
             refresh=lambda task: _refreshed(task, choice.refresh),
+            shard=choice.shard,
             concurrency=source.concurrency,
             claim=choice.claim,
             spec=config.written,
@@ -88,7 +91,9 @@ def carried_out(work: Work, *, observer: Observer = lambda _: None, stop: Stop |
         raise UsageError("a run that was made of objects has no spec", hint="make it of one: `open_job`")
     config = work.spec.load()
     (source,) = (one for one in config.sources if one.name == work.fence.source)
-    choice = Choice(may_migrate=work.may_migrate, allow_mass_delete=work.share_max is None)
+    choice = Choice(
+        may_migrate=work.may_migrate, allow_mass_delete=work.share_max is None, shard=Shard.of_run(work.fence.run)
+    )
     clock, stop = Clock(), stop or Stop()
     with open_job(config, source, choice) as job:
         opened = Opened.elsewhere(work, job)

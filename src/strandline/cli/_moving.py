@@ -20,7 +20,7 @@ from strandline.logs import as_json, said
 from strandline.message import Cursor
 from strandline.runs import describe_cursor
 from strandline.spec import Config
-from strandline.state import RUN_TASK, State, StateKey
+from strandline.state import State, StateKey, is_run
 
 if TYPE_CHECKING:
     from strandline.engine.moving import Standing
@@ -58,7 +58,7 @@ def _histories(config: Config, source: str, task: str) -> list[tuple[StateKey, S
     named, found = source_named(config, source), []
     with backends_of(config, named) as backends:
         for backend in backends:
-            keys = sorted(key for key in backend.load(source) if key.task == task and key.task != RUN_TASK)
+            keys = sorted(key for key in backend.load(source) if key.task == task and not is_run(key.task))
             found += [(key, backend.history(key)) for key in keys]
     if not found:
         raise UsageError(f"source {source!r} has no state of {task!r}", hint="`strandline state list` shows them all")

@@ -53,7 +53,7 @@ def _told(report: RunReport, code: int) -> dict[str, Any]:
         if task.status is Status.FAILED and task.error is not None
     ]
     error = _short(report.error) if report.error is not None else None
-    text = f"sync of {report.source}: exit code {code}"
+    text = f"sync of {report.name}: exit code {code}"
     if report.signal is not None:
         text += f", stopped by {signal_name(report.signal)}"
     if failed:
@@ -62,6 +62,7 @@ def _told(report: RunReport, code: int) -> dict[str, Any]:
         "text": text,
         "run_id": report.run_id,
         "source": report.source,
+        "shard": report.shard or None,
         "exit_code": code,
         "stopped_by": signal_name(report.signal),
         "started_at": report.started_at.isoformat(),

@@ -13,7 +13,7 @@ from strandline.engine.lease import tells_of_run
 from strandline.engine.task_plan import TaskPlan
 from strandline.logs import said
 
-__all__ = ["in_full", "in_lines", "statements"]
+__all__ = ["in_full", "in_lines", "notes_in_lines", "statements"]
 
 _HEAD = ("table", "reads", "finds changes", "from", "would change")
 _INDENT = "  "
@@ -28,7 +28,7 @@ def in_lines(tasks: Sequence[Words], *, width: int | None) -> Iterator[str]:
     tasks = sorted(tasks, key=lambda one: (one.plan.error is not None, one.plan.problem != ""))  # as in a summary
     plans = [one.plan for one in tasks]
     key = plans[0].key
-    yield from wrapped("", said(f"{key.source} → {key.destination} ({_modes(plans)})"), width=width)
+    yield from wrapped("", said(f"{key.source}{_of_shard(tasks)} → {key.destination} ({_modes(plans)})"), width=width)
     rows = [
         tuple(map(said, (", ".join(one.plan.tables), one.mode, one.found_by, one.start, one.changes))) for one in tasks
     ]
@@ -52,6 +52,16 @@ def in_full(tasks: Sequence[Words], *, width: int | None) -> Iterator[str]:
     plans = [one.plan for one in tasks]
     yield from _promises(plans, width, "")
     yield from _warnings(plans, width, "")
+
+
+def notes_in_lines(notes: Sequence[str], width: int | None) -> Iterator[str]:
+    """What is to be known of a destination, below its tasks."""
+    for note in notes:
+        yield from wrapped(_INDENT, said(note), width=width)
+
+
+def _of_shard(tasks: Sequence[Words]) -> str:
+    return f", shard {tasks[0].shard}" if tasks[0].shard is not None else ""
 
 
 def statements(change: Change) -> list[str]:

@@ -5,20 +5,35 @@ from dataclasses import dataclass
 
 from strandline.cli._grouping import bare
 from strandline.describe import TellsHow, how_by
-from strandline.destination import BY_REFRESH, WriteMode
+from strandline.destination import BY_REFRESH, Reach, WriteMode
+from strandline.engine.into import Into
 from strandline.engine.task_plan import TaskPlan
 from strandline.errors import UsageError
 from strandline.runs import describe_cursor
+from strandline.shard import Shard
 from strandline.source import Source
 from strandline.table import Table
 
-__all__ = ["CANNOT_RUN", "Words"]
+__all__ = ["CANNOT_RUN", "Words", "notes_of"]
 
 CANNOT_RUN = "cannot run"
 _CELL_MAX, _CURSOR_MAX = 40, 1_000
 """Characters of a cursor in a table, and where there is room."""
 _COLUMNS_MAX = 6
 """Columns that are named in a table; of more, how many there are."""
+
+
+def notes_of(into: Into, shard: Shard | None) -> list[str]:
+    """What is to be known of a destination where several runs, of a shard each, write it at once."""
+    turns = (
+        "shards: one process at a time can have it open, so that shards cannot run at once; each waits for the one before with "
+        "--wait-lock, or ends with exit code 4; one run of all tables does the same in less time"
+    )
+    said = {
+        Reach.HOST: ["shards: it lies on one machine; runs of other shards there write it in turns, a commit each"],
+        Reach.PROCESS: [turns],
+    }
+    return said.get(into.destination.capabilities.reach, []) if shard is not None and shard.count > 1 else []
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +44,8 @@ class Words:
     source: Source
     known: Mapping[str, Table]
     """The source's tables, by name."""
+    shard: Shard | None = None
+    """Which of them are planned; ``None``: all."""
 
     @property
     def mode(self) -> str:

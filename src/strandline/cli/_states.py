@@ -6,7 +6,7 @@ from contextlib import ExitStack, closing, contextmanager
 from strandline.destination import Destination
 from strandline.errors import UsageError
 from strandline.spec import Config, DestinationBackend, SourceSpec
-from strandline.state import RUN_TASK, KeepsState, State, StateBackend, StateKey
+from strandline.state import KeepsState, State, StateBackend, StateKey, is_run
 
 __all__ = ["backends_of", "kept_by", "source_named", "states_of", "task_named"]
 
@@ -42,7 +42,7 @@ def states_of(config: Config, source: SourceSpec) -> Iterator[tuple[StateKey, St
     """From the configured backend; from the destinations where that is where they live. No driver otherwise."""
     with backends_of(config, source) as backends:
         for loaded in [backend.load(source.name) for backend in backends]:
-            yield from sorted((key, state) for key, state in loaded.items() if key.task != RUN_TASK)
+            yield from sorted((key, state) for key, state in loaded.items() if not is_run(key.task))
 
 
 @contextmanager

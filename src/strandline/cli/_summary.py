@@ -57,9 +57,11 @@ def summary(
     lines: list[_Line] = []
     for report in reports:
         for destination in dict.fromkeys(task.destination for task in report.tasks):
-            lines.append(("", f"{report.source} → {destination}"))
+            lines.append(("", f"{report.source} → {destination}{_of_shard(report)}"))
             mine = [task for task in report.tasks if task.destination == destination]
             lines += _of_destination(sorted(mine, key=lambda task: _LAST.index(task.status)), width)
+        if report.shard and not report.tasks and report.error is None:
+            lines.append(("", f"{report.name}: it has none of the tables"))
         lines += [("warning: ", warning) for warning in dict.fromkeys(report.warnings)]
         lines += [("", line) for line in _longest(report) if verbose]
     lines += [("", line) for line in _totals(reports, on_terminal=width is not None)]
@@ -69,6 +71,10 @@ def summary(
         red = colored and (first.strip() == "error:" or f"  {_MARKS[Status.FAILED]}  " in text)
         shown += [click.style(part, fg="red") if red else part for part in parts]
     return "\n".join(shown)
+
+
+def _of_shard(report: RunReport) -> str:
+    return f" (shard {report.shard})" if report.shard else ""
 
 
 def _of_destination(tasks: Sequence[TaskReport], width: int | None) -> Iterator[_Line]:

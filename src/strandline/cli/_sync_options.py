@@ -9,8 +9,9 @@ import click
 
 from strandline.engine.lease import Claim
 from strandline.settings import parse_duration
+from strandline.shard import Shard
 
-__all__ = ["about_states", "choosing", "claiming"]
+__all__ = ["about_states", "choosing", "claiming", "sharding"]
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -26,6 +27,16 @@ def choosing(command: Command) -> Command:
     ):
         command = option(command)
     return command
+
+
+def sharding(command: Command) -> Command:
+    """``--shard``, which the command gets as ``shard``."""
+    return click.option(
+        "--shard",
+        metavar="N/M",
+        callback=_shard,
+        help="Only the tables of this one of M shards, which are numbered from 0; others run the others.",
+    )(command)
 
 
 def claiming(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -53,6 +64,13 @@ def about_states(command: Callable[..., Any]) -> Callable[..., Any]:
     ):
         command = option(command)
     return claiming(command)
+
+
+def _shard(_context: click.Context, _parameter: click.Parameter, value: str | None) -> Shard | None:
+    try:
+        return Shard.of(value) if value is not None else None
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from None
 
 
 def _duration(_context: click.Context, _parameter: click.Parameter, value: str | None) -> float:

@@ -10,14 +10,15 @@ from strandline.cli._errors import color, gravest, show
 from strandline.cli._jobs import Choice, choose, open_job
 from strandline.cli._layout import terminal_width
 from strandline.cli._options import Settings, load_config, spec_argument
-from strandline.cli._plan_table import in_full, in_lines, statements
-from strandline.cli._plan_words import Words
-from strandline.cli._sync_options import choosing
+from strandline.cli._plan_table import in_full, in_lines, notes_in_lines, statements
+from strandline.cli._plan_words import Words, notes_of
+from strandline.cli._sync_options import choosing, sharding
 from strandline.engine.job import Job
 from strandline.engine.preview import plan
 from strandline.errors import StrandlineError
-from strandline.logs import as_json
+from strandline.logs import as_json, said
 from strandline.runs import describe_cursor
+from strandline.shard import Shard
 from strandline.spec import Config
 from strandline.table import Table
 
@@ -29,6 +30,7 @@ _CURSOR_CHARS_MAX = 1_000
 @click.command("plan")
 @spec_argument
 @choosing
+@sharding
 @click.option("--json", "as_lines", is_flag=True, help="A line of JSON for each table.")
 @click.pass_obj
 def command(
@@ -38,6 +40,7 @@ def command(
     exclude: tuple[str, ...],
     refresh: tuple[str, ...],
     *,
+    shard: Shard | None,
     as_lines: bool,
 ) -> int:
     """Show what a sync would do, table by table, and touch nothing.
@@ -46,7 +49,7 @@ def command(
     the statements. Tables that could not be synced are listed like the others, with the reason and what to do; then the exit
     code is not 0.
     """
-    return show_plans(load_config(specs), Choice(select, exclude, refresh), settings, as_lines=as_lines)
+    return show_plans(load_config(specs), Choice(select, exclude, refresh, shard=shard), settings, as_lines=as_lines)
 
 
 def show_plans(config: Config, choice: Choice, settings: Settings, *, as_lines: bool = False) -> int:
@@ -58,17 +61,21 @@ def show_plans(config: Config, choice: Choice, settings: Settings, *, as_lines: 
         try:
             with open_job(config, source, choice) as job:
                 known = remembered(job)
-                tasks = [Words(one, job.source, known) for one in plan(job)]
+                tasks = [Words(one, job.source, known, choice.shard) for one in plan(job)]
+                notes = {into.name: notes_of(into, choice.shard) for into in job.into}
         except StrandlineError as error:  # the other sources are planned all the same
             errors.append(error)
             continue
         codes += [one.plan.exit_code for one in tasks]
+        if not tasks and choice.shard is not None and not as_lines:
+            click.echo(said(f"{source.name}, shard {choice.shard}: it has none of the tables"))
         for destination in dict.fromkeys(one.plan.key.destination for one in tasks):
             mine = [one for one in tasks if one.plan.key.destination == destination]
             if as_lines:
                 lines = [as_json(_record(one)) for one in mine]
             else:
-                lines = list((in_full if settings.verbose else in_lines)(mine, width=width))
+                shown = in_full if settings.verbose else in_lines
+                lines = [*shown(mine, width=width), *notes_in_lines(notes[destination], width)]
             click.echo("\n".join(lines), color=color())
     codes += [show(error, settings) for error in errors]
     return gravest(codes)
@@ -94,6 +101,7 @@ def _record(words: Words) -> dict[str, Any]:
     error = one.error
     return {
         "source": one.key.source,
+        "shard": words.shard and str(words.shard),
         "task": one.key.task,
         "destination": one.key.destination,
         "tables": list(one.tables),

@@ -97,11 +97,12 @@ def _row(one: Mapping[str, Any]) -> tuple[str, ...]:
     done = sum(task["status"] == "completed" for task in tasks)
     failed = sum(task["status"] == "failed" for task in tasks)
     into = ", ".join(dict.fromkeys(task["destination"] for task in tasks))
+    source = _name(one)
     return (
         said(one["run_id"][:_SHORT_ID] or "–"),
         _local(_begun(one)),
         took(one["seconds"]),
-        said(f"{one['source']} → {into}" if into else one["source"]),
+        said(f"{source} → {into}" if into else source),
         f"{done} of {len(tasks)}",
         str(failed) if failed else "",
         f"{sum(task['rows_written'] for task in tasks):,}",
@@ -109,12 +110,17 @@ def _row(one: Mapping[str, Any]) -> tuple[str, ...]:
     )
 
 
+def _name(one: Mapping[str, Any]) -> str:
+    """Of an older version, which knew no shards, too."""
+    return f"{one['source']}, shard {one['shard']}" if one.get("shard") else str(one["source"])
+
+
 def _show_one(one: Mapping[str, Any], *, as_lines: bool) -> None:
     if as_lines:
         click.echo(as_json(one))
         return
     by = f", stopped by {one['stopped_by']}" if one["stopped_by"] else ""
-    click.echo(said(f"run {one['run_id']} of {one['source']}"))
+    click.echo(said(f"run {one['run_id']} of {_name(one)}"))
     click.echo(said(f"began {_local(_begun(one))}, took {took(one['seconds'])}, exit code {one['exit_code']}{by}"))
     tasks = one["tasks"]
     for line in table([_TASK_HEAD, *map(_task_row, tasks)], width=terminal_width(), right=(3, 4)):

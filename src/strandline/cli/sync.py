@@ -22,13 +22,14 @@ from strandline.cli._options import Settings, load_config, spec_argument
 from strandline.cli._output import telling
 from strandline.cli._progress import progress
 from strandline.cli._summary import exit_code, log_errors, summary
-from strandline.cli._sync_options import choosing, claiming
+from strandline.cli._sync_options import choosing, claiming, sharding
 from strandline.cli.plan import show_plans
 from strandline.engine.lease import Claim
 from strandline.engine.run import sync
 from strandline.engine.window import Stop
 from strandline.errors import StrandlineError
 from strandline.runs import RUNS, Observer, RunReport, RunStore, append_record
+from strandline.shard import Shard
 from strandline.spec import Config, SourceSpec
 
 __all__ = ["command"]
@@ -39,6 +40,7 @@ _log = logging.getLogger(__name__)
 @click.command("sync")
 @spec_argument
 @choosing
+@sharding
 @claiming
 @click.option("--no-migrate", is_flag=True, help="Fail where a table of the destination would have to change.")
 @click.option("--dry-run", is_flag=True, help="Show the plan, and stop there.")
@@ -61,6 +63,7 @@ def command(
     exclude: tuple[str, ...],
     refresh: tuple[str, ...],
     *,
+    shard: Shard | None,
     claim: Claim,
     no_migrate: bool,
     dry_run: bool,
@@ -75,7 +78,13 @@ def command(
     """
     config = load_config(specs)
     choice = Choice(
-        select, exclude, refresh, may_migrate=not no_migrate, allow_mass_delete=allow_mass_delete, claim=claim
+        select,
+        exclude,
+        refresh,
+        may_migrate=not no_migrate,
+        allow_mass_delete=allow_mass_delete,
+        claim=claim,
+        shard=shard,
     )
     if dry_run:
         return show_plans(config, choice, settings)
@@ -85,7 +94,7 @@ def command(
             with _noting(settings, str(summary_location)):
                 for report in reports:
                     append_record(summary_location, report)
-        if settings.log_format == "text" and any(report.tasks or report.warnings for report in reports):
+        if settings.log_format == "text" and any(report.tasks or report.warnings or report.shard for report in reports):
             tell(summary(reports, width=terminal_width(), colored=True, verbose=settings.verbose))
     return exit_code(reports)
 
@@ -118,14 +127,16 @@ def _run(config: Config, choice: Choice, settings: Settings) -> list[RunReport]:
 
 def _one(config: Config, source: SourceSpec, choice: Choice, observer: Observer, stop: Stop) -> RunReport:
     if stop.requested:
-        return RunReport("", source.name, datetime.now(UTC), signal=stop.signal or signal.SIGTERM)
+        return RunReport(
+            "", source.name, datetime.now(UTC), signal=stop.signal or signal.SIGTERM, shard=str(choice.shard or "")
+        )
     try:
         with open_job(config, source, choice) as job:
             return sync(job, observer=observer, stop=stop)
     except Exception as error:
         # what cannot even be opened ends the command, and has no report
         problem = error if isinstance(error, StrandlineError) else None
-        report = RunReport("", source.name, datetime.now(UTC), error=problem)
+        report = RunReport("", source.name, datetime.now(UTC), error=problem, shard=str(choice.shard or ""))
         notify(source, report, BUG if problem is None else problem.exit_code, stop)
         raise
 

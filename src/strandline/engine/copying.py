@@ -6,7 +6,7 @@ from typing import Any
 
 from strandline.engine.lease import Lease
 from strandline.errors import LockedError, StateError, UsageError
-from strandline.state import RUN_TASK, State, StateBackend, StateKey
+from strandline.state import State, StateBackend, StateKey, is_run
 from strandline.state_format import decode_state, encode_state
 
 __all__ = ["copy_states", "exported", "histories", "imported"]
@@ -14,7 +14,7 @@ __all__ = ["copy_states", "exported", "histories", "imported"]
 _FORMAT = "cursors of Strandline"
 
 Histories = Mapping[StateKey, Sequence[State]]
-"""The commits of each lineage, the newest first; that of ``@run``, which has the epoch, among them."""
+"""The commits of each lineage, the newest first; those of ``@run`` and of shards, which have the epochs, among them."""
 
 
 def histories(source: str, backend: StateBackend, now: datetime) -> Histories:
@@ -28,7 +28,7 @@ def histories(source: str, backend: StateBackend, now: datetime) -> Histories:
     for key, state in states.items():
         if state.untrusted is not None:
             raise state.untrusted
-        lease = Lease.of(state) if key.task == RUN_TASK else None
+        lease = Lease.of(state) if is_run(key.task) else None
         if lease is not None and lease.is_live(now):
             raise LockedError(f"{key}: run {lease.run_id} goes on", hint="let it end, then copy")
     return {key: backend.history(key) for key in sorted(states)}

@@ -27,6 +27,7 @@ from strandline.engine.window import Stop
 from strandline.errors import StateError, StrandlineError, TaskError, UsageError
 from strandline.rules import TableRules
 from strandline.runs import TaskReport
+from strandline.shard import Shard
 from strandline.source import Remembers, Source, Task, TaskFailure
 from strandline.spec import Written
 from strandline.state import KeepsState, StateBackend, StateKey
@@ -56,11 +57,17 @@ class Job:
     """Whether a table is asked for by its own name, and not only by a glob."""
     refresh: Callable[[Task], bool] = lambda _: False
     """Whether a task is to be read again from nothing."""
+    shard: Shard | None = None
+    """Which tasks the run has; ``None``: all that are selected. What it does not own, it does not touch, nor speak of."""
     concurrency: int = 8
     retries: Retries = field(default_factory=Retries)
     claim: Claim = field(default_factory=Claim)
     spec: Written | None = None
     """From which it was opened, if from one."""
+
+    def owns(self, task: str) -> bool:
+        """Whether a task of this id is this run's, if it is selected."""
+        return self.shard is None or self.shard.owns(task)
 
 
 @dataclass(slots=True)
@@ -99,6 +106,7 @@ def _offer(job: Job) -> Offer:
     readable = [table for table in tables if table.unreadable is None]
     found = list(job.source.tasks(readable))
     _check_ids(job, [one.id for one in found])
+    found = [one for one in found if job.owns(one.id)]
     tasks = tuple(_selecting(job, one) for one in found if isinstance(one, Task))
     for into in job.into:
         for task in tasks:
@@ -183,7 +191,8 @@ def opened(job: Job, into: Into, ledger: Ledger, offer: Offer, places: Sequence[
     adopts = all(into.rules(table).adopt for task in offer.tasks for table in task.tables) and all(
         map(job.selects, others)
     )
-    ledger.about = agreed(ledger, places, adopts=bool(chosen) and adopts).facts
+    ledger.agree = lambda: agreed(ledger, places, adopts=bool(chosen) and adopts).facts
+    ledger.about = ledger.agree()
 
 
 def unit_of(job: Job, task: Task, into: Into, ledger: Ledger, report: TaskReport) -> Unit:
@@ -205,7 +214,7 @@ def ledger_of(job: Job, into: Into) -> Ledger:
             f"destination {into.name!r} cannot keep states, but source {job.name!r} says `backend: destination`",
             hint="choose another backend, or name a destination that keeps states in its backend_spec",
         )
-    return Ledger(job.name, into.name, own=own, backend=backend)
+    return Ledger(job.name, into.name, own=own, backend=backend, shard=job.shard)
 
 
 def report_of(job: Job, task: Task, into: Into) -> TaskReport:

@@ -8,6 +8,7 @@ The lease is the cursor of the state ``@run``, where the epoch is kept, and is s
 
 import logging
 import os
+import random
 import socket
 import threading
 import time
@@ -24,10 +25,11 @@ from strandline.engine.ledger import LEASE, Ledger
 from strandline.engine.window import Stop, StoppedError
 from strandline.errors import LockedError, StateConflictError, StrandlineError
 from strandline.message import Cursor
-from strandline.state import RUN_TASK, State
+from strandline.shard import Shard
+from strandline.state import State, StateKey
 from strandline.warned import Code, Warned
 
-__all__ = ["Claim", "Heartbeat", "Lease", "await_lease", "take_over", "tells_of_run"]
+__all__ = ["Claim", "Heartbeat", "Lease", "await_lease", "live_lease", "take_over", "tells_of_run"]
 
 _POLL_S = 0.5
 _TRIES = 10
@@ -136,12 +138,14 @@ class Lease:
         """Whether its holder has to be taken for alive. A clock that differs by more than ``ttl_s`` makes it expired."""
         return not self.process.ended and abs(_us(now) - self.beat_us) < self.ttl_s * 1e6
 
-    def refused(self, ledger: Ledger, now: datetime) -> LockedError:
-        """What a run is told that finds it."""
+    def refused(self, ledger: Ledger, key: StateKey, now: datetime) -> LockedError:
+        """What a run is told that finds it under ``key``."""
+        shard = Shard.of_run(key.task)
+        of = f" (shard {shard})" if shard is not None else ""
         since = datetime.fromtimestamp(self.since_us / 1e6, UTC)
         heard_s = max(0.0, (_us(now) - self.beat_us) / 1e6)
         return LockedError(
-            f"run {self.run_id}{_SYNCING}{ledger.source} into {ledger.destination} since {since:%Y-%m-%d %H:%M:%S} "
+            f"run {self.run_id}{of}{_SYNCING}{ledger.source} into {ledger.destination} since {since:%Y-%m-%d %H:%M:%S} "
             f"UTC (host {self.process.host}, pid {self.process.pid}, last sign of life {heard_s:.0f} s ago)",
             hint="let it end: --wait-lock 10m waits for it; --takeover fences it out, and nothing is lost",
         )
@@ -149,6 +153,16 @@ class Lease:
 
 def _us(time: datetime) -> int:
     return int(time.timestamp() * 1e6)
+
+
+def live_lease(ledger: Ledger, now: datetime) -> "tuple[Lease, LockedError] | None":
+    """The lease of another run that can have one of these tasks, and lives; with what this one is told. The ledger is loaded."""
+    holder = ledger.holder
+    for key, state in [*([(ledger.run_key, holder)] if holder is not None else []), *ledger.rivals]:
+        lease = Lease.of(state)
+        if lease is not None and lease.is_live(now):
+            return lease, lease.refused(ledger, key, now)
+    return None
 
 
 def await_lease(
@@ -177,14 +191,14 @@ def await_lease(
     while True:
         try:
             load()
-            lease = Lease.of(ledger.holder)
-            if lease is None or claim.takeover or not lease.is_live(clock.now()):
+            live = live_lease(ledger, clock.now())
+            if live is None or claim.takeover:
                 return
+            lease, refused = live
             if lease != heard:
                 heard, heard_s = lease, clock.monotonic_s()
             if clock.monotonic_s() - heard_s >= lease.ttl_s:
                 return
-            refused: LockedError = lease.refused(ledger, clock.now())
         except LockedError as error:
             refused = _not_to_be_taken(error) if claim.takeover else error
         if clock.monotonic_s() - began_s >= claim.wait_s:
@@ -218,22 +232,36 @@ def take_over(
     while True:
         now_us, epoch = _us(clock.now()), _epoch(ledger)
         try:
-            return ledger.take_over(run_id, clock.now(), Lease(run_id, now_us, now_us, claim.ttl_s).cursor)
+            for _ in range(_TRIES if claim.takeover else 1):
+                fence = ledger.take_over(run_id, clock.now(), Lease(run_id, now_us, now_us, claim.ttl_s).cursor)
+                if not ledger.rivals:
+                    return fence
+            raise _met(ledger, clock)
         except StrandlineError as error:
-            tries += 1
             left_s = claim.wait_s - (clock.monotonic_s() - began_s)
             _give_up(ledger, run_id, clock)
             if not isinstance(error, StateConflictError):
                 raise
-            if isinstance(error, LockedError):  # a transaction that does not end; the destination has waited already
-                if left_s <= 0:
-                    raise
-                if stop.wait(_POLL_S):
-                    raise StoppedError(f"stopped while it was waiting: {error.message}") from error
-                continue
+            if not isinstance(error, LockedError):
+                tries += 1
+            elif (
+                left_s <= 0
+            ):  # a transaction that does not end (the destination has waited already), or a run that began
+                raise
+            elif stop.wait(_POLL_S * random.uniform(0.5, 1.5)):  # noqa: S311 -- or two would find each other again and again
+                raise StoppedError(f"stopped while it was waiting: {error.message}") from error
         await_lease(ledger, replace(claim, wait_s=left_s), ledger.load, clock=clock, stop=stop, say=say)
         if tries >= _TRIES or (_epoch(ledger) > epoch and left_s <= 0):
             raise _overtaken(ledger)
+
+
+def _met(ledger: Ledger, clock: Clock) -> LockedError:
+    """Of a run of other shards, or of all tasks, that has begun at the same moment."""
+    key, state = ledger.rivals[0]
+    lease = Lease.of(state)
+    if lease is not None:
+        return lease.refused(ledger, key, clock.now())
+    return LockedError(f"{key}: run {state.run_id} has just begun", hint="start again once it has ended")
 
 
 def _overtaken(ledger: Ledger) -> StateConflictError:
@@ -251,7 +279,7 @@ def _give_up(ledger: Ledger, run_id: str, clock: Clock) -> None:
     if lease is not None and holder is not None and lease.run_id == run_id:
         with suppress(StrandlineError):
             ledger.save(
-                ledger.key(RUN_TASK),
+                ledger.run_key,
                 holder.following(run_id=run_id, epoch=holder.epoch, now=clock.now(), cursor=ledger.of_run(None)),
             )
 

@@ -4,19 +4,23 @@ A destination that keeps states is authoritative, since it commits them with the
 mirror, saved after it. Elsewhere the backend is all there is.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime
 
 from strandline.destination import Fence
+from strandline.engine.plan import refreshed_task
 from strandline.errors import LockedError, RetryableError, StateConflictError, StateError
 from strandline.message import Cursor
-from strandline.state import RUN_TASK, State, StateBackend, StateKey, Token, is_newer
+from strandline.shard import Shard
+from strandline.state import RUN_TASK, State, StateBackend, StateKey, Token, is_newer, is_run
 
 __all__ = ["LEASE", "Ledger"]
 
 LEASE = "lease"
 """Under which name the cursor of ``@run`` keeps who holds it."""
+_SIBLINGS_MAX = 20
+"""How often what another run has just saved is read again, before this one gives in."""
 
 
 class Ledger:
@@ -27,10 +31,23 @@ class Ledger:
         destination: the destination's name.
         own: the destination's own states, if it keeps any.
         backend: the configured backend.
+        shard: which tasks the run has; ``None``: all.
     """
 
-    def __init__(self, source: str, destination: str, *, own: StateBackend | None, backend: StateBackend) -> None:
-        self.source, self.destination = source, destination
+    def __init__(
+        self,
+        source: str,
+        destination: str,
+        *,
+        own: StateBackend | None,
+        backend: StateBackend,
+        shard: Shard | None = None,
+    ) -> None:
+        self.source, self.destination, self.shard = source, destination, shard
+        self.run_key = StateKey(source, shard.run if shard is not None else RUN_TASK, destination)
+        """Where this run keeps its epoch and its lease."""
+        self._root = StateKey(source, RUN_TASK, destination)
+        """Where all runs keep what they say of the project."""
         self.atomic = own is not None
         """Whether the destination commits the state with the rows."""
         self._authority = own if own is not None else backend
@@ -42,6 +59,8 @@ class Ledger:
         self._heard = 0
         self.about: Cursor = {}
         """What this run says of itself, to be kept in ``@run`` as long as nobody says otherwise."""
+        self.agree: Callable[[], Cursor] = lambda: self.about
+        """Says it, by what is loaded."""
 
     @property
     def mirrors(self) -> bool:
@@ -80,7 +99,7 @@ class Ledger:
 
     def lineages(self) -> list[StateKey]:
         """Every lineage that is known on either side, without the run's own, sorted."""
-        return sorted(key for key in {*self._stored, *self._mirrored} if key.task != RUN_TASK)
+        return sorted(key for key in {*self._stored, *self._mirrored} if not is_run(key.task))
 
     def history(self, key: StateKey) -> Sequence[State]:
         """The last commits of a lineage, the newest first, as the authority has them."""
@@ -96,26 +115,43 @@ class Ledger:
         Raises:
             StateError: the state ``@run`` cannot be trusted, on either side.
         """
-        key = self.key(RUN_TASK)
-        for found in (self._stored.get(key), self._mirrored.get(key)):
-            if found is not None and found.untrusted is not None:
-                raise found.untrusted
+        for key in sorted({self._root, self.run_key, *self._meeting()}):
+            for found in (self._stored.get(key), self._mirrored.get(key)):
+                if found is not None and found.untrusted is not None:
+                    raise found.untrusted
 
     @property
     def holder(self) -> State | None:
-        """The state ``@run``: the epoch, and who holds the lease."""
-        return self._stored.get(self.key(RUN_TASK))
+        """The state ``@run``, or that of the shard: the epoch, and who holds the lease."""
+        return self._stored.get(self.run_key)
+
+    @property
+    def rivals(self) -> list[tuple[StateKey, State]]:
+        """Other runs that can have a task that this one has, too, and have not said that they have ended."""
+        found = [(key, self._stored[key]) for key in self._meeting() if key in self._stored]
+        return [(key, state) for key, state in found if LEASE in (state.cursor or {})]
+
+    def _meeting(self) -> list[StateKey]:
+        """Where runs of all tasks, or of other shards that have some of these tasks, keep their epochs."""
+        runs = (key for key in {*self._stored, *self._mirrored} if is_run(key.task) and key != self.run_key)
+        return sorted(key for key in runs if self.shard is None or self.shard.meets(Shard.of_run(key.task)))
+
+    @property
+    def kept(self) -> Cursor:
+        """What is kept in ``@run`` beside the lease, whichever run it is of."""
+        root = self._stored.get(self._root)
+        kept = dict((root.cursor if root is not None else None) or {})
+        kept.pop(LEASE, None)
+        return kept
 
     @property
     def facts(self) -> Cursor:
-        """What is kept in ``@run`` beside the lease."""
-        kept = dict((self.holder.cursor if self.holder is not None else None) or {})
-        kept.pop(LEASE, None)
-        return {**kept, **self.about}
+        """What is to be kept there: also what this run says."""
+        return {**self.kept, **self.about}
 
     def of_run(self, lease: Cursor | None) -> Cursor | None:
-        """What to keep in ``@run``: the facts, and a lease that is held."""
-        return {**self.facts, **(lease or {})} or None
+        """What to keep in the state of this run: a lease that is held, and, in ``@run``, the facts."""
+        return {**(self.facts if self.shard is None else {}), **(lease or {})} or None
 
     def named(self, source: str, destination: str) -> "Ledger":
         """Where the states of another source or destination would be kept, loaded."""
@@ -145,27 +181,38 @@ class Ledger:
         Raises:
             StateConflictError: the run was overtaken.
         """
-        holder, latest = self.holder, max((state.epoch for state in self._stored.values()), default=0)
+        owned = [one for key, one in self._stored.items() if key == fence.key or self._is_ours(key)]
+        holder, latest = self.holder, max((state.epoch for state in owned), default=0)
         if holder is None or (holder.epoch, holder.run_id) != (fence.epoch, fence.run_id) or latest > fence.epoch:
             raise StateConflictError(
                 f"another run has taken over {self.source} into {self.destination} from run {fence.run_id}",
                 hint="let one run at a time sync this source",
             )
 
+    def _is_ours(self, key: StateKey) -> bool:
+        """Whether it is a lineage of this run's tasks, or of a full refresh of one."""
+        return not is_run(key.task) and (self.shard is None or self.shard.owns(refreshed_task(key.task) or key.task))
+
     def heard(self, epoch: int) -> None:
         """Of an epoch that the destination remembers, though the states may not."""
         self._heard = max(self._heard, epoch)
 
     def take_over(self, run_id: str, now: datetime, lease: Cursor | None = None) -> Fence:
-        """Raise the epoch above all that was ever used here: whoever held it before is fenced.
+        """Raise the epoch above all that was ever used here: whoever held it before is fenced, and so are ``rivals``.
 
         Until now it may have gone on, so everything is read again. What was read is only used if nobody has taken over
         meanwhile: with a later run's tokens, this one would no longer be kept out. ``lease`` is kept beside the epoch.
 
+        Of two runs that begin at once and meet elsewhere than here, each saves its own state and then looks for the other's, so
+        that one at least finds the other among its ``rivals``.
+
         Raises:
             StateConflictError: another run has taken over.
         """
-        key = self.key(RUN_TASK)
+        key = self.run_key
+        self._fence_rivals(run_id, now)
+        if self.shard is not None:
+            self._keep_facts(run_id, now)
         known = [*self._stored.values(), *self._mirrored.values()]
         epoch = 1 + max([self._heard, *(state.epoch for state in known)])
         before = self._stored.get(key) or self._mirrored.get(key) or State(None, epoch, 0, run_id)
@@ -177,7 +224,34 @@ class Ledger:
                 f"run {holder.run_id} has taken over {self.source} into {self.destination}",
                 hint="let one run at a time sync this source",
             )
-        return Fence(self.source, self.destination, epoch, run_id)
+        return Fence(self.source, self.destination, epoch, run_id, key.task)
+
+    def _fence_rivals(self, run_id: str, now: datetime) -> None:
+        """Raise the epochs of runs that have not ended, or did not say so, by one: above their own, below this run's.
+
+        Other shards that fence out the same run are not fenced out by that.
+        """
+        for key, state in self.rivals:
+            kept = {name: value for name, value in (state.cursor or {}).items() if name != LEASE}
+            self.save(key, state.following(run_id=run_id, epoch=state.epoch + 1, now=now, cursor=kept or None))
+
+    def _keep_facts(self, run_id: str, now: datetime) -> None:
+        """In ``@run``, of which a run of a shard changes nothing else; of several that begin at once, the first makes it."""
+        for _ in range(_SIBLINGS_MAX):
+            self.about = self.agree()
+            root = self._stored.get(self._root)
+            if self.about.items() <= self.kept.items():
+                break
+            first = root or self._mirrored.get(self._root) or State(None, 1, 0, run_id)
+            cursor = {**(first.cursor or {}), **self.facts}
+            try:
+                self.save(self._root, first.following(run_id=first.run_id, epoch=first.epoch, now=now, cursor=cursor))
+            except LockedError:
+                raise
+            except StateConflictError:
+                self.load()
+        if self.mirrors and self._root not in self._mirrored:
+            self.settle(self._root)
 
     def save(self, key: StateKey, state: State) -> State:
         """Save without rows: the authority first, then the mirror. The state that is returned has its token."""

@@ -41,6 +41,8 @@ def missing(job: Job, ledger: Ledger, offer: Offer) -> Iterator[Missing]:
         if state is None or (refreshed or key.task) in known:
             continue
         lost = [unread.pop(name) for name in state.tables if name in unread and refreshed is None]
+        if not job.owns(refreshed or key.task):
+            continue
         if refreshed is not None and is_unfinished(state):
             text = (
                 f"{key}: a full refresh of {refreshed!r} was interrupted, and is not gone on with here; the next sync of "
@@ -52,7 +54,8 @@ def missing(job: Job, ledger: Ledger, offer: Offer) -> Iterator[Missing]:
         elif not key.task.startswith("@"):
             yield from _offered_no_longer(job, key, state)
     for table in unread.values():
-        yield _never_read(job, table)
+        if job.owns(table.name):
+            yield _never_read(job, table)
 
 
 def _failed(ledger: Ledger, one: TaskFailure) -> Missing:

@@ -6,7 +6,7 @@ from strandline.engine.answer import answered
 from strandline.engine.clock import Clock
 from strandline.engine.into import Into
 from strandline.engine.job import Job, ledger_of, offer_of, opened, planned, report_of, unit_of, unplanned
-from strandline.engine.lease import Lease
+from strandline.engine.lease import live_lease
 from strandline.engine.missing import Missing, missing
 from strandline.engine.project import places_of
 from strandline.engine.task_plan import TaskPlan
@@ -30,9 +30,8 @@ def plan(job: Job, *, clock: Clock | None = None) -> list[TaskPlan]:
         except StrandlineError as error:  # another destination may do
             plans += [unplanned(job, task, into.of(task), error) for task in offer.tasks]
             continue
-        lease = Lease.of(ledger.holder)
-        live = lease is not None and lease.is_live(clock.now())
-        held = (Warned(Code.BEING_SYNCED, lease.refused(ledger, clock.now()).message),) if lease and live else ()
+        live = live_lease(ledger, clock.now())
+        held = (Warned(Code.BEING_SYNCED, live[1].message),) if live is not None else ()
         for task in offer.tasks:
             one = planned(job, unit_of(job, task, into, ledger, report_of(job, task, into)), clock.now())
             plans.append(replace(one, warnings=(*one.warnings, *held)))

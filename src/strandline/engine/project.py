@@ -90,7 +90,7 @@ def agreed(ledger: Ledger, places: Sequence[str], *, adopts: bool) -> Project:
         UsageError: another project has a source and a destination of these names.
         StateError: probably; or the source's database is another one than it was, and nothing tells which.
     """
-    theirs = Project.of(ledger.facts)
+    theirs = Project.of(ledger.kept)
     mirrored = ledger.mirrored(ledger.key(RUN_TASK))
     mine = Project.of(mirrored.cursor) if mirrored is not None else None
     who = f"source {ledger.source!r} into destination {ledger.destination!r}"

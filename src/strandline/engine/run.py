@@ -49,7 +49,7 @@ def sync(
     Never raises a ``StrandlineError``: it is in the report.
     """
     clock, stop = clock or Clock(), (stop or Stop()).of_run()
-    report = RunReport(run_id or uuid4().hex, job.name, clock.now(), [])
+    report = RunReport(run_id or uuid4().hex, job.name, clock.now(), [], shard=str(job.shard or ""))
     began_s = clock.monotonic_s()
     observer(Event(EventKind.RUN_STARTED, report.run_id, job.name, data={"report": report}))
     try:

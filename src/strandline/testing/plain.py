@@ -37,6 +37,7 @@ from strandline.message import Forget, Swap
 from strandline.ownership import Ownership
 from strandline.paths import FOLDER, encode_part, opened, replace_file
 from strandline.place import file_places
+from strandline.state import StateKey
 from strandline.table import Table
 
 __all__ = ["PlainDestination"]
@@ -57,7 +58,7 @@ class _Kept:
 
     stored: Rows
     epochs: dict[str, int] = field(default_factory=dict)
-    """By source and destination: of the latest run that wrote."""
+    """By lineage: of the latest run that wrote."""
     numbers: dict[str, Any] = field(default_factory=dict)
     """By lineage, of rows without a key of their own; see ``Delivered.numbers``."""
 
@@ -103,8 +104,10 @@ class PlainDestination:
             changes, stays, users = changes_of(kept.stored if kept else None, table, mode, replaces)
             table = table.keeping(stays)
             if apply:
-                self._check(kept, fence)
-                if kept is None or any(change.kind == RECREATE for change in changes):
+                recreates = any(change.kind == RECREATE for change in changes)
+                if kept is not None and recreates:
+                    self._check(kept, fence, _ours(kept, fence.source, fence.destination))
+                if kept is None or recreates:
                     kept = _Kept(Rows(_with_window(table)))
                     self._save(kept)
                 elif changes:
@@ -124,7 +127,7 @@ class PlainDestination:
         with self._locked():
             kept = {name: found for name in names if (found := self._load(name)) is not None}
             for one in kept.values():
-                self._check(one, fence)
+                self._check(one, fence, [_name(window.key)])
             stored, lineage = {name: one.stored for name, one in kept.items()}, str(window.key)
             before = {name: dict(one.stored.rows) for name, one in kept.items()}
             delivered = {
@@ -146,7 +149,7 @@ class PlainDestination:
                 if (counts := delivered.get((window.key, name))) is not None and counts.numbered:
                     one.numbers[lineage] = counts.numbers()
                 if name in stored and stored[name].rows != before[name]:
-                    one.epochs[_run_of(fence)] = fence.epoch
+                    one.epochs[_name(window.key)] = fence.epoch
                     self._save(one)
             for name in kept.keys() - stored.keys():  # last: until now a swap can be done again
                 self._path(name).unlink()
@@ -158,7 +161,7 @@ class PlainDestination:
             kept = self._load(table.name)
         if kept is None:
             return Held(rows=False)
-        epochs = [epoch for run, epoch in kept.epochs.items() if run.startswith(json.dumps(scope.source_name))]
+        epochs = [kept.epochs[lineage] for lineage in _ours(kept, scope.source_name)]
         idempotent = self._delivery is Delivery.IDEMPOTENT
         return Held(kept.stored.in_scope(scope) > 0, max(epochs, default=None) if idempotent else None)
 
@@ -216,9 +219,9 @@ class PlainDestination:
         with opened(self._root, FOLDER) as directory:
             replace_file(directory, self._path(stored.table.name).name, content.getvalue().to_pybytes())
 
-    def _check(self, kept: _Kept | None, fence: Fence) -> None:
-        """Whether no later run has written; only where a repetition replaces something."""
-        latest = kept.epochs.get(_run_of(fence), 0) if kept else 0
+    def _check(self, kept: _Kept, fence: Fence, lineages: Sequence[str]) -> None:
+        """Whether no later run has written these; only where a repetition replaces something."""
+        latest = max((kept.epochs.get(one, 0) for one in lineages), default=0)
         if self._delivery is Delivery.IDEMPOTENT and latest > fence.epoch:
             raise StateConflictError(
                 f"run {fence.run_id} of {fence.source} is fenced: its epoch {fence.epoch} is over, {latest} has written",
@@ -226,8 +229,13 @@ class PlainDestination:
             )
 
 
-def _run_of(fence: Fence) -> str:
-    return f"{json.dumps(fence.source)} {json.dumps(fence.destination)}"
+def _name(key: StateKey) -> str:
+    return json.dumps([key.source, key.destination, key.task])
+
+
+def _ours(kept: _Kept, *begins: str) -> list[str]:
+    """The lineages of a source, into one destination or all, of which rows were written."""
+    return [one for one in kept.epochs if json.loads(one)[: len(begins)] == list(begins)]
 
 
 def _with_window(table: Table) -> Table:

@@ -8,7 +8,7 @@ run that wakes up writes nothing. Every window writes its tables anew, so this i
 
 import base64
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
@@ -38,6 +38,7 @@ from strandline.message import Forget, Swap
 from strandline.ownership import Ownership
 from strandline.paths import FOLDER, encode_part, locked, make_directory, opened, replace_file
 from strandline.place import file_places
+from strandline.state import StateKey
 from strandline.table import Table
 
 _REFUSED = (
@@ -55,7 +56,7 @@ class _Kept:
 
     rows: Rows
     epochs: dict[str, int] = field(default_factory=dict)
-    """By source and destination: of the latest run that wrote."""
+    """By lineage: of the latest run that wrote."""
     numbers: dict[str, Any] = field(default_factory=dict)
     """By lineage; see ``Delivered.numbers``."""
 
@@ -104,7 +105,8 @@ class JSONDirectory:
             kept = self._load(table.name)
             changes, stays, users = changes_of(kept.rows if kept else None, table, mode, replaces)
             if apply:
-                _check(kept, fence)
+                if kept is not None and any(change.kind == RECREATE for change in changes):
+                    _check(kept, fence, _ours(kept, fence.source, fence.destination))
                 stored = replace(table.keeping(stays), schema=table.keeping(stays).schema.append(_window_field()))
                 if kept is None or any(change.kind == RECREATE for change in changes):
                     kept = _Kept(Rows(stored))
@@ -125,7 +127,7 @@ class JSONDirectory:
         with self._locked():
             kept = {name: one for name in sorted(names) if (one := self._load(name)) is not None}
             for one in kept.values():
-                _check(one, fence)
+                _check(one, fence, [_name(window.key)])
             rows = {name: one.rows for name, one in kept.items()}
             before = {name: dict(one.rows) for name, one in rows.items()}
             numbers = {name: one.numbers[lineage] for name, one in kept.items() if lineage in one.numbers}
@@ -138,7 +140,7 @@ class JSONDirectory:
             fold.take(messages)
             for name, one in kept.items():
                 if name in rows and rows[name].rows != before[name]:
-                    one.epochs[_run(fence)] = fence.epoch
+                    one.epochs[_name(window.key)] = fence.epoch
                     if (window.key, name) in delivered:
                         one.numbers[lineage] = delivered[window.key, name].numbers()
                     self._save(one)
@@ -151,7 +153,7 @@ class JSONDirectory:
         kept = self._load(table.name)
         if kept is None:
             return Held(rows=False)
-        epochs = [epoch for run, epoch in kept.epochs.items() if json.loads(run)[0] == scope.source_name]
+        epochs = [kept.epochs[lineage] for lineage in _ours(kept, scope.source_name)]
         return Held(kept.rows.in_scope(scope) > 0, max(epochs, default=None))
 
     def read(self, table: Table, *, columns: Sequence[str] | None = None) -> "Iterator[pa.RecordBatch]":
@@ -201,12 +203,16 @@ class JSONDirectory:
             replace_file(directory, self._path(table.name).name, json.dumps(content).encode())
 
 
-def _run(fence: Fence) -> str:
-    return json.dumps([fence.source, fence.destination])
+def _name(key: StateKey) -> str:
+    return json.dumps([key.source, key.destination, key.task])
 
 
-def _check(kept: _Kept | None, fence: Fence) -> None:
-    if kept is not None and kept.epochs.get(_run(fence), 0) > fence.epoch:
+def _ours(kept: _Kept, *begins: str) -> list[str]:
+    return [one for one in kept.epochs if json.loads(one)[: len(begins)] == list(begins)]
+
+
+def _check(kept: _Kept, fence: Fence, lineages: Iterable[str]) -> None:
+    if max((kept.epochs.get(one, 0) for one in lineages), default=0) > fence.epoch:
         raise StateConflictError(f"{fence.source}: a later run has written", hint="let one run at a time sync it")
 
 

@@ -16,7 +16,7 @@ from strandline.connectors.duckdb.session import DuckDBSession
 from strandline.connectors.sql.destination import SqlDestination
 from strandline.connectors.sql.dialect import Statement
 from strandline.describe import Description
-from strandline.destination import Fence
+from strandline.destination import Fence, Reach
 from strandline.place import file_places
 from strandline.probe import Probe
 
@@ -43,6 +43,7 @@ class DuckDBDestination(SqlDestination[DuckDBSession]):
         drivers=("duckdb",),
         installs="strandline[duckdb]",
     )
+    reach = Reach.PROCESS
     columns_type, migrator_type = Columns, DuckDBMigrator
 
     class Spec(BaseModel):

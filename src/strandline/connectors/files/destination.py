@@ -39,6 +39,7 @@ from strandline.destination import (
     Held,
     MigrateMode,
     Migration,
+    Reach,
     Receipt,
     Scope,
     Window,
@@ -132,6 +133,7 @@ class FilesDestination:
             deletes=False,
             replace=False,
             writers_max=_WRITERS_MAX,
+            reach=Reach.HOST,
             types_refused=self._layout.form.refused,
         )
 

@@ -12,7 +12,7 @@ from strandline.connectors.files.stored_tables import owners_of
 from strandline.destination import Fence
 from strandline.errors import StateConflictError, StateError
 from strandline.ownership import Owner, followed
-from strandline.state import RUN_TASK, State, StateKey, Token
+from strandline.state import State, StateKey, Token, is_run
 from strandline.state_format import decode_state, encode_state, load_state
 
 __all__ = ["LogStates", "adopted", "check_fence", "check_token", "commit_of"]
@@ -98,7 +98,7 @@ class LogStates:
         """Save ``state`` as its lineage's newest."""
         commit = commit_of(key, state)
         with self._explained(f"{key}: the state may not have been saved"), self._store.transaction() as transaction:
-            if key.task != RUN_TASK:
+            if not is_run(key.task):
                 check_fence(transaction.log, Fence(key.source, key.destination, state.epoch, state.run_id))
             check_token(transaction.log, key, expected)
             transaction.commit(Entry(states=[(key, commit)]))

@@ -10,7 +10,7 @@ from strandline.destination import Fence
 from strandline.errors import StateConflictError
 from strandline.fold import Delivered, Rows
 from strandline.ownership import Owner
-from strandline.state import RUN_TASK, State, StateKey, Token
+from strandline.state import State, StateKey, Token, is_run
 from strandline.state_format import encode_state, history_with, load_state
 
 __all__ = ["Data", "States", "Store"]
@@ -104,7 +104,7 @@ class States:
         """See ``StateBackend.save``."""
         with self._store.lock:
             data = self._store.data.copy()
-            if key.task != RUN_TASK:
+            if not is_run(key.task):
                 data.check(Fence(key.source, key.destination, state.epoch, state.run_id))
             token = data.save(key, state, expected)
             self._store.data = data

@@ -21,6 +21,7 @@ from strandline.destination import (
     Held,
     MigrateMode,
     Migration,
+    Reach,
     Receipt,
     Scope,
     Window,
@@ -56,7 +57,9 @@ class MemoryDestination:
         name: str = Field("default", description="Which store of this process to use; it lives as long as the process.")
         schema_name: str = Field("main", alias="schema", min_length=1, description="Part of the store's name.")
 
-    capabilities = Capabilities(write_modes=frozenset(WriteMode), delivery=Delivery.ATOMIC, orders_versions=True)
+    capabilities = Capabilities(
+        write_modes=frozenset(WriteMode), delivery=Delivery.ATOMIC, orders_versions=True, reach=Reach.PROCESS
+    )
 
     def __init__(self, spec: Spec) -> None:
         self._place = spec.name, spec.schema_name

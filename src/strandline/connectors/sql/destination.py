@@ -18,6 +18,7 @@ from strandline.destination import (
     Held,
     MigrateMode,
     Migration,
+    Reach,
     Receipt,
     Scope,
     Window,
@@ -45,6 +46,7 @@ class SqlDestination(Generic[S]):
     staged_bytes_max = STAGED_BYTES_MAX
     columns_type: ClassVar[type[StoredColumns[Any]]]
     """How the columns of a table are stored."""
+    reach: ClassVar[Reach] = Reach.ANYWHERE
     migrator_type: ClassVar[type[Migrator]]
     """Makes the stored table fit."""
 
@@ -61,6 +63,7 @@ class SqlDestination(Generic[S]):
             delivery=Delivery.ATOMIC,
             orders_versions=True,
             latest_views=True,
+            reach=self.reach,
             types_refused=self.columns_type.types.refused,
         )
 

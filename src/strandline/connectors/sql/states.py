@@ -12,7 +12,7 @@ from strandline.connectors.sql.session import OwnSession
 from strandline.connectors.sql.tables import HISTORY, STATES
 from strandline.destination import Fence
 from strandline.errors import StateConflictError, StateError
-from strandline.state import HISTORY_MAX, RUN_TASK, State, StateKey, Token
+from strandline.state import HISTORY_MAX, State, StateKey, Token, is_run
 from strandline.state_format import LARGE_BYTES, decode_state, encode_state, kept_of, load_state, renews
 
 __all__ = ["Sessions", "SqlStates", "StateTables", "check_fence", "give_up", "save_state"]
@@ -117,7 +117,7 @@ def save_state(
     text = json.dumps(body)
     decode_state(key, json.loads(text), where=tables.states)  # what could not be read back is never kept
     large = len(text) > LARGE_BYTES
-    again = (large or key.task == RUN_TASK) and _renews(session, key, text, tables)
+    again = (large or is_run(key.task)) and _renews(session, key, text, tables)
     token, where = secrets.token_hex(16), _where(session, key)
     one, states, history = session.dialect.parameter, session.relation(tables.states), session.relation(tables.history)
     values: tuple[object, ...] = (state.epoch, state.sequence, token, text, *where.values)
@@ -218,7 +218,7 @@ class SqlStates:
         """Save ``state`` as its lineage's newest."""
         tables = self._tables
         with self._sessions.writing() as session:
-            if self._fenced and key.task != RUN_TASK:
+            if self._fenced and not is_run(key.task):
                 fence = Fence(key.source, key.destination, state.epoch, state.run_id)
                 check_fence(session, fence, key=key, expected=expected)
             else:

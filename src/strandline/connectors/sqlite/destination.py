@@ -23,7 +23,7 @@ from strandline.connectors.sqlite.migration import SQLiteMigrator
 from strandline.connectors.sqlite.probes import probe_destination
 from strandline.connectors.sqlite.session import SQLiteSession
 from strandline.connectors.sqlite.stored_names import StoredNames
-from strandline.destination import Window, WriteMode
+from strandline.destination import Reach, Window, WriteMode
 from strandline.place import file_places
 from strandline.probe import Probe
 from strandline.settings import Seconds
@@ -43,6 +43,7 @@ class SQLiteDestination(SqlDestination[SQLiteSession]):
 
     description = WRITTEN
     staged_bytes_max = _STAGED_BYTES_MAX
+    reach = Reach.HOST
     columns_type, migrator_type = Columns, SQLiteMigrator
 
     class Spec(BaseModel):
