@@ -1,6 +1,6 @@
 # One list of verbs for people and for CI. `make test` and `make demo` need nothing but Python 3.11, git and the network.
 .DEFAULT_GOAL := help
-.PHONY: help setup lock check test demo crash detect matrix stress holes races stores realfiles container recipes bench reference docs pages clean
+.PHONY: help setup lock check test demo crash detect matrix stress holes races damage stores realfiles container recipes bench reference docs pages clean
 .DELETE_ON_ERROR:
 SHELL := /bin/bash
 # An interpreter that compiles all modules again takes twice as long to start, and tests start hundreds.
@@ -56,6 +56,9 @@ holes: $(READY) ## the same faults against Strandline and against dlt, which is 
 
 races: $(READY) ## two processes that save over each other, SAVES times, on every state backend
 	STRANDLINE_SAVES="$(SAVES)" $(RUN)/pytest -q tests/crash/test_races.py $(ARGS)
+
+damage: $(READY) ## each bit of a stored state flipped, and its end cut off at each byte, on every backend and in every destination
+	STRANDLINE_DAMAGES=0 $(PYTEST) -k "a_bit_that_flips_is_noticed or an_end_that_is_missing_is_noticed" tests/connectors
 
 stores: $(READY) ## object stores of other people (versitygw, azurite, s3rver), built once with go and npm: the suite of state backends
 	$(RUN)/pytest -q tests/connectors/objects/foreign_stores.py $(ARGS)

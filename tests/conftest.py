@@ -20,6 +20,11 @@ from strandline.cli import main
 
 pytest.register_assert_rewrite("strandline.testing")
 
+if "STRANDLINE_DAMAGES" in os.environ:  # of a stored state; see `make damage`
+    from strandline.testing.state_raw import RawCases
+
+    RawCases.DAMAGES = int(os.environ["STRANDLINE_DAMAGES"])
+
 # Tests start hundreds of interpreters, and one that compiles all modules again takes twice as long.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 

@@ -226,7 +226,14 @@ class StateBackend(Protocol):
         """
 
     def history(self, key: StateKey) -> Sequence[State]:
-        """The last commits, the newest (the stored one) first; empty when nothing is stored."""
+        """The last commits, the newest (the stored one) first; empty when nothing is stored.
+
+        One that cannot be trusted is among them, and says why, unless nothing can be told of any.
+
+        Raises:
+            StateError: nothing can be told of any of them.
+            UnreachableError: the backend does not answer.
+        """
 
     def close(self) -> None:
         """Release what is held. A second call does nothing."""

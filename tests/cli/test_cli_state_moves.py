@@ -60,6 +60,28 @@ def test_the_history_says_how_a_cursor_came_to_where_it_is(shop):
     assert cli("state", "history", "shop", "nothing").exit_code == 2
 
 
+def test_a_version_that_is_damaged_says_so_and_the_others_are_there(shop):
+    cli = shop(backend="sqlite", backend_spec={"path": "kept.db"})
+    insert((4, "later", "2026-03-01 00:00:00"))
+    assert cli("sync").exit_code == 0
+    with closing(sqlite3.connect("kept.db")) as connection, connection:
+        mine = "task = 'orders' AND number = (SELECT max(number) - 1 FROM cq_cursors_history WHERE task = 'orders')"
+        connection.execute(f"UPDATE cq_cursors_history SET state = replace(state, '2026-02', '2026-01') WHERE {mine}")
+    said = cli("state", "history", "shop", "orders")
+    assert said.exit_code == 0
+    assert "untrusted" in said.stdout
+    assert "2026-01-01 00:00:01" in said.stdout
+    records = json.loads(cli("state", "history", "shop", "orders", "--format", "json").stdout)
+    assert ["untrusted" in one for one in records] == [number == 1 for number in range(len(records))]
+    compared = cli("state", "diff", "shop", "orders")
+    assert compared.exit_code == 3
+    assert "damaged" in compared.stderr
+    Path("other.yml").write_text(Path("strandline.yml").read_text().replace("kept.db", "moved.db"))
+    assert cli("state", "copy", "shop", "--to", "other.yml").exit_code == 0
+    moved = json.loads(cli("state", "history", "shop", "orders", "other.yml", "--format", "json").stdout)
+    assert moved == [one for one in records if "untrusted" not in one]
+
+
 def test_what_moved_between_two_versions_is_shown(shop):
     cli = shop()
     newest, *_, first = versions()

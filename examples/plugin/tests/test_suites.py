@@ -17,6 +17,30 @@ from strandline.testing.source import SourceConformance
 from strandline.testing.state_backend import StateBackendConformance
 
 
+class RawOneFile:
+    """What the file has of a state, for the suite to damage."""
+
+    def __init__(self, path):
+        self._path = path
+
+    def read(self, key):
+        token, text = self._found(key)[1][0]
+        return {"token": token.encode(), "state": text.encode()}
+
+    def write(self, key, fields):
+        states, commits = self._found(key)
+        try:
+            commits[0] = [fields["token"].decode(), fields["state"].decode()]
+        except ValueError:  # the file would not be UTF-8 any more, which it says of all states
+            return False
+        self._path.write_text(json.dumps(states))
+        return True
+
+    def _found(self, key):
+        states = json.loads(self._path.read_text())
+        return states, next(commits for stored, commits in states if stored == [key.source, key.task, key.destination])
+
+
 class TestOneFile(StateBackendConformance):
     @pytest.fixture
     def reopen(self, tmp_path):
@@ -30,16 +54,8 @@ class TestOneFile(StateBackendConformance):
         backend.close()
 
     @pytest.fixture
-    def damage(self, tmp_path):
-        def damage(key):
-            path = tmp_path / "states.json"
-            states = json.loads(path.read_text())
-            for stored, commits in states:
-                if stored == [key.source, key.task, key.destination]:
-                    commits[0][1] = commits[0][1].replace('"epoch"', '"epoch_"', 1)
-            path.write_text(json.dumps(states))
-
-        return damage
+    def raw(self, tmp_path):
+        return RawOneFile(tmp_path / "states.json")
 
 
 class TestJSONDirectory(DestinationConformance):

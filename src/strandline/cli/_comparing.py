@@ -75,10 +75,16 @@ def _versions(
                 history = backend.history(key)
                 place = 0 if last is None else _place(history, last)
                 before = place + 1 if first is None else _place(history, first)
-                yield key, history[before] if before < len(history) else None, history[place]
+                yield key, _trusted(history[before]) if before < len(history) else None, _trusted(history[place])
                 empty = False
     if empty:
         raise UsageError(f"source {source!r} has no state of {task!r}", hint="`strandline state list` shows them all")
+
+
+def _trusted(state: State) -> State:
+    if state.untrusted is not None:
+        raise state.untrusted
+    return state
 
 
 def _place(history: Sequence[State], version: str) -> int:

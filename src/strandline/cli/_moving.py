@@ -66,6 +66,8 @@ def _histories(config: Config, source: str, task: str) -> list[tuple[StateKey, S
 
 
 def _row(state: State) -> tuple[str, ...]:
+    if state.untrusted is not None:
+        return "untrusted", "", "", said(state.untrusted.message), ""
     saved = datetime.fromisoformat(state.saved_at).astimezone() if state.saved_at else None
     phase = state.current.phase.value if state.current is not None else ""
     by = state.note or f"run {state.run_id[:8]}"
@@ -81,6 +83,7 @@ def _record(state: State) -> dict[str, Any]:
         "run_id": state.run_id,
         "note": state.note,
         "cursor": state.cursor,
+        **({"untrusted": state.untrusted.message} if state.untrusted is not None else {}),
     }
 
 

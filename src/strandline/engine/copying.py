@@ -18,7 +18,7 @@ Histories = Mapping[StateKey, Sequence[State]]
 
 
 def histories(source: str, backend: StateBackend, now: datetime) -> Histories:
-    """Everything that a backend has of a source.
+    """Everything that a backend has of a source, but former commits that cannot be trusted.
 
     Raises:
         LockedError: a run goes on, so that what is copied would be old at once.
@@ -31,7 +31,7 @@ def histories(source: str, backend: StateBackend, now: datetime) -> Histories:
         lease = Lease.of(state) if is_run(key.task) else None
         if lease is not None and lease.is_live(now):
             raise LockedError(f"{key}: run {lease.run_id} goes on", hint="let it end, then copy")
-    return {key: backend.history(key) for key in sorted(states)}
+    return {key: [one for one in backend.history(key) if one.untrusted is None] for key in sorted(states)}
 
 
 def copy_states(found: Histories, backend: StateBackend) -> Iterator[tuple[StateKey, int]]:

@@ -15,8 +15,8 @@
             backend.close()
 
         @pytest.fixture
-        def damage(self, tmp_path: Path) -> Callable[[StateKey], None]:
-            return lambda key: spoil(tmp_path / "state.db", key)
+        def raw(self, tmp_path: Path) -> Raw:                  # how what is stored is damaged behind its back
+            return RawRow(tmp_path / "state.db")
 """
 
 import itertools
@@ -49,6 +49,7 @@ from strandline.state import (
     Token,
 )
 from strandline.testing.state_given_up import KEY, GivenUpCases, Reopen, example_state
+from strandline.testing.state_raw import RawCases
 from strandline.testing.state_runs import RunCases
 
 __all__ = ["KEY", "NAMES", "StateBackendConformance", "example_state", "states"]
@@ -120,8 +121,8 @@ def _raise_by_one(backend: StateBackend, key: StateKey, run_id: str) -> int:
     pytest.fail("a save conflicts although its token was just loaded")
 
 
-class StateBackendConformance(GivenUpCases, RunCases):
-    """Subclass it, and provide the fixtures ``backend``, ``reopen`` and ``damage``."""
+class StateBackendConformance(GivenUpCases, RawCases, RunCases):
+    """Subclass it, and provide the fixtures ``backend``, ``reopen`` and ``raw``."""
 
     @pytest.fixture
     def backend(self) -> Iterator[StateBackend]:

@@ -26,11 +26,6 @@ def example_state(sequence: int = 1, **changes: Any) -> State:
 class GivenUpCases:
     """Part of ``StateBackendConformance``."""
 
-    @pytest.fixture
-    def damage(self) -> Callable[[StateKey], None]:
-        """Damages the stored state of a key behind the backend's back, as a torn write or a careless hand would."""
-        raise NotImplementedError
-
     def test_a_state_that_cannot_be_trusted_says_so_beside_those_that_can(
         self, backend: StateBackend, reopen: Reopen, damage: Callable[[StateKey], None]
     ) -> None:

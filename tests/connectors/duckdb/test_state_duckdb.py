@@ -6,10 +6,12 @@ from pathlib import Path
 
 import duckdb
 import pytest
+from raw_states import RawRow
 
 from strandline.plugins import load_plugin
-from strandline.state import StateBackend, StateKey
+from strandline.state import StateBackend
 from strandline.testing.state_backend import StateBackendConformance
+from strandline.testing.state_raw import Raw
 
 
 class TestDuckDBState(StateBackendConformance):
@@ -25,10 +27,10 @@ class TestDuckDBState(StateBackendConformance):
         backend.close()
 
     @pytest.fixture
-    def damage(self, tmp_path: Path, backend: StateBackend) -> Callable[[StateKey], None]:
-        def damage(key: StateKey) -> None:
+    def raw(self, tmp_path: Path, backend: StateBackend) -> Raw:
+        def run(*asked):
             backend.close()
             with closing(duckdb.connect(str(tmp_path / "warehouse.duckdb"))) as connection:
-                connection.execute("UPDATE cq_state SET state = state[:-9] WHERE task = ?", [key.task])
+                return connection.execute(*asked).fetchall()
 
-        return damage
+        return RawRow(run, "cq_state", refuses=(duckdb.Error,))

@@ -6,10 +6,12 @@ from contextlib import ExitStack, closing
 from pathlib import Path
 
 import pytest
+from raw_states import RawFile
 
 from strandline.plugins import load_plugin
 from strandline.state import StateBackend, StateKey
 from strandline.testing.state_backend import StateBackendConformance
+from strandline.testing.state_raw import Raw
 
 
 class TestFilesState(StateBackendConformance):
@@ -26,13 +28,12 @@ class TestFilesState(StateBackendConformance):
         backend.close()
 
     @pytest.fixture
-    def damage(self, tmp_path: Path) -> Callable[[StateKey], None]:
-        def damage(key: StateKey) -> None:
+    def raw(self, tmp_path: Path) -> Raw:
+        def entry(key: StateKey) -> Path:
             for path in sorted((tmp_path / "lake" / ".strandline" / "log").glob("*.commit"), reverse=True):
                 head = json.loads(path.read_text().splitlines()[0])
                 if [key.source, key.task, key.destination] in [one[:3] for one in head["states"]]:
-                    path.write_bytes(path.read_bytes()[:-9])
-                    return
+                    return path
             pytest.fail(f"no entry has a state of {key}")
 
-        return damage
+        return RawFile(entry)

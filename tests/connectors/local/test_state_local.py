@@ -2,10 +2,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from raw_states import RawFile
 
+from strandline.paths import encode_part
 from strandline.plugins import load_plugin
-from strandline.state import StateBackend, StateKey
+from strandline.state import StateBackend
 from strandline.testing.state_backend import StateBackendConformance
+from strandline.testing.state_raw import Raw
 
 
 class TestLocalState(StateBackendConformance):
@@ -21,9 +24,5 @@ class TestLocalState(StateBackendConformance):
         backend.close()
 
     @pytest.fixture
-    def damage(self, tmp_path: Path) -> Callable[[StateKey], None]:
-        def damage(key: StateKey) -> None:
-            path = tmp_path / "state" / key.source / f"{key.task}@{key.destination}.json"
-            path.write_bytes(path.read_bytes()[:-9])
-
-        return damage
+    def raw(self, tmp_path: Path) -> Raw:
+        return RawFile(lambda key: tmp_path / "state" / encode_part(key.source) / f"{key.task}@{key.destination}.json")

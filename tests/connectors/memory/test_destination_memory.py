@@ -2,12 +2,14 @@ import uuid
 from collections.abc import Callable, Iterator
 
 import pytest
+from raw_states import RawCommit
 
 from strandline.destination import Destination
 from strandline.plugins import load_plugin
-from strandline.state import StateBackend, StateKey
+from strandline.state import StateBackend
 from strandline.testing.destination import DestinationConformance
 from strandline.testing.state_backend import StateBackendConformance
+from strandline.testing.state_raw import Raw
 
 
 @pytest.fixture
@@ -41,10 +43,5 @@ class TestMemoryStates(StateBackendConformance):
         return reopen()
 
     @pytest.fixture
-    def damage(self, backend: StateBackend) -> Callable[[StateKey], None]:
-        def damage(key: StateKey) -> None:
-            commits = backend._store.data.commits
-            (token, text), *older = commits[key]
-            commits[key] = ((token, text.replace('"sequence": 3', '"sequence": 4')), *older)
-
-        return damage
+    def raw(self, backend: StateBackend) -> Raw:
+        return RawCommit(lambda: backend._store.data.commits)

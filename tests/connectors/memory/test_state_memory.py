@@ -1,10 +1,12 @@
 from collections.abc import Callable, Iterator
 
 import pytest
+from raw_states import RawCommit
 
 from strandline.plugins import load_plugin
-from strandline.state import StateBackend, StateKey
+from strandline.state import StateBackend
 from strandline.testing.state_backend import KEY, StateBackendConformance, example_state
+from strandline.testing.state_raw import Raw
 
 
 class TestMemoryState(StateBackendConformance):
@@ -20,12 +22,8 @@ class TestMemoryState(StateBackendConformance):
         return lambda: backend
 
     @pytest.fixture
-    def damage(self, backend: StateBackend) -> Callable[[StateKey], None]:
-        def damage(key: StateKey) -> None:
-            (token, text), *older = backend._commits[key]
-            backend._commits[key] = [(token, text.replace('"sequence": 3', '"sequence": 4')), *older]
-
-        return damage
+    def raw(self, backend: StateBackend) -> Raw:
+        return RawCommit(lambda: backend._commits)
 
     def test_it_is_shared_by_nothing(self, backend: StateBackend) -> None:
         other = type(backend)(type(backend).Spec())

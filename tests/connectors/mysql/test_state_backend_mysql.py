@@ -6,6 +6,7 @@ from contextlib import closing
 
 import pymysql
 import pytest
+from raw_states import RawRow
 
 from services.mariadb import MariaDBServer
 from services.proxy import CommitProxy, Loss
@@ -22,6 +23,7 @@ from strandline.plugins import load_plugin
 from strandline.probe import Verdict
 from strandline.state import StateBackend, StateKey
 from strandline.testing.state_backend import KEY, StateBackendConformance, example_state
+from strandline.testing.state_raw import Raw
 
 PLUGIN = load_plugin("state_backend", "mysql")
 
@@ -30,11 +32,14 @@ def opened(connection_string: str, **settings) -> StateBackend:
     return PLUGIN(PLUGIN.Spec(connection_string=connection_string, **settings))
 
 
-def execute(connection_string: str, *statements: str) -> list[tuple]:
+def connected(connection_string: str) -> closing[pymysql.Connection]:
     database = connection_string.rpartition("/")[2]
     port = int(connection_string.rpartition("/")[0].rpartition(":")[2])
-    settings = {"host": "127.0.0.1", "port": port, "user": "root", "autocommit": True, "database": database}
-    with closing(pymysql.connect(**settings)) as connection, connection.cursor() as cursor:
+    return closing(pymysql.connect(host="127.0.0.1", port=port, user="root", autocommit=True, database=database))
+
+
+def execute(connection_string: str, *statements: str) -> list[tuple]:
+    with connected(connection_string) as connection, connection.cursor() as cursor:
         for statement in statements:
             cursor.execute(statement)
         return list(cursor.fetchall())
@@ -57,9 +62,16 @@ class TestMySQLState(StateBackendConformance):
             yield backend
 
     @pytest.fixture
-    def damage(self, mysql: str) -> Callable[[StateKey], None]:
-        cut = "UPDATE cq_cursors SET state = left(state, length(state) - 9) WHERE task = '{}'"
-        return lambda key: execute(mysql, cut.format(key.task))
+    def raw(self, mysql: str) -> Iterator[Raw]:
+        def run(*asked):
+            with connection.cursor() as cursor:
+                cursor.execute(*asked)
+                return cursor.fetchall()
+
+        with connected(mysql) as connection:
+            yield RawRow(
+                run, "cq_cursors", parameter="%s", refuses=(pymysql.err.DataError, pymysql.err.OperationalError)
+            )
 
 
 def test_what_was_saved_outlives_a_killed_server_and_the_next_save_finds_the_new_one():

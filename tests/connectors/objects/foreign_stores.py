@@ -4,15 +4,16 @@ import secrets
 from collections.abc import Callable, Iterator
 from contextlib import closing
 
-import obstore
 import pytest
 from obstore.store import from_url
+from raw_states import RawObject
 
 from services.object_stores import ObjectStore
 from strandline.errors import UsageError
 from strandline.plugins import load_plugin
-from strandline.state import StateBackend, StateKey
+from strandline.state import StateBackend
 from strandline.testing.state_backend import KEY, StateBackendConformance, example_state
+from strandline.testing.state_raw import Raw
 
 PLUGIN = load_plugin("state_backend", "objects")
 
@@ -42,14 +43,8 @@ class TestStores(StateBackendConformance):
             yield backend
 
     @pytest.fixture
-    def damage(self, store: ObjectStore, url: str) -> Callable[[StateKey], None]:
-        direct = from_url(url, config=store.options, client_options={"allow_http": True})
-
-        def damage(key: StateKey) -> None:
-            name = f"{key.source}/{key.task}@{key.destination}.json"
-            obstore.put(direct, name, bytes(obstore.get(direct, name).bytes())[:-9])
-
-        return damage
+    def raw(self, store: ObjectStore, url: str) -> Raw:
+        return RawObject(from_url(url, config=store.options, client_options={"allow_http": True}))
 
 
 def test_a_store_that_ignores_conditions_is_refused():

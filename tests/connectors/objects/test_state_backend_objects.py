@@ -9,6 +9,7 @@ from typing import ClassVar
 import obstore
 import pytest
 from obstore.store import S3Store
+from raw_states import RawObject
 
 from services.s3 import S3
 from strandline.connectors.objects import store as store_module
@@ -17,6 +18,7 @@ from strandline.plugins import load_plugin
 from strandline.probe import Verdict
 from strandline.state import StateBackend, StateKey
 from strandline.testing.state_backend import KEY, StateBackendConformance, example_state
+from strandline.testing.state_raw import Raw
 
 PLUGIN = load_plugin("state_backend", "objects")
 
@@ -48,14 +50,8 @@ class TestObjectsState(StateBackendConformance):
             yield backend
 
     @pytest.fixture
-    def damage(self, s3: S3) -> Callable[[StateKey], None]:
-        store = S3Store("bucket", prefix="states", client_options={"allow_http": True}, **s3.options)
-
-        def damage(key: StateKey) -> None:
-            name = f"{key.source}/{key.task}@{key.destination}.json"
-            obstore.put(store, name, bytes(obstore.get(store, name).bytes())[:-9])
-
-        return damage
+    def raw(self, s3: S3) -> Raw:
+        return RawObject(S3Store("bucket", prefix="states", client_options={"allow_http": True}, **s3.options))
 
 
 def test_nothing_is_left_of_what_was_tried(s3):

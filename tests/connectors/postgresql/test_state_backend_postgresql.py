@@ -5,13 +5,15 @@ from contextlib import closing
 
 import psycopg
 import pytest
+from raw_states import RawRow
 
 from services.pgbouncer import PgBouncer, program
 from strandline.errors import StrandlineError, UsageError
 from strandline.plugins import load_plugin
 from strandline.probe import Verdict
-from strandline.state import StateBackend, StateKey
+from strandline.state import StateBackend
 from strandline.testing.state_backend import KEY, StateBackendConformance, example_state
+from strandline.testing.state_raw import Raw
 
 PLUGIN = load_plugin("state_backend", "postgresql")
 
@@ -37,9 +39,13 @@ class TestPostgreSQLBackend(StateBackendConformance):
             yield backend
 
     @pytest.fixture
-    def damage(self, postgresql: str) -> Callable[[StateKey], None]:
-        cut = "UPDATE cursors.cq_cursors SET state = left(state, -9) WHERE task = '{}'"
-        return lambda key: execute(postgresql, cut.format(key.task))
+    def raw(self, postgresql: str) -> Iterator[Raw]:
+        def run(*asked):
+            cursor = connection.execute(*asked)
+            return cursor.fetchall() if cursor.description else []
+
+        with closing(psycopg.connect(postgresql, autocommit=True)) as connection:
+            yield RawRow(run, "cursors.cq_cursors", parameter="%s", refuses=(psycopg.DataError,))
 
 
 @pytest.fixture

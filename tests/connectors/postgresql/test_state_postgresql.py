@@ -5,10 +5,12 @@ from contextlib import closing
 
 import psycopg
 import pytest
+from raw_states import RawRow
 
 from strandline.plugins import load_plugin
-from strandline.state import StateBackend, StateKey
+from strandline.state import StateBackend
 from strandline.testing.state_backend import StateBackendConformance
+from strandline.testing.state_raw import Raw
 
 
 class TestPostgreSQLState(StateBackendConformance):
@@ -24,9 +26,10 @@ class TestPostgreSQLState(StateBackendConformance):
         backend.close()
 
     @pytest.fixture
-    def damage(self, postgresql: str, backend: StateBackend) -> Callable[[StateKey], None]:
-        def damage(key: StateKey) -> None:
-            with closing(psycopg.connect(postgresql, autocommit=True)) as connection:
-                connection.execute("UPDATE cq_state SET state = left(state, -9) WHERE task = %s", [key.task])
+    def raw(self, postgresql: str) -> Iterator[Raw]:
+        def run(*asked):
+            cursor = connection.execute(*asked)
+            return cursor.fetchall() if cursor.description else []
 
-        return damage
+        with closing(psycopg.connect(postgresql, autocommit=True)) as connection:
+            yield RawRow(run, "cq_state", parameter="%s", refuses=(psycopg.DataError,))

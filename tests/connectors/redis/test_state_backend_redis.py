@@ -7,6 +7,7 @@ from contextlib import closing
 
 import pytest
 import redis
+from raw_states import RawValue
 
 from services.proxy import CommitProxy, Loss
 from services.redis import DURABLE, RedisServer, redis_program, valkey_program
@@ -15,6 +16,7 @@ from strandline.plugins import load_plugin
 from strandline.probe import Verdict
 from strandline.state import StateBackend, StateKey
 from strandline.testing.state_backend import KEY, StateBackendConformance, example_state
+from strandline.testing.state_raw import Raw
 
 PLUGIN = load_plugin("state_backend", "redis")
 
@@ -59,13 +61,8 @@ class TestRedisState(StateBackendConformance):
             yield backend
 
     @pytest.fixture
-    def damage(self, client: redis.Redis) -> Callable[[StateKey], None]:
-        def damage(key: StateKey) -> None:
-            name = f"strandline:{{{key.source}}}:states"
-            field = f"{key.task} {key.destination}"
-            client.hset(name, field, client.hget(name, field)[:-9])
-
-        return damage
+    def raw(self, client: redis.Redis) -> Raw:
+        return RawValue(client)
 
 
 def test_the_keys_of_a_source_lie_in_one_slot_of_a_cluster(server, client):

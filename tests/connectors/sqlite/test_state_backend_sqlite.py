@@ -8,12 +8,14 @@ from pathlib import Path
 
 import pytest
 from pydantic import ValidationError
+from raw_states import RawRow
 
 from strandline.errors import LockedError, StateError, UsageError
 from strandline.plugins import load_plugin
 from strandline.probe import Verdict
-from strandline.state import StateBackend, StateKey
+from strandline.state import StateBackend
 from strandline.testing.state_backend import KEY, StateBackendConformance, example_state
+from strandline.testing.state_raw import Raw
 
 PLUGIN = load_plugin("state_backend", "sqlite")
 
@@ -33,13 +35,12 @@ class TestSQLiteBackend(StateBackendConformance):
             yield backend
 
     @pytest.fixture
-    def damage(self, tmp_path: Path) -> Callable[[StateKey], None]:
-        def damage(key: StateKey) -> None:
-            with closing(sqlite3.connect(tmp_path / ".cq" / "state.db")) as connection, connection:
-                cut = "UPDATE cq_cursors SET state = substr(state, 1, length(state) - 9) WHERE task = ?"
-                connection.execute(cut, [key.task])
+    def raw(self, tmp_path: Path) -> Raw:
+        def run(*asked):
+            with closing(sqlite3.connect(tmp_path / ".cq" / "state.db", isolation_level=None)) as connection:
+                return connection.execute(*asked).fetchall()
 
-        return damage
+        return RawRow(run, "cq_cursors", text="CAST(? AS TEXT)")
 
 
 def test_the_file_is_private_and_looking_makes_none(tmp_path):

@@ -6,10 +6,12 @@ from contextlib import ExitStack, closing
 from pathlib import Path
 
 import pytest
+from raw_states import RawRow
 
 from strandline.plugins import load_plugin
-from strandline.state import StateBackend, StateKey
+from strandline.state import StateBackend
 from strandline.testing.state_backend import StateBackendConformance
+from strandline.testing.state_raw import Raw
 
 
 class TestSQLiteState(StateBackendConformance):
@@ -26,11 +28,9 @@ class TestSQLiteState(StateBackendConformance):
         backend.close()
 
     @pytest.fixture
-    def damage(self, tmp_path: Path, backend: StateBackend) -> Callable[[StateKey], None]:
-        def damage(key: StateKey) -> None:
-            backend.close()
-            with closing(sqlite3.connect(tmp_path / "warehouse.sqlite")) as connection, connection:
-                cut = "UPDATE cq_state SET state = substr(state, 1, length(state) - 9) WHERE task = ?"
-                connection.execute(cut, [key.task])
+    def raw(self, tmp_path: Path) -> Raw:
+        def run(*asked):
+            with closing(sqlite3.connect(tmp_path / "warehouse.sqlite", isolation_level=None)) as connection:
+                return connection.execute(*asked).fetchall()
 
-        return damage
+        return RawRow(run, "cq_state", text="CAST(? AS TEXT)")

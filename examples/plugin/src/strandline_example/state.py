@@ -32,15 +32,12 @@ class OneFile:
     def load(self, source: str) -> Mapping[StateKey, State]:
         """Every state of a source; a damaged one says so itself."""
         found = {key: commits[0] for key, commits in self._read().items() if key.source == source}
-        return {
-            key: load_state(key, json.loads(text), where=str(self._path), token=token)
-            for key, (token, text) in found.items()
-        }
+        return {key: self._loaded(key, *commit) for key, commit in found.items()}
 
     def save(self, key: StateKey, state: State, *, expected: Token | None) -> Token:
         """Compare and set."""
         commit = [secrets.token_hex(16), json.dumps(encode_state(key, state))]
-        self._decode(key, *commit)  # what could not be read back is never kept
+        decode_state(key, json.loads(commit[1]), where=str(self._path))  # what could not be read back is never kept
         with opened(self._path.parent, FOLDER) as directory, locked(directory, self._path.parent, wait_s=30):
             all_ = self._read()
             commits = all_.get(key, [])
@@ -53,13 +50,17 @@ class OneFile:
 
     def history(self, key: StateKey) -> Sequence[State]:
         """The last commits, the newest first."""
-        return [self._decode(key, token, text) for token, text in self._read().get(key, [])]
+        return [self._loaded(key, *commit) for commit in self._read().get(key, [])]
 
     def close(self) -> None:
         """Nothing is held."""
 
-    def _decode(self, key: StateKey, token: Token, text: str) -> State:
-        return decode_state(key, json.loads(text), where=str(self._path), token=token)
+    def _loaded(self, key: StateKey, token: Token, text: str) -> State:
+        try:
+            body = json.loads(text)
+        except ValueError:  # what is not JSON is no state, which is what it then says
+            body = None
+        return load_state(key, body, where=str(self._path), token=token)
 
     def _read(self) -> Commits:
         try:

@@ -109,7 +109,7 @@ class LogStates:
         with self._explained("the states cannot be read"):
             commits = self._store.look().states.get(key, ())
         return [
-            decode_state(key, _parsed(commit.text), where=self._store.where, token=commit.token) for commit in commits
+            load_state(key, _parsed(commit.text), where=self._store.where, token=commit.token) for commit in commits
         ]
 
     def close(self) -> None:

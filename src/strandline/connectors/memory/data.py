@@ -6,6 +6,7 @@ import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from strandline.connectors.memory.state import parsed
 from strandline.destination import Fence
 from strandline.errors import StateConflictError
 from strandline.fold import Delivered, Rows
@@ -48,7 +49,7 @@ class Data:
     def check(self, fence: Fence) -> None:
         """Refuse a run that another one has fenced out."""
         token, text = self.commits.get(fence.key, (("", ""),))[0]
-        stored = load_state(fence.key, json.loads(text), where="memory", token=token) if text else None
+        stored = load_state(fence.key, parsed(text), where="memory", token=token) if text else None
         if stored is not None and stored.epoch > fence.epoch:
             raise StateConflictError(
                 f"run {fence.run_id} of {fence.source} is fenced: its epoch {fence.epoch} is over, "
@@ -66,7 +67,7 @@ class Data:
         """The newest state of each lineage of a source."""
         newest = {key: commits[0] for key, commits in self.commits.items() if key.source == source}
         return {
-            key: load_state(key, json.loads(text), where="memory", token=token) for key, (token, text) in newest.items()
+            key: load_state(key, parsed(text), where="memory", token=token) for key, (token, text) in newest.items()
         }
 
     def save(self, key: StateKey, state: State, expected: Token | None) -> Token:
@@ -119,4 +120,4 @@ class States:
 
 
 def _decode(key: StateKey, token: Token, text: str) -> State:
-    return load_state(key, json.loads(text), where="memory", token=token)
+    return load_state(key, parsed(text), where="memory", token=token)

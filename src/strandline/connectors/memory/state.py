@@ -11,7 +11,7 @@ from strandline.errors import StateConflictError
 from strandline.state import State, StateKey, Token
 from strandline.state_format import decode_state, encode_state, history_with, load_state
 
-__all__ = ["MemoryState"]
+__all__ = ["MemoryState", "parsed"]
 
 
 class MemoryState:
@@ -34,14 +34,12 @@ class MemoryState:
         """Every state of ``source``."""
         with self._lock:
             newest = {key: commits[0] for key, commits in self._commits.items() if key.source == source}
-        return {
-            key: load_state(key, json.loads(text), where="memory", token=token) for key, (token, text) in newest.items()
-        }
+        return {key: _loaded(key, *commit) for key, commit in newest.items()}
 
     def save(self, key: StateKey, state: State, *, expected: Token | None) -> Token:
         """Save ``state`` as its lineage's newest."""
         commit = (secrets.token_hex(16), json.dumps(encode_state(key, state)))
-        _decode(key, *commit)  # what could not be read back is never kept
+        decode_state(key, json.loads(commit[1]), where="memory")  # what could not be read back is never kept
         with self._lock:
             commits = self._commits.get(key, ())
             if (commits[0][0] if commits else None) != expected:
@@ -55,11 +53,19 @@ class MemoryState:
         """The last commits of one lineage, the newest first."""
         with self._lock:
             commits = self._commits.get(key, ())
-        return [_decode(key, *commit) for commit in commits]
+        return [_loaded(key, *commit) for commit in commits]
 
     def close(self) -> None:
         """Do nothing: the states stay until the object goes."""
 
 
-def _decode(key: StateKey, token: Token, text: str) -> State:
-    return decode_state(key, json.loads(text), where="memory", token=token)
+def _loaded(key: StateKey, token: Token, text: str) -> State:
+    return load_state(key, parsed(text), where="memory", token=token)
+
+
+def parsed(text: str) -> object:
+    """What is not JSON is no state, which is what decoding then says."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        return None

@@ -31,7 +31,7 @@ _TOKEN = 32
 """Characters, before each state."""
 _SAVE = f"""
 local found = redis.call('HGET', KEYS[1], ARGV[1])
-if (found and string.sub(found, 1, {_TOKEN}) or '') ~= ARGV[2] then return 0 end
+if (found and '=' .. string.sub(found, 1, {_TOKEN}) or '') ~= ARGV[2] then return 0 end
 redis.call('HSET', KEYS[1], ARGV[1], ARGV[3])
 if ARGV[4] == '1' then redis.call('LPOP', KEYS[2]) end
 redis.call('LPUSH', KEYS[2], ARGV[3])
@@ -100,7 +100,8 @@ class RedisState:
             before = self._client.hget(states, field)
         # a commit that takes the place of the newest one is known before: it is the one that has the token
         again = before is not None and renews(key, before[_TOKEN:].decode(errors="replace"), text)
-        arguments = (field, expected or "", token + text, int(again))
+        known = "" if expected is None else f"={expected}".encode(errors="surrogateescape")
+        arguments = (field, known, token + text, int(again))
         with explained(self._place, f"save the state of {key}", saves=True):
             done = self._client.eval(_SAVE, 2, states, self._history(key), *arguments)
         if not done:
@@ -113,7 +114,7 @@ class RedisState:
         """The last commits of one lineage, the newest first."""
         with explained(self._place, f"read the history of {key}"):
             commits = [_parts(one) for one in self._client.lrange(self._history(key), 0, -1)]
-        return [decode_state(key, body, where=self._place, token=token) for token, body in commits]
+        return [load_state(key, body, where=self._place, token=token) for token, body in commits]
 
     def probes(self) -> Iterator[Probe]:
         """Whether states can be kept; see ``strandline.probe``."""
@@ -148,8 +149,8 @@ def _field(key: StateKey) -> str:
 
 def _parts(value: bytes) -> tuple[Token, object]:
     """Token and body; what is not JSON is no state, which is what decoding then says."""
-    text = value.decode(errors="replace")
+    token = value[:_TOKEN].decode(errors="surrogateescape")
     try:
-        return text[:_TOKEN], json.loads(text[_TOKEN:])
+        return token, json.loads(value[_TOKEN:])
     except ValueError:
-        return text[:_TOKEN], None
+        return token, None

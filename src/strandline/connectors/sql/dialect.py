@@ -50,6 +50,8 @@ class Dialect:
     """Whether a transaction that is rolled back takes with it what it created."""
     updates = True
     """Whether stored rows are updated where they are; otherwise they are deleted and inserted again."""
+    unread_text = "{}"
+    """A column of texts as bytes, where the driver refuses to read what a flipped bit has made no text of."""
     by_bytes = ' COLLATE "C"'
     """Behind a text: compared by its bytes, whatever the database is set to."""
     row_order = "rowid"

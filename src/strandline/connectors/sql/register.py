@@ -90,8 +90,9 @@ class Register:
         sql = self._session.dialect
         if not self._session.columns(STATES):
             return ()
+        state = sql.unread_text.format("state")
         rows = self._session.ask(
-            f"SELECT source, task, {sql.quote('destination')}, state FROM {self._session.relation(STATES)}"
+            f"SELECT source, task, {sql.quote('destination')}, {state} FROM {self._session.relation(STATES)}"
         )
         owners = {
             Owner(source, destination)

@@ -5,7 +5,7 @@ import secrets
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Any, Protocol
 
 from strandline.connectors.sql.dialect import Statement
 from strandline.connectors.sql.session import OwnSession
@@ -18,6 +18,8 @@ from strandline.state_format import LARGE_BYTES, decode_state, encode_state, kep
 __all__ = ["Sessions", "SqlStates", "StateTables", "check_fence", "give_up", "save_state"]
 
 _KEY = ("source", "task", "destination")
+_NO_TEXT = "\ufffd"
+"""In what was read of bytes that are no text."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,12 +83,12 @@ def _stored(
     tasks = ", ".join(one for _ in keys)
     rows = session.fetch(
         Statement(
-            f"SELECT task, epoch, token FROM {session.relation(tables.states)} "
+            f"SELECT task, epoch, {_read(session, 'token')} FROM {session.relation(tables.states)} "
             f"WHERE source = {one} AND {sql.quote('destination')} = {one} AND task IN ({tasks})",
             (keys[0].source, keys[0].destination, *(key.task for key in keys)),
         )
     )
-    found = {StateKey(keys[0].source, task, keys[0].destination): (epoch, token) for task, epoch, token in rows}
+    found = {StateKey(keys[0].source, task, keys[0].destination): (epoch, _text(token)) for task, epoch, token in rows}
     if len(found) < len(rows):
         raise StateError(f"{keys[0]}: {tables.states} has two states of it", hint="restore the database from a backup")
     return found
@@ -103,10 +105,9 @@ def _check_token(key: StateKey, found: Mapping[StateKey, tuple[int, Token]], exp
 def _renews(session: OwnSession, key: StateKey, text: str, tables: StateTables) -> bool:
     """Whether a state takes the place of the newest commit in its history; ``text`` is the state, encoded."""
     where = _where(session, key)
-    rows = session.fetch(
-        Statement(f"SELECT state FROM {session.relation(tables.states)} WHERE {where.text}", where.values)
-    )
-    return bool(rows) and renews(key, rows[0][0], text)
+    select = f"SELECT {_read(session, 'state')} FROM {session.relation(tables.states)} WHERE {where.text}"
+    rows = session.fetch(Statement(select, where.values))
+    return bool(rows) and renews(key, _text(rows[0][0]), text)
 
 
 def save_state(
@@ -124,8 +125,9 @@ def save_state(
     if expected is None:
         save = f"INSERT INTO {states} (epoch, sequence, token, state, source, task, destination) VALUES ({one}{f', {one}' * 6})"
     else:
-        save = f"UPDATE {states} SET epoch = {one}, sequence = {one}, token = {one}, state = {one} WHERE {where.text} AND token = {one}"
-        values = (*values, expected)
+        save = f"UPDATE {states} SET epoch = {one}, sequence = {one}, token = {one}, state = {one} WHERE {where.text}"
+        if _NO_TEXT not in expected:  # what is no text equals none, and was compared in this transaction
+            save, values = f"{save} AND token = {one}", (*values, expected)
     if session.run(Statement(save, values)) != 1:
         raise StateConflictError(f"{key}: another run has saved a state meanwhile; nothing was written")
     newest = f"UPDATE {history} SET token = {one}, state = {one} WHERE {where.text} AND token = {one}"
@@ -151,13 +153,11 @@ def give_up(session: OwnSession, former: StateKey, *, follower: StateKey) -> Non
     """Save that a lineage goes on under another name; see ``strandline.message.Adopt``."""
     _lock(session, former)
     where = _where(session, former)
-    rows = session.fetch(
-        Statement(f"SELECT epoch, token, state FROM {session.relation(STATES)} WHERE {where.text}", where.values)
-    )
-    for epoch, token, text in rows:
-        state = load_state(former, _parsed(text), where=STATES, token=token, epoch=epoch)
+    select = f"SELECT {_columns(session)} FROM {session.relation(STATES)} WHERE {where.text}"
+    for row in session.fetch(Statement(select, where.values)):
+        state = _state(former, row, STATES)
         if not state.is_blank:
-            save_state(session, former, state.followed(follower), expected=token)
+            save_state(session, former, state.followed(follower), expected=state.token)
 
 
 def _add_to_history(session: OwnSession, token: Token, text: str, where: Statement, history: str) -> None:
@@ -201,17 +201,17 @@ class SqlStates:
                 return {}
             rows = session.fetch(
                 Statement(
-                    f"SELECT task, destination, epoch, token, state FROM {session.relation(self._tables.states)} "
+                    f"SELECT task, destination, {_columns(session)} FROM {session.relation(self._tables.states)} "
                     f"WHERE source = {session.dialect.parameter}",
                     (source,),
                 )
             )
         states = {}
-        for task, destination, epoch, token, text in rows:
+        for task, destination, *row in rows:
             key = StateKey(source, task, destination)
             if key in states:
                 raise StateError(f"{key}: {self._place} has two states of it", hint="restore the database")
-            states[key] = load_state(key, _parsed(text), where=self._place, token=token, epoch=epoch)
+            states[key] = _state(key, row, self._place)
         return states
 
     def save(self, key: StateKey, state: State, *, expected: Token | None) -> Token:
@@ -240,19 +240,42 @@ class SqlStates:
             where = _where(session, key)
             rows = session.fetch(
                 Statement(
-                    f"SELECT token, state FROM {session.relation(self._tables.history)} WHERE {where.text} "
+                    f"SELECT {_read(session, 'token', 'state')} FROM {session.relation(self._tables.history)} WHERE {where.text} "
                     f"ORDER BY number DESC LIMIT {HISTORY_MAX}",
                     where.values,
                 )
             )
         kept = rows[: kept_of(len(text) for _, text in rows)]
-        return [decode_state(key, _parsed(text), where=self._place, token=token) for token, text in kept]
+        return [load_state(key, _parsed(text), where=self._place, token=_text(token)) for token, text in kept]
 
     def close(self) -> None:
         """Do nothing: the destination closes what it opened."""
 
 
-def _parsed(text: str) -> object:
+def _read(session: OwnSession, *texts: str) -> str:
+    """Columns of texts, whatever their bytes are; see ``_text``."""
+    return ", ".join(session.dialect.unread_text.format(name) for name in texts)
+
+
+def _columns(session: OwnSession) -> str:
+    """Of a row, as ``_state`` takes it."""
+    return f"epoch, sequence, {_read(session, 'token', 'state')}"
+
+
+def _state(key: StateKey, row: Sequence[Any], where: str) -> State:
+    """The state in a row. It has epoch and sequence twice, and they are one, or it is damaged."""
+    epoch, sequence, token, text = row
+    body = _parsed(text)
+    if isinstance(body, dict):
+        body |= {"epoch": epoch, "sequence": sequence}
+    return load_state(key, body, where=where, token=_text(token), epoch=epoch)
+
+
+def _text(value: str | bytes) -> str:
+    return value if isinstance(value, str) else value.decode(errors="replace")
+
+
+def _parsed(text: str | bytes) -> object:
     """What is not JSON is no state, which is what decoding then says."""
     try:
         return json.loads(text)

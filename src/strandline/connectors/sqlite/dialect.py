@@ -28,6 +28,7 @@ class SQLiteDialect(Dialect):
     name = "SQLite"
     integer_type = "INTEGER"
     blob_type = "BLOB"
+    unread_text = "CAST({} AS BLOB)"
     by_bytes = " COLLATE BINARY"
 
     def fold(self, name: str) -> str:
