@@ -154,9 +154,9 @@ class Migration:
     """The foreign keys of tables that refer to the stored one, in words."""
     attached: tuple[str, ...] = ()
     """What people have attached to the stored table and ``changes`` lose, in words: a table is created again without it."""
-    kept: tuple[str, ...] = ()
-    """Columns that stay as they are stored, though ``table`` has another type: as ``Table.former`` says, or as text. Their values
-    are to come so."""
+    kept: "Mapping[str, pa.DataType]" = field(default_factory=dict)
+    """Columns that stay as they are stored, though ``table`` has another type: as ``Table.former`` says, or as text; with the type in
+    which their values are to come."""
     users: tuple[str, ...] = ()
     """Because of whom ``kept`` stay as they are at a full refresh too, in words."""
     also: str = ""

@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -187,13 +187,15 @@ class Table:
         """Of the selection alone. Hex, 16 characters."""
         return hashlib.sha256(self.selection.encode()).hexdigest()[:16]
 
-    def keeping(self, columns: Sequence[str]) -> "Table":
-        """The same table with the types in which some columns stay stored: as ``former`` says, or text."""
-        if not columns:
+    def keeping(self, kinds: "Mapping[str, pa.DataType]") -> "Table":
+        """The same table with the types in which some columns stay stored: ``Migration.kept``."""
+        if not kinds:
             return self
-        former, text = self.former, pa.string()
-        fields = [one.with_type(former.get(one.name, text)) if one.name in columns else one for one in self.schema]
-        return replace(self, schema=pa.schema(fields))
+        return replace(self, schema=pa.schema([one.with_type(kinds.get(one.name, one.type)) for one in self.schema]))
+
+    def formerly(self, columns: Collection[str]) -> "Table":
+        """The same table with some columns as ``former`` says: ``Reading.former``."""
+        return self.keeping({name: self.former[name] for name in columns})
 
     def kept_in(self, stored: "Table", names: Mapping[str, str]) -> tuple[str, ...]:
         """Its columns that are stored in their ``former`` type, in the stored table under other ``names``."""

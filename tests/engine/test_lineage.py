@@ -54,7 +54,7 @@ def test_a_batch_that_does_not_fit_its_table_is_refused(batch):
 def test_values_of_a_column_that_is_stored_as_text_come_as_text_and_keep_their_version():
     table = Table("t", pa.schema({"x": pa.int64(), "y": pa.float64()}))
     plain, kept = (_decorator(table, WriteMode.OVERWRITE) for _ in range(2))
-    kept.stored["t"] = kept.stored["t"].keeping(["x", "y"])
+    kept.stored["t"] = kept.stored["t"].keeping({"x": pa.string(), "y": pa.string()})
     rows = Insert("t", pa.record_batch({"x": [1, None], "y": [10.5, 2.0]}))
     out = kept.insert(rows)
     assert out.batch.select(["x", "y"]).to_pylist() == [{"x": "1", "y": "10.5"}, {"x": None, "y": "2"}]

@@ -47,7 +47,7 @@ def former_of(tables: Mapping[str, Table], stored: Mapping[str, Table]) -> dict[
 def sent(tables: Mapping[str, Table], stored: Mapping[str, Table]) -> dict[str, Table]:
     """The source's tables with the types in which it sends them; see ``former_of``."""
     former = former_of(tables, stored)
-    return {name: one.keeping(former[name]) for name, one in tables.items()}
+    return {name: one.formerly(former[name]) for name, one in tables.items()}
 
 
 def stored_table(table: Table, *, mode: WriteMode, partitioned: bool, cq_id_only: bool = False) -> Table:
@@ -140,10 +140,13 @@ class Decorator:
 
     def change(self, table: Table, stored: Table) -> None:
         """From here on the table is another one; what is sent in its former type still is."""
-        before = self.tables.get(table.name, table)
-        kept, names = before.kept_in(before, {}), renamed(table)
-        self.tables[table.name] = table.keeping(kept)
-        self.stored[table.name] = stored.keeping([names.get(one, one) for one in kept])
+        before, text = self.tables.get(table.name, table), pa.string()
+        kinds, names = {name: before.former[name] for name in before.kept_in(before, {})}, renamed(table)
+        texts = {one.name: text for one in self.stored.get(table.name, stored).schema if one.type == text}
+        self.tables[table.name] = table.keeping(kinds)
+        self.stored[table.name] = stored.keeping(
+            {**texts, **{names.get(one, one): kind for one, kind in kinds.items()}}
+        )
         self._renamed.pop(table.name, None)
 
     def _names(self, table: Table) -> dict[str, str]:

@@ -97,14 +97,14 @@ class Pipeline:
         hidden = self.hidden is not None
         for table in tables:
             # what replaces the rows of a table comes in the form that it will have
-            kept = self.into.find(table, self.task, self.fence, refresh=True).kept if hidden else ()
+            kept = self.into.find(table, self.task, self.fence, refresh=True).kept if hidden else {}
             ownership = self.into.ownership(table, self.key.source) if not hidden else None
             stored = self._as_stored(table).keeping(kept)
             self._known(table, stored, self.into.migrate(stored, self.fence, ownership))
 
-    def prepare_swap(self, table: Table, kept: Sequence[str]) -> None:
-        """Make a table fit for the rows of a hidden one, in which these columns stay as they are; the swap does the rest."""
-        stored, ownership = self._as_stored(table).keeping(kept), self.into.ownership(table, self.key.source)
+    def prepare_swap(self, table: Table, hidden: Migration) -> None:
+        """Make a table fit for the rows of a hidden one, with the columns that stay as they are; the swap does the rest."""
+        stored, ownership = self._as_stored(table).keeping(hidden.kept), self.into.ownership(table, self.key.source)
         replaces = self.into.replaced(self.task, self.fence)
         self._known(table, stored, self.into.migrate(stored, self.fence, ownership, replaces))
 

@@ -104,7 +104,7 @@ class FullRefresh:
         pipeline = self._run.pipeline(key, main, done)
         tables: dict[str, TableState] = {}
         for table in self._run.task.tables:
-            pipeline.prepare_swap(table, self._find_hidden(key, table, current).kept)
+            pipeline.prepare_swap(table, self._find_hidden(key, table, current))
             tables[table.name] = pipeline.known_as(table.name, side.tables[table.name])
 
         swaps = [

@@ -43,7 +43,7 @@ class OptionalCases:
                 before = [*source.read(task, replace(reading, former=former))] if former else []
                 now = [*source.read(task, reading)] if former else []
                 for table in [table for table in task.tables if table.former]:
-                    then = _inserts(before, table.keeping(former[table.name]))
+                    then = _inserts(before, table.formerly(former[table.name]))
                     others = [name for name in table.schema.names if name not in table.former]
                     assert _rows(then, others) == _rows(_inserts(now, table), others), f"{task.id}: {table.name}"
 

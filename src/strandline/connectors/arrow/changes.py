@@ -29,23 +29,23 @@ _EXACT_BITS = 32
 """Whole numbers of so many bits are doubles."""
 
 
-def kept_of(stored: Table | None, table: Table) -> tuple[str, ...]:
+def kept_of(stored: Table | None, table: Table) -> "dict[str, pa.DataType]":
     """See ``Migration.kept``."""
     if stored is None:
-        return ()
+        return {}
     before = {one.name: one.type for one in stored.schema if one.name not in table.primary_key}
-    return tuple(
-        one.name
+    return {
+        one.name: kind
         for one in table.schema
         if (kind := before.get(one.name)) is not None
         and kind != one.type
         and (kind == table.former.get(one.name) or (pa.types.is_string(kind) and is_plain(one.type)))
-    )
+    }
 
 
 def changes_of(
     stored: "Rows | None", table: Table, mode: MigrateMode, replaces: Scope | None = None, others: Sequence[str] = ()
-) -> tuple[list[Change], tuple[str, ...], tuple[str, ...]]:
+) -> "tuple[list[Change], dict[str, pa.DataType], tuple[str, ...]]":
     """``changes_to`` what is stored with its rows, with ``Migration.kept`` and ``users``; see ``Destination.migrate``.
 
     Args:
@@ -60,7 +60,7 @@ def changes_of(
         UsageError: others use what a full refresh would change.
     """
     if stored is None:
-        return changes_to(None, table, mode), (), ()
+        return changes_to(None, table, mode), {}, ()
     rows, kept = stored, kept_of(stored.table, table)
 
     def are_doubles(column: str) -> bool:
@@ -69,7 +69,7 @@ def changes_of(
     if replaces is None:
         return changes_to(stored.table, table.keeping(kept), mode, are_doubles=are_doubles), kept, ()
     users = tuple(sorted({*others, *stored.strangers(replaces)}))
-    kept = kept if users else ()
+    kept = kept if users else {}
     fitting, misfits = compared(stored.table, table.keeping(kept), are_doubles)
     if misfits and users:
         raise refused_change(table.name, misfits, users)

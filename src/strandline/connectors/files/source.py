@@ -173,7 +173,7 @@ class FilesSource:
     def read(self, task: Task, reading: Reading) -> Iterator[SourceMessage]:
         """The rows of files that are new, and of what was added to others. See the module for what is promised."""
         table, spec, started_ns = task.tables[0], self._spec, _started_ns(reading)
-        table = table.keeping([*reading.former.get(table.name, ())])
+        table = table.formerly(reading.former.get(table.name, ()))
         files, survey = self._survey(task.id, positions_of(reading.cursor), started_ns)
         lines, coding = self._lines(files, self._settings(task.id), self._marks.setdefault(task.id, {}))
         positions = {key: list(at) for key, at in survey.positions.items()}

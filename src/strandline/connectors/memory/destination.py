@@ -109,7 +109,7 @@ class MemoryDestination:
                 table.name, ownership, owners, exists=exists, empty=found.empty, recreates=False
             )
             others = [str(one) for one in owners if ownership and not one.is_same(ownership.owner)]
-            changes, kept, users = changes_of(stored, table, mode, replaces, others) if not refused else ([], (), ())
+            changes, kept, users = changes_of(stored, table, mode, replaces, others) if not refused else ([], {}, ())
             found, table = replace(found, changes=tuple(changes)), table.keeping(kept)
             if apply:
                 data.check(fence)

@@ -26,6 +26,7 @@ from strandline.destination import (
     Scope,
 )
 from strandline.errors import TaskError
+from strandline.lazy import pa
 from strandline.ownership import Ownership, claimed, refusal
 from strandline.table import CQ_ID, Table
 
@@ -83,7 +84,7 @@ class Migrator(ABC):
         self._uses = Users(session, table, replaces) if replaces is not None else None
         self._quote, self._into = session.dialect.quote, session.relation(table.name)
         self._register = Register(session, table.name)
-        self._kept: list[str] = []
+        self._kept: dict[str, pa.DataType] = {}
         self._users: list[str] = []
         """See ``Migration``."""
         self._others: list[str] = []
@@ -165,7 +166,7 @@ class Migrator(ABC):
         if ownership is not None:
             self._others = [str(one) for one in owners if not one.is_same(ownership.owner)]
         changes = tuple(self._changes(found, adopt=ownership is not None and ownership.adopt))
-        there = replace(there, kept=tuple(self._kept), users=tuple(dict.fromkeys(self._users)))
+        there = replace(there, kept=dict(self._kept), users=tuple(dict.fromkeys(self._users)))
         if not any(change.kind == RECREATE for change in changes):
             return replace(there, changes=changes)
         check_unreferenced(
@@ -280,7 +281,7 @@ class Migrator(ABC):
             users = self._in_use({column}, key=False)
             self._users += users
             if not users:
-                self._kept.remove(column)
+                del self._kept[column]
                 kinds = f"{actual[column]} to {self._stored[column].sql or 'any'}"
                 left.append(Change(CHANGE_COLUMN, self._table.name, column, kinds))
         return left
@@ -313,11 +314,12 @@ class Migrator(ABC):
         verdict = self._fit(column, before, after)
         if verdict is Fit.BY_VALUE:
             return self._by_value(column)
-        if verdict is not Fit.NOT or not (self._is_former(column, before) or self._may_stay_text(column, before)):
+        kind = self._may_stay(column, before) if verdict is Fit.NOT else None
+        if kind is None:
             return verdict
         if self._is_empty(column):
             return Fit.EMPTY
-        self._kept.append(column)
+        self._kept[column] = kind
         return Fit.SAME
 
     def _by_value(self, column: str) -> Fit:
@@ -326,19 +328,14 @@ class Migrator(ABC):
         beyond = f"SELECT 1 FROM {self._into} WHERE {name} < -{EXACT_MAX} OR {name} > {EXACT_MAX} LIMIT 1"
         return Fit.NOT if self._session.ask(beyond) else Fit.WIDEN
 
-    def _may_stay_text(self, column: str, before: tuple[str, str]) -> bool:
-        """Whether a stored column is plain text that may take values of another type; not a key, which would not be found."""
-        kind = self._table.schema.field(column).type
-        return (
-            before[0].upper() in _TEXTS and not before[1] and is_plain(kind) and column not in self._table.primary_key
-        )
-
-    def _is_former(self, column: str, before: tuple[str, str]) -> bool:
-        """Whether a column is stored as ``Table.former`` says."""
-        if column not in self._table.former:
-            return False
-        former = self._session.columns_of(self._table.keeping([column])).stored[column]
-        return self._fit(column, before, (self._spelled({column: former})[column], former.note)) is Fit.SAME
+    def _may_stay(self, column: str, before: tuple[str, str]) -> "pa.DataType | None":
+        """As what a stored column may stay: as ``Table.former`` says, or as text; not a key, which would not be found."""
+        if column in self._table.former:
+            former = self._session.columns_of(self._table.formerly([column])).stored[column]
+            if self._fit(column, before, (self._spelled({column: former})[column], former.note)) is Fit.SAME:
+                return self._table.former[column]
+        is_text = before[0].upper() in _TEXTS and not before[1] and column not in self._table.primary_key
+        return pa.string() if is_text and is_plain(self._table.schema.field(column).type) else None
 
     def _is_empty(self, column: str) -> bool:
         value = f"SELECT 1 FROM {self._into} WHERE {self._quote(column)} IS NOT NULL LIMIT 1"

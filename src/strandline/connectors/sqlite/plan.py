@@ -79,7 +79,7 @@ class Plan:
 
     def formerly(self, columns: Collection[str]) -> "Plan":
         """With some columns as older versions of this source offered them."""
-        return replace(self, table=self.table.keeping([*columns])) if columns else self
+        return replace(self, table=self.table.formerly(columns)) if columns else self
 
     @property
     def relation(self) -> str:
