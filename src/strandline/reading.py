@@ -98,12 +98,12 @@ class Reading:
         try:
             while True:
                 for value in islice(left, at_once - len(calls)):
-                    self._check_open()
+                    self.check_open()
                     calls.append(_Call(fn, value))
                 if not calls:
                     return
                 while not calls[0].done.wait(_SLICE_S):
-                    self._check_open()
+                    self.check_open()
                 yield calls.popleft().result()
         finally:
             until_s = time.monotonic() + _LEAVE_S
@@ -118,7 +118,7 @@ class Reading:
         Raises:
             TaskError: the reading is closed, so there is nothing to wait for any more.
         """
-        self._check_open()
+        self.check_open()
         self.on_alive()
 
     @contextmanager
@@ -137,7 +137,12 @@ class Reading:
         """Nobody wants more. A second call does nothing."""
         self._closed.set()
 
-    def _check_open(self) -> None:
+    def check_open(self) -> None:
+        """Whether anybody wants more, for who waits for threads of his own.
+
+        Raises:
+            TaskError: nobody does.
+        """
         if self._closed.is_set():
             raise TaskError("the reading is closed")
 

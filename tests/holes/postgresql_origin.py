@@ -14,8 +14,9 @@ from strandline.engine.window import Bounds
 from strandline.plugins import load_plugin
 from strandline.table import Table
 
-SCANS_S = {"ranges": 0, "scan, then ranges": 1e-9, "scan": 30}
-SCANS = pytest.mark.parametrize("scan_s", SCANS_S.values(), ids=SCANS_S)
+AT_ONCE = {"alone": 1, "two": 2, "five": 5}
+"""How many slices are read at once; there are four connections."""
+EACH = pytest.mark.parametrize("at_once", AT_ONCE.values(), ids=AT_ONCE)
 TABLE = "CREATE TABLE t (id int PRIMARY KEY, v text)"
 PARTITIONED = (
     "CREATE TABLE t (id int PRIMARY KEY, v text) PARTITION BY RANGE (id)",
@@ -59,7 +60,7 @@ class Origin:
         self.uri, self.mode, self.settings, self.tables = uri, WriteMode(mode), settings, {}
         stored, keep = load_plugin("destination", "memory"), load_plugin("state_backend", "memory")
         self.store, self.backend = stored(stored.Spec(name=uuid.uuid4().hex)), keep(keep.Spec())
-        self.slice_pages, self.scan_s = None, 0
+        self.slice_pages, self.at_once = None, 1
 
     def connect(self, uri=None):
         return psycopg.connect(uri or self.uri, autocommit=True)
@@ -71,9 +72,10 @@ class Origin:
 
     def source(self):
         cls = load_plugin("source", "postgresql")
-        source = cls(cls.Spec(connection_string=self.uri, tables=self.tables, **self.settings))
+        settings = {"parallel": self.at_once, **self.settings}
+        source = cls(cls.Spec(connection_string=self.uri, tables=self.tables, **settings))
         if self.slice_pages:
-            source.slice_pages, source.scan_s = self.slice_pages, self.scan_s
+            source.slice_pages = self.slice_pages
         return source
 
     def sync(self, *, code=0, source=None, share_max=0.5, rows_max=1_000_000, **more):

@@ -45,8 +45,8 @@ PAUSES = (*(0, 0, 0.1, 0.3, 1) * 4, 30)
 FIRST_ROWS, HOT_ROWS = 5000, 20
 SLICE_PAGES = 4
 """So few that the first load has several slices."""
-SCANS_S = (0, 0.01, 30)
-"""The first load by ranges, by a scan that is left, and by one scan."""
+AT_ONCE = (1, 2, 5)
+"""How many slices of the first load are read at once."""
 LAST_SYNCS = 2
 """Enough for a height that waits for what was in flight before the writers stopped."""
 # The log is in a schema that the source does not offer; it is written with the row, so a rollback takes both.
@@ -314,7 +314,7 @@ def run_cell(server: PostgreSQLServer, cell: str, seconds: float, seed: str) -> 
     origin = Origin(server.create_database(database), hazard.mode)
     try:
         origin.tables, origin.slice_pages = {"t": {**SETTLE[way], **hazard.settings}}, SLICE_PAGES
-        origin.scan_s = random.Random(f"{seed}/{cell}").choice(SCANS_S)
+        origin.at_once = random.Random(f"{seed}/{cell}").choice(AT_ONCE)
         origin.execute(SCHEMA)
         started = time.monotonic()
         _syncs(origin, hazard, seconds, f"{seed}/{cell}", result)

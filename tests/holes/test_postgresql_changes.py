@@ -3,7 +3,7 @@
 import psycopg
 import pytest
 from places import in_turn
-from postgresql_origin import ATTACH, BIG, PARTITIONED, SCANS_S, TABLE, Origin, fill, meanwhile
+from postgresql_origin import AT_ONCE, ATTACH, BIG, PARTITIONED, TABLE, Origin, fill, meanwhile
 
 from strandline.errors import RetryableError, TaskError
 
@@ -41,10 +41,10 @@ def test_a_table_is_rewritten_between_two_slices(shop, how, settings):
     assert shop.ids() == list(range(1, 61, 2))
 
 
-@in_turn(scan_s=SCANS_S)
-def test_a_full_read_that_was_interrupted_begins_again_after_a_rewrite(shop, scan_s):
+@in_turn(at_once=AT_ONCE)
+def test_a_full_read_that_was_interrupted_begins_again_after_a_rewrite(shop, at_once):
     """Also where it appends: every full read does so, and promises no row once."""
-    shop.slice_pages, shop.scan_s, shop.tables = 1, scan_s, {"t": {"mode": "full"}}
+    shop.slice_pages, shop.at_once, shop.tables = 1, at_once, {"t": {"mode": "full"}}
     shop.execute(TABLE, fill(1, 60, BIG), "DELETE FROM t WHERE id % 2 = 0")
 
     def fail():
@@ -57,12 +57,12 @@ def test_a_full_read_that_was_interrupted_begins_again_after_a_rewrite(shop, sca
     assert sorted(set(shop.ids())) == list(range(1, 61, 2))
 
 
-@in_turn(scan_s=SCANS_S)
-def test_a_full_refresh_that_was_interrupted_begins_again_after_a_rewrite(shop, scan_s):
+@in_turn(at_once=AT_ONCE)
+def test_a_full_refresh_that_was_interrupted_begins_again_after_a_rewrite(shop, at_once):
     """Also where it appends, and the cursor of the table itself is as good as ever."""
     shop.execute(TABLE, fill(1, 60, BIG), "DELETE FROM t WHERE id % 2 = 0")
     shop.sync()
-    shop.slice_pages, shop.scan_s = 1, scan_s
+    shop.slice_pages, shop.at_once = 1, at_once
 
     def fail():
         raise TaskError("killed")

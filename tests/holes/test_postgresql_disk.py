@@ -63,7 +63,6 @@ def lazy(monkeypatch):
     if programs() is None:
         pytest.skip("LOUD: no PostgreSQL server is installed; on Debian: apt-get install postgresql")
     monkeypatch.setattr(postgresql_log, "_WAIT_S", 0.5)
-    monkeypatch.setattr(postgresql_log, "_SOON_S", 0.2)
     started = Lazy()
     yield started
     started.remove()
@@ -85,7 +84,7 @@ def _not_stored(shop, **more):
 def test_a_row_that_a_crash_takes_back_is_not_in_the_destination(lazy, settings, first):
     shop = Origin(lazy.server.uri(), "overwrite")
     shop.tables = {"t": settings}
-    shop.slice_pages, shop.scan_s = 1, 30
+    shop.slice_pages, shop.at_once = 1, 3
     if not first:
         shop.sync()
     lazy.stop_writing()

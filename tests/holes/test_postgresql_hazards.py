@@ -8,7 +8,7 @@ import time
 import psycopg
 import pytest
 from places import in_turn
-from postgresql_origin import SCANS, SCANS_S, TABLE, Origin, fill, meanwhile
+from postgresql_origin import AT_ONCE, EACH, TABLE, Origin, fill, meanwhile
 
 from services.postgresql import PostgreSQLServer
 from strandline.connectors.postgresql.server import Session
@@ -241,9 +241,9 @@ def test_policies_of_a_table_hold_for_what_is_read(shop):
 # while it is read ----------------------------------------------------------------------------------------------------
 
 
-@in_turn(at={at: at for at in (0, 1, 2, 5)}, scan_s=SCANS_S)
-def test_rows_that_move_during_the_first_load_are_neither_missed_nor_doubled(shop, at, scan_s):
-    shop.slice_pages, shop.scan_s = 1, scan_s
+@in_turn(at={at: at for at in (0, 1, 2, 5)}, at_once=AT_ONCE)
+def test_rows_that_move_during_the_first_load_are_neither_missed_nor_doubled(shop, at, at_once):
+    shop.slice_pages, shop.at_once = 1, at_once
     shop.execute(TABLE, fill(1, 60, "repeat('x', 900)"))
 
     def change():
@@ -260,9 +260,9 @@ def test_rows_that_move_during_the_first_load_are_neither_missed_nor_doubled(sho
     assert len(versions) == len(set(versions))
 
 
-@SCANS
-def test_a_full_read_has_every_row_that_was_there_all_the_time(mirror, scan_s):
-    mirror.slice_pages, mirror.scan_s = 1, scan_s
+@EACH
+def test_a_full_read_has_every_row_that_was_there_all_the_time(mirror, at_once):
+    mirror.slice_pages, mirror.at_once = 1, at_once
     mirror.tables = {"t": {"mode": "full"}}
     mirror.execute(TABLE, fill(1, 60, "repeat('x', 900)"))
     mirror.sync()
@@ -289,9 +289,9 @@ def test_a_rewrite_during_the_first_load(shop):
     assert shop.ids() == list(range(1, 61, 2))
 
 
-@in_turn(scan_s=SCANS_S)
-def test_a_first_load_goes_on_at_the_page_where_it_was(shop, scan_s):
-    shop.slice_pages, shop.scan_s = 1, scan_s
+@in_turn(at_once=AT_ONCE)
+def test_a_first_load_goes_on_at_the_page_where_it_was(shop, at_once):
+    shop.slice_pages, shop.at_once = 1, at_once
     shop.execute(TABLE, fill(1, 200, "repeat('x', 900)"))
     source = shop.source()
     read, messages = source.read, []
@@ -441,9 +441,9 @@ def test_a_server_that_is_stopped_and_started_between_two_syncs(own_server):
     assert origin.ids() == [1, 2, 3, 4, 5]
 
 
-@in_turn(scan_s=SCANS_S)
-def test_a_connection_that_is_killed_while_it_reads_is_made_again(shop, scan_s):
-    shop.slice_pages, shop.scan_s = 1, scan_s
+@in_turn(at_once=AT_ONCE)
+def test_a_connection_that_is_killed_while_it_reads_is_made_again(shop, at_once):
+    shop.slice_pages, shop.at_once = 1, at_once
     shop.execute(TABLE, fill(1, 200, "repeat('x', 900)"))
     kill = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name LIKE 'strandline %'"
     shop.sync(source=meanwhile(shop, 9, lambda: shop.execute(kill)))

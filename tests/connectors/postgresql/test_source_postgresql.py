@@ -22,7 +22,7 @@ class PostgreSQL(SourceConformance):
     statements = ()
     changes = ()
     tables: ClassVar[dict[str, Any]] = {}
-    scan_s = 30.0
+    at_once = 1
 
     @pytest.fixture
     def make_source(self, postgresql):
@@ -30,8 +30,8 @@ class PostgreSQL(SourceConformance):
         cls = load_plugin("source", "postgresql")
 
         def make():
-            source = cls(cls.Spec(connection_string=postgresql, tables=self.tables))
-            source.slice_pages, source.scan_s = 1, self.scan_s
+            source = cls(cls.Spec(connection_string=postgresql, tables=self.tables, parallel=self.at_once))
+            source.slice_pages = 1
             return source
 
         return make
@@ -58,12 +58,8 @@ class TestByXid(PostgreSQL):
     )
 
 
-class TestByXidInRanges(TestByXid):
-    scan_s = 0.0
-
-
-class TestByXidInAScanThatTakesTooLong(TestByXid):
-    scan_s = 1e-9
+class TestByXidByThree(TestByXid):
+    at_once = 3
 
 
 class TestPartitioned(PostgreSQL):
@@ -105,8 +101,8 @@ class TestClockWithTiesNullsAndTheFuture(PostgreSQL):
     tables: ClassVar[dict[str, Any]] = {"t": {"incremental_key": "at", "lag": "1d"}}
 
 
-class TestClockInRanges(TestClockWithTiesNullsAndTheFuture):
-    scan_s = 0.0
+class TestClockByThree(TestClockWithTiesNullsAndTheFuture):
+    at_once = 3
 
 
 class TestIndexedLocalClock(PostgreSQL):

@@ -82,7 +82,6 @@ def with_parameters(connection_string: str, parameters: Mapping[str, str]) -> st
 def begin(
     settings: Mapping[str, str],
     *,
-    isolation: Literal["READ COMMITTED", "REPEATABLE READ"] = "READ COMMITTED",
     read_only: bool,
 ) -> str:
     """SQL, in one message, that begins a transaction with ``settings`` beside the common ones; values are SQL.
@@ -90,7 +89,7 @@ def begin(
     Without ``read_only`` it is as the role has it: a role may be kept from writing, and a standby always is.
     """
     local = [f"SET LOCAL {name} TO {value}" for name, value in {**STYLES, **settings}.items()]
-    return "; ".join([f"BEGIN ISOLATION LEVEL {isolation}{' READ ONLY' if read_only else ''}", *local])
+    return "; ".join([f"BEGIN ISOLATION LEVEL READ COMMITTED{' READ ONLY' if read_only else ''}", *local])
 
 
 def connect(connection_string: str) -> "tuple[adbc.AdbcDatabase, adbc.AdbcConnection]":

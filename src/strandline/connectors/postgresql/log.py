@@ -16,7 +16,6 @@ __all__ = ["FLUSHED", "POSITION", "Log"]
 
 _WAIT_S = 60.0
 """The server writes what nobody waits for after three times `wal_writer_delay` at most, of 10 s at most."""
-_SOON_S = 2.0
 _POLL_S = 0.02
 
 _INSERTED = (
@@ -61,10 +60,6 @@ class Log:
                 f"PostgreSQL has not written its log to the disk for {_WAIT_S:.0f} s",
                 hint="look after its disk, and after `wal_writer_delay`",
             )
-
-    def comes_soon(self, position: int) -> bool:
-        """Whether the disk has the log up to ``position`` within seconds; also inside of a transaction."""
-        return self._comes(position, _SOON_S)
 
     def _comes(self, position: int, within_s: float) -> bool:
         deadline = time.monotonic() + within_s

@@ -70,7 +70,7 @@ def describing(uri: str, settings: Mapping[str, str]) -> "Iterator[Describer]":
     with connecting(uri):
         connection = libpq.probing(uri)
     with connection:
-        begun = connection.pgconn.exec_(libpq.begin(settings, isolation="READ COMMITTED", read_only=True).encode())
+        begun = connection.pgconn.exec_(libpq.begin(settings, read_only=True).encode())
         with connecting(uri):
             if begun.status != psycopg.pq.ExecStatus.COMMAND_OK:
                 raise psycopg.OperationalError(begun.get_error_message())

@@ -14,6 +14,7 @@ A table with an incremental key is read so once, and from then on by its key. A 
 """
 
 from collections.abc import Generator, Iterator, Mapping
+from contextlib import closing
 from typing import Any
 
 from strandline.connectors.postgresql.back import Ended, ended, look_back, sequence_at, written_since
@@ -37,7 +38,7 @@ from strandline.connectors.postgresql.log import Log
 from strandline.connectors.postgresql.plan import Plan
 from strandline.connectors.postgresql.rows import Rows
 from strandline.connectors.postgresql.server import Server, Session
-from strandline.connectors.postgresql.slices import Border, Budget, Place, Slices
+from strandline.connectors.postgresql.slices import Border, Budget, Order, Place, Slices
 from strandline.connectors.postgresql.unique import repeated_keys
 from strandline.errors import CursorExpiredError, RetryableError, TaskError
 from strandline.lazy import pa
@@ -65,7 +66,8 @@ class TableRead:
         payload: Mapping[str, Any],
         budget: Budget,
     ) -> None:
-        self._session, self._plan, self._budget, self._name = session, plan, budget, plan.table.name
+        self._server, self._session, self._plan = server, session, plan
+        self._budget, self._name = budget, plan.table.name
         self._key = Key(plan, server, payload) if plan.kind == "key" else None
         self._rows = Rows(session, plan, reading, self._key)
         self._absorbs = reading.absorbs
@@ -198,10 +200,11 @@ class TableRead:
 
     def _by_heap(self, saved: Saved) -> Iterator[SourceMessage]:
         current, now = _pass(saved), identity(self._session)
-        seen, slices = current.seen, Slices(self._session, self._plan, self._rows, now, self._budget, self._log)
-        while place := slices.at(_pass(saved)):
-            for one in slices.read(place, *self._older(saved, place, now), whole=current.whole):
+        seen, slices = current.seen, Slices(self._server, self._session, self._plan, self._rows, self._budget)
+        with closing(slices.read(self._orders(saved, slices, now), current, now)) as items:
+            for one in items:
                 if isinstance(one, Border):
+                    self._log.saw(one.position, one.flushed)
                     saved = _reached(saved, one, seen)
                     if one.heap < len(current.heaps) or current.whole:
                         yield self._checkpoint(saved)
@@ -226,6 +229,13 @@ class TableRead:
                     seen = self._greatest(batch, seen)
                     yield message
         yield from self._ends(self._ended(saved, xmin, seen))
+
+    def _orders(self, saved: Saved, slices: Slices, now: Now) -> Iterator[Order]:
+        """What is left of the pass, from its position on."""
+        current = _pass(saved)
+        while place := slices.at(current):
+            yield Order(place, *self._older(saved, place, now), whole=current.whole)
+            current = current.model_copy(update={"heap": place.next_heap, "page": place.next_page})
 
     def _older(self, saved: Saved, place: Place, now: Now) -> tuple[str, str]:
         """The condition of a slice, and which of its rows may have been delivered before or will be again."""

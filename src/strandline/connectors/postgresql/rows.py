@@ -1,6 +1,6 @@
 """Rows of PostgreSQL as messages: selected, converted, marked, and cut to size."""
 
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator
 from typing import Any
 
 from strandline.connectors.postgresql.key import Key
@@ -22,36 +22,41 @@ class Rows:
     """Of one table, read with one session."""
 
     def __init__(self, session: Session, plan: Plan, reading: Reading, key: Key | None) -> None:
-        self._session, self._plan, self._reading, self._key = session, plan, reading, key
-        self._name = plan.table.name
+        self._session, self._plan, self._key = session, plan, key
+        self.name, self.reading = plan.table.name, reading
         self.versioned = plan.tells
         """Whether marked rows carry a version of the source's."""
 
+    def by(self, session: Session) -> "Rows":
+        """The same, read with another session."""
+        other = Rows(session, self._plan, self.reading, self._key)
+        other.versioned = self.versioned
+        return other
+
     def messages(self, source: str, condition: str, mark: str) -> Iterator[tuple[SourceMessage, "pa.RecordBatch"]]:
         """The rows of a query as messages, apart by whether another pass may have read them or may read them again."""
-        for raw in self.raw(self.query(source, condition, mark)):
-            yield from self.told(raw, mark)
+        for raw in self._raw(self._query(source, condition, mark)):
+            yield from self._told(raw, mark)
 
-    def query(self, source: str, condition: str, mark: str, *, more: Sequence[str] = ()) -> str:
-        """As SQL; after the columns that ``told`` needs come ``more``."""
+    def _query(self, source: str, condition: str, mark: str) -> str:
         columns = [f"{column.expression} AS {quote(column.name)}" for column in self._plan.columns]
         if mark != "FALSE":
             columns.append(self._version(mark) if self.versioned else f"({mark}) AS {_MARK}")
         if self._key is not None:
             condition = f"({condition}) AND {self._key.all()}"
-        return f"SELECT {', '.join([*columns, *more])} FROM {source} WHERE ({condition}) AND {self._plan.where}"
+        return f"SELECT {', '.join(columns)} FROM {source} WHERE ({condition}) AND {self._plan.where}"
 
-    def raw(self, query: str) -> Generator["pa.RecordBatch"]:
+    def _raw(self, query: str) -> Generator["pa.RecordBatch"]:
         """The rows of a query as PostgreSQL sends them."""
-        with self._reading.statement():
-            yield from self._session.read(query, batch_bytes=self._reading.batch_bytes, where=self._name)
+        with self.reading.statement():
+            yield from self._session.read(query, batch_bytes=self.reading.batch_bytes, where=self.name)
 
-    def told(self, raw: "pa.RecordBatch", mark: str) -> Iterator[tuple[SourceMessage, "pa.RecordBatch"]]:
+    def _told(self, raw: "pa.RecordBatch", mark: str) -> Iterator[tuple[SourceMessage, "pa.RecordBatch"]]:
         """As messages, each with its rows."""
         batch = self._converted(raw)
         if mark == "FALSE":
             for part in self._bounded(batch):
-                yield Insert(self._name, part), part
+                yield Insert(self.name, part), part
             return
         last = raw.column(len(self._plan.columns))
         version = pc.cast(last, pa.binary(16)) if self.versioned else None
@@ -62,7 +67,7 @@ class Rows:
             for part in self._bounded(_filtered(batch, chosen)):
                 of_part = None if versions is None else versions.slice(start, part.num_rows)
                 start += part.num_rows
-                yield Insert(self._name, part, reread=reread, version=of_part), part
+                yield Insert(self.name, part, reread=reread, version=of_part), part
 
     def _version(self, mark: str) -> str:
         """What tells versions of a marked row apart: its content, and the transaction that wrote it.
@@ -98,11 +103,11 @@ class Rows:
     def _convert(self, array: "pa.Array", field: "pa.Field") -> "pa.Array":
         # a key that is null is none
         policy = "key" if field.name in self._plan.table.primary_key else self._plan.settings.out_of_range
-        return convert(array, field, f"{self._name}.{field.name}", policy)
+        return convert(array, field, f"{self.name}.{field.name}", policy)
 
     def _bounded(self, batch: "pa.RecordBatch") -> Iterator["pa.RecordBatch"]:
         bytes_each = max(1, batch.nbytes // max(1, batch.num_rows))
-        step = max(1, min(self._reading.batch_rows, self._reading.batch_bytes // bytes_each))
+        step = max(1, min(self.reading.batch_rows, self.reading.batch_bytes // bytes_each))
         for start in range(0, batch.num_rows, step):
             yield batch.slice(start, step)
 
@@ -113,16 +118,16 @@ class Rows:
         condition = self._key.all() if self._key else "TRUE"
         sql = f"SELECT {columns} FROM {self._plan.source} WHERE {condition} AND {self._plan.where}"
         schema, empty = pa.schema([column.field for column in chosen]), True
-        for raw in self.raw(sql):
+        for raw in self._raw(sql):
             arrays = [self._convert(raw.column(at), field) for at, field in enumerate(schema)]
             for part in self._bounded(
                 pa.record_batch(arrays, schema=schema).select(list(self._plan.table.primary_key))
             ):
                 empty = False
-                yield Present(self._name, part)
+                yield Present(self.name, part)
         if empty:
             nothing = [pa.array([], schema.field(name).type) for name in self._plan.table.primary_key]
-            yield Present(self._name, pa.RecordBatch.from_arrays(nothing, list(self._plan.table.primary_key)))
+            yield Present(self.name, pa.RecordBatch.from_arrays(nothing, list(self._plan.table.primary_key)))
 
 
 def _filtered(rows: Any, chosen: "pa.BooleanArray") -> Any:

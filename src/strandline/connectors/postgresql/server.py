@@ -1,8 +1,7 @@
 """Connections to PostgreSQL: ADBC for everything that is read, since it makes Arrow without a detour.
 
-Every statement is a transaction of its own, which begins with all settings that its answer depends on (see ``libpq``),
-but for those inside of ``Session.transaction``; and none is ever left open: a slow destination holds at most the statement
-that is being read. Values stand in the text as literals, quoted by ``dialect.literal``: ADBC reads a statement
+Every statement is a transaction of its own, which begins with all settings that its answer depends on (see ``libpq``);
+and none is ever left open: a slow destination holds at most the statements that are being read. Values stand in the text as literals, quoted by ``dialect.literal``: ADBC reads a statement
 with parameters without COPY, row by row.
 """
 
@@ -10,9 +9,9 @@ import json
 import secrets
 import threading
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
-from typing import Any, Literal
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
+from typing import Any
 
 from strandline.connectors.postgresql import libpq
 from strandline.connectors.postgresql.dialect import literal
@@ -46,6 +45,8 @@ class Server:
         self._settings = {"jit": "off", "application_name": literal(self.name), "lock_timeout": f"'{lock_s}s'"}
         self._statement_s = statement_s
         self._free = threading.BoundedSemaphore(connections_max)
+        self._waiting = 0
+        """How many wait for one that is free."""
         self._lock = threading.Lock()
         self._idle: list[tuple[float, Session]] = []
         """When each was last used, and the session; the newest last."""
@@ -58,7 +59,26 @@ class Server:
             UnreachableError: there is no connection to be had.
             UsageError: nor could there be, with such a connection string.
         """
-        with self._free:
+        with self._lock:
+            self._waiting += 1
+        try:
+            self._free.acquire()
+        finally:
+            with self._lock:
+                self._waiting -= 1
+        with self._lent() as session:
+            yield session
+
+    def spare(self) -> "AbstractContextManager[Session] | None":
+        """As ``session``, if one may be open that nobody else waits for. It is taken at once, and has to be entered."""
+        if self._waiting or not self._free.acquire(blocking=False):
+            return None
+        return self._lent()
+
+    @contextmanager
+    def _lent(self) -> "Iterator[Session]":
+        """Of the budget it is taken already."""
+        try:
             session = self._taken() or Session(self._uri, self._settings, self._statement_s)
             try:
                 yield session
@@ -68,6 +88,8 @@ class Server:
                 raise
             with self._lock:
                 self._idle.append((time.monotonic(), session))
+        finally:
+            self._free.release()
 
     @contextmanager
     def probing(self) -> "Iterator[tuple[psycopg.Connection[Any], str]]":
@@ -106,7 +128,6 @@ class Session:
     def __init__(self, uri: str, settings: dict[str, str], statement_s: float) -> None:
         self._settings = {**settings, "statement_timeout": f"'{min(statement_s, _LONGEST_S)}s'"}
         self._look = {"statement_timeout": f"'{min(statement_s or _LOOK_S, _LOOK_S)}s'"}
-        self._inside = False
         with connecting(uri):
             self._database, self._connection = libpq.connect(uri)
 
@@ -117,44 +138,18 @@ class Session:
 
         The statement ends when the iterator is closed: the server is told to stop. ``look``: it should not take long.
         """
-        if self._inside:
-            yield from self._read(sql, batch_bytes, where, copy=copy)
-        else:
-            with self.transaction(where=where, settings=self._look if look else {}):
-                yield from self._read(sql, batch_bytes, where, copy=copy)
-
-    def _read(self, sql: str, batch_bytes: int, where: str, *, copy: bool) -> "Iterator[pa.RecordBatch]":
         options = {"adbc.postgresql.batch_size_hint_bytes": str(batch_bytes)}
         if not copy:
             options["adbc.postgresql.use_copy"] = "false"
+        self._execute(libpq.begin({**self._settings, **(self._look if look else {})}, read_only=True), where)
         try:
             yield from libpq.fetched(self._connection, sql, **options)
-        except adbc.Error as error:
-            raise _meaning(error, where) from None
-
-    @contextmanager
-    def transaction(
-        self,
-        *,
-        isolation: Literal["READ COMMITTED", "REPEATABLE READ"] = "READ COMMITTED",
-        lock: str = "",
-        where: str = "",
-        settings: Mapping[str, str] | None = None,
-    ) -> Iterator[None]:
-        """Statements in one transaction, with a lock that is taken before any snapshot, and settings that end with it."""
-        first = [libpq.begin({**self._settings, **(settings or {})}, isolation=isolation, read_only=True)]
-        if lock:
-            first.append(f"LOCK TABLE {lock} MODE")
-        self._execute("; ".join(first), where)
-        self._inside = True
-        try:
-            yield
-        except BaseException:
+        except BaseException as error:
             with suppress(adbc.Error):
                 libpq.execute(self._connection, "ROLLBACK")
+            if isinstance(error, adbc.Error):
+                raise _meaning(error, where) from None
             raise
-        finally:
-            self._inside = False
         self._execute("COMMIT", where)
 
     def _execute(self, sql: str, where: str) -> None:

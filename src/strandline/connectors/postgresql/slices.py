@@ -1,45 +1,34 @@
 """The heaps of a table read from the position of a pass on, and what can be saved on the way.
 
-A slice is a range of pages, and one statement. PostgreSQL reads a heap faster from its start, though, and without pushing
-the pages of others out of its cache. So a pass over everything begins a large heap with one scan, which goes on from slice
-to slice for half a minute, and reads the rest by ranges. Rows of a scan come in the order of their addresses, which come
-along, so that it is known which pages are done. That order is all that makes its checkpoints true: so nothing but a
-sequential scan is allowed, it is looked whether the server plans one, and whether the addresses grow. The lock that keeps a
-rewrite away is taken before it is looked whether there was one; all is one transaction, with one snapshot.
+A slice is a range of pages, and one statement with a snapshot of its own: what a pass over everything reads by slices was
+written before it began, and has not moved since, so no two slices need see the same moment. That is why several sessions may
+read slices at once (``lane``), and why a pass that goes on elsewhere has missed nothing.
 """
 
-import time
-from collections.abc import Generator, Iterator
-from contextlib import closing
+from collections import deque
+from collections.abc import Generator, Iterable, Iterator
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
-from typing import Literal
+from functools import partial
 
 from strandline.connectors.postgresql.catalog import leaves
 from strandline.connectors.postgresql.cursor import Heap, Pass
 from strandline.connectors.postgresql.dialect import literal
-from strandline.connectors.postgresql.heaps import Now
-from strandline.connectors.postgresql.log import FLUSHED, POSITION, Log
+from strandline.connectors.postgresql.heaps import Now, identity
+from strandline.connectors.postgresql.lane import Lane, NoLaneError
+from strandline.connectors.postgresql.log import FLUSHED, POSITION
 from strandline.connectors.postgresql.plan import Plan
 from strandline.connectors.postgresql.rows import Rows
-from strandline.connectors.postgresql.server import Session
+from strandline.connectors.postgresql.server import Server, Session
 from strandline.connectors.sql.dialect import quote
-from strandline.errors import CursorExpiredError, RetryableError
-from strandline.lazy import pa, pc
+from strandline.errors import CursorExpiredError, RetryableError, StrandlineError
+from strandline.lazy import pa
 from strandline.message import SourceMessage
 
-__all__ = ["Border", "Budget", "Place", "Slices"]
+__all__ = ["Border", "Budget", "Order", "Place", "Slices"]
 
-_IN_ORDER = {
-    "synchronize_seqscans": "off",
-    "max_parallel_workers_per_gather": "0",
-    "enable_seqscan": "on",
-    "enable_indexscan": "off",
-    "enable_indexonlyscan": "off",
-    "enable_bitmapscan": "off",
-}
-"""Settings: a scan by an index, in several processes, or from where another one is, has another order."""
-_LONGEST_S = 300
-"""How long a scan may last that comes to no border, or whose destination hangs."""
+_SLICES_EACH = 2
+"""How many slices there must be for each session that reads them, or its connection is not worth its while."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,10 +37,8 @@ class Budget:
 
     pages: int
     """Between two checkpoints."""
-    scan_s: float
-    """How long one scan may go on from slice to slice: it is left at the first border after that. 0: not at all."""
-    statement_s: float
-    """How long the server lets a statement last. 0: no limit."""
+    at_once: int = 1
+    """How many slices are read at once, each by a session of its own. 1: by that of the pass."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +49,8 @@ class Border:
     page: int
     position: int
     """Of the server's log, no earlier than the snapshot of what was read."""
+    flushed: int
+    """Up to which position the disk had it."""
     gone: int | None = None
     """A heap that was dropped or detached, and its rows with it."""
 
@@ -74,22 +63,29 @@ class Place:
     name: str
     """In SQL; empty where several are read as one."""
     source: str
+    """Empty: the heap is gone."""
     range: str
     next_heap: int
     next_page: int
-    how: Literal["range", "scan", "gone"] = "range"
-    """A scan is of the whole heap, but may take too long."""
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """A place, and which of its rows are wanted."""
+
+    place: Place
+    condition: str
+    mark: str
+    """Which rows may have been delivered before, or will be again."""
+    whole: bool
+    """The pass reads page by page, so that a heap must not be rewritten."""
 
 
 class Slices:
-    """Of one pass, read with one session."""
+    """Of one pass."""
 
-    def __init__(self, session: Session, plan: Plan, rows: Rows, now: Now, budget: Budget, log: Log) -> None:
-        self._session, self._plan, self._rows, self._budget = session, plan, rows, budget
-        self._table, self._log = plan.table.name, log
-        # a standby ends a statement that lasts, for what its primary cleans up; few rows may make no border for long
-        few = bool(plan.settings.where) or plan.settings.start is not None
-        self._scans = budget.scan_s > 0 and not now.standby and not few
+    def __init__(self, server: Server, session: Session, plan: Plan, rows: Rows, budget: Budget) -> None:
+        self._server, self._session, self._plan, self._rows, self._budget = server, session, plan, rows, budget
         self._names = {
             leaf.oid: f"{quote(leaf.schema)}.{quote(leaf.name)}" for leaf in leaves(session, plan.relation.oid)
         }
@@ -106,101 +102,103 @@ class Slices:
         if heap.file == 0:
             return Place(heap, "", self._plan.source, "TRUE", current.heap + 1, 0)
         if heap.oid not in self._names:
-            return Place(heap, "", "", "", current.heap + 1, 0, "gone")
+            return Place(heap, "", "", "", current.heap + 1, 0)
         name = self._names[heap.oid]
-        source, is_end = f"ONLY {name} AS t", not current.whole or end >= heap.pages
-        if start == 0 and not is_end and self._scans:
-            return Place(heap, name, source, f"t.tableoid = {heap.oid}", current.heap + 1, 0, "scan")
+        is_end = not current.whole or end >= heap.pages
         # the last slice has no end: what was appended since is too young for it
         upper = "" if is_end else f" AND t.ctid < '({end},0)'::tid"
         range_ = f"t.ctid >= '({start},0)'::tid{upper}" if start or upper else "TRUE"
-        return Place(heap, name, source, range_, current.heap + int(is_end), 0 if is_end else end)
+        return Place(heap, name, f"ONLY {name} AS t", range_, current.heap + int(is_end), 0 if is_end else end)
 
     def read(
-        self, place: Place, condition: str, mark: str, *, whole: bool
-    ) -> Iterator["tuple[SourceMessage, pa.RecordBatch] | Border"]:
-        """The rows of a place that meet the condition, and borders where everything before has come; one at its end.
+        self, orders: Iterable[Order], current: Pass, now: Now
+    ) -> Generator["tuple[SourceMessage, pa.RecordBatch] | Border"]:
+        """The rows of the orders, with a border at the end of each, in their order.
+
+        Args:
+            orders: what is left of the pass.
+            current: the pass.
+            now: the server when this reading of it began.
 
         Raises:
-            RetryableError: its name is another heap's by now, and may have been while it was read.
-            CursorExpiredError: its rows may lie elsewhere, and the pass reads page by page; or they came in no order.
+            RetryableError: the name of a heap is another's by now, and may have been while it was read.
+            CursorExpiredError: its rows may lie elsewhere, and the pass reads page by page.
         """
-        if place.how == "gone":
-            yield Border(place.next_heap, 0, self._position(place, whole=whole), gone=place.heap.oid)
-            return
-        if place.how == "scan":
-            longest = f"'{min(_LONGEST_S, self._budget.statement_s or _LONGEST_S):.0f}s'"
-            settings = {"statement_timeout": longest, "idle_in_transaction_session_timeout": longest, **_IN_ORDER}
-            lock = f"ONLY {place.name} IN ACCESS SHARE"
-            with self._session.transaction(
-                isolation="REPEATABLE READ", lock=lock, where=self._table, settings=settings
-            ):
-                position = self._position(place, whole=whole)
-                query = self._rows.query(place.source, f"{place.range} AND ({condition})", mark, more=["t.ctid"])
-                # nothing can be asked while it goes on
-                self._scans = self._log.comes_soon(position) and self._session.plan(query)["Node Type"] == "Seq Scan"
-                is_whole = self._scans and (yield from self._scanned(place, query, mark, position))
-            if not is_whole:
-                return
-        else:
-            yield from self._rows.messages(place.source, f"{place.range} AND ({condition})", mark)
-        yield Border(place.next_heap, place.next_page, self._position(place, whole=whole))
+        at_once, ahead = self._at_once(current), deque[tuple[Order, Lane | None]]()
+        try:
+            for order in orders:
+                ahead.append((order, self._lane(order, current, now) if at_once > 1 else None))
+                while len(ahead) >= at_once:
+                    at_once = yield from self._taken(*ahead.popleft(), at_once)
+            while ahead:
+                at_once = yield from self._taken(*ahead.popleft(), at_once)
+        finally:
+            for _, lane in ahead:
+                if lane is not None:
+                    lane.leave()
 
-    def _scanned(
-        self, place: Place, query: str, mark: str, position: int
-    ) -> Generator["tuple[SourceMessage, pa.RecordBatch] | Border", None, bool]:
-        """Whether the scan came to the end of the heap."""
-        until, page, last = time.monotonic() + self._budget.scan_s, 0, b""
-        with closing(self._rows.raw(query)) as batches:
-            for raw in batches:
-                if not raw.num_rows:
-                    continue
-                addresses = pc.cast(raw.column(raw.num_columns - 1), pa.binary())
-                last = self._in_order(addresses, last)
-                done = 0
-                while _page(last) >= page + self._budget.pages:
-                    rest = addresses.slice(done)
-                    before = pc.sum(pc.less(rest, _first(page + self._budget.pages))).as_py()
-                    yield from self._rows.told(raw.slice(done, before), mark)
-                    done, page = done + before, _page(rest[before].as_py())
-                    yield Border(place.next_heap - 1, page, position)
-                    if time.monotonic() > until:
-                        return False
-                yield from self._rows.told(raw.slice(done), mark)
-        return True
+    def _at_once(self, current: Pass) -> int:
+        slices = sum(-(-heap.pages // self._budget.pages) for heap in current.heaps[current.heap :])
+        return max(1, min(self._budget.at_once, slices // _SLICES_EACH)) if current.whole else 1
 
-    def _in_order(self, addresses: "pa.Array", last: bytes) -> bytes:
-        """The last one."""
-        first = addresses[0].as_py()
-        if first <= last or pc.any(pc.greater_equal(addresses[:-1], addresses[1:])).as_py():
-            raise CursorExpiredError(
-                f"table {self._plan.table.name!r}: PostgreSQL has not read its pages in their order"
-            )
-        return bytes(addresses[-1].as_py())
+    def _lane(self, order: Order, current: Pass, now: Now) -> Lane | None:
+        """``None``: there is no connection to spare just now."""
+        spare = self._server.spare()
+        if spare is None:
+            return None
+        return Lane(partial(self._elsewhere, spare, order, current, now), self._rows.reading.check_open)
 
-    def _position(self, place: Place, *, whole: bool) -> int:
-        """The position of the log now, if the place still is what it should be."""
-        heap, name = place.heap, f"to_regclass({literal(place.name)})" if place.name else "NULL"
-        row = self._session.row(
-            f"SELECT coalesce(pg_relation_filenode({heap.oid}), 0)::int8 AS file, "
-            f"coalesce({name}::oid, 0)::int8 AS named, {POSITION} AS position, {FLUSHED} AS flushed"
+    def _elsewhere(
+        self, spare: AbstractContextManager[Session], order: Order, current: Pass, now: Now
+    ) -> Generator["tuple[SourceMessage, pa.RecordBatch] | Border"]:
+        with ExitStack() as stack:
+            try:
+                session = stack.enter_context(spare)
+                there = identity(session)
+            except StrandlineError as error:
+                raise NoLaneError from error
+            # several hosts may answer to one connection string, and a standby may not have got so far
+            if there.identity.is_another(now.identity) or there.xmin < int(current.before):
+                raise NoLaneError
+            yield from _slice(session, self._rows.by(session), order)
+
+    def _taken(
+        self, order: Order, lane: Lane | None, at_once: int
+    ) -> Generator["tuple[SourceMessage, pa.RecordBatch] | Border", None, int]:
+        """How many are read at once from then on: where the server has no further connection, one."""
+        if lane is not None:
+            try:
+                yield from lane.items()
+            except NoLaneError:
+                at_once = 1
+            else:
+                return at_once
+        yield from _slice(self._session, self._rows, order)
+        return at_once
+
+
+def _slice(session: Session, rows: Rows, order: Order) -> Iterator["tuple[SourceMessage, pa.RecordBatch] | Border"]:
+    place, gone = order.place, None
+    if place.source:
+        yield from rows.messages(place.source, f"{place.range} AND ({order.condition})", order.mark)
+    else:
+        gone = place.heap.oid
+    position, flushed = _position(session, rows.name, order)
+    yield Border(place.next_heap, place.next_page, position, flushed, gone)
+
+
+def _position(session: Session, table: str, order: Order) -> tuple[int, int]:
+    """The position of the log now, and of the disk, if the place still is what it should be."""
+    place, heap = order.place, order.place.heap
+    name = f"to_regclass({literal(place.name)})" if place.name else "NULL"
+    row = session.row(
+        f"SELECT coalesce(pg_relation_filenode({heap.oid}), 0)::int8 AS file, "
+        f"coalesce({name}::oid, 0)::int8 AS named, {POSITION} AS position, {FLUSHED} AS flushed"
+    )
+    if place.name and row["named"] != heap.oid:
+        raise RetryableError(f"table {table!r}: a partition was renamed or dropped while it was read")
+    if place.name and order.whole and row["file"] != heap.file:
+        raise CursorExpiredError(
+            f"table {table!r}: it was rewritten (VACUUM FULL, CLUSTER, ALTER TABLE) while it was read"
         )
-        table = self._plan.table.name
-        if place.name and row["named"] != heap.oid:
-            raise RetryableError(f"table {table!r}: a partition was renamed or dropped while it was read")
-        if place.name and whole and row["file"] != heap.file:
-            raise CursorExpiredError(
-                f"table {table!r}: it was rewritten (VACUUM FULL, CLUSTER, ALTER TABLE) while it was read"
-            )
-        self._log.saw(row["position"], row["flushed"])
-        return int(row["position"])
-
-
-def _page(address: bytes) -> int:
-    """Of a ctid as it is sent: four bytes of its page, two of its place there."""
-    return int.from_bytes(address[:4], "big")
-
-
-def _first(page: int) -> "pa.Scalar":
-    """The first address of a page, and no row's."""
-    return pa.scalar(page.to_bytes(4, "big") + b"\0\0", pa.binary())
+    return int(row["position"]), int(row["flushed"])

@@ -4,6 +4,8 @@ How a pass over a table goes is told in ``reading``; what bounds a cursor in ``h
 what is in flight) and ``heaps`` (transactions).
 """
 
+import os
+import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
@@ -11,7 +13,7 @@ from dataclasses import replace
 from datetime import timedelta
 from functools import partial
 from types import MappingProxyType
-from typing import Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -35,7 +37,7 @@ from strandline.connectors.postgresql.server import Server
 from strandline.connectors.postgresql.slices import Budget
 from strandline.connectors.sql.source_tables import queries, sweepable, task_id
 from strandline.describe import Place, how_by
-from strandline.errors import CursorExpiredError, RetryableError, TaskError, UsageError
+from strandline.errors import TaskError, UsageError
 from strandline.lazy import pa
 from strandline.message import Cursor, Insert, SourceMessage
 from strandline.probe import Probe
@@ -50,8 +52,6 @@ __all__ = ["PostgreSQLSource"]
 
 _SLICE_PAGES = 3_072
 """Pages of 8 KiB between two checkpoints of a first load: 24 MiB, which become about half a window."""
-_SCAN_S = 30.0
-"""For how long a first load goes on in one statement, with its snapshot and its lock against changes of the schema."""
 _DEFAULT_SCHEMA = "public"
 
 
@@ -59,7 +59,7 @@ class PostgreSQLSource:
     """See ``strandline.source.Source``. Safe to share between threads: every read has a connection of its own."""
 
     description = READ
-    slice_pages, scan_s = _SLICE_PAGES, _SCAN_S
+    slice_pages = _SLICE_PAGES
 
     class Spec(BaseModel):
         """Where the tables are, and how they are read."""
@@ -83,6 +83,11 @@ class PostgreSQLSource:
             description="The primary, if `connection_string` names a standby: `settle: cap` and `wait` must see its transactions.",
         )
         connections: int = Field(default=4, ge=1, description="How many connections may be open at once.")
+        parallel: Literal["auto"] | Annotated[int, Field(ge=1)] = Field(
+            default="auto",
+            description="How many connections read one large table at once in a pass over everything, as far as `connections` "
+            "has some to spare. `auto`: as many as half of the processors.",
+        )
         statement_timeout: Duration = lasting(
             "1h",
             "How long one statement, and with it a snapshot, may last; a first load has many. 0: no limit.",
@@ -97,8 +102,6 @@ class PostgreSQLSource:
         primary = spec.primary_connection_string
         self._primary = server(primary, connections_max=1) if primary else None
         self._plans: dict[str, Plan] = {}
-        self._ranges: set[str] = set()
-        """Tables of which a reading has failed, and that are tried again without a scan."""
 
     @classmethod
     def understand(cls, written: str) -> Place | None:
@@ -150,12 +153,9 @@ class PostgreSQLSource:
         planned = self._planned(task.tables[0].name)
         planned = planned.formerly(reading.former.get(planned.table.name, ()))
         with self._server.session() as session:
-            table = TableRead(self._server, session, planned, reading, task.payload, self._budget(planned))
-            try:
-                yield from table.messages(reading.cursor)
-            except (RetryableError, CursorExpiredError):
-                self._ranges.add(planned.table.name)  # what was too long for one statement, short ones may read
-                raise
+            budget = Budget(self.slice_pages, self._at_once())
+            table = TableRead(self._server, session, planned, reading, task.payload, budget)
+            yield from table.messages(reading.cursor)
 
     def read_keys(self, task: Task, table: str, keys: "pa.RecordBatch", reading: Reading) -> Iterator[Insert]:
         """The rows that have these primary keys now. It ends when a crash of the server cannot take them back any more."""
@@ -233,10 +233,11 @@ class PostgreSQLSource:
                     wait_for_replay(primary, session, duration_s(self._spec.replay_timeout))
         return {"now": now, "now_s": int(time.time()), "horizon": horizon.at, "holder": horizon.holder}
 
-    def _budget(self, planned: Plan) -> Budget:
-        statement_s = duration_s(self._spec.statement_timeout)
-        scan_s = min(self.scan_s, statement_s / 2) if statement_s else self.scan_s
-        return Budget(self.slice_pages, 0 if planned.table.name in self._ranges else scan_s, statement_s)
+    def _at_once(self) -> int:
+        """How many slices of one table are read at once."""
+        if self._spec.parallel != "auto":
+            return self._spec.parallel
+        return max(1, min(self._spec.connections, _processors() // 2))
 
     def _key(self, planned: Plan, payload: Mapping[str, Any] = MappingProxyType({})) -> Key | None:
         return Key(planned, self._server, payload) if planned.kind == "key" else None
@@ -297,6 +298,11 @@ def _check_where(session: Any, one: Plan) -> None:
             f"table {one.table.name!r}: `where` is no condition that PostgreSQL understands: {error.message}",
             hint=f"it says: {one.settings.where}",
         ) from error
+
+
+def _processors() -> int:
+    """How many this process may use."""
+    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
 
 
 def _offered_name(relation: Relation) -> str:
