@@ -6,7 +6,7 @@ from pydantic import Field
 
 from strandline.connectors.sql.cursor import SavedCursor, Strict
 
-__all__ = ["Flight", "Heap", "Identity", "Pass", "Saved"]
+__all__ = ["Flight", "Heap", "Identity", "Pass", "Saved", "after", "under_way"]
 
 
 class Identity(Strict):
@@ -111,7 +111,12 @@ class Saved(SavedCursor):
     current: Pass | None = None
 
 
+def under_way(saved: Saved) -> Pass:
+    """The pass of a cursor that has one."""
+    assert saved.current is not None
+    return saved.current
+
+
 def after(saved: Saved, **changes: Any) -> Saved:
     """``saved`` with the position of its pass moved."""
-    assert saved.current is not None
-    return saved.model_copy(update={"current": saved.current.model_copy(update=changes)})
+    return saved.model_copy(update={"current": under_way(saved).model_copy(update=changes)})

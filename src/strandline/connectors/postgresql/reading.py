@@ -19,7 +19,7 @@ from typing import Any
 
 from strandline.connectors.postgresql.back import Ended, ended, look_back, sequence_at, written_since
 from strandline.connectors.postgresql.catalog import Leaf, leaves
-from strandline.connectors.postgresql.cursor import Pass, Saved, after
+from strandline.connectors.postgresql.cursor import Pass, Saved, after, under_way
 from strandline.connectors.postgresql.depends import depended
 from strandline.connectors.postgresql.heaps import (
     Now,
@@ -199,9 +199,11 @@ class TableRead:
         return begun.model_copy(update={"position": now.position, "current": current})
 
     def _by_heap(self, saved: Saved) -> Iterator[SourceMessage]:
-        current, now = _pass(saved), identity(self._session)
+        current, now = under_way(saved), identity(self._session)
         seen, slices = current.seen, Slices(self._server, self._session, self._plan, self._rows, self._budget)
-        with closing(slices.read(self._orders(saved, slices, now), current, now)) as items:
+        places, begun = slices.places(current), saved
+        orders = (Order(one, *self._older(begun, one, now), whole=current.whole) for one in places)
+        with closing(slices.read(orders, current, now)) as items:
             for one in items:
                 if isinstance(one, Border):
                     self._log.saw(one.position, one.flushed)
@@ -230,16 +232,9 @@ class TableRead:
                     yield message
         yield from self._ends(self._ended(saved, xmin, seen))
 
-    def _orders(self, saved: Saved, slices: Slices, now: Now) -> Iterator[Order]:
-        """What is left of the pass, from its position on."""
-        current = _pass(saved)
-        while place := slices.at(current):
-            yield Order(place, *self._older(saved, place, now), whole=current.whole)
-            current = current.model_copy(update={"heap": place.next_heap, "page": place.next_page})
-
     def _older(self, saved: Saved, place: Place, now: Now) -> tuple[str, str]:
         """The condition of a slice, and which of its rows may have been delivered before or will be again."""
-        current, together = _pass(saved), place.heap.file == 0
+        current, together = under_way(saved), place.heap.file == 0
         if current.whole:
             # a heap that is attached just now will be read as a new one
             also = unknown(current.leaves) if together else "FALSE"
@@ -257,7 +252,9 @@ class TableRead:
         """Which rows of a pass over everything may be read again."""
         if self._plan.kind == "full":
             return "FALSE"
-        again = self._key.known(None, _pass(saved).height) if self._key else "FALSE" if xmin is None else young(xmin)
+        again = (
+            self._key.known(None, under_way(saved).height) if self._key else "FALSE" if xmin is None else young(xmin)
+        )
         return again if also == "FALSE" else f"{again} OR {also}"
 
     def _note(self, saved: Saved | None, *, first: bool = False) -> None:
@@ -271,14 +268,14 @@ class TableRead:
 
     def _promoted(self, saved: Saved) -> Saved:
         """What was in flight when the pass began may have ended: the last statement of the pass will see its rows."""
-        current = _pass(saved)
+        current = under_way(saved)
         assert self._key is not None
         if current.flight is None or self._key.held(self._session, current.flight):
             return saved
         return after(saved, height=current.flight.height, flight=None)
 
     def _ended(self, saved: Saved, xmin: str, seen: str | None) -> Saved | None:
-        current = _pass(saved)
+        current = under_way(saved)
         read: dict[str, Any] = {"heaps": [oid for oid in current.leaves if oid not in current.skipped], "current": None}
         if self._plan.kind == "full":
             return None
@@ -397,13 +394,7 @@ class TableRead:
         return Checkpoint(saved.model_copy(update={"depends": self._depends}).json_value())
 
 
-def _pass(saved: Saved) -> Pass:
-    if saved.current is None:
-        raise AssertionError("no pass is under way")
-    return saved.current
-
-
 def _reached(saved: Saved, border: Border, seen: str | None) -> Saved:
     gone = [] if border.gone is None else [border.gone]
-    saved = after(saved, heap=border.heap, page=border.page, seen=seen, skipped=[*_pass(saved).skipped, *gone])
+    saved = after(saved, heap=border.heap, page=border.page, seen=seen, skipped=[*under_way(saved).skipped, *gone])
     return saved.model_copy(update={"position": border.position})

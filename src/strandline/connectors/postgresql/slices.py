@@ -5,11 +5,14 @@ written before it began, and has not moved since, so no two slices need see the 
 read slices at once (``lane``), and why a pass that goes on elsewhere has missed nothing.
 """
 
+import os
+import sys
 from collections import deque
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from functools import partial
+from typing import Literal
 
 from strandline.connectors.postgresql.catalog import leaves
 from strandline.connectors.postgresql.cursor import Heap, Pass
@@ -39,6 +42,12 @@ class Budget:
     """Between two checkpoints."""
     at_once: int = 1
     """How many slices are read at once, each by a session of its own. 1: by that of the pass."""
+
+    @classmethod
+    def of(cls, pages: int, parallel: int | Literal["auto"], connections: int) -> "Budget":
+        """As the spec says; `auto` leaves as many processors to what becomes of the rows as it takes."""
+        mine = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+        return cls(pages, max(1, min(connections, mine // 2)) if parallel == "auto" else parallel)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,14 +99,17 @@ class Slices:
             leaf.oid: f"{quote(leaf.schema)}.{quote(leaf.name)}" for leaf in leaves(session, plan.relation.oid)
         }
 
-    def at(self, current: Pass) -> Place | None:
-        """What is at the position of the pass. None: nothing is left.
+    def places(self, current: Pass) -> Iterator[Place]:
+        """What is left of the pass, from its position on.
 
         Only a pass over everything is cut into pages: an incremental one has few rows, and is right in one statement even
         if the table is rewritten.
         """
-        if current.heap == len(current.heaps):
-            return None
+        while current.heap < len(current.heaps):
+            yield (place := self._at(current))
+            current = current.model_copy(update={"heap": place.next_heap, "page": place.next_page})
+
+    def _at(self, current: Pass) -> Place:
         heap, start, end = current.heaps[current.heap], current.page, current.page + self._budget.pages
         if heap.file == 0:
             return Place(heap, "", self._plan.source, "TRUE", current.heap + 1, 0)

@@ -4,8 +4,6 @@ How a pass over a table goes is told in ``reading``; what bounds a cursor in ``h
 what is in flight) and ``heaps`` (transactions).
 """
 
-import os
-import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
@@ -153,7 +151,7 @@ class PostgreSQLSource:
         planned = self._planned(task.tables[0].name)
         planned = planned.formerly(reading.former.get(planned.table.name, ()))
         with self._server.session() as session:
-            budget = Budget(self.slice_pages, self._at_once())
+            budget = Budget.of(self.slice_pages, self._spec.parallel, self._spec.connections)
             table = TableRead(self._server, session, planned, reading, task.payload, budget)
             yield from table.messages(reading.cursor)
 
@@ -233,12 +231,6 @@ class PostgreSQLSource:
                     wait_for_replay(primary, session, duration_s(self._spec.replay_timeout))
         return {"now": now, "now_s": int(time.time()), "horizon": horizon.at, "holder": horizon.holder}
 
-    def _at_once(self) -> int:
-        """How many slices of one table are read at once."""
-        if self._spec.parallel != "auto":
-            return self._spec.parallel
-        return max(1, min(self._spec.connections, _processors() // 2))
-
     def _key(self, planned: Plan, payload: Mapping[str, Any] = MappingProxyType({})) -> Key | None:
         return Key(planned, self._server, payload) if planned.kind == "key" else None
 
@@ -298,11 +290,6 @@ def _check_where(session: Any, one: Plan) -> None:
             f"table {one.table.name!r}: `where` is no condition that PostgreSQL understands: {error.message}",
             hint=f"it says: {one.settings.where}",
         ) from error
-
-
-def _processors() -> int:
-    """How many this process may use."""
-    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
 
 
 def _offered_name(relation: Relation) -> str:
