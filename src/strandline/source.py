@@ -124,17 +124,22 @@ class Source(Protocol):
 
 @runtime_checkable
 class Remembers(Protocol):
-    """A source whose cursors tell of columns that it cannot see before it reads. Optional: without, tables are as offered.
+    """A source that cannot see all of its tables and columns before it reads. Optional: without, tables are as offered.
 
     An API shows the columns of its records only. What a look at the first of them has shown may be less than what was stored, and
-    no stored table is made smaller.
+    no stored table is made smaller; nor is one left as it was because nothing of it was seen this time.
     """
 
-    def remembered(self, task: Task, cursor: Cursor) -> Task:
+    def remembered(self, task: Task, cursor: Cursor | None, stored: Mapping[str, int]) -> Task:
         """The same task, with its tables as they were when a pass came to ``cursor``, and what was found since.
 
-        Called before anything is read or written, for each destination, and not where all is to be read from nothing. Looks only. A
-        cursor that is none of this source changes nothing: ``read`` says so.
+        Called before anything is read or written, for each destination, and not for a full refresh. Looks only. A cursor that is
+        none of this source changes nothing: ``read`` says so.
+
+        Args:
+            task: one of ``tasks``.
+            cursor: where it goes on; ``None``: it is read from nothing, though it was synced before.
+            stored: how many rows of its tables were stored, by name; those that are selected, also where it has them no more.
         """
 
 

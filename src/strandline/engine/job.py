@@ -199,8 +199,10 @@ def unit_of(job: Job, task: Task, into: Into, ledger: Ledger, report: TaskReport
     """One task into one destination, with its tables as the cursor there remembers them. The ledger is loaded."""
     source, key = job.source, ledger.key(task.id)
     state = ledger.stored(key) or ledger.mirrored(key)
-    if isinstance(source, Remembers) and state is not None and state.cursor is not None and not job.refresh(task):
-        task = _selecting(job, source.remembered(task, state.cursor))
+    known = {} if state is None or job.refresh(task) else state.tables
+    if isinstance(source, Remembers) and state is not None and known:
+        stored = {name: one.rows for name, one in known.items() if job.selects(name)}
+        task = _selecting(job, source.remembered(task, state.cursor, stored))
     return Unit(task, into.of(task), ledger, report)
 
 

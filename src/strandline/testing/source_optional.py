@@ -55,18 +55,20 @@ class OptionalCases:
             for task in offered(source):
                 if not isinstance(source, Remembers):
                     return
+                stored = {table.name: 1 for table in task.tables}
+                assert [one.name for one in source.remembered(task, None, stored).tables] == [*stored]
                 first = list(source.read(task, reading))
                 cursor = next(one.cursor for one in reversed(first) if isinstance(one, Checkpoint))
                 if cursor is None:
                     continue
-                then = source.remembered(task, cursor)
+                then = source.remembered(task, cursor, {})
                 assert (then.id, then.partition) == (task.id, task.partition)
                 for before, after in zip(task.tables, then.tables, strict=True):
                     assert set(before.schema.names) <= set(after.schema.names), f"{task.id}: {after.name}"
                     assert (before.name, before.fingerprint) == (after.name, after.fingerprint)
                 again = list(source.read(then, replace(reading, cursor=cursor)))
                 assert not any(isinstance(one, Schema) for one in again), f"{task.id}: columns are missing"
-                assert source.remembered(task, {"strange": [1, 2, 3]}) == task
+                assert source.remembered(task, {"strange": [1, 2, 3]}, {}) == task
 
     def test_rows_are_found_by_the_keys_that_a_sweep_names(
         self, make_source: Callable[[], Source], reading: Reading

@@ -387,13 +387,44 @@ def test_a_column_of_children_that_is_stored_in_its_former_type_is_sent_so():
     assert batch.schema.field("price").type == pa.float64()
 
 
-def test_a_list_that_is_a_table_fails_where_the_first_page_does_not_show_it_any_more():
-    settings = {"primary_key": ("id",), "incremental_key": "at", "shape": Shape(lists="tables")}
+LISTS: dict[str, Any] = {"primary_key": ("id",), "shape": Shape(lists="tables")}
+
+
+@pytest.mark.parametrize("more", [{"tags": []}, {"tags": None}, {}])
+def test_a_list_that_is_a_table_is_one_where_the_first_page_has_no_element_of_it(more):
+    settings = LISTS | {"incremental_key": "at"}
     cursor = last(read(source([row(1, -9, tags=["a"])], **settings)))
-    with pytest.raises(TaskError, match="its list 'tags' is a table"):
-        read(source([row(2, -8, tags=[])], **settings), cursor)
-    later = read(source([row(2, -8, tags=["b"])], **settings), cursor)
-    assert [one.table for one in later if isinstance(one, Insert)] == ["items", "items_tags"]
+    one = source([row(2, -8, **more), row(3, -7, tags=["b"])], size=1, **settings)
+    [task] = one.tasks(one.tables())
+    task = one.opened.remembered(task, cursor, {"items": 1, "items_tags": 1})
+    assert [table.name for table in task.tables] == ["items", "items_tags"]
+    assert "tags" not in task.tables[0].schema.names
+    later = list(one.read(task, replace(READING, cursor=cursor)))
+    replaced = [key for each in later if isinstance(each, Replace) for key in each.keys.to_pylist()]
+    assert sorted(one["items_id"] for one in replaced) == [2, 3]
+    assert [
+        each.batch["value"].to_pylist()
+        for each in later
+        if getattr(each, "table", "") == "items_tags" and isinstance(each, Insert)
+    ] == [["b"]]
+
+
+def test_a_list_that_came_late_stays_a_column_where_the_first_page_shows_it_later():
+    settings = LISTS | {"incremental_key": "at"}
+    first = source([row(1, -9), row(2, -8, tags=["a"])], size=1, **settings)
+    cursor = last(read(first))
+    one = source([row(3, -7, tags=["b"])], **settings)
+    [task] = one.tasks(one.tables())
+    assert [table.name for table in one.opened.remembered(task, cursor, {"items": 2}).tables] == ["items"]
+
+
+def test_a_list_that_is_a_table_and_is_to_be_a_column_now_or_is_none_any_more_fails():
+    settings = LISTS | {"incremental_key": "at"}
+    cursor = last(read(source([row(1, -9, tags=["a"])], **settings)))
+    with pytest.raises(TaskError, match="`lists` says 'list'"):
+        read(source([row(2, -8, tags=["b"])], **settings | {"shape": Shape()}), cursor)
+    with pytest.raises(TaskError, match="'tags' is list"):
+        read(source([row(2, -8, tags="b")], **settings), cursor)
 
 
 def test_children_of_lists_are_replaced_with_their_parents():

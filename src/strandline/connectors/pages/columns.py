@@ -56,6 +56,25 @@ class Columns:
             if name not in self.shape.types and (not pa.types.is_null(kind) or name not in self.types):
                 self.types[name] = kind if name in self.keys else grown(kind, self.types.get(name, kind)) or kind
 
+    def keep_apart(self, lists: Sequence[str]) -> None:
+        """These lists are child tables, also where nothing is in them now.
+
+        Raises:
+            TaskError: one is no list any more, or is to be a column now.
+        """
+        for name in lists:
+            kind = self.types.get(name, pa.null())
+            what = f"{self.where}: its list {name!r} is a table"
+            if self.shape.lists != "tables":
+                raise TaskError(
+                    f"{what}, and `lists` says {self.shape.lists!r}", hint="--full-refresh makes it a column"
+                )
+            if not (pa.types.is_list(kind) or pa.types.is_null(kind)):
+                raise TaskError(f"{what}, and it is {kind} now", hint="--full-refresh makes it a column")
+            if pa.types.is_null(kind):
+                self.types[name] = pa.list_(pa.null())
+        self.apart = tuple(dict.fromkeys([*(self.apart or ()), *lists]))
+
     def take(self, pages: "Sequence[Records]") -> "pa.Table":
         """The records of some pages, one after the other, in the schema, which may have grown.
 

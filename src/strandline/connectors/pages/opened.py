@@ -1,15 +1,16 @@
 """A stream as a source holds it: looked at once for its columns, and read as often as it is asked for."""
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from itertools import chain
 
 from strandline.connectors.pages.columns import Columns
-from strandline.connectors.pages.reading import STRANGE, GrewError, Pass, know
+from strandline.connectors.pages.reading import LISTS, STRANGE, GrewError, Pass
 from strandline.connectors.pages.records import Page, read_page
+from strandline.connectors.pages.remembering import know
 from strandline.connectors.pages.spool import columns_first
 from strandline.connectors.pages.stream import Child, Fetch, Mark, NoRecordsError, Stream
 from strandline.errors import StrandlineError, TaskError
@@ -124,18 +125,22 @@ class Opened:
             self._grew.add(task.id)
             raise
 
-    def remembered(self, task: Task, cursor: Cursor) -> Task:
+    def remembered(self, task: Task, cursor: Cursor | None, stored: Mapping[str, int]) -> Task:
         """See ``strandline.source.Remembers``."""
         with self._lock:
             columns = deepcopy(self.columns)
             children = [replace(child, columns=deepcopy(child.columns)) for child in self.children]
+        others = {child.stream.name for child in children}
+        lists = self.stream.lists_in({name: rows for name, rows in stored.items() if name not in others})
+        if lists:
+            task = replace(task, payload={**task.payload, LISTS: lists})
         try:
-            know(cursor, columns, children)
-            tables = [table for one in children for table in one.stream.tables(one.columns)]
-            names = {table.name for table in task.tables}
-            return replace(
-                task, tables=tuple(one for one in [*self.stream.tables(columns), *tables] if one.name in names)
-            )
+            know(cursor or {}, columns, children)
+            columns.keep_apart([*lists])
+            found = [table for one in children for table in one.stream.tables(one.columns)]
+            names = {*stored, *(table.name for table in task.tables)}
+            offered = [one for one in [*self.stream.tables(columns), *found] if one.name in names]
+            return replace(task, tables=tuple(offered))
         except (*STRANGE, StrandlineError):
             return task  # reading says what is wrong
 

@@ -6,16 +6,17 @@ every group of rows with the same key that is complete, and is resumed behind it
 
 import json
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from itertools import pairwise
 from typing import Any
 
-from strandline.connectors.pages.columns import Columns, read_kind, written_kind
+from strandline.connectors.pages.columns import Columns
 from strandline.connectors.pages.key import Key, as_python, check_key, text_of_value, value_of
-from strandline.connectors.pages.nested import inner_rows, parents_of
+from strandline.connectors.pages.nested import apart, are_different, in_doubles, inner_rows, parents_of
 from strandline.connectors.pages.records import Records, read_page
+from strandline.connectors.pages.remembering import know, written
 from strandline.connectors.pages.stream import Child, Fetch, Mark, Stream
 from strandline.errors import RetryableError, TaskError
 from strandline.lazy import pa, pc
@@ -25,8 +26,10 @@ from strandline.source import Task
 from strandline.table import Table
 from strandline.warned import Code
 
-__all__ = ["STRANGE", "GrewError", "Pass", "know"]
+__all__ = ["LISTS", "STRANGE", "GrewError", "Pass"]
 
+LISTS = "lists"
+"""In the payload of a task: the lists that are stored in tables of their own, with the number of rows there."""
 STRANGE = (AttributeError, TypeError, ValueError)
 """What reading a cursor of another source raises."""
 _FLUSH_S = 2.0
@@ -65,6 +68,10 @@ class Pass:
     _older: int = 0
     _parents: "dict[str, dict[tuple[Any, ...], tuple[Any, ...]]]" = field(default_factory=dict)
     """By child, which parent was named so, where that is not its primary key."""
+    _unseen: set[str] = field(default_factory=set)
+    """Lists with rows in a table of their own, of which no record has said anything yet: unknown is not empty."""
+    _waiting: "dict[str, list[pa.RecordBatch]]" = field(default_factory=dict)
+    """By such a list, the parents that have none in it, if a record shows that the list is still there."""
 
     def messages(self) -> Iterator[SourceMessage]:
         """See ``strandline.source.Source.read``."""
@@ -105,16 +112,18 @@ class Pass:
             before = datetime.fromisoformat(cursor["before"]) if "before" in cursor else None
         except STRANGE as error:
             raise self._strange() from error
-        if gone := [name for name in cursor.get("apart", ()) if name not in (self.columns.apart or ())]:
-            raise TaskError(
-                f"{self.stream.name}: its list {gone[0]!r} is a table, and no record of the first page has an element there now",
-                hint="it goes on when one has; with `lists: list` and --full-refresh it is a column",
-            )
+        lists: Mapping[str, int] = self.task.payload.get(LISTS, {})
+        self.columns.keep_apart([*lists])
+        if self.reading.absorbs and not self.stream.is_incremental:
+            self._unseen = {name for name, rows in lists.items() if rows}
         columns_of = {self.stream.name: self.columns, **{one.stream.name: one.columns for one in self.children}}
         for table in self.task.tables:
             former = self.reading.former.get(table.name, ()) if table.name in columns_of else ()
             if former:
                 columns_of[table.name].types |= {name: table.former[name] for name in former}
+        for name in self.columns.apart or ():
+            if former := self.reading.former.get(f"{self.stream.name}_{name}", ()):
+                self.columns.types[name] = in_doubles(self.columns.types[name], name, former)
         if self.stream.incremental_key:
             kind = self.columns.types.get(self.stream.incremental_key, pa.null())
             since, self._after = (self._value(cursor.get(name), kind) for name in ("since", "after"))
@@ -135,9 +144,9 @@ class Pass:
         """Where the stream goes on."""
         if not self.stream.is_incremental:
             return None
-        known: dict[str, Any] = {"columns": _written(self.columns)}
+        known: dict[str, Any] = {"columns": written(self.columns)}
         if self.children:
-            known["children"] = {child.stream.name: _written(child.columns) for child in self.children}
+            known["children"] = {child.stream.name: written(child.columns) for child in self.children}
         if self.columns.apart:
             known["apart"] = list(self.columns.apart)
         if self._key is None:
@@ -159,12 +168,21 @@ class Pass:
         if buffer:
             table = self.columns.take(buffer)
             yield from self._told(self.stream, self.columns)
+            yield from self._shown(name for page in buffer for name in page.columns)
             if self._key is None:
                 yield from self._send(table, reread=False)
             else:
                 yield from self._by_key(table, self._key)
         if mark is not None:
             yield from self._checkpoint(self._cursor(mark))
+
+    def _shown(self, names: Iterable[str]) -> Iterator[SourceMessage]:
+        """Parents that came without a list of which it is known now that it is there: they have nothing in it."""
+        for name in self._unseen.intersection(names):
+            self._unseen.discard(name)
+            for keys in self._waiting.pop(name, ()):
+                self._open = True
+                yield Replace(f"{self.stream.name}_{name}", keys)
 
     def _by_key(self, rows: "pa.Table", key: Key) -> Iterator[SourceMessage]:
         if key.name not in rows.column_names:
@@ -211,7 +229,7 @@ class Pass:
         again = key.again(values)
         top = pc.max(values.filter(pc.invert(again)))
         last = pc.fill_null(pc.and_(pc.invert(again), pc.equal(values, top)), False)
-        if not _are_different(rows, self.stream.primary_key):
+        if not are_different(rows, self.stream.primary_key):
             yield from self._send(rows, reread=True)
             return
         yield from self._send(rows.filter(pc.invert(pc.or_(again, last))), reread=False)
@@ -232,6 +250,12 @@ class Pass:
         self._last = values[-1]
 
     def _end(self, mark: Cursor | None) -> Iterator[SourceMessage]:
+        for name in self._waiting:
+            raise TaskError(
+                f"{self.stream.name}: no record has {name!r} any more, and {self.stream.name}_{name} has its elements; whether they are "
+                "gone, or are not shown, cannot be told",
+                hint="--full-refresh takes the records as they are now, and leaves that table as it is",
+            )
         if self._held is not None:
             yield from self._send(self._held, reread=True)
         if self._older and not self.stream.drops_older and not self.reading.absorbs:
@@ -268,7 +292,7 @@ class Pass:
     def _send(self, rows: "pa.Table", *, reread: bool) -> Iterator[SourceMessage]:
         """Rows, and those of their children behind them."""
         step = _PARENTS_AT_ONCE if self.children else max(1, rows.num_rows)
-        pieces = _apart(rows, self.stream.primary_key) if self.children or self.columns.apart else [rows]
+        pieces = apart(rows, self.stream.primary_key) if self.children or self.columns.apart else [rows]
         for some in (piece.slice(start, step) for piece in pieces for start in range(0, piece.num_rows, step)):
             fetched = [self._fetched(child, some) for child in self.children if child.stream.name in self._tables]
             for child, _ in fetched:
@@ -278,6 +302,10 @@ class Pass:
                 child_name = f"{self.stream.name}_{name}"
                 if child_name in self._tables:
                     refers = {self.stream.of_parent(key): key for key in self.stream.primary_key}
+                    if name in self._unseen:
+                        keys = parents_of(some, self._tables[child_name], refers)
+                        self._waiting.setdefault(name, []).append(keys)
+                        continue
                     inner = inner_rows(some, name, self._tables[child_name], refers)
                     yield from self._replace(child_name, some, inner, refers, reread=reread)
             for child, inner in fetched:
@@ -336,27 +364,10 @@ class Pass:
                 )
 
 
-def know(cursor: Cursor, columns: Columns, children: Sequence[Child]) -> None:
-    """Learn the columns that a cursor keeps, those of children too. Raises what a cursor of another source makes of it."""
-    found = _kinds(cursor.get("columns", {}))
-    of_children = {name: _kinds(kinds) for name, kinds in cursor.get("children", {}).items()}
-    columns.know(found)
-    for child in children:
-        child.columns.know(of_children.get(child.stream.name, {}))
-
-
 def _checked(cursor: Cursor, where: str) -> Cursor:
     if not isinstance(cursor, Mapping):
         raise TaskError(f"{where}: a checkpoint is {type(cursor).__name__}, and no mapping")
     return dict(cursor)
-
-
-def _written(columns: Columns) -> dict[str, Any]:
-    return {name: written_kind(kind) for name, kind in columns.types.items()}
-
-
-def _kinds(written: Mapping[str, Any]) -> "dict[str, pa.DataType]":
-    return {str(name): read_kind(kind) for name, kind in written.items()}
 
 
 def _size(records: Records) -> int:
@@ -371,24 +382,3 @@ def _grown(rows: "pa.Table", schema: "pa.Schema") -> "pa.Table":
         for one in schema
     ]
     return pa.table(columns, schema=schema)
-
-
-def _apart(rows: "pa.Table", key: Sequence[str]) -> "list[pa.Table]":
-    """The rows in pieces without two of one primary key: the children of the last one are to replace those of the first."""
-    if _are_different(rows, key):
-        return [rows]
-    seen: set[tuple[Any, ...]] = set()
-    cuts = [0]
-    for at, one in enumerate(zip(*(rows[name].to_pylist() for name in key), strict=True)):
-        if one in seen:
-            cuts.append(at)
-            seen.clear()
-        seen.add(one)
-    return [rows.slice(start, end - start) for start, end in pairwise([*cuts, rows.num_rows])]
-
-
-def _are_different(rows: "pa.Table", key: Sequence[str]) -> bool:
-    """Whether no two rows have one primary key."""
-    if not key or not set(key) <= set(rows.column_names):
-        return True
-    return bool(rows.select(list(key)).group_by(list(key), use_threads=False).aggregate([]).num_rows == rows.num_rows)

@@ -151,6 +151,12 @@ class Stream:
         kinds = columns.types.items()
         return tuple(name for name, kind in kinds if pa.types.is_list(kind) and name not in self.shape.types)
 
+    def lists_in(self, stored: Mapping[str, int]) -> dict[str, int]:
+        """The lists of which these are the tables, with the number of their rows."""
+        before = f"{self.name}_"
+        found = {name.removeprefix(before): rows for name, rows in stored.items() if name.startswith(before)}
+        return found if self.shape.lists == "tables" else {}
+
     def of_parent(self, name: str) -> str:
         """How a column of the primary key is called in the tables of children."""
         return f"{self.name}_{name}"
@@ -163,7 +169,8 @@ class Stream:
             )
         parents = [pa.field(self.of_parent(key), table.schema.field(key).type) for key in table.primary_key]
         front = [*parents, pa.field("position", pa.int64())]
-        inner = list(kind) if pa.types.is_struct(kind) else [pa.field("value", kind)]
+        value = [] if pa.types.is_null(kind) else [pa.field("value", kind)]
+        inner = list(kind) if pa.types.is_struct(kind) else value
         taken = {one.name for one in front}
         inner = [one.with_name(f"{name}_{one.name}" if one.name in taken else one.name) for one in inner]
         return Table(
@@ -175,6 +182,7 @@ class Stream:
             description=f"the list {name!r} of {self.name}",
             guarantee=self.guarantee,
             selection=self.selection,
+            former={one.name: pa.float64() for one in inner if pa.types.is_integer(one.type)},
         )
 
     def _former(self, schema: "pa.Schema") -> "dict[str, pa.DataType]":

@@ -86,9 +86,9 @@ class PythonSource:
     def _name(task: Task) -> str:
         return task.id if task.partition is None else task.id.removesuffix(f":{task.partition}")
 
-    def remembered(self, task: Task, cursor: Cursor) -> Task:
-        """With the columns that were seen before; see ``strandline.source.Remembers``."""
-        return self._opened()[self._name(task)][1].remembered(task, cursor)
+    def remembered(self, task: Task, cursor: Cursor | None, stored: Mapping[str, int]) -> Task:
+        """With the columns and lists that were seen before; see ``strandline.source.Remembers``."""
+        return self._opened()[self._name(task)][1].remembered(task, cursor, stored)
 
     def acknowledge(self, task: Task, cursors: Mapping[str, Cursor]) -> None:
         """A function need not be told."""

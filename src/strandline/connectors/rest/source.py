@@ -144,11 +144,11 @@ class RestSource:
         document = document_of(answer)
         return proposed_by(document, url) if is_openapi(document) else proposed(url, answer, document, client)
 
-    def remembered(self, task: Task, cursor: Cursor) -> Task:
-        """With the columns that were seen before; see ``strandline.source.Remembers``."""
+    def remembered(self, task: Task, cursor: Cursor | None, stored: Mapping[str, int]) -> Task:
+        """With the columns and lists that were seen before; see ``strandline.source.Remembers``."""
         self.tables()
         root = self._root_of(task.tables[0])
-        return task if root in self._broken else self._opened[root].remembered(task, cursor)
+        return task if root in self._broken else self._opened[root].remembered(task, cursor, stored)
 
     def acknowledge(self, task: Task, cursors: Mapping[str, Cursor]) -> None:
         """An API need not be told."""
