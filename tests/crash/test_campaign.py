@@ -5,12 +5,14 @@ The seed is part of pytest-randomly's: `--randomly-seed` repeats it.
 
 import json
 import random
+import signal
 from itertools import product
 
 import pytest
 from campaign import page, power
 from campaign.bench import Bench
-from campaign.kinds import CELLS, KINDS, MODES, POWER
+from campaign.keepers import KEEPERS
+from campaign.kinds import BACKED, CELLS, KINDS, MODES, POWER
 from campaign.origins import ORIGINS
 from campaign.stores import STORES
 from campaign.worlds import Cell
@@ -53,6 +55,34 @@ def test_a_sync_killed_at_any_call_leaves_neither_a_gap_nor_a_duplicate(strike, 
     # a destination that keeps no states has few calls
     cases = strike("call", cell, share=0.03 if cell.destination in {"plain", "idempotent"} else 0.01)
     assert sum(-9 in case.exits for case in cases) >= 2
+
+
+@pytest.mark.parametrize("keeps", [True, False], ids=["destination keeps states, too", "backend alone"])
+def test_so_it_is_with_any_other_state_backend(strike, keeps):
+    cell = random.choice([one for one in BACKED if (one.destination != "plain") is keeps])
+    share = 0.01 if keeps else 0.02
+    assert sum(-9 in case.exits for case in strike("call", cell, share=share)) >= 2
+
+
+@pytest.mark.parametrize("backend", KEEPERS)
+def test_the_commit_of_a_run_that_was_suspended_and_overtaken_is_refused(bench, backend):
+    """Where nobody else keeps it out. Its rows are stored, and its state is about to be."""
+    bench.again(random.getrandbits(32))
+    chain = Chain(bench, Cell("sqlite", "plain", "overwrite", backend), "pause")
+    chain.change()
+    earlier = chain.start(point=("destination.write", random.choice([1, 3]), True), act="stop")
+    assert earlier.wait_until_stopped()
+    later = chain.run("--takeover")
+    assert later.code == 0, later.text
+    kept = dict(chain.world.keeper.load())
+    earlier.send(signal.SIGCONT)
+    ended = earlier.wait()
+    assert ended.code == 4, ended.text
+    assert chain.world.keeper.load() == kept
+    case = chain.case("overtaken")
+    case.exits = [later.code]
+    chain.compare(case)
+    assert not case.bad, case
 
 
 def test_a_campaign_that_goes_on_strikes_only_what_was_not_struck(bench, monkeypatch):

@@ -1,4 +1,4 @@
-"""Object stores of other people, built once and kept outside the checkout: versitygw (Go), s3rver and azurite (npm)."""
+"""Object stores of other people, built once and kept outside the checkout: versitygw and fake-gcs-server (Go), s3rver and azurite (npm)."""
 
 import base64
 import hashlib
@@ -16,13 +16,17 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Self
 
+from services.gcs import GCSProxy
 from services.postgresql import free_port
 
 __all__ = ["STORES", "ObjectStore"]
 
-STORES = ("versitygw", "s3rver", "azurite")
+STORES = ("versitygw", "fake-gcs-server", "s3rver", "azurite")
 _CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "strandline"
-_GO = "github.com/versity/versitygw/cmd/versitygw@v1.8.0"
+_GO = {
+    "versitygw": "github.com/versity/versitygw/cmd/versitygw@v1.8.0",
+    "fake-gcs-server": "github.com/fsouza/fake-gcs-server@v1.56.1",
+}
 _NPM = ("s3rver@3.7.1", "azurite@3")
 _BUILD_S, _START_S = 1800, 60
 _ACCOUNT = "devstoreaccount1"
@@ -33,11 +37,11 @@ _KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOt
 def _program(name: str) -> list[str]:
     """Built or installed, if it is not yet."""
     _CACHE.mkdir(parents=True, exist_ok=True)
-    if name == "versitygw":
+    if name in _GO:
         built = _CACHE / "bin" / name
         if not built.exists():
             environment = {**os.environ, "GOBIN": str(built.parent), "GOFLAGS": "-modcacherw"}
-            subprocess.run(["go", "install", _GO], check=True, timeout=_BUILD_S, env=environment)
+            subprocess.run(["go", "install", _GO[name]], check=True, timeout=_BUILD_S, env=environment)
         return [str(built)]
     installed = _CACHE / "npm" / "node_modules" / ".bin" / ("azurite-blob" if name == "azurite" else name)
     if not installed.exists():
@@ -53,15 +57,18 @@ class ObjectStore:
         self._name, self._program = name, _program(name)
         self._root = Path(tempfile.mkdtemp(prefix="strandline-store-"))
         self._port = free_port()
+        self._proxy = GCSProxy(self._port)
 
     @property
     def url(self) -> str:
-        return f"{'az' if self._name == 'azurite' else 's3'}://bucket/states"
+        return f"{ {'azurite': 'az', 'fake-gcs-server': 'gs'}.get(self._name, 's3') }://bucket/states"
 
     @property
     def options(self) -> dict[str, str]:
         """How a client finds it."""
         endpoint = f"http://127.0.0.1:{self._port}"
+        if self._name == "fake-gcs-server":
+            return {"base_url": f"http://127.0.0.1:{self._proxy.port}", "bearer_token": "anybody"}
         if self._name == "azurite":
             return {"account_name": _ACCOUNT, "account_key": _KEY, "endpoint": f"{endpoint}/{_ACCOUNT}"}
         words = ("S3RVER", "S3RVER") if self._name == "s3rver" else ("someone", "s3cret-word")
@@ -76,12 +83,16 @@ class ObjectStore:
             (self._root / "data" / "bucket").mkdir(parents=True)
             words = ("--access", "someone", "--secret", "s3cret-word", "--region", "us-east-1", "--quiet")
             return [*words, "--port", f"127.0.0.1:{port}", "posix", data]
+        if self._name == "fake-gcs-server":
+            own = ("-scheme", "http", "-host", "127.0.0.1", "-backend", "memory", "-log-level", "error")
+            return [*own, "-port", port, "-public-host", f"127.0.0.1:{port}"]
         if self._name == "s3rver":
             return ["-d", data, "-a", "127.0.0.1", "-p", port, "--silent", "--configure-bucket", "bucket"]
         own = ("--skipApiVersionCheck", "--silent", "--blobHost", "127.0.0.1")
         return [*own, "--blobPort", port, "--location", data]
 
     def __enter__(self) -> Self:
+        self._proxy.__enter__()
         with (self._root / "log").open("wb") as log:
             command = [*self._program, *self._arguments()]
             self._process = subprocess.Popen(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
@@ -90,6 +101,8 @@ class ObjectStore:
             with suppress(OSError), socket.create_connection(("127.0.0.1", self._port), timeout=1):
                 if self._name == "azurite":
                     self._make_container()
+                if self._name == "fake-gcs-server":
+                    self._make_bucket()
                 return self
             time.sleep(0.05)
         raise AssertionError(f"it did not start: {(self._root / 'log').read_text()[-2000:]}")
@@ -97,7 +110,12 @@ class ObjectStore:
     def __exit__(self, *_: object) -> None:
         self._process.send_signal(signal.SIGKILL)
         self._process.wait()
+        self._proxy.__exit__()
         shutil.rmtree(self._root, ignore_errors=True)
+
+    def _make_bucket(self) -> None:
+        url, body = f"http://127.0.0.1:{self._port}/storage/v1/b?project=one", b'{"name": "bucket"}'
+        urllib.request.urlopen(urllib.request.Request(url, data=body), timeout=30).close()
 
     def _make_container(self) -> None:
         date, version = f"{datetime.now(UTC):%a, %d %b %Y %H:%M:%S GMT}", "2021-08-06"

@@ -22,7 +22,7 @@ def opened(url: str, options: dict[str, str]) -> StateBackend:
     return PLUGIN(PLUGIN.Spec(url=url, options=options))
 
 
-@pytest.fixture(scope="module", params=["versitygw", "azurite"])
+@pytest.fixture(scope="module", params=["versitygw", "azurite", "fake-gcs-server"])
 def store(request):
     with ObjectStore(request.param) as started:
         yield started

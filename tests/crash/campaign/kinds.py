@@ -6,6 +6,7 @@ from itertools import product
 from typing import Any
 
 from campaign import outages, power
+from campaign.keepers import KEEPERS
 from campaign.origins import ORIGINS
 from campaign.stores import STORES
 from campaign.worlds import Cell
@@ -13,6 +14,17 @@ from strandline.testing.campaign import calls, disks, pauses, rejects, syscalls,
 
 MODES = ("append", "overwrite", "overwrite-delete-stale")
 CELLS = [Cell(*one) for one in product(ORIGINS, STORES, MODES)]
+BACKED = [
+    Cell("sqlite", store, mode, backend)
+    for backend in KEEPERS
+    for store, mode in (
+        *((store, "append") for store in ("duckdb", "postgresql", "files", "plain")),
+        ("plain", "overwrite"),
+    )
+    if backend != "local"
+]
+"""The other state backends; `local` is that of all other cells."""
+CELLS += BACKED
 POWER = ("ext4", "xfs")
 
 
@@ -43,18 +55,24 @@ def _traced(_cell):
     return "" if tracing.AVAILABLE else "strace is not installed"
 
 
+def _on_disk(cell):
+    if cell.backend == "objects":
+        return "its driver wakes its threads by writes, which strace cannot tell from those of files"
+    has_files = KEEPERS[cell.backend].places or STORES[cell.destination].places
+    return _traced(cell) if has_files else "–"
+
+
 def _served(cell):
-    return "" if outages.roles(cell) else "–"
+    return "" if outages.servers(cell) else "–"
 
 
 def _committed(cell):
     return "" if cell.destination == "postgresql" else "–"
 
 
-def _fenced(cell):
-    if cell.destination == "idempotent":
-        return "a run that is suspended keeps the lock of its directory, for which the next one waits"
-    return "a run that was overtaken is kept out by nobody" if cell.destination == "plain" else ""
+def _paused(bench, cell):
+    """Where the destination keeps no states, between a write and the save of its state."""
+    yield from pauses.strike(bench, cell, loose=cell.destination in {"plain", "idempotent"})
 
 
 def _spoiled(cell):
@@ -64,11 +82,15 @@ def _spoiled(cell):
 KINDS = {
     "call": Kind(calls.strike, "SIGKILL at every call that the engine makes to a source, destination or state backend"),
     "syscall": Kind(syscalls.strike, "SIGKILL at system calls that write, sync, rename, send or receive", _traced),
-    "disk": Kind(disks.strike, "ENOSPC, or EIO of an fsync, at the destination's file or the state directory", _traced),
+    "disk": Kind(disks.strike, "ENOSPC, or EIO of an fsync, at the destination's file or that of the states", _on_disk),
     "full": Kind(disks.fill, "no space left for anything, until some is made", lambda _cell: disks.refused()),
-    "server": Kind(outages.stop_server, "PostgreSQL stopped immediately in the middle of a sync, and started", _served),
+    "server": Kind(
+        outages.stop_server,
+        "a server stopped immediately in the middle of a sync, and started: PostgreSQL, or what keeps the states",
+        _served,
+    ),
     "network": Kind(outages.cut_connection, "a COMMIT to PostgreSQL lost, or the reply to it", _committed),
     "reject": Kind(rejects.strike, "a row that cannot be read, or is not taken: exit 1; then it is fixed", _spoiled),
-    "pause": Kind(pauses.strike, "a run suspended and overtaken by another one (`--takeover`), then going on", _fenced),
+    "pause": Kind(_paused, "a run suspended and overtaken by another one (`--takeover`), then going on"),
     "power": Power(power.strike, "the power cut while states are saved: an image of the disk, copied", power.refused),
 }

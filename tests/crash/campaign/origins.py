@@ -240,7 +240,7 @@ class GeneratedOrigin(Origin):
         """It changes by itself, at each sync."""
 
     def expected(self, _step, mode, state):
-        syncs = (state["cursor"] or {"sync": 1})["sync"]
+        syncs = (state.cursor or {"sync": 1})["sync"]
         if (mode, syncs) not in self._made:
             made = self._source.delivered if mode == "append" else self._source.expected
             rows = made("test_1", syncs).to_pylist()

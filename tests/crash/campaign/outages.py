@@ -1,8 +1,9 @@
-"""The kinds `server` and `network`: PostgreSQL goes away in the middle of a sync, or its connection does at a COMMIT."""
+"""The kinds `server` and `network`: a server goes away in the middle of a sync, or a connection to PostgreSQL at a COMMIT."""
 
 import signal
 import time
 
+from campaign.keepers import KEEPERS
 from services.proxy import CommitProxy, Loss
 from strandline.testing.campaign.chains import Chain, name_of
 
@@ -13,16 +14,24 @@ _COMMITS = ("destination.migrate", "destination.write", "states.save")
 """Calls in or after which a COMMIT is sent."""
 
 
-def roles(cell):
-    """What of the cell is PostgreSQL."""
-    kinds = {"origin": cell.source, "store": cell.destination}
-    return [role for role, kind in kinds.items() if kind == "postgresql"]
+def servers(cell):
+    """By what of the cell is kept on a server: how that one is stopped at once and started again, on a bench."""
+    postgresql = "postgresql" in (cell.source, cell.destination)
+    return [
+        *([_stop_postgresql] if postgresql else []),
+        *([lambda bench: bench.keeper(cell).crash()] if hasattr(KEEPERS[cell.backend], "crash") else []),
+    ]
+
+
+def _stop_postgresql(bench):
+    """As by ``pg_ctl stop -m immediate``."""
+    bench.databases.server.stop(signal.SIGQUIT)
+    bench.databases.server.start()
 
 
 def stop_server(bench, cell):
-    """The server is stopped at once, as by ``pg_ctl stop -m immediate``, at any instant, and started again."""
+    """A server is stopped at any instant, and started again."""
     learned, _ = bench.learned(cell)
-    server = bench.databases.server
     for number in range(1, max(1, round(CHAINS * bench.share)) + 1):
         chance, chain = bench.chance(cell, "server", number), Chain(bench, cell, "server", number)
         for one in learned:
@@ -31,8 +40,7 @@ def stop_server(bench, cell):
             case = chain.case(f"step {chain.step} at {share:.2f} of the sync")
             running = chain.start()
             time.sleep(share * one.seconds)
-            server.stop(signal.SIGQUIT)
-            server.start()
+            chance.choice(servers(cell))(bench)
             yield _ended(chain, case, running)
             if case.bad:
                 break

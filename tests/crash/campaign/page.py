@@ -16,7 +16,7 @@ from services.postgresql import programs
 from strandline import __version__
 from strandline.testing.campaign.chains import struck_in
 
-_HEAD = """# Killed, cut off, full, suspended
+_HEAD = """# {title}
 
 What `make crash` did and found. It starts real syncs, hits them with a fault, starts them again until one completes, and
 compares the destination with a model of everything that happened at the source: new and changed rows, rows with equal
@@ -27,6 +27,8 @@ ones. Written by `make crash`; change `tests/crash/campaign/page.py`, not this p
 cases were not as they have to be.** Seed {seeds}; Strandline {version},
 {versions}.
 """
+_PARTS = 3
+"""Of the name of a cell whose states are in files."""
 _KINDS = """
 ## Kinds of faults
 
@@ -88,10 +90,15 @@ def written(lines):
     seeds = sorted({str(one["seed"]) for one in records})
     total = _sums(records)
     versions = f"Python {platform.python_version()}, {_versions()}"
-    text = _HEAD.format(**total, seeds=", ".join(seeds), version=__version__, versions=versions)
+    text = _HEAD.format(title=_title(records), **total, seeds=", ".join(seeds), version=__version__, versions=versions)
     text += _KINDS + "".join(_kind_line(name, records) for name in kinds.KINDS)
     text += _MATRIX + _matrix(records) + _AGAIN.format(seed=seeds[0] if seeds else "SEED")
     return text + _bad(records) + _COVERED
+
+
+def _title(records):
+    backed = records and all(len(one["cell"].split("/")) > _PARTS for one in records)
+    return "Killed, with each state backend" if backed else "Killed, cut off, full, suspended"
 
 
 def _sums(records):
@@ -130,8 +137,9 @@ def _matrix(records):
         cases[cell, "call"] += 1
     names = [name for name in kinds.KINDS if name != "power"]
     lines = [f"| cell | {' | '.join(names)} |", f"|---|{'--:|' * len(names)}"]
+    tried = {cell for cell, _ in {*cases, *points}}
     for cell in kinds.CELLS:
-        if cell.impossible:
+        if cell.impossible or str(cell) not in tried:
             continue
         shown = [_cell(cell, name, cases, bad, points) for name in names]
         lines.append(f"| {cell} | {' | '.join(shown)} |")

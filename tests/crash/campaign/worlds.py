@@ -10,18 +10,16 @@ from datetime import UTC, datetime
 
 import psycopg
 
+from campaign.keepers import SOURCE
 from campaign.origins import ORIGINS
 from campaign.spoils import of_destination, of_source
 from campaign.stores import STORES
-from strandline.connectors.local.state import LocalState
 from strandline.message import Insert
 from strandline.plugins import load_plugin
 from strandline.reading import Reading
 from strandline.spec.models import without_batch
 from strandline.state import StateKey
 from strandline.testing.campaign.chains import Wrong
-
-STATE = ".cq/state/shop"
 
 
 def _add(found, missing, extra, where, *, again=frozenset()):
@@ -54,14 +52,16 @@ def _some(rows):
 
 @dataclass(frozen=True)
 class Cell:
-    """A source, a destination and a write mode."""
+    """A source, a destination and a write mode; and where states are kept, beside those of the destination."""
 
     source: str
     destination: str
     mode: str
+    backend: str = "local"
 
     def __str__(self):
-        return f"{self.source}/{self.destination}/{self.mode}"
+        backend = "" if self.backend == "local" else f"/{self.backend}"
+        return f"{self.source}/{self.destination}/{self.mode}{backend}"
 
     @property
     def impossible(self):
@@ -71,11 +71,11 @@ class Cell:
 
 
 class Databases:
-    """Two databases of one server, emptied for each world."""
+    """Databases of one server, emptied for each world."""
 
     def __init__(self, server):
         self.server = server
-        self._names = {role: f"{role}_{uuid.uuid4().hex[:8]}" for role in ("origin", "store")}
+        self._names = {role: f"{role}_{uuid.uuid4().hex[:8]}" for role in ("origin", "store", "states")}
         for name in self._names.values():
             server.create_database(name)
 
@@ -100,12 +100,13 @@ class World:
         cell: what is between them.
         directory: made anew.
         seed: of the changes.
+        keeper: of the cell's backend; emptied.
         databases: emptied.
         ports: by role, ``origin`` or ``store``: of a proxy by which syncs reach it.
     """
 
-    def __init__(self, cell, directory, seed, databases=None, *, ports=None):
-        self.cell, self.directory = cell, directory
+    def __init__(self, cell, directory, seed, keeper, databases=None, *, ports=None):
+        self.cell, self.directory, self.keeper = cell, directory, keeper
         shutil.rmtree(directory, ignore_errors=True)
         directory.mkdir(parents=True)
 
@@ -119,6 +120,7 @@ class World:
         needs = reached("origin", cell.source)
         self.origin = ORIGINS[cell.source](directory, cell.mode, f"{seed}/{cell}", **needs)
         self.store = STORES[cell.destination](directory, **reached("store", cell.destination))
+        self.kept = keeper.begin(directory)
         self.write_spec()
         self._mine = {"strandline.yml", *(path.name for path in directory.iterdir())}
 
@@ -132,7 +134,7 @@ class World:
 
     @property
     def places(self):
-        return [STATE, *self.store.places]
+        return [*self.keeper.places, *self.store.places]
 
     def change(self, step):
         self.origin.change(step)
@@ -142,7 +144,7 @@ class World:
         yield from of_destination(self)
 
     def write_spec(self):
-        source = {"name": "shop", "destinations": ["warehouse"], "concurrency": 1, **self.origin.spec}
+        source = {"name": SOURCE, "destinations": ["warehouse"], "concurrency": 1, **self.kept, **self.origin.spec}
         store = {"name": "warehouse", "write_mode": self.cell.mode, **self.store.spec}
         documents = [{"kind": "source", "spec": source}, {"kind": "destination", "spec": store}]
         (self.directory / "strandline.yml").write_text("\n---\n".join(json.dumps(one) for one in documents))
@@ -151,17 +153,12 @@ class World:
         self.origin.close()
         shutil.rmtree(self.directory)
 
-    def state(self, task):
-        """The newest state of a task, as the mirror has it; none before its first save."""
-        path = self.directory / STATE / f"{task}@warehouse.json"
-        return json.loads(path.read_text())["states"][0] if path.exists() else None
-
     def differences(self, step, *, ended=True):
         """What is wrong after a sync of ``step`` has come to its end."""
         found = Wrong()
-        stored = self.store.contents(self.origin.columns)
+        stored, states = self.store.contents(self.origin.columns), self.keeper.load()
         for name, table in self.origin.tables.items():
-            state = self.state(name)
+            state = states.get(StateKey(SOURCE, name, "warehouse"))
             if state is None or name not in stored:
                 found.problems.append(f"{name}: there is no state, or no table")
                 found.missing += 1
@@ -204,7 +201,7 @@ class World:
         found = {}
         with closing(source):
             for task in source.tasks([one for one in source.tables() if one.name in self.origin.tables]):
-                state = states.get(StateKey("shop", task.id, "warehouse"))
+                state = states.get(StateKey(SOURCE, task.id, "warehouse"))
                 left = _read(source, task, state.cursor if state else None)
                 covered = _read(source, task, None) - left
                 found[task.id] = left, covered, Counter(row for _, row in stored.get(task.id, ()))
@@ -216,11 +213,10 @@ class World:
             plugin = load_plugin("destination", self.cell.destination)
             spec = without_batch(plugin.Spec, self.store.spec["spec"])
             with closing(plugin(plugin.Spec(**spec))) as destination:
-                return destination.states.load("shop")
-        return LocalState(LocalState.Spec(path=str(self.directory / STATE).removesuffix("/shop"))).load("shop")
+                return destination.states.load(SOURCE)
+        return self.keeper.load()
 
     def _files_left(self):
         known = self._mine | {"shop.db", "data", ".cq", "summary.jsonl", *self.store.files}
         left = {path.name for path in self.directory.iterdir()} - known
-        states = {".lock", *(f"{name}@warehouse.json" for name in ("%40run", *self.origin.tables))}
-        return left | self.store.left() | {path.name for path in (self.directory / STATE).iterdir()} - states
+        return left | self.store.left() | self.keeper.left(self.origin.tables)

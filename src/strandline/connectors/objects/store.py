@@ -26,7 +26,8 @@ class Store:
 
     def __init__(self, url: str, options: Mapping[str, str], timeout_s: float) -> None:
         self.place = url.partition(":")[0] if set("@?") & set(url) else url  # it may have a key in it
-        plain = any(value.startswith("http://") for name, value in options.items() if name.endswith("endpoint"))
+        places = [value for name, value in options.items() if name.endswith(("endpoint", "base_url"))]
+        plain = any(value.startswith("http://") for value in places)
         client = {"timeout": timedelta(seconds=timeout_s), "allow_http": plain}
 
         def opened(retries: int) -> Any:

@@ -14,6 +14,7 @@ import json
 import os
 import signal
 import sys
+import threading
 import traceback
 from collections.abc import Mapping
 from functools import partial
@@ -45,7 +46,7 @@ class _Stopper(Outside):
     def strike(self, point: Point) -> None:
         """Wait here."""
         if point == self.point:
-            os.kill(os.getpid(), signal.SIGSTOP)
+            signal.pthread_kill(threading.get_ident(), signal.SIGSTOP)  # of the process, it may stop this thread later
 
 
 def _outside_of(request: Mapping[str, Any]) -> Outside:
