@@ -7,7 +7,7 @@ import time
 
 import psycopg
 import pytest
-from postgresql_origin import TABLE, Origin, fill
+from postgresql_origin import BIG, TABLE, Origin, fill, meanwhile
 
 from services.postgresql import PostgreSQLServer, programs
 from strandline.connectors.postgresql import log as postgresql_log
@@ -108,6 +108,25 @@ def test_a_row_whose_deletion_a_crash_takes_back_is_still_there(lazy, settings):
     assert lazy.ids() == list(range(1, 61))
     shop.sync()
     assert shop.ids() == lazy.ids()
+
+
+@pytest.mark.parametrize("at_once", [1, 2], ids=["alone", "two"])
+def test_a_row_whose_deletion_a_crash_takes_back_in_a_first_load_is_there(lazy, at_once):
+    lazy.server.execute("TRUNCATE t")
+    lazy.server.execute(fill(1, 60, BIG))
+    lazy.server.execute("CHECKPOINT")
+    shop = Origin(lazy.server.uri(), "append")
+    shop.slice_pages, shop.at_once = 1, at_once
+
+    def delete():
+        lazy.stop_writing()
+        lazy.asynchronously("DELETE FROM t WHERE id > 20 AND id % 2 = 0")
+
+    _not_stored(shop, source=meanwhile(shop, 0, delete), rows_max=1)
+    lazy.crash()
+    assert lazy.ids() == list(range(1, 61))
+    shop.sync()
+    assert shop.ids() == list(range(1, 61))
 
 
 def test_a_log_that_comes_late_is_waited_for(lazy, monkeypatch):
