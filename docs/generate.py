@@ -8,7 +8,7 @@ import click
 import guarantees
 
 from strandline.cli import main
-from strandline.plugins import KINDS, load_plugin, plugin_names
+from strandline.plugins import EXECUTOR, KINDS, load_plugin, plugin_names
 from strandline.rules import TableRules
 from strandline.spec import DestinationSpec, SourceSpec
 from strandline.spec.tables import own_model
@@ -47,7 +47,7 @@ def reference() -> str:
         lines += [f"### `kind: {kind}`", "", *settings(model), *(of_tables() if kind == "source" else []), ""]
     lines += ["## Warnings", "", WARNINGS, "", "| code | what it is about |", "|---|---|"]
     lines += [*(f"| `{code}` | {cell(code.meaning)} |" for code in Code), ""]
-    for kind in KINDS:
+    for kind in (*KINDS, EXECUTOR):
         lines += [f"## {kind.replace('_', ' ').capitalize()} plugins", ""]
         for name in plugin_names(kind):
             plugin = load_plugin(kind, name)

@@ -233,8 +233,8 @@ SYSTEMS = re.compile(
 NAMES_ALLOWED = {
     # what is secret in a connection string of any system, whether or not there is a connector for it
     "connection_string.py": SYSTEMS.pattern,
-    # the default of `backend`
-    "plugins.py": "local",
+    # the defaults of `backend` and `executor`
+    "plugins.py": "local|threads",
     # CloudQuery's registries
     "spec/models.py": "local|python",
     # the registry of modules of table functions, and a program that has some

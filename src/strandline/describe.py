@@ -85,6 +85,8 @@ class Description:
     """Modules of other packages without which it does nothing. They are looked for, and not imported."""
     installs: str = ""
     """What pip installs to have them, as ``ours-strandline[driver]``."""
+    of_host: bool = False
+    """A state backend that keeps cursors on the machine where it is opened, and on no other."""
     keeps_nothing: bool = False
     """A state backend that keeps no cursor, so that every sync is a first one."""
 

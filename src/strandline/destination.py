@@ -80,6 +80,8 @@ class Reach(StrEnum):
     """By any number of processes, wherever they are."""
     HOST = "host"
     """By the processes of one machine, where the rows lie; they take turns, a commit each."""
+    FILE = "file"
+    """As ``HOST``, and all rows lie in one file: several processes gain nothing."""
     PROCESS = "process"
     """One process: as long as it has them open, no other one can even look."""
 

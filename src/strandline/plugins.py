@@ -7,18 +7,22 @@ from typing import Any
 
 from strandline.errors import UsageError, did_you_mean
 
-__all__ = ["DEFAULT_BACKEND", "KINDS", "load_plugin", "plugin_names"]
+__all__ = ["DEFAULT_BACKEND", "DEFAULT_EXECUTOR", "EXECUTOR", "KINDS", "load_plugin", "plugin_names"]
 
 DEFAULT_BACKEND = "local"
 """The state backend of a source that names none."""
+DEFAULT_EXECUTOR = "threads"
+"""The executor of a source that names none."""
 KINDS = ("source", "destination", "state_backend")
+EXECUTOR = "executor"
+"""The kind of what has tasks done, which reads and keeps nothing."""
 
 
 @cache
 def _installed(_path: tuple[str, ...]) -> tuple[EntryPoint, ...]:
     """What is installed along a path; looking costs 10 ms, so it is done once for each."""
     points = entry_points()
-    return tuple(point for kind in KINDS for point in points.select(group=f"strandline.{kind}"))
+    return tuple(point for kind in (*KINDS, EXECUTOR) for point in points.select(group=f"strandline.{kind}"))
 
 
 @cache
@@ -45,7 +49,7 @@ def load_plugin(kind: str, name: str) -> Any:
     """The class of the plugin ``name``.
 
     Args:
-        kind: ``source``, ``destination`` or ``state_backend``.
+        kind: ``source``, ``destination``, ``state_backend`` or ``executor``.
         name: as in a spec; ``cloudquery/NAME`` means ``NAME``.
 
     Raises:

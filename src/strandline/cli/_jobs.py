@@ -17,6 +17,7 @@ from strandline.engine.window import Bounds, Stop
 from strandline.engine.work import Opened, Work, perform
 from strandline.errors import Problem, StrandlineError, UsageError, raise_problems
 from strandline.ownership import Owner
+from strandline.plugins import DEFAULT_EXECUTOR
 from strandline.rules import check_rules, fitting, may_share, rules_of, stored_names
 from strandline.runs import Observer, TaskReport
 from strandline.selection import among, check_globs, matches, select_tables, spoken
@@ -42,11 +43,15 @@ class Choice:
     allow_mass_delete: bool = False
     claim: Claim = field(default_factory=Claim)
     shard: Shard | None = None
+    executor: str = ""
+    """In place of the spec's."""
 
 
 @contextmanager
 def open_job(config: Config, source: SourceSpec, choice: Choice | None = None) -> Iterator[Job]:
     """One source with its destinations and its backend, opened; closed again at the end."""
+    from strandline.cli._errand import packed  # which does what is opened here
+
     choice = choice or Choice()
     known = frozenset(Owner(one.name, name) for one in config.sources for name in one.destinations)
     with ExitStack() as stack:
@@ -77,6 +82,8 @@ def open_job(config: Config, source: SourceSpec, choice: Choice | None = None) -
             concurrency=source.concurrency,
             claim=choice.claim,
             spec=config.written,
+            executor=source.open_executor(choice.executor),
+            pack=packed if config.written is not None else None,
         )
 
 
@@ -92,7 +99,10 @@ def carried_out(work: Work, *, observer: Observer = lambda _: None, stop: Stop |
     config = work.spec.load()
     (source,) = (one for one in config.sources if one.name == work.fence.source)
     choice = Choice(
-        may_migrate=work.may_migrate, allow_mass_delete=work.share_max is None, shard=Shard.of_run(work.fence.run)
+        may_migrate=work.may_migrate,
+        allow_mass_delete=work.share_max is None,
+        shard=Shard.of_run(work.fence.run),
+        executor=DEFAULT_EXECUTOR,
     )
     clock, stop = Clock(), stop or Stop()
     with open_job(config, source, choice) as job:

@@ -7,6 +7,7 @@ from strandline.cli._grouping import bare
 from strandline.describe import TellsHow, how_by
 from strandline.destination import BY_REFRESH, Reach, WriteMode
 from strandline.engine.into import Into
+from strandline.engine.job import Job
 from strandline.engine.task_plan import TaskPlan
 from strandline.errors import UsageError
 from strandline.runs import describe_cursor
@@ -23,17 +24,29 @@ _COLUMNS_MAX = 6
 """Columns that are named in a table; of more, how many there are."""
 
 
-def notes_of(into: Into, shard: Shard | None) -> list[str]:
-    """What is to be known of a destination where several runs, of a shard each, write it at once."""
-    turns = (
-        "shards: one process at a time can have it open, so that shards cannot run at once; each waits for the one before with "
-        "--wait-lock, or ends with exit code 4; one run of all tables does the same in less time"
-    )
-    said = {
-        Reach.HOST: ["shards: it lies on one machine; runs of other shards there write it in turns, a commit each"],
-        Reach.PROCESS: [turns],
-    }
-    return said.get(into.destination.capabilities.reach, []) if shard is not None and shard.count > 1 else []
+_TURNS = (
+    "shards: one process at a time can have it open, so that shards cannot run at once; each waits for the one before with "
+    "--wait-lock, or ends with exit code 4; one run of all tables does the same in less time"
+)
+_ONE_MACHINE = "shards: it lies on one machine; runs of other shards there write it in turns, a commit each"
+_OF_SHARDS = {Reach.HOST: _ONE_MACHINE, Reach.FILE: _ONE_MACHINE, Reach.PROCESS: _TURNS}
+_HERE = "executor: all of its tasks, reading included, are done by this one process, since "
+_WHY_HERE = {
+    Reach.HOST: "it lies on this machine",
+    Reach.FILE: "it is one file",
+    Reach.PROCESS: "only one process can have it open",
+    Reach.ANYWHERE: "no cursor is kept, where a worker could go on",
+}
+
+
+def notes_of(job: Job, into: Into) -> list[str]:
+    """What is to be known of a destination where several runs, of a shard each, or several workers would write it at once."""
+    reach, notes = into.destination.capabilities.reach, list[str]()
+    if job.shard is not None and job.shard.count > 1 and reach in _OF_SHARDS:
+        notes.append(_OF_SHARDS[reach])
+    if job.executor is not None and job.executor.is_elsewhere and job.is_done_here(into):
+        notes.append(_HERE + _WHY_HERE[reach])
+    return notes
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from strandline.engine.lease import Claim
 from strandline.settings import parse_duration
 from strandline.shard import Shard
 
-__all__ = ["about_states", "choosing", "claiming", "sharding"]
+__all__ = ["about_states", "choosing", "claiming", "executing", "sharding"]
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -36,6 +36,16 @@ def sharding(command: Command) -> Command:
         metavar="N/M",
         callback=_shard,
         help="Only the tables of this one of M shards, which are numbered from 0; others run the others.",
+    )(command)
+
+
+def executing(command: Command) -> Command:
+    """``--executor``, which the command gets as ``executor``."""
+    return click.option(
+        "--executor",
+        metavar="NAME",
+        default="",
+        help="Who does the tasks, in place of the spec's: threads, processes …",
     )(command)
 
 

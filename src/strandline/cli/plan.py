@@ -12,7 +12,7 @@ from strandline.cli._layout import terminal_width
 from strandline.cli._options import Settings, load_config, spec_argument
 from strandline.cli._plan_table import in_full, in_lines, notes_in_lines, statements
 from strandline.cli._plan_words import Words, notes_of
-from strandline.cli._sync_options import choosing, sharding
+from strandline.cli._sync_options import choosing, executing, sharding
 from strandline.engine.job import Job
 from strandline.engine.preview import plan
 from strandline.errors import StrandlineError
@@ -31,6 +31,7 @@ _CURSOR_CHARS_MAX = 1_000
 @spec_argument
 @choosing
 @sharding
+@executing
 @click.option("--json", "as_lines", is_flag=True, help="A line of JSON for each table.")
 @click.pass_obj
 def command(
@@ -41,6 +42,7 @@ def command(
     refresh: tuple[str, ...],
     *,
     shard: Shard | None,
+    executor: str,
     as_lines: bool,
 ) -> int:
     """Show what a sync would do, table by table, and touch nothing.
@@ -49,7 +51,12 @@ def command(
     the statements. Tables that could not be synced are listed like the others, with the reason and what to do; then the exit
     code is not 0.
     """
-    return show_plans(load_config(specs), Choice(select, exclude, refresh, shard=shard), settings, as_lines=as_lines)
+    return show_plans(
+        load_config(specs),
+        Choice(select, exclude, refresh, shard=shard, executor=executor),
+        settings,
+        as_lines=as_lines,
+    )
 
 
 def show_plans(config: Config, choice: Choice, settings: Settings, *, as_lines: bool = False) -> int:
@@ -62,7 +69,7 @@ def show_plans(config: Config, choice: Choice, settings: Settings, *, as_lines: 
             with open_job(config, source, choice) as job:
                 known = remembered(job)
                 tasks = [Words(one, job.source, known, choice.shard) for one in plan(job)]
-                notes = {into.name: notes_of(into, choice.shard) for into in job.into}
+                notes = {into.name: notes_of(job, into) for into in job.into}
         except StrandlineError as error:  # the other sources are planned all the same
             errors.append(error)
             continue

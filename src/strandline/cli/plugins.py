@@ -15,10 +15,10 @@ def command() -> None:
 @command.command("list")
 def plugin_list() -> None:
     """List every installed plugin: its kind, name, package and version."""
-    from strandline.plugins import KINDS
+    from strandline.plugins import EXECUTOR, KINDS
 
     rows = [("KIND", "NAME", "PACKAGE", "VERSION")]
-    for kind in KINDS:
+    for kind in (*KINDS, EXECUTOR):
         found = {point.name: point for point in entry_points(group=f"strandline.{kind}")}
         for name, point in sorted(found.items()):
             package, version = (point.dist.name, point.dist.version) if point.dist else ("-", "-")

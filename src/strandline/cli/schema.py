@@ -33,7 +33,7 @@ def spec_schema() -> dict[str, Any]:
     documents = {"source": SourceSpec, "destination": DestinationSpec}
     plugins = {
         (kind, name): model
-        for kind in ("source", "destination", "state_backend")
+        for kind in ("source", "destination", "state_backend", "executor")
         for name in plugin_names(kind)
         if (model := _model(kind, name)) is not None
     }
@@ -65,7 +65,7 @@ def spec_schema() -> dict[str, Any]:
         definition(model)["allOf"] = [
             _when(kind, key, {"spec": ref(plugin)} | blocks.get(key, {}))
             for key, plugin in plugins.items()
-            if key[0] in (kind, _backend_of(kind))
+            if key[0] in (kind, *_named_by(kind))
         ]
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
@@ -97,8 +97,9 @@ def _model(kind: str, name: str) -> Any | None:
         return None
 
 
-def _backend_of(kind: str) -> str:
-    return "state_backend" if kind == "source" else ""
+def _named_by(kind: str) -> tuple[str, ...]:
+    """Kinds of plugins that a document of this kind names beside its own."""
+    return ("state_backend", "executor") if kind == "source" else ()
 
 
 def _when(kind: str, plugin: tuple[str, str], fields: dict[str, Any]) -> dict[str, Any]:
@@ -109,12 +110,13 @@ def _when(kind: str, plugin: tuple[str, str], fields: dict[str, Any]) -> dict[st
             "if": {"properties": {"path": {"enum": [name, f"cloudquery/{name}"]}}, "required": ["path"]},
             "then": {"properties": fields},
         }
-    from strandline.plugins import DEFAULT_BACKEND
+    from strandline.plugins import DEFAULT_BACKEND, DEFAULT_EXECUTOR
 
-    condition: dict[str, Any] = {"properties": {"backend": {"const": name}}}
-    if name != DEFAULT_BACKEND:
-        condition["required"] = ["backend"]
-    return {"if": condition, "then": {"properties": {"backend_spec": fields["spec"]}}}
+    field = plugin_kind.removeprefix("state_")
+    condition: dict[str, Any] = {"properties": {field: {"const": name}}}
+    if name not in (DEFAULT_BACKEND, DEFAULT_EXECUTOR):
+        condition["required"] = [field]
+    return {"if": condition, "then": {"properties": {f"{field}_spec": fields["spec"]}}}
 
 
 def _foreign(kind: str, definition: dict[str, Any]) -> None:

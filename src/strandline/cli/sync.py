@@ -22,7 +22,7 @@ from strandline.cli._options import Settings, load_config, spec_argument
 from strandline.cli._output import telling
 from strandline.cli._progress import progress
 from strandline.cli._summary import exit_code, log_errors, summary
-from strandline.cli._sync_options import choosing, claiming, sharding
+from strandline.cli._sync_options import choosing, claiming, executing, sharding
 from strandline.cli.plan import show_plans
 from strandline.engine.lease import Claim
 from strandline.engine.run import sync
@@ -41,6 +41,7 @@ _log = logging.getLogger(__name__)
 @spec_argument
 @choosing
 @sharding
+@executing
 @claiming
 @click.option("--no-migrate", is_flag=True, help="Fail where a table of the destination would have to change.")
 @click.option("--dry-run", is_flag=True, help="Show the plan, and stop there.")
@@ -64,6 +65,7 @@ def command(
     refresh: tuple[str, ...],
     *,
     shard: Shard | None,
+    executor: str,
     claim: Claim,
     no_migrate: bool,
     dry_run: bool,
@@ -85,6 +87,7 @@ def command(
         allow_mass_delete=allow_mass_delete,
         claim=claim,
         shard=shard,
+        executor=executor,
     )
     if dry_run:
         return show_plans(config, choice, settings)

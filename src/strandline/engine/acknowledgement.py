@@ -31,6 +31,11 @@ class Acknowledgements:
         with self._lock:
             self._note(key, cursor)
 
+    def known(self, task: str) -> dict[str, Cursor]:
+        """The cursors that are saved of a task, by destination."""
+        with self._lock:
+            return dict(self._saved.get(task, {}))
+
     def saved(self, task: Task, key: StateKey, cursor: Cursor | None) -> None:
         """A cursor that was saved just now, or was given up (``None``)."""
         with self._lock:

@@ -4,8 +4,10 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from typing import TYPE_CHECKING
 
-from strandline.destination import Delivery, Fence, WriteMode
+from strandline.describe import description_of
+from strandline.destination import Delivery, Fence, Reach, WriteMode
 from strandline.engine.answer import answered
 from strandline.engine.attached import referred
 from strandline.engine.delivery import delivery
@@ -25,6 +27,7 @@ from strandline.engine.task import Retries, backfills, survey
 from strandline.engine.task_plan import TaskPlan
 from strandline.engine.window import Stop
 from strandline.errors import StateError, StrandlineError, TaskError, UsageError
+from strandline.executor import Executor
 from strandline.rules import TableRules
 from strandline.runs import TaskReport
 from strandline.shard import Shard
@@ -32,6 +35,9 @@ from strandline.source import Remembers, Source, Task, TaskFailure
 from strandline.spec import Written
 from strandline.state import KeepsState, StateBackend, StateKey
 from strandline.table import Table
+
+if TYPE_CHECKING:
+    from strandline.engine.work import Work
 
 __all__ = ["Job", "Offer", "Unit", "ledger_of", "offer_of", "opened", "planned", "report_of", "unit_of", "unplanned"]
 
@@ -64,6 +70,18 @@ class Job:
     claim: Claim = field(default_factory=Claim)
     spec: Written | None = None
     """From which it was opened, if from one."""
+
+    executor: Executor | None = None
+    """Who does the tasks; ``None``: threads of this process."""
+    pack: "Callable[[Work], bytes] | None" = None
+    """What a worker is sent; ``None``: the run was made of objects, of which none can be sent."""
+
+    def is_done_here(self, into: Into) -> bool:
+        """Whether the tasks of a destination are done in this process, whoever does the others: it cannot be written from elsewhere."""
+        reach = into.destination.capabilities.reach
+        of_host = self.executor is not None and self.executor.spans_hosts and reach is Reach.HOST
+        forgets = self.stateless and into.destination.capabilities.delivery is not Delivery.ATOMIC
+        return self.executor is None or of_host or forgets or reach in (Reach.FILE, Reach.PROCESS)
 
     def owns(self, task: str) -> bool:
         """Whether a task of this id is this run's, if it is selected."""
@@ -128,6 +146,14 @@ def _check_ids(job: Job, ids: Sequence[str]) -> None:
 def _check(job: Job, task: Task, into: Into) -> None:
     for table in task.tables:
         _check_table(table, into)
+    of_host = job.backend is not None and description_of(job.backend).of_host
+    spans_hosts = job.executor is not None and job.executor.spans_hosts and not job.is_done_here(into)
+    if spans_hosts and of_host and into.destination.capabilities.delivery is not Delivery.ATOMIC:
+        raise UsageError(
+            f"the states of source {job.name!r} would lie on whichever machine a worker is, and destination {into.name!r} keeps none "
+            "itself, so that rows could be lost or stored twice",
+            hint="choose a backend that all machines reach, or an executor of this machine",
+        )
     if job.refresh(task) and not into.destination.capabilities.replace:
         raise UsageError(
             f"destination {into.name!r} cannot replace rows, so there is no full refresh of {task.id!r}",

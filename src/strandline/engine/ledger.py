@@ -50,6 +50,8 @@ class Ledger:
         """Where all runs keep what they say of the project."""
         self.atomic = own is not None
         """Whether the destination commits the state with the rows."""
+        self.claims = not self.atomic
+        """Whether a lineage is claimed before its first row."""
         self._authority = own if own is not None else backend
         self._mirror = backend if own is not None and backend is not own else None
         self._stored: dict[StateKey, State] = {}
@@ -173,25 +175,24 @@ class Ledger:
         found = self._authority.load(self.source).get(fence.key)
         return found is not None and (found.epoch, found.run_id) != (fence.epoch, fence.run_id)
 
-    def join(self, fence: Fence) -> None:
+    def join(self, fence: Fence, task: str, *, attempt: int = 0) -> None:
         """Go on for a run in another process, once the states are loaded.
 
-        A run that takes over later is safe: it claims what it writes, and the tokens that were loaded are older.
+        A run that takes over later is safe: it claims what it writes, and the tokens that were loaded are older. At a later
+        ``attempt`` at a task, this one claims it, to keep out who may be at work for the same run.
 
         Raises:
             StateConflictError: the run was overtaken.
         """
-        owned = [one for key, one in self._stored.items() if key == fence.key or self._is_ours(key)]
+        self.claims = self.claims or attempt > 0
+        owned = [one for key, one in self._stored.items() if (refreshed_task(key.task) or key.task) == task]
         holder, latest = self.holder, max((state.epoch for state in owned), default=0)
-        if holder is None or (holder.epoch, holder.run_id) != (fence.epoch, fence.run_id) or latest > fence.epoch:
+        held = holder is not None and (holder.epoch, holder.run_id) == (fence.epoch, fence.run_id)
+        if not held or latest > fence.epoch + attempt:
             raise StateConflictError(
                 f"another run has taken over {self.source} into {self.destination} from run {fence.run_id}",
                 hint="let one run at a time sync this source",
             )
-
-    def _is_ours(self, key: StateKey) -> bool:
-        """Whether it is a lineage of this run's tasks, or of a full refresh of one."""
-        return not is_run(key.task) and (self.shard is None or self.shard.owns(refreshed_task(key.task) or key.task))
 
     def heard(self, epoch: int) -> None:
         """Of an epoch that the destination remembers, though the states may not."""

@@ -1,8 +1,9 @@
 """Control: one execution of a spec's source into its destinations. Data flows in ``pipeline``; this decides and waits."""
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from uuid import uuid4
 
@@ -10,6 +11,7 @@ from strandline.destination import RECREATE, Fence
 from strandline.engine.acknowledgement import Acknowledgements
 from strandline.engine.answer import answered
 from strandline.engine.clock import Clock
+from strandline.engine.elsewhere import Elsewhere
 from strandline.engine.into import Into
 from strandline.engine.job import Job, Offer, Unit, ledger_of, offer_of, opened, planned, report_of, unit_of
 from strandline.engine.lease import Heartbeat, await_lease, take_over
@@ -26,6 +28,7 @@ from strandline.errors import (
     StrandlineError,
     UsageError,
 )
+from strandline.executor import Crew
 from strandline.runs import Event, EventKind, Observer, RunReport, Status, TaskReport
 from strandline.source import RunContext
 from strandline.warned import Warned
@@ -85,15 +88,44 @@ class _Run:
         offer = offer_of(self._job, self._stop)
         # nothing is touched yet, so that whoever hangs can be left behind
         units = answered(lambda: self._open(offer), of=f"source {self._job.name!r}", within_s=None, stop=self._stop)
-        with Heartbeat(clock=self._clock, stop=self._stop, warn=self._warn) as heartbeat:
+        with (
+            self._crew(units) as crew,
+            Heartbeat(clock=self._clock, stop=self._stop, warn=self._warn) as heartbeat,
+        ):
             fences = self._take_over(units, heartbeat)
             units = [unit for unit in units if unit.into.name in fences]
-            workers = max(1, min(self._job.concurrency, len(units)))
+            here = [unit for unit in units if crew is None or self._job.is_done_here(unit.into)]
+            workers = max(1, min(self._job.concurrency, len(here)))
             with ThreadPoolExecutor(workers, thread_name_prefix="task") as pool:
-                futures = [pool.submit(self._work, unit, fences[unit.into.name]) for unit in units]
+                futures = [pool.submit(self._work, unit, fences[unit.into.name]) for unit in here]
+                if crew is not None:
+                    away = [unit for unit in units if not self._job.is_done_here(unit.into)]
+                    self._do_elsewhere(crew, [(self._work_of(unit, fences[unit.into.name]), unit) for unit in away])
                 self._wait(futures)
             if heartbeat.lost is not None:
                 raise heartbeat.lost
+
+    @contextmanager
+    def _crew(self, units: Sequence[Unit]) -> Iterator[Crew | None]:
+        """Begun before anything is touched; ``None``: everything is done here."""
+        executor, pack = self._job.executor, self._job.pack
+        if executor is None or not executor.is_elsewhere or all(self._job.is_done_here(unit.into) for unit in units):
+            yield None
+            return
+        crew = executor.crew(self._job.concurrency)
+        if crew is None:
+            yield None
+            return
+        with closing(crew):
+            if pack is None:
+                raise UsageError("a run that was made of objects has no spec that a worker could read")
+            yield crew
+
+    def _do_elsewhere(self, crew: Crew, works: Sequence[tuple[Work, Unit]]) -> None:
+        if self._job.pack is None:
+            raise AssertionError("whoever has a crew can pack")
+        elsewhere = Elsewhere(crew, self._job.pack, observer=self._observer, clock=self._clock, stop=self._stop)
+        elsewhere.run(works)
 
     def _take_over(self, units: Sequence[Unit], heartbeat: Heartbeat) -> dict[str, Fence]:
         fences: dict[str, Fence] = {}
@@ -207,20 +239,22 @@ class _Run:
         if self._stop.requested:
             self._leave([report])
             return
-        into = unit.into
-        work = Work(
+        opened_ = Opened(self._job, unit.into, unit.ledger, report, self._acknowledgements)
+        report.started_s = clock.monotonic_s()
+        with self._writers[unit.into.name]:
+            perform(self._work_of(unit, fence), opened_, observer=self._observer, clock=clock, stop=self._stop)
+
+    def _work_of(self, unit: Unit, fence: Fence) -> Work:
+        return Work(
             task=unit.task,
             fence=fence,
             context=self._context,
             refresh=self._job.refresh(unit.task),
-            may_migrate=into.may_migrate,
-            share_max=into.share_max,
+            may_migrate=unit.into.may_migrate,
+            share_max=unit.into.share_max,
             spec=self._job.spec,
+            saved=self._acknowledgements.known(unit.task.id),
         )
-        opened_ = Opened(self._job, into, unit.ledger, report, self._acknowledgements)
-        report.started_s = clock.monotonic_s()
-        with self._writers[into.name]:
-            perform(work, opened_, observer=self._observer, clock=clock, stop=self._stop)
 
     def _say(self, kind: EventKind, report: TaskReport) -> None:
         self._observer(Event(kind, self._report.run_id, self._job.name, report))

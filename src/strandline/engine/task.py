@@ -269,7 +269,7 @@ class TaskRun:
         state, cursor, current = opening.state, opening.cursor, opening.current
         if held is not None:
             state, cursor, current = self.ledger.stored(key), held.position, held.current
-        elif not self.ledger.atomic:
+        elif self.ledger.claims:
             claim = self._claiming(key, opening)
             if not opening.may_be_idle:
                 state, claim = claim(), None
@@ -290,7 +290,7 @@ class TaskRun:
 
     def claimed(self, key: StateKey, state: State) -> State:
         """As this run's own, where a destination does not compare epochs itself."""
-        return state if self.ledger.atomic else self.ledger.claim(key, self.following(state))
+        return self.ledger.claim(key, self.following(state)) if self.ledger.claims else state
 
     def _claiming(self, key: StateKey, opening: Opening) -> Callable[[], State]:
         """What claims a lineage of a destination that keeps no states, before its first row.

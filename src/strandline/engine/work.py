@@ -6,7 +6,7 @@ and holds nothing that is open and no secret (ADR 47).
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import cast
 
 from strandline.destination import Fence
@@ -18,9 +18,11 @@ from strandline.engine.ledger import Ledger
 from strandline.engine.task import TaskRun
 from strandline.engine.window import Stop, StoppedError
 from strandline.errors import MACHINE, StateConflictError, StrandlineError, TaskError
+from strandline.message import Cursor
 from strandline.runs import Event, EventKind, Observer, Status, TaskReport
 from strandline.source import RunContext, Task
 from strandline.spec import Written
+from strandline.state import StateKey
 from strandline.warned import Code, Warned
 
 __all__ = ["Opened", "Work", "perform"]
@@ -43,6 +45,11 @@ class Work:
     """See ``Scope.share_max``."""
     spec: Written | None = field(default=None, repr=False)
     """From which another process opens the plugins; ``None``: the run was made of objects."""
+    saved: Mapping[str, Cursor] = field(default_factory=dict)
+    """What each destination had saved of the task when the work was begun, by name: what the source may be told."""
+    attempt: int = 0
+    """How many workers that had it were lost. They may be at work, unseen, so that this one keeps them out: by an epoch of
+    the lineage that is so much above the run's, under which it is claimed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,16 +69,19 @@ class Opened:
         Raises:
             StateConflictError: that run was overtaken.
         """
-        acknowledgements = Acknowledgements(job.source, [one.name for one in job.into])
-        ledgers: Mapping[str, Ledger] = {one.name: ledger_of(job, one) for one in job.into}
-        for ledger in ledgers.values():
-            ledger.load()
-            key = ledger.key(work.task.id)
-            state = ledger.stored(key)
-            acknowledgements.found(key, state.cursor if state is not None else None)
-        ledgers[work.fence.destination].join(work.fence)
         (into,) = (one.of(work.task) for one in job.into if one.name == work.fence.destination)
-        return cls(job, into, ledgers[work.fence.destination], report_of(job, work.task, into), acknowledgements)
+        ledger = ledger_of(job, into)
+        ledger.load()
+        ledger.join(work.fence, work.task.id, attempt=work.attempt)
+        acknowledgements = Acknowledgements(job.source, [one.name for one in job.into])
+        for (
+            name,
+            cursor,
+        ) in work.saved.items():  # of the other destinations nobody asks again: they may be open elsewhere
+            acknowledgements.found(StateKey(job.name, work.task.id, name), cursor)
+        state = ledger.stored(ledger.key(work.task.id))
+        acknowledgements.found(ledger.key(work.task.id), state.cursor if state is not None else None)
+        return cls(job, into, ledger, report_of(job, work.task, into), acknowledgements)
 
 
 def perform(work: Work, opened: Opened, *, observer: Observer, clock: Clock, stop: Stop) -> None:
@@ -82,7 +92,7 @@ def perform(work: Work, opened: Opened, *, observer: Observer, clock: Clock, sto
         source=job.source,
         into=opened.into,
         ledger=opened.ledger,
-        fence=work.fence,
+        fence=replace(work.fence, epoch=work.fence.epoch + work.attempt),
         context=work.context,
         report=report,
         observer=observer,

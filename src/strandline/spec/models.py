@@ -21,8 +21,9 @@ from pydantic import (
 from strandline.describe import check_drivers
 from strandline.destination import Capabilities, Destination, MigrateMode, WriteMode
 from strandline.errors import Problem, StrandlineError, UsageError
+from strandline.executor import Executor
 from strandline.own_tables import STATES
-from strandline.plugins import DEFAULT_BACKEND, load_plugin
+from strandline.plugins import DEFAULT_BACKEND, DEFAULT_EXECUTOR, EXECUTOR, load_plugin
 from strandline.rules import NameTemplate, TableRules
 from strandline.settings import Seconds, Size
 from strandline.source import Source
@@ -157,6 +158,8 @@ class SourceSpec(_Document):
     backend_spec: _Mapping = Field({}, description="The state backend's own settings.", repr=False)
     backend_options: BackendOptions | None = Field(None, description="CloudQuery's spelling of `backend: destination`.")
     concurrency: int = Field(8, ge=1, description="How many tasks run at once.")
+    executor: str = Field(DEFAULT_EXECUTOR, description="The executor's plugin: who does the tasks.")
+    executor_spec: _Mapping = Field({}, description="The executor's own settings.", repr=False)
     on_failure: Notification | None = Field(
         None, description="Who is told of a run that ends with another exit code than 0.", repr=False
     )
@@ -245,6 +248,14 @@ class SourceSpec(_Document):
         check_drivers(plugin, f"backend {self.backend!r}")
         backend: StateBackend = plugin(self.backend_settings)
         return backend
+
+    def open_executor(self, name: str = "") -> Executor:
+        """The executor, or another one with its usual settings, constructed; touches nothing outside."""
+        chosen = name or self.executor
+        plugin, values = load_plugin(EXECUTOR, chosen), self.executor_spec if chosen == self.executor else {}
+        check_drivers(plugin, f"executor {chosen!r}")
+        executor: Executor = plugin(_settings(plugin.Spec, values, f"executor {chosen!r} of source {self.name!r}"))
+        return executor
 
     def open(self) -> Source:
         """The source, constructed; touches nothing outside."""

@@ -12,7 +12,7 @@ from typing import Any
 from strandline.destination import WriteMode
 from strandline.errors import Problem, UsageError, did_you_mean
 from strandline.logs import redact
-from strandline.plugins import DEFAULT_BACKEND, load_plugin, plugin_names
+from strandline.plugins import DEFAULT_BACKEND, DEFAULT_EXECUTOR, EXECUTOR, load_plugin, plugin_names
 from strandline.spec.check import check
 from strandline.spec.document import File, Node, parse, read
 from strandline.spec.environment import with_env_file
@@ -232,6 +232,7 @@ class _Reading:
             source = check(SourceSpec, document, self.problems, below=("spec",), value=values)
             self._destinations_named(document)
             self._backend(document)
+            self._executor(document)
             self.documents.append(document)
             if plugin is not None:
                 check(plugin.Spec, document, self.problems, below=("spec", "spec"))
@@ -296,6 +297,13 @@ class _Reading:
         except UsageError as error:
             self.problems.append(named.problem(error.message, error.hint))
             return None
+
+    def _executor(self, document: Node) -> None:
+        """Check ``executor_spec`` against the executor's own model."""
+        named = document.text_at("spec", "executor")
+        plugin = load_plugin(EXECUTOR, DEFAULT_EXECUTOR) if named is None else self._load(EXECUTOR, named)
+        if plugin is not None:
+            check(plugin.Spec, document, self.problems, below=("spec", "executor_spec"))
 
     def _backend(self, document: Node) -> None:
         """Check ``backend_spec`` against the backend's own model."""

@@ -22,6 +22,7 @@ from urllib.parse import unquote
 from pydantic import BaseModel, ConfigDict, Field
 
 from strandline.connectors.local.probes import probe_directory
+from strandline.describe import Description
 from strandline.disk import NETWORK
 from strandline.errors import MACHINE, StateConflictError, StateError, UsageError
 from strandline.paths import FOLDER, PLAIN, encode_part, locked, make_directory, opened, replace_file
@@ -46,6 +47,8 @@ _HINTS = {
 
 class LocalState:
     """Keeps states as JSON files in a directory. Any number of threads and processes of one machine may share it."""
+
+    description = Description(of_host=True)
 
     class Spec(BaseModel):
         """Settings of the backend ``local``."""

@@ -43,7 +43,7 @@ class SQLiteDestination(SqlDestination[SQLiteSession]):
 
     description = WRITTEN
     staged_bytes_max = _STAGED_BYTES_MAX
-    reach = Reach.HOST
+    reach = Reach.FILE
     columns_type, migrator_type = Columns, SQLiteMigrator
 
     class Spec(BaseModel):

@@ -11,6 +11,7 @@ from strandline.connectors.sql.state_database import OnlyStates, TableName, stat
 from strandline.connectors.sql.states import SqlStates, StateTables
 from strandline.connectors.sqlite.database import Database
 from strandline.connectors.sqlite.probes import probe_states
+from strandline.describe import Description
 from strandline.own_tables import CURSORS
 from strandline.paths import make_directory
 from strandline.probe import Probe
@@ -37,6 +38,8 @@ class _File(OnlyStates, Database):
 
 class SQLiteState(SqlStates):
     """See ``strandline.state.StateBackend``. SQLite's own lock makes the comparison and the write one step."""
+
+    description = Description(of_host=True)
 
     class Spec(BaseModel):
         """Settings of the backend ``sqlite``."""

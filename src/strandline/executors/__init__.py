@@ -1,0 +1,1 @@
+"""The built-in executors, a module each; see ``strandline.executor``."""
