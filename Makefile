@@ -1,6 +1,6 @@
 # One list of verbs for people and for CI. `make test` and `make demo` need nothing but Python 3.11, git and the network.
 .DEFAULT_GOAL := help
-.PHONY: help setup lock check test demo crash detect matrix stress holes races damage stores realfiles container recipes bench reference docs pages clean
+.PHONY: help setup lock check test demo crash detect matrix stress holes races damage stores realfiles container recipes executors bench reference docs pages clean
 .DELETE_ON_ERROR:
 SHELL := /bin/bash
 # An interpreter that compiles all modules again takes twice as long to start, and tests start hundreds.
@@ -71,6 +71,10 @@ container: $(READY) ## the Dockerfile, executed in a root of Debian without a co
 
 recipes: $(READY) ## the recipes for Airflow, Dagster, Prefect and dbt, which are installed for it
 	PYTHONPATH=tests/docs $(RUN)/python tests/docs/orchestrators.py $(ARGS)
+
+executors: $(READY) ## the suite of the executor dask, and many tables by the workers of each executor, of which one is killed every few seconds
+	PYTHONPATH=tests $(RUN)/uv run --quiet --isolated --frozen --all-extras --group dev pytest -q tests/executors/dask_suite.py
+	PYTHONPATH=tests $(RUN)/uv run --quiet --isolated --frozen --all-extras --group dev python tests/executors/heavy.py $(ARGS)
 
 demo: $(READY) ## two syncs of real data into a DuckDB file, explained
 	$(RUN)/python examples/demo/demo.py .demo

@@ -171,7 +171,7 @@ WITH = {
 
 
 def test_each_extra_is_tried():
-    assert {*WITH, "rest", "testing"} == set(EXTRAS)
+    assert {*WITH, "dask", "rest", "testing"} == set(EXTRAS)
 
 
 @pytest.mark.parametrize("extra", WITH)
@@ -180,6 +180,12 @@ def test_with_an_extra_it_syncs_with_what_that_is_for(extra, fresh, tmp_path, re
     with WITH[extra](request) as (destination, settings):
         shop(tmp_path, destination, **settings)
         check_it_syncs(programs, tmp_path)
+
+
+def test_with_the_extra_dask_a_cluster_does_the_tasks(fresh, tmp_path):
+    programs = fresh("dask")
+    shop(tmp_path, executor="dask", executor_spec={"workers": 1})
+    check_it_syncs(programs, tmp_path)
 
 
 def test_with_the_extra_rest_it_reads_an_api(fresh, tmp_path):
