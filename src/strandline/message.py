@@ -30,7 +30,11 @@ __all__ = [
 ]
 
 Cursor: TypeAlias = Mapping[str, Any]
-"""Where a task resumes: JSON values only, opaque to all but the source that made it."""
+"""Where a task resumes: JSON values only, opaque to all but the source that made it.
+
+A large mapping in it may be a ``strandline.parted.Parted``, so that a commit writes what has changed of it. From a state it comes back
+as one, or as a plain mapping.
+"""
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,7 @@ from strandline.errors import (
 )
 from strandline.logs import as_json
 from strandline.message import Cursor
+from strandline.parted import Parted, plain
 from strandline.table import Table
 from strandline.warned import Warned
 
@@ -249,16 +250,23 @@ def describe_cursor(cursor: Cursor | None, *, width_max: int = 60) -> str:
     """A cursor for people: ``–`` for none, the single value of a one-field cursor, else compact JSON, cut to width."""
     if cursor is None:
         return "–"
-    shown = cursor.get("shown", cursor)
+    shown = cursor["shown"] if "shown" in cursor else plain(cursor)
     text = shown if isinstance(shown, str) else json.dumps(shown, ensure_ascii=False, separators=(",", ":"))
     return text if len(text) <= width_max else text[: width_max - 1] + "…"
 
 
 def _brief(cursor: Cursor | None) -> Cursor | None:
     """A cursor as it is, or what people see of one that is long."""
-    if cursor is None or len(json.dumps(cursor, ensure_ascii=False)) <= _CURSOR_CHARS_MAX:
-        return cursor
+    if cursor is None or not _is_long(cursor):
+        return plain(cursor)
     return {"shown": describe_cursor(cursor, width_max=_CURSOR_CHARS_MAX)}
+
+
+def _is_long(cursor: Cursor) -> bool:
+    parts = [part for value in cursor.values() if isinstance(value, Parted) for part in value.parts]
+    if sum(map(len, parts)) > _CURSOR_CHARS_MAX:
+        return True
+    return len(json.dumps(plain(cursor), ensure_ascii=False)) > _CURSOR_CHARS_MAX
 
 
 class RunStore:

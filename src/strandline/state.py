@@ -32,7 +32,8 @@ __all__ = [
 HISTORY_MAX = 20
 """How many commits of a state a backend keeps, the newest included."""
 HISTORY_BYTES_MAX = 4 << 20
-"""How many bytes of them a backend keeps, encoded, beside the newest; and the one before it, however large it is."""
+"""How many bytes of them a backend keeps, encoded, beside the newest; and the one before it, however large it is. A part
+counts once, with the newest that has it."""
 RUN_TASK = "@run"
 """The task name under which a source's fence is kept: one state for each source and destination. A run of a shard has another
 one, which begins with it: see ``is_run`` and ``strandline.shard``."""
@@ -216,6 +217,10 @@ class StateBackend(Protocol):
 
         Called from one thread per task, after the destination has made the rows durable, and from another for signs of
         life; a state may replace any other, forwards only by the engine's choice. A second identical call conflicts.
+        A cursor may have mappings with parts (``strandline.parted``). Whoever encodes states by ``strandline.state_format`` need not
+        know: ``encode_state`` writes them in one piece. A backend that keeps the parts by themselves makes them durable before the
+        state that names them, or with it, and removes none that a version of the history names.
+
         Keeps the last ``HISTORY_MAX`` commits, or fewer where these are large; of a run's commits of ``@run`` (``is_run``), and of large ones
         of one cursor, only the last: see ``strandline.state_format.history_with``.
 

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 from strandline.errors import StateError
 from strandline.state import State, StateKey, Token
-from strandline.state_format import decode_state
+from strandline.state_format import PartOf, decode_state
 
 __all__ = ["Kept", "decode_file", "encode_file", "given_up"]
 
@@ -40,13 +40,14 @@ def encode_file(token: Token, bodies: Sequence[Mapping[str, Any]]) -> bytes:
     return f'{{\n{head} "states": [\n  {lines}\n ]\n}}\n'.encode()
 
 
-def decode_file(content: bytes, where: Path | str, *, repair: Callable[[], str]) -> Kept:
+def decode_file(content: bytes, where: Path | str, *, repair: Callable[[], str], part: PartOf = lambda _: None) -> Kept:
     """What is in a file.
 
     Args:
         content: all of it.
         where: names the file in an error.
         repair: what to do with one that is damaged.
+        part: see ``strandline.state_format.decode_state``.
 
     Raises:
         StateError: it is something else, damaged, or written by a newer version.
@@ -56,7 +57,7 @@ def decode_file(content: bytes, where: Path | str, *, repair: Callable[[], str])
         token, bodies = body["token"], body["states"]
         key = StateKey(*(bodies[0][name] for name in ("source", "task", "destination")))
         intact = body["checksum"] == _checksum(token, bodies)
-        kept = Kept(key, decode_state(key, bodies[0], where=where, token=token, intact=intact), bodies)
+        kept = Kept(key, decode_state(key, bodies[0], where=where, token=token, intact=intact, part=part), bodies)
     except (LookupError, TypeError, ValueError, RecursionError) as error:
         raise StateError(f"{where}: not a Strandline state ({error})", hint=repair()) from error
     if not intact:

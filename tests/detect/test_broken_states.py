@@ -195,7 +195,7 @@ def takes_any_lineage(patch):
     Check(
         "test_a_state_that_is_not_ours_is_refused_whatever_its_checksum_says",
         lambda: test_state.test_a_state_that_is_not_ours_is_refused_whatever_its_checksum_says(
-            {"format_version": 2}, "written by a newer Strandline"
+            {"format_version": 3}, "written by a newer Strandline"
         ),
     ),
 )

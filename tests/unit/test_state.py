@@ -100,7 +100,7 @@ def test_what_is_encoded_is_decoded(state):
 @pytest.mark.parametrize(
     ("change", "text"),
     [
-        ({"format_version": 2}, "newer Strandline"),
+        ({"format_version": 3}, "newer Strandline"),
         ({"format_version": 0}, "format version 0 is unknown"),
         ({"format_version": True}, "format version True is unknown"),
         ({"format_version": "1"}, "format version '1' is unknown"),

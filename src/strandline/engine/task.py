@@ -29,6 +29,7 @@ from strandline.engine.refresh import FullRefresh
 from strandline.engine.window import Stop
 from strandline.errors import CursorExpiredError, RetryableError, StateConflictError, UsageError
 from strandline.message import Cursor, Stale
+from strandline.parted import plain
 from strandline.runs import Event, EventKind, Observer, TaskReport
 from strandline.source import RunContext, Source, Task
 from strandline.state import Pass, Phase, State, StateKey
@@ -148,7 +149,7 @@ class TaskRun:
                 expired = True
                 self._forget_cursor(error)
             except RetryableError as error:
-                place = json.dumps(self.report.cursor_to, sort_keys=True)
+                place = json.dumps(plain(self.report.cursor_to), sort_keys=True)
                 attempt = attempt + 1 if place in reached else 1
                 reached.add(place)
                 if attempt >= self.retries.attempts_max or self.stop.requested:

@@ -41,6 +41,7 @@ from strandline.message import (
     SourceMessage,
     Swap,
 )
+from strandline.parted import plain
 from strandline.reading import Reading
 from strandline.source import Source, Task
 from strandline.table import Table
@@ -76,8 +77,7 @@ class _Read:
 
 def _stored(cursor: Cursor | None) -> Cursor | None:
     """The cursor as a state backend gives it back."""
-    text = json.dumps(cursor, allow_nan=False)
-    back: Cursor | None = json.loads(text)
+    back: Cursor | None = json.loads(json.dumps(plain(cursor), allow_nan=False))
     return back
 
 

@@ -49,6 +49,7 @@ from strandline.state import (
     Token,
 )
 from strandline.testing.state_given_up import KEY, GivenUpCases, Reopen, example_state
+from strandline.testing.state_parts import PlainCases
 from strandline.testing.state_raw import RawCases
 from strandline.testing.state_runs import RunCases
 
@@ -121,7 +122,7 @@ def _raise_by_one(backend: StateBackend, key: StateKey, run_id: str) -> int:
     pytest.fail("a save conflicts although its token was just loaded")
 
 
-class StateBackendConformance(GivenUpCases, RawCases, RunCases):
+class StateBackendConformance(GivenUpCases, PlainCases, RawCases, RunCases):
     """Subclass it, and provide the fixtures ``backend``, ``reopen`` and ``raw``."""
 
     @pytest.fixture

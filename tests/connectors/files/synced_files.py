@@ -13,6 +13,7 @@ import pytest
 from strandline.connectors.files.content import Coding, Content
 from strandline.connectors.files.paths import File
 from strandline.message import Checkpoint, Complete, Insert, Schema, SourceMessage
+from strandline.parted import plain
 from strandline.plugins import load_plugin
 from strandline.reading import Reading
 from strandline.source import Task
@@ -79,7 +80,7 @@ class SyncedFiles:
             reading = self.reading(self.cursors.get(task.id), after, rows_max, bytes_max)
             for message in source.read(task, reading):
                 if isinstance(message, Checkpoint):
-                    self.cursors[task.id] = json.loads(json.dumps(message.cursor))
+                    self.cursors[task.id] = json.loads(json.dumps(plain(message.cursor)))
                 yield task, message
 
     def sync(self, **settings) -> dict[str, list[dict]]:

@@ -23,6 +23,7 @@ from strandline.plugins import load_plugin
 from strandline.probe import Verdict
 from strandline.state import StateBackend, StateKey
 from strandline.testing.state_backend import KEY, StateBackendConformance, example_state
+from strandline.testing.state_parts import PartsCases, PutPart
 from strandline.testing.state_raw import Raw
 
 PLUGIN = load_plugin("state_backend", "mysql")
@@ -51,7 +52,7 @@ def refused(backend: StateBackend, error: type[StrandlineError], match: str) -> 
     return found.value
 
 
-class TestMySQLState(StateBackendConformance):
+class TestMySQLState(StateBackendConformance, PartsCases):
     @pytest.fixture
     def reopen(self, mysql: str) -> Callable[[], StateBackend]:
         return lambda: opened(mysql)
@@ -72,6 +73,21 @@ class TestMySQLState(StateBackendConformance):
             yield RawRow(
                 run, "cq_cursors", parameter="%s", refuses=(pymysql.err.DataError, pymysql.err.OperationalError)
             )
+
+    @pytest.fixture
+    def parts(self, mysql: str) -> Callable[[StateKey], set[str]]:
+        names = "SELECT token FROM cq_cursors_history WHERE number < 0 AND task = '{}'"
+        return lambda key: {name for (name,) in execute(mysql, names.format(key.task))}
+
+    @pytest.fixture
+    def put_part(self, mysql: str) -> PutPart:
+        def put(key: StateKey, name: str, text: str | None) -> None:
+            change = (
+                "DELETE FROM cq_cursors_history" if text is None else f"UPDATE cq_cursors_history SET state = '{text}'"
+            )
+            execute(mysql, f"{change} WHERE number < 0 AND token = '{name}' AND task = '{key.task}'")
+
+        return put
 
 
 def test_what_was_saved_outlives_a_killed_server_and_the_next_save_finds_the_new_one():

@@ -11,8 +11,9 @@ from services.pgbouncer import PgBouncer, program
 from strandline.errors import StrandlineError, UsageError
 from strandline.plugins import load_plugin
 from strandline.probe import Verdict
-from strandline.state import StateBackend
+from strandline.state import StateBackend, StateKey
 from strandline.testing.state_backend import KEY, StateBackendConformance, example_state
+from strandline.testing.state_parts import PartsCases, PutPart
 from strandline.testing.state_raw import Raw
 
 PLUGIN = load_plugin("state_backend", "postgresql")
@@ -28,7 +29,13 @@ def execute(connection_string: str, *statements: str) -> None:
             connection.execute(statement)
 
 
-class TestPostgreSQLBackend(StateBackendConformance):
+def executed(connection_string: str, statement: str) -> list[tuple]:
+    with closing(psycopg.connect(connection_string, autocommit=True)) as connection:
+        cursor = connection.execute(statement)
+        return cursor.fetchall() if cursor.description else []
+
+
+class TestPostgreSQLBackend(StateBackendConformance, PartsCases):
     @pytest.fixture
     def reopen(self, postgresql: str) -> Callable[[], StateBackend]:
         return lambda: opened(postgresql, schema="cursors")
@@ -46,6 +53,23 @@ class TestPostgreSQLBackend(StateBackendConformance):
 
         with closing(psycopg.connect(postgresql, autocommit=True)) as connection:
             yield RawRow(run, "cursors.cq_cursors", parameter="%s", refuses=(psycopg.DataError,))
+
+    @pytest.fixture
+    def parts(self, postgresql: str) -> Callable[[StateKey], set[str]]:
+        names = "SELECT token FROM cursors.cq_cursors_history WHERE number < 0 AND task = '{}'"
+        return lambda key: {name for (name,) in executed(postgresql, names.format(key.task))}
+
+    @pytest.fixture
+    def put_part(self, postgresql: str) -> PutPart:
+        def put(key: StateKey, name: str, text: str | None) -> None:
+            change = (
+                "DELETE FROM cursors.cq_cursors_history"
+                if text is None
+                else f"UPDATE cursors.cq_cursors_history SET state = '{text}'"
+            )
+            executed(postgresql, f"{change} WHERE number < 0 AND token = '{name}' AND task = '{key.task}'")
+
+        return put
 
 
 @pytest.fixture

@@ -13,8 +13,9 @@ from raw_states import RawRow
 from strandline.errors import LockedError, StateError, UsageError
 from strandline.plugins import load_plugin
 from strandline.probe import Verdict
-from strandline.state import StateBackend
+from strandline.state import StateBackend, StateKey
 from strandline.testing.state_backend import KEY, StateBackendConformance, example_state
+from strandline.testing.state_parts import PartsCases, PutPart
 from strandline.testing.state_raw import Raw
 
 PLUGIN = load_plugin("state_backend", "sqlite")
@@ -24,7 +25,12 @@ def opened(path: Path, **settings) -> StateBackend:
     return PLUGIN(PLUGIN.Spec(path=str(path), **settings))
 
 
-class TestSQLiteBackend(StateBackendConformance):
+def executed(path: Path, statement: str) -> list[tuple]:
+    with closing(sqlite3.connect(path)) as connection, connection:
+        return connection.execute(statement).fetchall()
+
+
+class TestSQLiteBackend(StateBackendConformance, PartsCases):
     @pytest.fixture
     def reopen(self, tmp_path: Path) -> Callable[[], StateBackend]:
         return lambda: opened(tmp_path / ".cq" / "state.db")
@@ -41,6 +47,23 @@ class TestSQLiteBackend(StateBackendConformance):
                 return connection.execute(*asked).fetchall()
 
         return RawRow(run, "cq_cursors", text="CAST(? AS TEXT)")
+
+    @pytest.fixture
+    def parts(self, tmp_path: Path) -> Callable[[StateKey], set[str]]:
+        names = "SELECT token FROM cq_cursors_history WHERE number < 0 AND task = '{}'"
+        return lambda key: {name for (name,) in executed(tmp_path / ".cq" / "state.db", names.format(key.task))}
+
+    @pytest.fixture
+    def put_part(self, tmp_path: Path) -> PutPart:
+        def put(key: StateKey, name: str, text: str | None) -> None:
+            change = (
+                "DELETE FROM cq_cursors_history" if text is None else f"UPDATE cq_cursors_history SET state = '{text}'"
+            )
+            executed(
+                tmp_path / ".cq" / "state.db", f"{change} WHERE number < 0 AND token = '{name}' AND task = '{key.task}'"
+            )
+
+        return put
 
 
 def test_the_file_is_private_and_looking_makes_none(tmp_path):

@@ -3,11 +3,10 @@
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 from strandline.connectors.files.hive import hive_columns
 from strandline.connectors.files.paths import File
-from strandline.connectors.files.positions import Gone, Position, Work, cursor_of
+from strandline.connectors.files.positions import Position, Progress, Work
 from strandline.connectors.files.reading import Reader
 from strandline.errors import StrandlineError, TaskError
 from strandline.lazy import pa
@@ -28,9 +27,8 @@ class Delivery:
     hive: "pa.Schema"
     """All that stand there."""
     file_column: str | None
-    positions: dict[str, list[Any]]
-    """Of each file; covers ``batches`` too."""
-    gone: Gone
+    progress: Progress
+    """Covers ``batches`` too."""
     batches: "list[pa.RecordBatch]" = field(default_factory=list)
     rows: int = 0
     size_bytes: int = 0
@@ -59,7 +57,7 @@ class Delivery:
             self.batches.append(batch)
             self.rows += batch.num_rows
             self.size_bytes += batch.nbytes
-        self.positions[file.key] = list(position)
+        self.progress.go_to(file.key, position)
 
     def flush(self) -> Iterator[SourceMessage]:
         """Send what is there, and where it ends."""
@@ -67,7 +65,7 @@ class Delivery:
             batches, self.batches, self.rows, self.size_bytes = self.batches, [], 0, 0
             together = batches[0] if len(batches) == 1 else pa.concat_batches(batches)
             yield Insert(self.table.name, together)
-            yield Checkpoint(cursor_of(self.positions, self.gone))
+            yield Checkpoint(self.progress.cursor())
 
     def _has_room(self, batch: "pa.RecordBatch") -> bool:
         if not self.batches:

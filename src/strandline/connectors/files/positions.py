@@ -5,8 +5,9 @@ The cursor of a table is a JSON object::
     {"version": 1, "files": {"2024/a.csv": [size, mtime_ns, ctime_ns, inode, digest, covered, end, skip, rows, mark]},
      "shown": "1 file, 90 rows"}
 
-with one ``Position`` for each file that was read, or begun: some 150 bytes each. Where files have gone, ``"gone": [3, 270]``
-says how many, and how many rows were read of them.
+with one ``Position`` for each file that was read, or begun: some 150 bytes each. ``files`` is saved in parts (``strandline.parted``),
+so that a commit writes the positions that have changed. Where files have gone, ``"gone": [3, 270]`` says how many, and how many
+rows were read of them.
 """
 
 from collections.abc import Iterable, Mapping
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 from strandline.connectors.files.paths import File
 from strandline.errors import StateError, StrandlineError
 from strandline.message import Cursor
+from strandline.parted import Parted
 
 if TYPE_CHECKING:
     import os
@@ -29,12 +31,14 @@ __all__ = [
     "SETTLED",
     "Gone",
     "Position",
+    "Progress",
     "Step",
     "Work",
-    "cursor_of",
+    "files_of",
     "gone_of",
     "positions_of",
     "quiet",
+    "without",
     "young",
 ]
 
@@ -105,12 +109,48 @@ class Gone(NamedTuple):
         return Gone(self.files + len(rows), self.rows + sum(rows))
 
 
-def cursor_of(files: Mapping[str, list[Any]], gone: Gone = Gone()) -> Cursor:  # noqa: B008 -- it never changes
-    """The cursor with a position, as a list, for each file. The mapping may change later, the lists may not."""
-    count, rows = len(files), sum(position[_ROWS] for position in files.values())
+class Progress:
+    """What was read of the files of a table, as it grows. Used by one thread.
+
+    Args:
+        cursor: from where it goes on.
+        positions: what is known of the files that are there, under their present names.
+        gone: of which files nothing is there any more.
+    """
+
+    def __init__(self, cursor: Cursor | None, positions: Mapping[str, Position], gone: Gone) -> None:
+        files = files_of(cursor)
+        before = files.whole()
+        changed = {key: list(one) for key, one in positions.items() if before.get(key) != list(one)}
+        self.positions: dict[str, list[Any]] = {key: changed.get(key) or before[key] for key in positions}
+        """Of each file, as the cursor has it."""
+        self._files = files.changed(changed, before.keys() - positions.keys())
+        self._gone, self._changed = gone, dict[str, list[Any]]()
+        self._rows = sum(position[_ROWS] for position in self.positions.values())
+
+    def go_to(self, key: str, position: Position) -> None:
+        """A file was delivered up to there."""
+        known = self.positions.get(key)
+        self._rows += position.rows - (known[_ROWS] if known else 0)
+        self.positions[key] = self._changed[key] = list(position)
+
+    def cursor(self) -> Cursor:
+        """As far as it has come."""
+        self._files, self._changed = self._files.changed(self._changed), {}
+        return _cursor(self._files, len(self.positions), self._rows, self._gone)
+
+
+def _cursor(files: Parted, count: int, rows: int, gone: Gone) -> Cursor:
     shown = f"{count:,} file{'s' * (count != 1)}, {rows:,} rows"
     lost = {"gone": list(gone)} if gone.files else {}
-    return {"version": _VERSION, "files": dict(files), **lost, "shown": shown}
+    return {"version": _VERSION, "files": files, **lost, "shown": shown}
+
+
+def without(cursor: Cursor, keys: Iterable[str]) -> Cursor:
+    """As if these files had never been read."""
+    files = files_of(cursor).changed({}, keys)
+    left = files.whole().values()
+    return _cursor(files, len(left), sum(position[_ROWS] for position in left), gone_of(cursor))
 
 
 def gone_of(cursor: Cursor | None) -> Gone:
@@ -118,22 +158,34 @@ def gone_of(cursor: Cursor | None) -> Gone:
     return Gone(*cursor.get("gone", ())) if cursor is not None else Gone()
 
 
-def positions_of(cursor: Cursor | None) -> dict[str, Position]:
-    """The positions in a cursor.
+def files_of(cursor: Cursor | None) -> Parted:
+    """What a cursor has of each file.
 
     Raises:
         StateError: it is not one of this source, or of a newer version of it.
     """
     if cursor is None:
-        return {}
+        return Parted()
     if cursor.get("version") != _VERSION:
         raise StateError(
             f"the cursor has version {cursor.get('version')!r}; this source knows version {_VERSION}",
             hint="upgrade Strandline, or restore an older state from its history",
         )
+    files = cursor.get("files")
+    if not isinstance(files, Mapping):
+        raise StateError(f"the cursor is not one of files: it has {files!r}", hint="restore an older state")
+    return Parted.of(files)
+
+
+def positions_of(cursor: Cursor | None) -> dict[str, Position]:
+    """The positions in a cursor.
+
+    Raises:
+        StateError: as ``files_of``.
+    """
     try:
-        return {key: Position(*position) for key, position in cursor["files"].items()}
-    except (AttributeError, KeyError, TypeError) as error:
+        return {key: Position(*position) for key, position in files_of(cursor).whole().items()}
+    except TypeError as error:
         raise StateError(f"the cursor is not one of files: {error!r}", hint="restore an older state") from error
 
 

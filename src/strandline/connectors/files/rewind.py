@@ -4,7 +4,7 @@ from collections.abc import Collection
 from datetime import UTC, datetime, timedelta
 
 from strandline.connectors.files.paths import File
-from strandline.connectors.files.positions import Position, cursor_of, gone_of, positions_of
+from strandline.connectors.files.positions import Position, positions_of, without
 from strandline.errors import UsageError
 from strandline.message import Cursor
 
@@ -38,8 +38,7 @@ def rewound(table: str, cursor: Cursor, to: str | timedelta, files: Collection[F
     def again(key: str, position: Position) -> bool:
         return position.mtime_ns > after_ns and bool({key, position.inode} & there)
 
-    kept = {key: list(one) for key, one in positions.items() if not again(key, one)}
-    return cursor_of(kept, gone_of(cursor))
+    return without(cursor, [key for key, one in positions.items() if again(key, one)])
 
 
 def rows_between(earlier: Cursor, later: Cursor) -> int:

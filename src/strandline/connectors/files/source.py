@@ -78,7 +78,7 @@ from strandline.connectors.files.description import READ
 from strandline.connectors.files.hive import hive_schema
 from strandline.connectors.files.json import JSONLines
 from strandline.connectors.files.paths import File, Place, find_files, holds, shown
-from strandline.connectors.files.positions import Gone, Position, cursor_of, gone_of, positions_of
+from strandline.connectors.files.positions import Gone, Position, Progress, gone_of, positions_of
 from strandline.connectors.files.proposals import how_written, propose
 from strandline.connectors.files.reading import LineFormat, Reader
 from strandline.connectors.files.rewind import rewound, rows_between
@@ -176,7 +176,7 @@ class FilesSource:
         table = table.formerly(reading.former.get(table.name, ()))
         files, survey = self._survey(task.id, positions_of(reading.cursor), started_ns)
         lines, coding = self._lines(files, self._settings(task.id), self._marks.setdefault(task.id, {}))
-        positions = {key: list(at) for key, at in survey.positions.items()}
+        progress = Progress(reading.cursor, survey.positions, _gone(survey, reading))
         outside, hive = self._hive_of(task.id, files)
         reader = Reader(
             schema=pa.schema(
@@ -188,15 +188,14 @@ class FilesSource:
             started_ns=started_ns,
             rows_max=reading.batch_rows,
             bytes_max=reading.batch_bytes,
-            moved=lambda content: survey.moved(content, positions),
+            moved=lambda content: survey.moved(content, progress.positions),
         )
-        gone = _gone(survey, reading)
-        delivery = Delivery(table, reader, outside, hive, spec.file_column, positions, gone)
+        delivery = Delivery(table, reader, outside, hive, spec.file_column, progress)
         for work in survey.works:
             yield from delivery.deliver(work)
         yield from delivery.flush()
         yield Complete(table.name)
-        yield Checkpoint(cursor_of(positions, gone))
+        yield Checkpoint(progress.cursor())
 
     def rewound(self, task: Task, cursor: Cursor, to: str | timedelta) -> Cursor:
         """To where the files of a time were read; see ``strandline.source.Rewinds``."""

@@ -6,7 +6,9 @@
     └── shop/                       the source
         ├── .lock                   held for the length of one save
         ├── %40run@warehouse.json   the task, "@", the destination; each part by ``encode_part``
-        └── orders@warehouse.json   see ``strandline.state_file``
+        ├── orders@warehouse.json   see ``strandline.state_file``
+        └── .parts/                 of large cursors (``strandline.parted``)
+            └── orders@warehouse/   each under its name
 """
 
 import errno
@@ -14,27 +16,33 @@ import json
 import os
 import secrets
 import stat
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
+from typing import TypeVar
 from urllib.parse import unquote
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from strandline.connectors.local.parts import LocalParts
 from strandline.connectors.local.probes import probe_directory
 from strandline.describe import Description
 from strandline.disk import NETWORK
 from strandline.errors import MACHINE, StateConflictError, StateError, UsageError
+from strandline.parted import Part
 from strandline.paths import FOLDER, PLAIN, encode_part, locked, make_directory, opened, replace_file
 from strandline.probe import Probe
 from strandline.state import State, StateKey, Token
 from strandline.state_file import Kept, decode_file, encode_file, given_up
-from strandline.state_format import decode_state, encode_state, history_with
+from strandline.state_format import PartOf, decode_state, encode_parted, history_with, parts_of
 
 __all__ = ["LocalState"]
 
 LOCK_WAIT_S = 30.0
 """How long a save waits for the save of another thread or process to end."""
+
+T = TypeVar("T")
 
 _MOUNTS = Path("/proc/self/mountinfo")
 
@@ -113,13 +121,16 @@ class LocalState:
                 if folder not in self._swept:
                     _sweep(directory)
                     self._swept.add(folder)
-                token = secrets.token_hex(16)
-                older = kept.bodies if kept else []
-                content = encode_file(token, history_with(key, encode_state(key, state), older, json.dumps))
-                _decode(content, where)  # what could not be read back is never written
+                token, kept_parts = secrets.token_hex(16), LocalParts(where)
+                body, parts = encode_parted(key, state)
+                bodies = history_with(key, body, kept.bodies if kept else [], json.dumps)
+                content = encode_file(token, bodies)
+                _decode(content, where, parts.get)  # what could not be read back is never written
+                kept_parts.add(parts)
                 if kept is None and expected is not None:
                     replace_file(directory, f"{where.name}.damaged", _content(directory, where))
                 replace_file(directory, where.name, content)
+                kept_parts.keep(lambda: {name for body in bodies for name in parts_of(json.dumps(body))})
         return token
 
     def _find(self, directory: int, where: Path, expected: Token | None) -> tuple[Kept | None, Token | None]:
@@ -128,7 +139,7 @@ class LocalState:
             return None, None
         if expected is not None and expected == given_up(_content(directory, where)):
             return None, expected
-        kept = self._read(directory, where)
+        kept = self._checked(_content(directory, where), where, lambda _: Part({}))  # its parts are not looked at
         return kept, kept.newest.token
 
     def history(self, key: StateKey) -> Sequence[State]:
@@ -140,8 +151,14 @@ class LocalState:
             with opened(where.parent, FOLDER | os.O_NOFOLLOW) as directory:
                 if _is_missing(where):
                     return []
-                kept = self._read(directory, where)
-        return [kept.newest, *(decode_state(key, body, where=str(where)) for body in kept.bodies[1:])]
+
+                def decode(content: bytes) -> list[State]:
+                    part = cache(LocalParts(where).get)  # versions share most of them
+                    kept = self._checked(content, where, part)
+                    older = (decode_state(key, body, where=str(where), part=part) for body in kept.bodies[1:])
+                    return [kept.newest, *older]
+
+                return _settled(directory, where, decode)
 
     def probes(self) -> Iterator[Probe]:
         """Whether the directory can keep states; see ``strandline.probe``."""
@@ -154,7 +171,10 @@ class LocalState:
         return self._root / encode_part(key.source) / _name(key)
 
     def _read(self, directory: int, where: Path) -> Kept:
-        kept = _decode(_content(directory, where), where)
+        return _settled(directory, where, lambda content: self._checked(content, where, LocalParts(where).get))
+
+    def _checked(self, content: bytes, where: Path, part: PartOf) -> Kept:
+        kept = _decode(content, where, part)
         if (where.name, where.parent.name) != (_name(kept.key), encode_part(kept.key.source)):
             raise StateError(f"{where}: belongs to {kept.key}", hint=f"put it back as {self._path(kept.key)}")
         return kept
@@ -194,6 +214,17 @@ def _content(directory: int, where: Path) -> bytes:
         return b"".join(iter(lambda: os.read(fd, 1 << 16), b""))
 
 
+def _settled(directory: int, where: Path, decode: Callable[[bytes], T]) -> T:
+    """What ``decode`` makes of a file, where nobody saves in between: the parts of a former content may go with it."""
+    while True:
+        content = _content(directory, where)
+        try:
+            return decode(content)
+        except StateError:
+            if _content(directory, where) == content:
+                raise
+
+
 def _is_missing(path: Path) -> bool:
     """Whether there is certainly nothing; ``Path.exists`` also takes a loop or a file in the way for nothing."""
     try:
@@ -215,7 +246,7 @@ def _name(key: StateKey) -> str:
     return f"{encode_part(key.task)}@{encode_part(key.destination)}.json"
 
 
-def _decode(content: bytes, where: Path) -> Kept:
+def _decode(content: bytes, where: Path, part: PartOf) -> Kept:
     def repair() -> str:
         task = unquote(where.stem.partition("@")[0])
         return (
@@ -223,4 +254,4 @@ def _decode(content: bytes, where: Path) -> Kept:
             f"strandline state reset {unquote(where.parent.name)!r} {task!r} discards it"
         )
 
-    return decode_file(content, where, repair=repair)
+    return decode_file(content, where, repair=repair, part=part)

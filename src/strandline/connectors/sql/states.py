@@ -1,10 +1,15 @@
-"""States in two tables of a SQL database: beside the rows of a destination, or by themselves, as a backend."""
+"""States in two tables of a SQL database: beside the rows of a destination, or by themselves, as a backend.
+
+The history of a lineage has its commits under the numbers from 1 on. Its parts (``strandline.parted``) lie below, from -1 down, each
+with its name in the place of a token.
+"""
 
 import json
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any, Protocol
 
 from strandline.connectors.sql.dialect import Statement
@@ -12,8 +17,19 @@ from strandline.connectors.sql.session import OwnSession
 from strandline.connectors.sql.tables import HISTORY, STATES
 from strandline.destination import Fence
 from strandline.errors import StateConflictError, StateError
+from strandline.parted import Part
 from strandline.state import HISTORY_MAX, State, StateKey, Token, is_run
-from strandline.state_format import LARGE_BYTES, decode_state, encode_state, kept_of, load_state, renews
+from strandline.state_format import (
+    LARGE_BYTES,
+    PartOf,
+    decode_state,
+    encode_parted,
+    kept_of,
+    load_state,
+    parts_of,
+    renews,
+    sizes_of,
+)
 
 __all__ = ["Sessions", "SqlStates", "StateTables", "check_fence", "give_up", "save_state"]
 
@@ -114,13 +130,17 @@ def save_state(
     session: OwnSession, key: StateKey, state: State, *, expected: Token | None, tables: StateTables = _BESIDE
 ) -> State:
     """Save ``state`` with its history; ``expected`` was compared before. Returns it with its new token."""
-    body = encode_state(key, state)
+    body, parts = encode_parted(key, state)
     text = json.dumps(body)
-    decode_state(key, json.loads(text), where=tables.states)  # what could not be read back is never kept
+    decode_state(
+        key, json.loads(text), where=tables.states, part=parts.get
+    )  # what could not be read back is never kept
     large = len(text) > LARGE_BYTES
     again = (large or is_run(key.task)) and _renews(session, key, text, tables)
     token, where = secrets.token_hex(16), _where(session, key)
     one, states, history = session.dialect.parameter, session.relation(tables.states), session.relation(tables.history)
+    if parts:
+        _add_parts(session, parts, where, history)
     values: tuple[object, ...] = (state.epoch, state.sequence, token, text, *where.values)
     if expected is None:
         save = f"INSERT INTO {states} (epoch, sequence, token, state, source, task, destination) VALUES ({one}{f', {one}' * 6})"
@@ -133,20 +153,64 @@ def save_state(
     newest = f"UPDATE {history} SET token = {one}, state = {one} WHERE {where.text} AND token = {one}"
     if not (again and session.run(Statement(newest, (token, text, *where.values, expected)))):
         _add_to_history(session, token, text, where, history)
-    if large or state.sequence % HISTORY_MAX == 0:  # not at every commit: it is the dearest statement of a small one
+    if (
+        large or parts or state.sequence % HISTORY_MAX == 0
+    ):  # not at every commit: it is the dearest statement of a small one
         _shorten(session, where, history)
     return replace(state, token=token)
 
 
+def _add_parts(session: OwnSession, parts: Mapping[str, Part], where: Statement, history: str) -> None:
+    """Those that are not there yet, before the state that names them."""
+    one, known = session.dialect.parameter, set(_part_names(session, where, history))
+    for name, part in parts.items():
+        if name not in known:
+            insert = (
+                f"INSERT INTO {history} (source, task, destination, number, token, state) "
+                f"SELECT {one}, {one}, {one}, coalesce(min(number), 0) - 1, {one}, {one} FROM {history} "
+                f"WHERE {where.text} AND number < 0"
+            )
+            session.run(Statement(insert, (*where.values, name, part.text(), *where.values)))
+
+
+def _part_names(session: OwnSession, where: Statement, history: str) -> list[str]:
+    names = f"SELECT {_read(session, 'token')} FROM {history} WHERE {where.text} AND number < 0"
+    return [_text(name) for (name,) in session.fetch(Statement(names, where.values))]
+
+
+def _parts(
+    session: OwnSession, where: Statement, history: str, texts: Iterable[str | bytes]
+) -> Callable[[StateKey], PartOf]:
+    """Finds the parts of lineages that encoded states name; asks for none where there are none."""
+    found: dict[tuple[StateKey, str], str | bytes] = {}
+    if any(parts_of(_text(text)) for text in texts):
+        columns = f"source, task, {session.dialect.quote('destination')}, {_read(session, 'token', 'state')}"
+        rows = session.fetch(
+            Statement(f"SELECT {columns} FROM {history} WHERE {where.text} AND number < 0", where.values)
+        )
+        found = {(StateKey(*row[:3]), _text(row[3])): row[4] for row in rows}
+
+    def of(key: StateKey) -> PartOf:
+        return cache(lambda name: Part.read(name, _text(found[key, name])) if (key, name) in found else None)
+
+    return of
+
+
 def _shorten(session: OwnSession, where: Statement, history: str) -> None:
-    """Remove the commits that no history needs."""
-    sizes = f"SELECT number, length(state) FROM {history} WHERE {where.text} ORDER BY number DESC"
-    commits = session.fetch(Statement(sizes, where.values))
-    kept = kept_of(size for _, size in commits)
+    """Remove the commits that no history needs, and then the parts."""
+    one = session.dialect.parameter
+    all_ = f"SELECT number, {_read(session, 'state')} FROM {history} WHERE {where.text} AND number > 0 ORDER BY number DESC"
+    commits = session.fetch(Statement(all_, where.values))
+    kept = kept_of(sizes_of(_text(text) for _, text in commits))
     if kept < len(commits):
-        one = session.dialect.parameter
-        delete = f"DELETE FROM {history} WHERE {where.text} AND number <= {one}"
+        delete = f"DELETE FROM {history} WHERE {where.text} AND number > 0 AND number <= {one}"
         session.run(Statement(delete, (*where.values, commits[kept][0])))
+    named = {name for _, text in commits[:kept] for name in parts_of(_text(text))}
+    spent = [name for name in _part_names(session, where, history) if name not in named]
+    if spent:
+        tokens = ", ".join(one for _ in spent)
+        delete = f"DELETE FROM {history} WHERE {where.text} AND number < 0 AND token IN ({tokens})"
+        session.run(Statement(delete, (*where.values, *spent)))
 
 
 def give_up(session: OwnSession, former: StateKey, *, follower: StateKey) -> None:
@@ -154,8 +218,10 @@ def give_up(session: OwnSession, former: StateKey, *, follower: StateKey) -> Non
     _lock(session, former)
     where = _where(session, former)
     select = f"SELECT {_columns(session)} FROM {session.relation(STATES)} WHERE {where.text}"
-    for row in session.fetch(Statement(select, where.values)):
-        state = _state(former, row, STATES)
+    rows = session.fetch(Statement(select, where.values))
+    part = _parts(session, where, session.relation(HISTORY), [row[-1] for row in rows])
+    for row in rows:
+        state = _state(former, row, STATES, part(former))
         if not state.is_blank:
             save_state(session, former, state.followed(follower), expected=state.token)
 
@@ -165,7 +231,7 @@ def _add_to_history(session: OwnSession, token: Token, text: str, where: Stateme
     session.run(
         Statement(
             f"INSERT INTO {history} (source, task, destination, number, token, state) "
-            f"SELECT {one}, {one}, {one}, coalesce(max(number), 0) + 1, {one}, {one} FROM {history} WHERE {where.text}",
+            f"SELECT {one}, {one}, {one}, coalesce(max(number), 0) + 1, {one}, {one} FROM {history} WHERE {where.text} AND number > 0",
             (*where.values, token, text, *where.values),
         )
     )
@@ -199,19 +265,17 @@ class SqlStates:
         with self._sessions.reading() as session:
             if session is None:
                 return {}
-            rows = session.fetch(
-                Statement(
-                    f"SELECT task, destination, {_columns(session)} FROM {session.relation(self._tables.states)} "
-                    f"WHERE source = {session.dialect.parameter}",
-                    (source,),
-                )
-            )
+            where = Statement(f"source = {session.dialect.parameter}", (source,))
+            columns = f"task, destination, {_columns(session)}"
+            states_of = f"SELECT {columns} FROM {session.relation(self._tables.states)} WHERE {where.text}"
+            rows = session.fetch(Statement(states_of, where.values))
+            part = _parts(session, where, session.relation(self._tables.history), [row[-1] for row in rows])
         states = {}
         for task, destination, *row in rows:
             key = StateKey(source, task, destination)
             if key in states:
                 raise StateError(f"{key}: {self._place} has two states of it", hint="restore the database")
-            states[key] = _state(key, row, self._place)
+            states[key] = _state(key, row, self._place, part(key))
         return states
 
     def save(self, key: StateKey, state: State, *, expected: Token | None) -> Token:
@@ -223,8 +287,7 @@ class SqlStates:
                 check_fence(session, fence, key=key, expected=expected)
             else:
                 # a sign of life leaves the epoch alone: the windows that compare it need not wait for it, nor it for them
-                text = json.dumps(encode_state(key, state))
-                alive = self._fenced and _renews(session, key, text, tables)
+                alive = self._fenced and _renews(session, key, json.dumps(encode_parted(key, state).body), tables)
                 _lock(session, key, tables, shared=alive)
                 _check_token(key, _stored(session, [key], tables), expected)
             saved = save_state(session, key, state, expected=expected, tables=tables)
@@ -237,16 +300,17 @@ class SqlStates:
         with self._sessions.reading() as session:
             if session is None:
                 return []
-            where = _where(session, key)
-            rows = session.fetch(
-                Statement(
-                    f"SELECT {_read(session, 'token', 'state')} FROM {session.relation(self._tables.history)} WHERE {where.text} "
-                    f"ORDER BY number DESC LIMIT {HISTORY_MAX}",
-                    where.values,
-                )
+            where, history = _where(session, key), session.relation(self._tables.history)
+            commits = (
+                f"SELECT {_read(session, 'token', 'state')} FROM {history} WHERE {where.text} AND number > 0 "
+                f"ORDER BY number DESC LIMIT {HISTORY_MAX}"
             )
-        kept = rows[: kept_of(len(text) for _, text in rows)]
-        return [load_state(key, _parsed(text), where=self._place, token=_text(token)) for token, text in kept]
+            rows = session.fetch(Statement(commits, where.values))
+            kept = rows[: kept_of(sizes_of(_text(text) for _, text in rows))]
+            part = _parts(session, where, history, [text for _, text in kept])(key)
+        return [
+            load_state(key, _parsed(text), where=self._place, token=_text(token), part=part) for token, text in kept
+        ]
 
     def close(self) -> None:
         """Do nothing: the destination closes what it opened."""
@@ -262,13 +326,13 @@ def _columns(session: OwnSession) -> str:
     return f"epoch, sequence, {_read(session, 'token', 'state')}"
 
 
-def _state(key: StateKey, row: Sequence[Any], where: str) -> State:
+def _state(key: StateKey, row: Sequence[Any], where: str, part: PartOf) -> State:
     """The state in a row. It has epoch and sequence twice, and they are one, or it is damaged."""
     epoch, sequence, token, text = row
     body = _parsed(text)
     if isinstance(body, dict):
         body |= {"epoch": epoch, "sequence": sequence}
-    return load_state(key, body, where=where, token=_text(token), epoch=epoch)
+    return load_state(key, body, where=where, token=_text(token), epoch=epoch, part=part)
 
 
 def _text(value: str | bytes) -> str:
