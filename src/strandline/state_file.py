@@ -55,7 +55,7 @@ def decode_file(content: bytes, where: Path | str, *, repair: Callable[[], str],
     try:
         body = json.loads(content)
         token, bodies = body["token"], body["states"]
-        key = StateKey(*(bodies[0][name] for name in ("source", "task", "destination")))
+        key = StateKey(bodies[0]["source"], bodies[0]["task"], bodies[0]["destination"])
         intact = body["checksum"] == _checksum(token, bodies)
         kept = Kept(key, decode_state(key, bodies[0], where=where, token=token, intact=intact, part=part), bodies)
     except (LookupError, TypeError, ValueError, RecursionError) as error:

@@ -57,3 +57,7 @@ class KilledParts(KillConformance):
 
 class TestBesideTheRows(KilledParts):
     INTO = "sqlite"
+
+
+class TestInALog(KilledParts):
+    INTO = "files"

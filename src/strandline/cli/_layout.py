@@ -1,6 +1,7 @@
 """Text on a terminal: how wide it is, and how it is made to fit. Into a pipe or a file lines go whole."""
 
 import os
+import re
 import sys
 import textwrap
 import unicodedata
@@ -27,15 +28,14 @@ _NARROWEST = 20
 _GAP = 2
 _MINUTE, _HOUR, _DAY = 60, 3600, 86_400
 _CELL_MIN = 12
+_NOT_ASCII = re.compile(r"[^\x00-\x7f]")
 _WORD_MAX = 24
 """Columns; a longer word is broken rather than that all others stand below each other."""
 
 
 def columns(text: str) -> int:
     """How many columns of a terminal it takes."""
-    if text.isascii():
-        return len(text)
-    return sum(map(_columns_of, text))
+    return len(text) + sum(_columns_of(one) - 1 for one in _NOT_ASCII.findall(text))
 
 
 @cache

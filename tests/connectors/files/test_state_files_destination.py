@@ -11,10 +11,15 @@ from raw_states import RawFile
 from strandline.plugins import load_plugin
 from strandline.state import StateBackend, StateKey
 from strandline.testing.state_backend import StateBackendConformance
+from strandline.testing.state_parts import PartsCases, PutPart
 from strandline.testing.state_raw import Raw
 
 
-class TestFilesState(StateBackendConformance):
+def folder(root: Path, key: StateKey) -> Path:
+    return root / "lake" / ".strandline" / "parts" / key.source / f"{key.task}@{key.destination}"
+
+
+class TestFilesState(StateBackendConformance, PartsCases):
     @pytest.fixture
     def reopen(self, tmp_path: Path) -> Iterator[Callable[[], StateBackend]]:
         cls = load_plugin("destination", "files")
@@ -37,3 +42,15 @@ class TestFilesState(StateBackendConformance):
             pytest.fail(f"no entry has a state of {key}")
 
         return RawFile(entry)
+
+    @pytest.fixture
+    def parts(self, tmp_path: Path) -> Callable[[StateKey], set[str]]:
+        return lambda key: {path.name for path in folder(tmp_path, key).glob("*")}
+
+    @pytest.fixture
+    def put_part(self, tmp_path: Path) -> PutPart:
+        def put(key: StateKey, name: str, text: str | None) -> None:
+            path = folder(tmp_path, key) / name
+            path.unlink() if text is None else path.write_text(text)
+
+        return put

@@ -12,10 +12,12 @@ from raw_states import RawValue
 from services.proxy import CommitProxy, Loss
 from services.redis import DURABLE, RedisServer, redis_program, valkey_program
 from strandline.errors import StateConflictError, StateError, StrandlineError, UnreachableError, UsageError
+from strandline.parted import Parted
 from strandline.plugins import load_plugin
 from strandline.probe import Verdict
-from strandline.state import StateBackend, StateKey
+from strandline.state import HISTORY_MAX, StateBackend, StateKey
 from strandline.testing.state_backend import KEY, StateBackendConformance, example_state
+from strandline.testing.state_parts import PartsCases, PutPart, large_mapping
 from strandline.testing.state_raw import Raw
 
 PLUGIN = load_plugin("state_backend", "redis")
@@ -50,7 +52,7 @@ def client(server):
         client.flushall()
 
 
-class TestRedisState(StateBackendConformance):
+class TestRedisState(StateBackendConformance, PartsCases):
     @pytest.fixture
     def reopen(self, server: RedisServer, client: redis.Redis) -> Callable[[], StateBackend]:
         return lambda: opened(server.url)
@@ -63,6 +65,38 @@ class TestRedisState(StateBackendConformance):
     @pytest.fixture
     def raw(self, client: redis.Redis) -> Raw:
         return RawValue(client)
+
+    @pytest.fixture
+    def parts(self, client: redis.Redis) -> Callable[[StateKey], set[str]]:
+        return lambda key: {name.decode() for name in client.hkeys(parts_of(key))}
+
+    @pytest.fixture
+    def put_part(self, client: redis.Redis) -> PutPart:
+        def put(key: StateKey, name: str, text: str | None) -> None:
+            client.hdel(parts_of(key), name) if text is None else client.hset(parts_of(key), name, text)
+
+        return put
+
+
+def parts_of(key: StateKey) -> str:
+    return f"strandline:{{{key.source}}}:parts:{key.task} {key.destination}"
+
+
+def test_a_reader_whose_parts_were_removed_meanwhile_reads_the_newer_state(server, client, monkeypatch):
+    with closing(opened(server.url)) as writer, closing(opened(server.url)) as reader:
+        large = [Parted.of(large_mapping(1000 * number)) for number in range(HISTORY_MAX + 2)]
+        tokens = [writer.save(KEY, example_state(1, cursor={"files": large[0]}), expected=None)]
+        real = type(reader)._part
+
+        def part(self, key):
+            monkeypatch.setattr(type(reader), "_part", real)
+            for sequence, files in enumerate(large[1:], 2):
+                tokens.append(writer.save(key, example_state(sequence, cursor={"files": files}), expected=tokens[-1]))
+            return real(self, key)
+
+        monkeypatch.setattr(type(reader), "_part", part)
+        assert reader.load("shop")[KEY].cursor == {"files": large[-1]}
+        assert len(tokens) == len(large)
 
 
 def test_the_keys_of_a_source_lie_in_one_slot_of_a_cluster(server, client):
@@ -123,7 +157,7 @@ def test_a_server_that_is_not_there_is_unreachable_and_a_password_is_in_no_error
 
 
 def test_a_user_of_an_acl_needs_no_more_than_the_documentation_says(server, client):
-    rights = "on >word ~strandline:* +hgetall +hget +hset +lpush +lpop +lrange +ltrim +eval +info +config|get +time"
+    rights = "on >word ~strandline:* +hgetall +hget +hset +hkeys +hdel +lpush +lpop +lrange +ltrim +eval +info +config|get +time"
     client.execute_command("ACL", "SETUSER", "cursors", *rights.split())
     try:
         with closing(opened(server.url, username="cursors", password="word")) as backend:

@@ -24,9 +24,10 @@ from strandline import describe
 from strandline.connectors.arrow.changes import kept_of
 from strandline.connectors.files.description import WRITTEN, directory
 from strandline.connectors.files.formats import FORMATS, Compression, FileFormat
-from strandline.connectors.files.log import Commit, Entry, Log
+from strandline.connectors.files.log import Entry, Log
+from strandline.connectors.files.parts import StagedState
 from strandline.connectors.files.probes import probe_root
-from strandline.connectors.files.states import LogStates, adopted, check_fence, check_token, commit_of
+from strandline.connectors.files.states import LogStates, adopted, check_fence, check_token
 from strandline.connectors.files.store import Store, explained
 from strandline.connectors.files.stored_schema import Place
 from strandline.connectors.files.stored_tables import Layout, folder_of, owners_of, record_of, table_of
@@ -229,24 +230,25 @@ class FilesDestination:
                     staged.take(message)
             with explained(problem):
                 staged.finish()
-                self._store.seal(old for old, _ in staged.moves(window.key, window.state))
+                state = StagedState(self._store, log, window.key, window.state)
+                self._store.seal(old for old, _ in [*staged.moves(window.key, window.state), *state.moves])
         except BaseException:
             staged.discard()
             raise
-        commit = commit_of(window.key, window.state)
         with explained(problem), self._store.transaction() as transaction:
             try:
                 check_fence(transaction.log, fence)
                 check_token(transaction.log, window.key, window.expected)
-                entry = self._entry(staged, transaction.log, window, commit)
+                entry = self._entry(staged, transaction.log, window, state)
             except BaseException:
                 staged.discard()
+                state.discard()
                 raise
             # from here on the files may be committed, whatever is raised: what is not is swept by the next run
             transaction.commit(entry)
-        return Receipt(replace(window.state, token=commit.token), dict(staged.rows), dict(staged.known))
+        return Receipt(replace(window.state, token=state.commit.token), dict(staged.rows), dict(staged.known))
 
-    def _entry(self, staged: StagedWindow, log: Log, window: Window, commit: Commit) -> Entry:
+    def _entry(self, staged: StagedWindow, log: Log, window: Window, state: StagedState) -> Entry:
         """What a window changes, if nothing that it builds upon has changed meanwhile."""
         staged.check(log)
         delivered = {**staged.delivered()}
@@ -258,9 +260,10 @@ class FilesDestination:
         kept = {file for files in delivered.values() for file in files}
         for place in delivered:
             removes += [file for file in log.delivered.get(place, ()) if file not in kept]
-        moves = staged.moves(window.key, window.state)
-        adoption = adopted(log, staged.followed, window.key)
-        return Entry({**tables, **adoption.tables}, delivered, moves, removes, [*adoption.states, (window.key, commit)])
+        moves = [*staged.moves(window.key, window.state), *state.moves]
+        adoption = adopted(self._store, log, staged.followed, window.key)
+        states = [*adoption.states, (window.key, state.commit)]
+        return Entry({**tables, **adoption.tables}, delivered, moves, [*removes, *state.removes], states)
 
     def holds(self, table: Table, *, scope: Scope) -> Held:
         """Whether there are rows of a scope: looks into the files until it finds one."""

@@ -1,21 +1,21 @@
 """The states that a commit log keeps beside the rows."""
 
 import json
-import secrets
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 
 from strandline.connectors.files.log import Commit, Entry, Log, Record
+from strandline.connectors.files.parts import StagedState, part_of
 from strandline.connectors.files.store import Store
 from strandline.connectors.files.stored_tables import owners_of
 from strandline.destination import Fence
 from strandline.errors import StateConflictError, StateError
 from strandline.ownership import Owner, followed
 from strandline.state import State, StateKey, Token, is_run
-from strandline.state_format import decode_state, encode_state, load_state
+from strandline.state_format import load_state
 
-__all__ = ["LogStates", "adopted", "check_fence", "check_token", "commit_of"]
+__all__ = ["LogStates", "adopted", "check_fence", "check_token"]
 
 
 def check_fence(log: Log, fence: Fence) -> None:
@@ -51,17 +51,11 @@ def check_token(log: Log, key: StateKey, expected: Token | None) -> None:
         )
 
 
-def commit_of(key: StateKey, state: State) -> Commit:
-    """A state as the log keeps it, with a fresh token."""
-    text = json.dumps(encode_state(key, state))
-    decode_state(key, json.loads(text), where="log")  # what could not be read back is never kept
-    return Commit(secrets.token_hex(16), text)
-
-
-def adopted(log: Log, former: Iterable[tuple[StateKey, str]], key: StateKey) -> Entry:
+def adopted(store: Store, log: Log, former: Iterable[tuple[StateKey, str]], key: StateKey) -> Entry:
     """What changes where ``key`` follows other lineages: who is registered, and that their states are given up.
 
     Args:
+        store: of the log.
         log: as it is before.
         former: by lineage and table.
         key: whose the tables are from now on.
@@ -72,9 +66,9 @@ def adopted(log: Log, former: Iterable[tuple[StateKey, str]], key: StateKey) -> 
         owners = followed(owners_of(log, table), Owner(lineage.source, lineage.destination), new)
         tables[table] = replace(log.tables[table], owners=owners)
         for commit in log.states.get(lineage, ())[:1]:
-            state = load_state(lineage, _parsed(commit.text), where="log", token=commit.token)
+            state = _state(store, lineage, commit)
             if not state.is_blank:
-                states[lineage] = commit_of(lineage, state.followed(key))
+                states[lineage] = StagedState(store, log, lineage, state.followed(key)).commit  # which has no cursor
     return Entry(tables=tables, states=list(states.items()))
 
 
@@ -86,31 +80,36 @@ class LogStates:
 
     def load(self, source: str) -> Mapping[StateKey, State]:
         """Every state of ``source``."""
-        with self._explained("the states cannot be read"):
-            log = self._store.look()
-        return {
-            key: load_state(key, _parsed(commits[0].text), where=self._store.where, token=commits[0].token)
-            for key, commits in log.states.items()
-            if key.source == source
-        }
+        with self._looking() as log:
+            return {
+                key: _state(self._store, key, commits[0]) for key, commits in log.states.items() if key.source == source
+            }
 
     def save(self, key: StateKey, state: State, *, expected: Token | None) -> Token:
         """Save ``state`` as its lineage's newest."""
-        commit = commit_of(key, state)
         with self._explained(f"{key}: the state may not have been saved"), self._store.transaction() as transaction:
             if not is_run(key.task):
                 check_fence(transaction.log, Fence(key.source, key.destination, state.epoch, state.run_id))
             check_token(transaction.log, key, expected)
-            transaction.commit(Entry(states=[(key, commit)]))
-        return commit.token
+            staged = StagedState(self._store, transaction.log, key, state)
+            self._store.seal(old for old, _ in staged.moves)
+            transaction.commit(Entry(moves=staged.moves, removes=staged.removes, states=[(key, staged.commit)]))
+        return staged.commit.token
 
     def history(self, key: StateKey) -> Sequence[State]:
         """The last commits of one lineage, the newest first."""
+        with self._looking() as log:
+            return [_state(self._store, key, commit) for commit in log.states.get(key, ())]
+
+    @contextmanager
+    def _looking(self) -> Iterator[Log]:
+        """What is committed, while its parts stay."""
         with self._explained("the states cannot be read"):
-            commits = self._store.look().states.get(key, ())
-        return [
-            load_state(key, _parsed(commit.text), where=self._store.where, token=commit.token) for commit in commits
-        ]
+            if not self._store.look().number:
+                yield Log()
+                return
+            with self._store.alone() as log:
+                yield log
 
     def close(self) -> None:
         """Do nothing: the destination closes what it opened."""
@@ -123,6 +122,11 @@ class LogStates:
             raise StateError(
                 f"{self._store.where}: {problem}: {error.strerror}", hint="look after the disk and its rights"
             ) from error
+
+
+def _state(store: Store, key: StateKey, commit: Commit) -> State:
+    part = part_of(store.root, key)
+    return load_state(key, _parsed(commit.text), where=store.where, token=commit.token, part=part)
 
 
 def _parsed(text: str) -> object:

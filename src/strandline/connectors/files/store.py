@@ -9,6 +9,7 @@
     │   │   ├── 00…041.commit        one file a commit, never changed
     │   │   └── 00…040.snapshot      what all entries up to this one add up to
     │   ├── delivered/               delivered sets
+    │   ├── parts/                   of large cursors, see ``parts.py``
     │   └── staged/<run>/            what a run is writing; ``.lock`` is held while the run lives
     └── orders/                      the table
         └── orders-3-41-0-….parquet  a file of one commit

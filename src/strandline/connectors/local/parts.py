@@ -22,7 +22,12 @@ class LocalParts:
     """
 
     def __init__(self, state: Path) -> None:
-        self._folder = state.parent / _FOLDER / state.stem
+        self._state = state
+
+    @property
+    def _folder(self) -> Path:
+        """Asked for seldom: most states have no parts, and there may be ten thousand of them."""
+        return self._state.parent / _FOLDER / self._state.stem
 
     def get(self, name: str) -> Part | None:
         """See ``strandline.state_format.PartOf``."""

@@ -175,7 +175,7 @@ class LocalState:
 
     def _checked(self, content: bytes, where: Path, part: PartOf) -> Kept:
         kept = _decode(content, where, part)
-        if (where.name, where.parent.name) != (_name(kept.key), encode_part(kept.key.source)):
+        if not str(where).endswith(f"{os.sep}{encode_part(kept.key.source)}{os.sep}{_name(kept.key)}"):
             raise StateError(f"{where}: belongs to {kept.key}", hint=f"put it back as {self._path(kept.key)}")
         return kept
 
