@@ -1,7 +1,7 @@
 """State backends: commits a second, the slowest of a hundred, ten thousand cursors that are listed, and whole syncs.
 
-Servers are started for it, on loopback; the object store is moto, so that its own numbers say little. A commit is measured alone, and
-among ten thousand cursors; a list by the clock, and by the processor, which a busy machine disturbs less. Whole syncs of some tables
+Servers are started for it, on loopback; the object store is moto, so that its own numbers say little. A commit is measured alone and
+among ten thousand cursors, in turn; a list by the clock, and by the processor, which a busy machine disturbs less. Whole syncs of some tables
 into DuckDB go round by round through all backends: medians of a backend are compared with those of `memory` in the same rounds.
 `python bench/states.py [COMMITS] [ROUNDS]`
 """
@@ -19,6 +19,16 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT / "tests")]
 LISTED = 10_000
+ELSEWHERE = {
+    "memory": {},
+    "local": {"path": "few"},
+    "sqlite": {"path": "few.db"},
+    "postgresql": {"table": "few"},
+    "mysql": {"table": "few"},
+    "redis": {"prefix": "few"},
+    "objects": {"url": "s3://bucket/few"},
+}
+"""The same server or disk, with nothing in it."""
 
 
 def backends(stack):
@@ -80,18 +90,27 @@ def strandline(*arguments):
     return time.perf_counter() - began, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
-def listed(name, settings, backend, count):
-    """A list of many cursors, and commits among them, in seconds; without a backend that another process sees, none."""
+def growth(many, few, count):
+    """Medians of commits of one cursor alone, and among very many, in turn; in seconds."""
     from strandline.state import StateKey
 
+    for number in range(LISTED):
+        many.save(StateKey("many", f"orders:{number}", "warehouse"), state(number), expected=None)
+    took, tokens, key = [[], []], [None, None], StateKey("many", "orders", "warehouse")
+    for number in range(count):
+        for place, backend in enumerate((few, many)):
+            began = time.perf_counter()
+            tokens[place] = backend.save(key, state(number), expected=tokens[place])
+            took[place].append(time.perf_counter() - began)
+    return [statistics.median(one) for one in took]
+
+
+def listed(name, settings):
+    """A list of many cursors, in seconds by the clock and of a processor; of a backend that another process sees."""
     if name in {"memory", "objects"}:
         return None
-    for number in range(LISTED):
-        backend.save(StateKey("many", f"orders:{number}", "warehouse"), state(number), expected=None)
     spec("many", name, settings)
-    took = [strandline("state", "list") for _ in range(3)]
-    among = statistics.median(commits(backend, count, "many"))
-    return *(statistics.median(one) for one in zip(*took, strict=True)), among
+    return [statistics.median(one) for one in zip(*(strandline("state", "list") for _ in range(3)), strict=True)]
 
 
 def syncs(chosen, rounds):
@@ -112,17 +131,22 @@ def main(count=500, rounds=5):
         stack.enter_context(chdir(stack.enter_context(tempfile.TemporaryDirectory(prefix="strandline-states-"))))
         chosen = backends(stack)
         print(
-            f"{'backend':<12}{'commits/s':>10}{'p50 ms':>9}{'p99 ms':>9}{'list s':>9}{'cpu s':>8}{'p50 among ms':>14}"
+            f"{'backend':<12}{'commits/s':>10}{'p50 ms':>9}{'p99 ms':>9}{'list s':>9}{'cpu s':>8}{'p50 alone ms':>14}{'p50 among ms':>14}"
         )
         for name, settings in chosen.items():
             cls = load_plugin("state_backend", name)
             backend = cls(cls.Spec(**settings))
             took = sorted(commits(backend, count, "bench"))
             p50, p99 = took[count // 2] * 1e3, took[count * 99 // 100] * 1e3
-            many = listed(name, settings, backend, count)
+            other = cls(cls.Spec(**settings | ELSEWHERE[name]))
+            (few, many), seen = growth(backend, other, count), listed(name, settings)
             backend.close()
-            shown = f"{many[0]:9.2f}{many[1]:8.2f}{many[2] * 1e3:14.2f}" if many else f"{'–':>9}{'–':>8}{'–':>14}"
-            print(f"{name:<12}{count / sum(took):>10.0f}{p50:>9.2f}{p99:>9.2f}{shown}", flush=True)
+            other.close()
+            shown = f"{seen[0]:9.2f}{seen[1]:8.2f}" if seen else f"{'–':>9}{'–':>8}"
+            grown = f"{few * 1e3:14.2f}{many * 1e3:14.2f}"
+            print(f"{name:<12}{count / sum(took):>10.0f}{p50:>9.2f}{p99:>9.2f}{shown}{grown}", flush=True)
+        if not rounds:
+            return
         whole = syncs(chosen, rounds)
         usual = statistics.median(clock for clock, _ in whole["memory"])
         for name, found in whole.items():

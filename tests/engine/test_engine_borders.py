@@ -208,6 +208,21 @@ def test_a_state_that_cannot_be_trusted_stops_its_table_and_no_other(store, own)
     assert sync(job(source, store, backend=kept)).exit_code == 0
 
 
+def test_a_damaged_mirror_need_only_be_taken_away(store):
+    kept, source = backend(), Numbers("a")
+    assert sync(job(source, store, backend=kept)).exit_code == 0
+    damage(kept, "a")
+    report = sync(job(source, store, backend=kept))
+    assert report.exit_code == 3
+    assert "take this one out of the backend" in report.tasks[0].error.hint
+    del kept._commits[StateKey("numbers", "a", "d0")]
+    source.count = 8
+    report = sync(job(source, store, backend=kept))
+    assert (report.exit_code, report.tasks[0].cursor_from) == (0, {"next": 6})
+    assert kept.load("numbers")[StateKey("numbers", "a", "d0")].cursor == {"next": 8}
+    assert ids(store) == list(range(8))
+
+
 def test_a_damaged_full_refresh_is_not_forgotten(store):
     kept, source = backend(), Numbers("a", "b")
     sync(job(source, store, backend=kept, mode=WriteMode.OVERWRITE))

@@ -17,9 +17,12 @@ class _Whole:
 
     def __init__(self, app: Callable[..., Iterable[bytes]]) -> None:
         self._app, self._lock = app, threading.Lock()
+        self.asked: list[tuple[str, str, str | None]] = []
 
     def __call__(self, environment: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        condition = environment.get("HTTP_IF_MATCH") or environment.get("HTTP_IF_NONE_MATCH")
         with self._lock:
+            self.asked.append((environment["REQUEST_METHOD"], environment["PATH_INFO"], condition))
             return list(self._app(environment, start_response))
 
 
@@ -28,6 +31,8 @@ class S3:
 
     def __init__(self) -> None:
         app = _Whole(DomainDispatcherApplication(create_backend_app))
+        self.asked = app.asked
+        """Method, path and condition of each request."""
         self._server: BaseWSGIServer = make_server("127.0.0.1", 0, app, threaded=True)
         self.endpoint = f"http://127.0.0.1:{self._server.server_port}"
         self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)

@@ -99,6 +99,17 @@ class Ledger:
         """The mirror's; ``None`` also where there is no mirror."""
         return self._mirrored.get(key)
 
+    def untrusted(self, key: StateKey) -> StateError | None:
+        """Why what is kept of a lineage cannot be gone on with."""
+        kept = self._stored.get(key), self._mirrored.get(key)
+        error = next((one.untrusted for one in kept if one is not None and one.untrusted is not None), None)
+        if error is None or kept[0] is None or kept[0].untrusted is not None:
+            return error
+        away = (
+            "the destination's own state is sound: take this one out of the backend, and the next sync writes it again"
+        )
+        return StateError(error.message, hint=f"{away}; or {error.hint}")
+
     def lineages(self) -> list[StateKey]:
         """Every lineage that is known on either side, without the run's own, sorted."""
         return sorted(key for key in {*self._stored, *self._mirrored} if not is_run(key.task))

@@ -94,7 +94,7 @@ def survey(task: Task, into: Into, ledger: Ledger, fence: Fence, *, refresh: boo
         refused=stands.refused,
         former=former,
         warnings=stands.warnings,
-        untrusted=next((one.untrusted for one in kept if one is not None and one.untrusted is not None), None),
+        untrusted=ledger.untrusted(key) or ledger.untrusted(side),
     )
 
 

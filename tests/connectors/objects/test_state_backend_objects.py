@@ -145,6 +145,21 @@ def test_a_write_is_not_repeated_by_the_driver_and_its_outcome_is_unknown(s3, mo
             backend.save(KEY, example_state(2), expected=token)
 
 
+def test_a_save_is_one_write_with_a_condition_however_many_states_there_are(s3):
+    keys = [StateKey("shop", f"orders{number}", "w") for number in range(30)]
+    with closing(opened("s3://bucket/states", s3.options)) as backend:
+        tokens = {key: backend.save(key, example_state(1), expected=None) for key in keys}
+        s3.asked.clear()
+        backend.save(keys[7], example_state(2), expected=tokens[keys[7]])
+        backend.save(StateKey("shop", "new", "w"), example_state(1), expected=None)
+        assert [(method, path.rpartition("/")[2]) for method, path, _ in s3.asked] == [
+            *(("GET", "orders7@w.json"), ("PUT", "orders7@w.json")),
+            *(("GET", "new@w.json"), ("PUT", "new@w.json")),
+        ]
+        _, known, _, absent = [condition for *_, condition in s3.asked]
+    assert (known[0], absent) == ('"', "*")  # the version that was read, and none
+
+
 def test_what_has_not_changed_is_not_read_again(s3, monkeypatch):
     """A run looks at all states of a source several times, and there may be ten thousand."""
     keys = [StateKey("shop", f"orders:{number}", "w") for number in range(40)]

@@ -29,6 +29,13 @@ cases were not as they have to be.** Seed {seeds}; Strandline {version},
 """
 _PARTS = 3
 """Of the name of a cell whose states are in files."""
+_ALL = {"title": "Killed, cut off, full, suspended", "name": "crash", "cells": "", "cell": "sqlite/duckdb/append"}
+_BACKED = {
+    "title": "Killed, with each state backend",
+    "name": "crash-states",
+    "cells": "--cells '*/*/*/*' ",
+    "cell": "sqlite/duckdb/append/redis",
+}
 _KINDS = """
 ## Kinds of faults
 
@@ -50,14 +57,14 @@ The seed is said above, and each bad case is named below; `tests/crash/campaign/
 
 <!-- not run: tests/crash runs a sample -->
 ```sh
-make crash SEED={seed} ARGS="--cells sqlite/duckdb/append --kinds call --point 'step 1 before destination.write 2'"
+make crash SEED={seed} ARGS="--cells {cell} --kinds call --point 'step 1 before destination.write 2'"
 ```
 
 Of a kind that is not `call`, the whole cell is done again. The seed decides the data and where is struck. It does not
 decide how threads interleave: a kill in the thread that reads falls wherever the one that writes happens to be.
 
-All of it: `make crash ARGS="--out crash.jsonl --page docs/crash.md"`; with `--resume` also, it goes on where it was stopped,
-and strikes only the calls that `crash.jsonl` does not name yet. A sample of it is part of `make test`.
+All of it: `make crash ARGS="{cells}--out {name}.jsonl --page docs/{name}.md"`; with `--resume` also, it goes on where it was stopped,
+and strikes only the calls that `{name}.jsonl` does not name yet. A sample of it is part of `make test`.
 """
 _COVERED = """
 ## What is covered
@@ -90,15 +97,16 @@ def written(lines):
     seeds = sorted({str(one["seed"]) for one in records})
     total = _sums(records)
     versions = f"Python {platform.python_version()}, {_versions()}"
-    text = _HEAD.format(title=_title(records), **total, seeds=", ".join(seeds), version=__version__, versions=versions)
+    about = _BACKED if _is_backed(records) else _ALL
+    text = _HEAD.format(title=about["title"], **total, seeds=", ".join(seeds), version=__version__, versions=versions)
     text += _KINDS + "".join(_kind_line(name, records) for name in kinds.KINDS)
-    text += _MATRIX + _matrix(records) + _AGAIN.format(seed=seeds[0] if seeds else "SEED")
+    text += _MATRIX + _matrix(records) + _AGAIN.format(seed=seeds[0] if seeds else "SEED", **about)
     return text + _bad(records) + _COVERED
 
 
-def _title(records):
-    backed = records and all(len(one["cell"].split("/")) > _PARTS for one in records)
-    return "Killed, with each state backend" if backed else "Killed, cut off, full, suspended"
+def _is_backed(records):
+    """Whether it is all about the other state backends."""
+    return bool(records) and all(len(one["cell"].split("/")) > _PARTS for one in records)
 
 
 def _sums(records):
@@ -148,9 +156,10 @@ def _matrix(records):
     left = [f"{one}: {why}" for one, why in kinds.KINDS["power"].places(()) if why]
     not_tried = f" Not tried: {'; '.join(left)}." if left else ""
     refused = sorted({cell.impossible for cell in kinds.CELLS if cell.impossible})
-    if refused:
+    if refused and not _is_backed(records):
         lines += ["", f"There are no other cells: {', '.join(refused)}."]
-    return "\n".join(lines) + f"\n\nPower cuts: {tried or 'none'}.{not_tried}\n"
+    power = "" if _is_backed(records) else f"\n\nPower cuts: {tried or 'none'}.{not_tried}"
+    return "\n".join(lines) + power + "\n"
 
 
 def _cell(cell, name, cases, bad, points):
