@@ -45,8 +45,9 @@ crash: $(READY) ## the whole matrix of kills and other faults, SEED repeats one 
 detect: $(READY) ## break the engine and connectors on purpose: which test notices what
 	$(PYTEST) -q tests/detect
 
-matrix: $(READY) ## the hole table in every mode of every pair, where `make test` takes turns
+matrix: $(READY) ## the hole table in every mode of every pair, and kills at every call, where `make test` takes turns
 	STRANDLINE_MATRIX=1 $(PYTEST) tests/holes
+	STRANDLINE_MATRIX=1 $(PYTEST) tests/crash tests/connectors -k "killed_anywhere or every_pair"
 
 stress: $(READY) ## concurrent writers against PostgreSQL, SECONDS for each cell of hazard and settle mode
 	PYTHONPATH=tests $(RUN)/python tests/holes/postgresql_stress.py --seconds "$(SECONDS)" --seed "$(SEED)" $(ARGS)

@@ -3,6 +3,7 @@
 import pyarrow as pa
 import pytest
 
+from sampling import SHARE
 from strandline.destination import WriteMode
 from strandline.errors import TaskError
 from strandline.message import Checkpoint, Complete, Insert, Replace
@@ -91,6 +92,7 @@ def stored(step):
 class TestCommittedApart(KillConformance):
     """In a store without transactions. The package in ``examples/plugin`` has a source of this kind killed before SQLite."""
 
+    SHARE = SHARE
     STEPS, ROWS_MAX, WRITE_MODE = 2, 5, WriteMode.OVERWRITE
 
     @pytest.fixture

@@ -3,7 +3,6 @@
 The tests say what happens in the SQL that all of them understand; what differs stands here.
 """
 
-import os
 import shutil
 import sqlite3
 import zlib
@@ -17,14 +16,14 @@ import duckdb
 import psycopg
 import pytest
 
+from sampling import MATRIX
+
 MODES = ("append", "overwrite", "overwrite-delete-stale")
 SOURCES = ("sqlite", "postgresql")
 DATABASES = ("duckdb", "postgresql", "sqlite")
 DESTINATIONS = (*DATABASES, "files")
 APPENDED = {"files"}
 """Destinations to which rows are appended, and nothing else."""
-MATRIX = bool(os.environ.get("STRANDLINE_MATRIX"))
-"""Whether each mode of each pair is tried: `make matrix`."""
 STAMP = "%Y-%m-%d %H:%M:%S"
 
 

@@ -10,6 +10,7 @@ import pytest
 from pydantic import ValidationError
 
 import strandline as sl
+from sampling import SHARE
 from strandline.errors import RetryableError, TaskError, UnreachableError
 from strandline.message import Checkpoint, Insert
 from strandline.plugins import load_plugin
@@ -99,6 +100,7 @@ class TestHackerNews(SourceConformance):
 
 
 class TestKilled(KillConformance):
+    SHARE = SHARE
     STEPS = 2
     ROWS_MAX = 8
 

@@ -14,6 +14,7 @@ import pydantic
 import pytest
 
 import strandline as sl
+from sampling import SHARE
 from strandline.errors import RetryableError, TaskError, UsageError
 from strandline.message import Insert, Replace
 from strandline.plugins import load_plugin
@@ -95,6 +96,7 @@ class TestAsyncWithCheckpointsInPartitions(SourceConformance):
 
 
 class KilledFunction(KillConformance):
+    SHARE = SHARE
     STEPS = 2
     ROWS_MAX = 4
     DESTINATION = "sqlite"

@@ -3,6 +3,7 @@
 import pytest
 from shop_api import SPEC, Shop
 
+from sampling import SHARE
 from strandline.destination import WriteMode
 from strandline.plugins import load_plugin
 from strandline.testing.kills import KillConformance
@@ -21,6 +22,7 @@ def apis():
 
 
 class _Killed(KillConformance):
+    SHARE = SHARE
     STEPS = 2
     ROWS_MAX = 4
 
