@@ -5,7 +5,7 @@ from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING
 
 from strandline.connectors.sql.attached import Attached, Reference
-from strandline.connectors.sql.dialect import KEY_PREFIX, Statement
+from strandline.connectors.sql.dialect import KEY_PREFIX
 from strandline.table import Table
 
 if TYPE_CHECKING:
@@ -37,9 +37,13 @@ _COLUMNS = (
 )
 
 
+_TABLE = (
+    "WITH t AS (SELECT c.oid, c.relowner, c.relacl, v.oid AS own_view FROM pg_class AS c "
+    "LEFT JOIN pg_class AS v ON v.relnamespace = c.relnamespace AND v.relkind = 'v' AND v.relname = {0} "
+    "JOIN pg_namespace AS n ON n.oid = c.relnamespace WHERE n.nspname = {0} AND c.relname = {0}) "
+)
+"""The stored table; its view of the last versions, where it has one, is no use of it by others."""
 _DROPPED = (
-    "WITH t AS (SELECT c.oid, c.relowner, c.relacl FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace "
-    "WHERE n.nspname = {0} AND c.relname = {0}) "
     "SELECT 'trigger ' || g.tgname FROM pg_trigger AS g JOIN t ON t.oid = g.tgrelid WHERE NOT g.tgisinternal "
     "UNION SELECT 'policy ' || p.polname FROM pg_policy AS p JOIN t ON t.oid = p.polrelid "
     "UNION SELECT 'index ' || x.relname FROM pg_index AS i JOIN t ON t.oid = i.indrelid "
@@ -48,6 +52,7 @@ _DROPPED = (
     "UNION SELECT CASE v.relkind WHEN 'v' THEN 'view ' WHEN 'm' THEN 'materialized view ' ELSE 'rule on ' END || v.relname "
     "FROM pg_depend AS d JOIN t ON t.oid = d.refobjid JOIN pg_rewrite AS w ON w.oid = d.objid AND d.classid = CAST('pg_rewrite' "
     "AS regclass) JOIN pg_class AS v ON v.oid = w.ev_class WHERE d.refclassid = CAST('pg_class' AS regclass) "
+    "AND v.oid IS DISTINCT FROM t.own_view "
     "UNION SELECT 'grant of ' || a.privilege_type || ' to ' || coalesce(CAST(r.rolname AS text), 'everybody') "
     "FROM t CROSS JOIN aclexplode(t.relacl) AS a LEFT JOIN pg_roles AS r ON r.oid = a.grantee WHERE a.grantee <> t.relowner "
     "UNION SELECT 'publication ' || b.pubname FROM pg_publication_rel AS p JOIN t ON t.oid = p.prrelid "
@@ -58,21 +63,26 @@ _DROPPED = (
 )
 
 
-def dropped_with(session: "PostgreSQLSession", table: str) -> Sequence[str]:
+def dropped_with(session: "PostgreSQLSession", table: Table) -> Sequence[str]:
     """What goes with a stored table that is dropped, in words; a view or a foreign key keeps it from being dropped."""
-    values = (session.schema, table, f"{KEY_PREFIX}%".replace("_", r"\_"))
-    return [text for (text,) in session.fetch(Statement(_DROPPED.replace("{0}", session.dialect.parameter), values))]
+    return _uses(session, table, _DROPPED, f"{KEY_PREFIX}%".replace("_", r"\_"))
+
+
+def _uses(session: "PostgreSQLSession", table: Table, query: str, *values: object) -> Sequence[str]:
+    text = f"{_TABLE}{query}".replace("{0}", session.dialect.parameter)
+    own_view = table.latest_name if table.latest_view else None
+    return [str(use) for (use,) in session.ask(text, own_view, session.schema, table.name, *values)]
 
 
 _TIED = (
-    "WITH t AS (SELECT c.oid FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace "
-    "WHERE n.nspname = {0} AND c.relname = {0}) "
     "SELECT DISTINCT pg_describe_object(d.classid, d.objid, d.objsubid) FROM pg_depend AS d JOIN t ON t.oid = d.refobjid "
     "JOIN pg_attribute AS a ON a.attrelid = t.oid AND a.attnum = d.refobjsubid "
     "LEFT JOIN pg_constraint AS k ON d.classid = CAST('pg_constraint' AS regclass) AND k.oid = d.objid "
     "LEFT JOIN pg_index AS i ON d.classid = CAST('pg_class' AS regclass) AND i.indexrelid = d.objid "
     "LEFT JOIN pg_class AS x ON x.oid = i.indexrelid LEFT JOIN pg_am AS m ON m.oid = x.relam "
+    "LEFT JOIN pg_rewrite AS w ON d.classid = CAST('pg_rewrite' AS regclass) AND w.oid = d.objid "
     "WHERE d.refclassid = CAST('pg_class' AS regclass) AND CAST(a.attname AS text) = ANY(CAST({0} AS text[])) "
+    "AND coalesce(w.ev_class <> t.own_view, TRUE) "
     # these are made again with the column; and foreign keys of others are known already
     "AND coalesce(k.contype NOT IN ('p', 'u', 'n') AND NOT (k.contype = 'f' AND k.confrelid = t.oid), TRUE) "
     "AND coalesce(NOT (m.amname = 'btree' AND i.indpred IS NULL AND i.indexprs IS NULL), TRUE) "
@@ -96,9 +106,7 @@ def tied_to(
 
     Columns that are ``filled`` are to have no null for a moment.
     """
-    values = (session.schema, table.name, list(columns), KEY_PREFIX, list(old_key), list(filled))
-    rows = session.fetch(Statement(_TIED.replace("{0}", session.dialect.parameter), values))
-    return [str(text) for (text,) in rows]
+    return _uses(session, table, _TIED, list(columns), KEY_PREFIX, list(old_key), list(filled))
 
 
 def attached_to(session: "PostgreSQLSession", table: str) -> Attached:

@@ -8,7 +8,6 @@ from strandline.connectors.postgresql.attached import dropped_with, tied_to
 from strandline.connectors.postgresql.index import check_visible, own_indexes
 from strandline.connectors.postgresql.session import PostgreSQLSession
 from strandline.connectors.postgresql.types_stored import fits
-from strandline.connectors.sql.latest import not_ours
 from strandline.connectors.sql.migration import Found, Migrator
 from strandline.connectors.sql.record import Record
 from strandline.errors import TaskError
@@ -58,7 +57,7 @@ class PostgreSQLMigrator(Migrator):
 
     def _dropped_with(self) -> Sequence[str]:
         """See ``Migrator``."""
-        return not_ours(dropped_with(self._session, self._table.name), self._table)
+        return dropped_with(self._session, self._table)
 
     def _fit(self, column: str, before: tuple[str, str], after: tuple[str, str]) -> Fit:  # noqa: ARG002 -- others ask it
         """See ``Migrator``."""
@@ -70,7 +69,7 @@ class PostgreSQLMigrator(Migrator):
         old = Record.parse(attached.note).primary_key if key else ()
         # where rows are exchanged one by one, they are there while their columns change
         filled = columns if attached.minds(self._table) else ()
-        return not_ours(tied_to(self._session, self._table, columns, old, filled), self._table)
+        return tied_to(self._session, self._table, columns, old, filled)
 
     def _alter(self, columns: Mapping[str, str], *, key: bool) -> Sequence[str]:
         """See ``Migrator``. PostgreSQL makes the indexes of a column again."""

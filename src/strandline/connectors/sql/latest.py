@@ -4,8 +4,7 @@ It is ours if its own text has the name of its last column in it, which nobody e
 the same name keeps it.
 """
 
-import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Protocol
 
@@ -16,7 +15,7 @@ from strandline.errors import UsageError
 from strandline.ownership import Ownership
 from strandline.table import SYNC_TIME, Table
 
-__all__ = ["LatestView", "creation_of_view", "looked_at", "not_ours"]
+__all__ = ["LatestView", "creation_of_view", "looked_at"]
 
 _NUMBER = "_cq_number_of_version"
 _HARMLESS = {ADD_COLUMN, "create", "record", "adopt", *BY_REFRESH}
@@ -121,9 +120,3 @@ def creation_of_view(
         f"FROM {relation(table.name)}) AS v WHERE {number} = 1"
     )
     return Change("view", table.latest_name, ddl=(ddl,))
-
-
-def not_ours(uses: Iterable[str], table: Table) -> list[str]:
-    """Uses of a stored table, in words, but for the one that is its own view."""
-    ours = re.compile(rf'(?:.* )?view (?:\S+\.)?"?{re.escape(table.latest_name)}"?')
-    return [use for use in uses if not (table.latest_view and ours.fullmatch(use))]
