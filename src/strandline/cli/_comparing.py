@@ -8,7 +8,7 @@ import click
 
 from strandline.cli._layout import table, terminal_width
 from strandline.cli._options import load_config, spec_argument
-from strandline.cli._states import backends_of, source_named, task_named
+from strandline.cli._states import backends_of, histories_of, source_named, task_named
 from strandline.errors import UsageError
 from strandline.logs import as_json, said
 from strandline.runs import describe_cursor
@@ -68,17 +68,10 @@ def _versions(
     config: Config, source: str, task: str, first: str | None, last: str | None
 ) -> Iterator[tuple[StateKey, State | None, State]]:
     """Of each destination; of the first version of all there is none before."""
-    empty = True
-    with backends_of(config, source_named(config, source)) as backends:
-        for backend in backends:
-            for key in sorted(key for key in backend.load(source) if key.task == task and not is_run(task)):
-                history = backend.history(key)
-                place = 0 if last is None else _place(history, last)
-                before = place + 1 if first is None else _place(history, first)
-                yield key, _trusted(history[before]) if before < len(history) else None, _trusted(history[place])
-                empty = False
-    if empty:
-        raise UsageError(f"source {source!r} has no state of {task!r}", hint="`strandline state list` shows them all")
+    for key, history in histories_of(config, source, task):
+        place = 0 if last is None else _place(history, last)
+        before = place + 1 if first is None else _place(history, first)
+        yield key, _trusted(history[before]) if before < len(history) else None, _trusted(history[place])
 
 
 def _trusted(state: State) -> State:

@@ -18,7 +18,7 @@ from strandline.engine.preview import plan
 from strandline.engine.task_plan import TaskPlan
 from strandline.errors import StrandlineError, UsageError
 from strandline.probe import Probe, Probes, Verdict
-from strandline.selection import among, select_tables
+from strandline.selection import among
 from strandline.spec import Config, DestinationSpec, SourceSpec
 from strandline.table import Table
 
@@ -77,9 +77,7 @@ class Examination:
             reader = source.open()
             stack.callback(reader.close)
             offered = list(reader.tables())
-            chosen = select_tables(
-                offered, source.tables, source.skip_tables, skip_dependent_tables=source.skip_dependent_tables
-            )
+            chosen = source.chosen(offered)
             names = {table.name for table in chosen}
             yield _tables(offered, chosen)
             yield from _unread(source, chosen)

@@ -251,9 +251,7 @@ def _check(choice: Choice, tables: Sequence[Table]) -> None:
 def _of_spec(source: SourceSpec, tables: Sequence[Table]) -> list[Table]:
     """What the spec's globs choose; its settings of tables have to fit what there is."""
     check_rules(source.rules, tables, source=source.name)
-    chosen = select_tables(
-        tables, source.tables, source.skip_tables, skip_dependent_tables=source.skip_dependent_tables
-    )
+    chosen = source.chosen(tables)
     stored_names(source.rules, chosen)
     return [fitting(source.rules, table) for table in chosen]
 

@@ -12,15 +12,13 @@ from strandline.cli._agreeing import agreed, asking, moved
 from strandline.cli._layout import table, terminal_width
 from strandline.cli._options import Settings, duration, load_config, moment, spec_argument
 from strandline.cli._output import telling
-from strandline.cli._states import backends_of, source_named, task_named
+from strandline.cli._states import histories_of, source_named, task_named
 from strandline.cli._sync_options import about_states
 from strandline.engine.lease import Claim
-from strandline.errors import UsageError
 from strandline.logs import as_json, said
 from strandline.message import Cursor
 from strandline.runs import describe_cursor
-from strandline.spec import Config
-from strandline.state import State, StateKey, is_run
+from strandline.state import State
 
 if TYPE_CHECKING:
     from strandline.engine.moving import Standing
@@ -42,7 +40,7 @@ def history(source: str, task: str, specs: Sequence[Path], form: str) -> None:
     Each with its version, which `state restore` takes, and with the run or the person that saved it.
     """
     config = load_config(specs)
-    found = _histories(config, source, task_named(config, source, task))
+    found = histories_of(config, source, task_named(config, source, task))
     if form == "json":
         records = [{"destination": key.destination, **_record(state)} for key, states in found for state in states]
         click.echo(as_json(records, indent=2))
@@ -52,17 +50,6 @@ def history(source: str, task: str, specs: Sequence[Path], form: str) -> None:
         rows = [_HEAD, *map(_row, states)]
         for line in table(rows, width=terminal_width(), right=()):
             click.echo(f"  {line}")
-
-
-def _histories(config: Config, source: str, task: str) -> list[tuple[StateKey, Sequence[State]]]:
-    named, found = source_named(config, source), []
-    with backends_of(config, named) as backends:
-        for backend in backends:
-            keys = sorted(key for key in backend.load(source) if key.task == task and not is_run(key.task))
-            found += [(key, backend.history(key)) for key in keys]
-    if not found:
-        raise UsageError(f"source {source!r} has no state of {task!r}", hint="`strandline state list` shows them all")
-    return found
 
 
 def _row(state: State) -> tuple[str, ...]:

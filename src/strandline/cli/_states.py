@@ -8,7 +8,7 @@ from strandline.errors import UsageError
 from strandline.spec import Config, DestinationBackend, SourceSpec
 from strandline.state import KeepsState, State, StateBackend, StateKey, is_run
 
-__all__ = ["backends_of", "kept_by", "source_named", "states_of", "task_named"]
+__all__ = ["backends_of", "histories_of", "kept_by", "source_named", "states_of", "task_named"]
 
 
 def source_named(config: Config, name: str) -> SourceSpec:
@@ -43,6 +43,22 @@ def states_of(config: Config, source: SourceSpec) -> Iterator[tuple[StateKey, St
     with backends_of(config, source) as backends:
         for loaded in [backend.load(source.name) for backend in backends]:
             yield from sorted((key, state) for key, state in loaded.items() if not is_run(key.task))
+
+
+def histories_of(config: Config, source: str, task: str) -> list[tuple[StateKey, Sequence[State]]]:
+    """The last commits of a task, the newest first, of each destination.
+
+    Raises:
+        UsageError: it has no state.
+    """
+    named, found = source_named(config, source), []
+    with backends_of(config, named) as backends:
+        for backend in backends:
+            keys = sorted(key for key in backend.load(source) if key.task == task and not is_run(key.task))
+            found += [(key, backend.history(key)) for key in keys]
+    if not found:
+        raise UsageError(f"source {source!r} has no state of {task!r}", hint="`strandline state list` shows them all")
+    return found
 
 
 @contextmanager

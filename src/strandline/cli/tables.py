@@ -4,6 +4,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from strandline.cli._grouping import counted
+from strandline.cli._layout import table
 from strandline.cli._options import load_config, spec_argument
 from strandline.errors import UsageError
 from strandline.logs import said
@@ -55,16 +57,13 @@ def command(specs: Sequence[Path], form: str, output_dir: Path, which: str) -> N
 
 def _tables(source: "SourceSpec", *, chosen: bool) -> "list[Table]":
     from strandline.engine.answer import answered
-    from strandline.selection import select_tables
 
     reader = source.open()
     try:
         tables = answered(lambda: list(reader.tables()), of=f"source {source.name!r}")
     finally:
         reader.close()
-    if not chosen:
-        return tables
-    return select_tables(tables, source.tables, source.skip_tables, skip_dependent_tables=source.skip_dependent_tables)
+    return source.chosen(tables) if chosen else tables
 
 
 def _list(name: str, tables: "list[Table]") -> Iterator[str]:
@@ -75,17 +74,15 @@ def _list(name: str, tables: "list[Table]") -> Iterator[str]:
     rows = [("TABLE", "INCREMENTAL", "PRIMARY KEY", "GUARANTEE")]
 
     def add(parent: str | None, indent: str) -> None:
-        for table in catalog.below(parent):
-            incremental = (", ".join(table.incremental_key) or "yes") if table.incremental else "-"
-            keys = ", ".join(table.primary_key) or "-"
-            rows.append((indent + table.name, incremental, keys, table.guarantee.name))
-            add(table.name, indent + "  ")
+        for one in catalog.below(parent):
+            incremental = (", ".join(one.incremental_key) or "yes") if one.incremental else "-"
+            keys = ", ".join(one.primary_key) or "-"
+            rows.append((indent + one.name, incremental, keys, one.guarantee.name))
+            add(one.name, indent + "  ")
 
     add(None, "")
-    widths = [max(len(row[at]) for row in rows) for at in range(3)]
-    yield f"{name}: {len(tables)} table{'s' * (len(tables) != 1)}"
-    for row in rows:
-        yield "  " + "  ".join([*(text.ljust(width) for text, width in zip(row, widths, strict=False)), row[-1]])
+    yield f"{name}: {counted(len(tables), 'table')}"
+    yield from (f"  {line}" for line in table(rows))
 
 
 def _write(source: "SourceSpec", tables: "list[Table]", form: str, output_dir: Path) -> Path:

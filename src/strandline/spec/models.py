@@ -1,7 +1,7 @@
 """What the documents of a spec hold, as pydantic models: the reference of their fields, and of CloudQuery's."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Annotated, Any, Literal, TypeAlias
@@ -25,11 +25,13 @@ from strandline.executor import Executor
 from strandline.own_tables import STATES
 from strandline.plugins import DEFAULT_BACKEND, DEFAULT_EXECUTOR, EXECUTOR, load_plugin
 from strandline.rules import NameTemplate, TableRules
+from strandline.selection import select_tables
 from strandline.settings import Seconds, Size
 from strandline.source import Source
 from strandline.spec.notification import Notification
 from strandline.spec.tables import BLOCK, DEFAULTS, engine_settings, own_model, takes_globs
 from strandline.state import StateBackend
+from strandline.table import Table
 from strandline.table_settings import Entry, PerTable
 
 __all__ = [
@@ -212,6 +214,10 @@ class SourceSpec(_Document):
         of_plugin = self._entries("tables", first if isinstance(first, Mapping) else {})
         given = [entry for entry in (*defaults, *then) if entry.settings]
         return PerTable(model, sorted([*of_plugin, *given], key=lambda entry: not entry.is_default))
+
+    def chosen(self, tables: Sequence[Table]) -> list[Table]:
+        """Those of the source's ``tables`` that the spec chooses. Raises as ``select_tables``."""
+        return select_tables(tables, self.tables, self.skip_tables, skip_dependent_tables=self.skip_dependent_tables)
 
     def locate(self, places: Mapping[tuple[str, str], Problem]) -> None:
         """Remember where the settings of tables stand, by block and key, for errors that come later."""
