@@ -11,7 +11,16 @@ from pathlib import Path
 
 from strandline.probe import Probe, Verdict
 
-__all__ = ["NETWORK", "existing", "file_system", "file_system_probe", "holders", "probe_folder", "room_probes"]
+__all__ = [
+    "NETWORK",
+    "existing",
+    "file_system",
+    "file_system_probe",
+    "holders",
+    "probe_folder",
+    "room_probes",
+    "size_in_words",
+]
 
 NETWORK = re.compile(
     r"afs|beegfs|ceph|cifs|coda|glusterfs|gpfs|lustre|ncpfs|nfs4?|smb3|smbfs"
@@ -93,7 +102,7 @@ def room_probes(path: Path) -> Iterator[Probe]:
     free = found.f_bavail * found.f_frsize
     verdict = Verdict.PROBLEM if free < _FREE_BYTES_MIN else Verdict.WARNING if free < _FREE_BYTES_FEW else Verdict.OK
     fix = f"free some: df -h {existing(path)}" if verdict is not Verdict.OK else ""
-    yield Probe("free space", verdict, f"{_size(free)} free", fix)
+    yield Probe("free space", verdict, f"{size_in_words(free)} free", fix)
     if found.f_files and found.f_favail < _FREE_INODES_FEW:
         fix = f"delete files: df -i {existing(path)}"
         yield Probe("free space", Verdict.WARNING, f"{found.f_favail:,} files can be made, no more", fix)
@@ -111,7 +120,8 @@ def holders(path: Path) -> list[int]:
     return sorted({int(one[4]) for one in held if one[5] == wanted and int(one[4]) > 0})
 
 
-def _size(count: float) -> str:
+def size_in_words(count: float) -> str:
+    """Bytes for people: ``1200 MB``; each unit is a thousand of the one before."""
     for unit in ("bytes", "kB", "MB", "GB"):
         if count < _KILO:
             return f"{count:.0f} {unit}"

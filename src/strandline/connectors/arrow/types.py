@@ -1,7 +1,7 @@
 """The types of columns: by name, of several files together, and of values that stand in files as text."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from decimal import Decimal, InvalidOperation
 
 from strandline.decimals import decimals
@@ -21,6 +21,7 @@ __all__ = [
     "moments",
     "numbers",
     "plain",
+    "texts_where",
     "widened",
 ]
 
@@ -77,17 +78,24 @@ def _nullable(field: "pa.Field") -> "pa.Field":
     return pa.field(field.name, plain(field.type))
 
 
+def texts_where(type_: "pa.DataType", becomes_text: "Callable[[pa.DataType], bool]") -> "pa.DataType":
+    """The type with text in the place of some types, also inside of lists, structs and maps."""
+
+    def changed(inner: "pa.DataType") -> "pa.DataType":
+        return texts_where(inner, becomes_text)
+
+    if pa.types.is_list(type_):
+        return pa.list_(changed(type_.value_type))
+    if pa.types.is_struct(type_):
+        return pa.struct([field.with_type(changed(field.type)) for field in type_])
+    if pa.types.is_map(type_):
+        return pa.map_(changed(type_.key_type), changed(type_.item_type), keys_sorted=type_.keys_sorted)
+    return pa.string() if becomes_text(type_) else type_
+
+
 def finished(type_: "pa.DataType") -> "pa.DataType":
     """The type with text wherever only nulls were seen."""
-    if pa.types.is_null(type_):
-        return pa.string()
-    if pa.types.is_list(type_):
-        return pa.list_(finished(type_.value_type))
-    if pa.types.is_struct(type_):
-        return pa.struct([field.with_type(finished(field.type)) for field in type_])
-    if pa.types.is_map(type_):
-        return pa.map_(finished(type_.key_type), finished(type_.item_type), keys_sorted=type_.keys_sorted)
-    return type_
+    return texts_where(type_, pa.types.is_null)
 
 
 def widened(one: "pa.DataType", other: "pa.DataType", *, text: bool) -> "pa.DataType | None":

@@ -49,16 +49,10 @@ class DuckDBTypes(sql.SqlTypes[Stored]):
 
     def decimal(self, kind: "pa.DataType") -> Stored:
         """See ``SqlTypes``. Texts, where there are more digits than DuckDB has."""
-        digits, scale = kind.precision, kind.scale
-        if scale < 0:
-            digits, scale = digits - scale, 0
+        digits, scale = sql.digits_and_scale(kind)
         if digits > _DECIMAL_DIGITS_MAX or scale > digits:
             return Stored("VARCHAR", pa.string(), note=str(kind))
         return Stored(f"DECIMAL({digits},{scale})", pa.decimal128(digits, scale))
-
-    def duration(self, kind: "pa.DataType") -> Stored:
-        """See ``SqlTypes``."""
-        return Stored("BIGINT", pa.int64(), note=str(kind))
 
     def time(self, kind: "pa.DataType") -> Stored:
         """See ``SqlTypes``."""

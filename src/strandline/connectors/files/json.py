@@ -10,7 +10,7 @@ import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import ClassVar
 
-from strandline.connectors.arrow.types import comes_back, fixed, iso_type, moments
+from strandline.connectors.arrow.types import comes_back, fixed, iso_type, moments, texts_where
 from strandline.connectors.files.content import BOM
 from strandline.lazy import pa, pa_json, pc
 
@@ -76,7 +76,10 @@ class JSONLines:
             if not self._declared:
                 raise
             found = self._read(with_texts(data, self._declared), None)
-        types = {field.name: self._declared.get(field.name, _inferred(field.type)) for field in found.schema}
+        types = {
+            field.name: self._declared.get(field.name, texts_where(field.type, pa.types.is_timestamp))
+            for field in found.schema
+        }
         texts = {name for name, type_ in types.items() if pa.types.is_floating(type_)} - self._declared.keys()
         # as keys 1.1 and 1.10 are two
         texts &= _inexact(data).keys() | self._keys
@@ -182,16 +185,6 @@ def _check_depth(data: bytes) -> None:
         if len(left) - left.count(b"\n") <= _UNMATCHED_MAX:
             return
     raise ValueError(f"nested more than {_DEPTH_MAX} levels deep, or brackets do not match")
-
-
-def _inferred(type_: "pa.DataType") -> "pa.DataType":
-    if pa.types.is_timestamp(type_):
-        return pa.string()
-    if pa.types.is_list(type_):
-        return pa.list_(_inferred(type_.value_type))
-    if pa.types.is_struct(type_):
-        return pa.struct([field.with_type(_inferred(field.type)) for field in type_])
-    return type_
 
 
 def _physical(type_: "pa.DataType") -> "pa.DataType":

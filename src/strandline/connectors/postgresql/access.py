@@ -1,11 +1,11 @@
 """How the source finds what changed in a table, in words: by which index, or by reading how much."""
 
 from strandline.connectors.postgresql.catalog import Relation
+from strandline.disk import size_in_words
 
 __all__ = ["access"]
 
-_KILO = 1_000
-_LARGE_BYTES = 5 * _KILO**3
+_LARGE_BYTES = 5_000_000_000
 """Of a table of this size, a scan at every sync is worth a word."""
 
 
@@ -22,7 +22,11 @@ def access(relation: Relation, key: str | None, *, by_xid: bool, whole: bool) ->
         return "a query"
     if not relation.tells:
         return f"a query of the whole {relation.kind_name}"
-    size = f"about {_size(relation.bytes_estimated)}" if relation.bytes_estimated > 0 else "of a size not known yet"
+    size = (
+        f"about {size_in_words(relation.bytes_estimated)}"
+        if relation.bytes_estimated > 0
+        else "of a size not known yet"
+    )
     scan = f"a scan of the table, {size}"
     if by_xid:
         less = "; an `incremental_key` with an index would read less" * (relation.bytes_estimated >= _LARGE_BYTES)
@@ -31,12 +35,3 @@ def access(relation: Relation, key: str | None, *, by_xid: bool, whole: bool) ->
     if key is None:
         return scan
     return f"an index on {key!r}" if key in relation.indexed else f"{scan}: {key!r} has no index"
-
-
-def _size(count: int) -> str:
-    size = float(max(count, 0))
-    for unit in ("bytes", "kB", "MB", "GB"):
-        if size < _KILO:
-            return f"{size:.0f} {unit}"
-        size /= _KILO
-    return f"{size:.1f} TB"

@@ -263,30 +263,31 @@ def probe_destination(database: Database, schema: str) -> Iterator[Probe]:
         UsageError: a setting is wrong.
         UnreachableError: the server refuses the connection, or does not answer.
     """
-    place = database.place
-    with drivers(), database.reached():
-        connection = libpq.probing(database.conninfo, _ANSWER_S)
-    with connection, translated(place, "probe it"):
-        yield from _Written(connection, place, schema).probes(libpq.pooler(database.conninfo))
+    yield from _Written(database, schema).probes()
 
 
 def probe_states(database: Database, schema: str, tables: StateTables) -> Iterator[Probe]:
     """Probes of one database as a state backend; see ``probe_destination``."""
-    place = database.place
-    with drivers(), database.reached():
-        connection = libpq.probing(database.conninfo, _ANSWER_S)
-    with connection, translated(place, "probe it"):
-        yield from _States(connection, place, schema, tables).probes(libpq.pooler(database.conninfo))
+    yield from _States(database, schema, tables).probes()
 
 
 class _Written:
-    def __init__(self, connection: "psycopg.Connection[Any]", place: str, schema: str) -> None:
-        self._connection, self._place, self._schema = connection, place, schema
+    _connection: "psycopg.Connection[Any]"
+
+    def __init__(self, database: Database, schema: str) -> None:
+        self._database, self._place, self._schema = database, database.place, schema
         self._sql = PostgreSQLDialect()
         self._own: tuple[str, ...] = (STATES, HISTORY, DELIVERED)
         self.pooled = _WRITES_POOLED
 
-    def probes(self, pooled: str) -> Iterator[Probe]:
+    def probes(self) -> Iterator[Probe]:
+        database = self._database
+        with drivers(), database.reached():
+            self._connection = libpq.probing(database.conninfo, _ANSWER_S)
+        with self._connection, translated(self._place, "probe it"):
+            yield from self._looked(libpq.pooler(database.conninfo))
+
+    def _looked(self, pooled: str) -> Iterator[Probe]:
         began_s = time.time()
         server = self._row(_WRITTEN_TO)
         middle_s = (began_s + time.time()) / 2
@@ -365,8 +366,8 @@ class _Written:
 class _States(_Written):
     """What keeps states: short transactions that stage nothing, so that any pooler will do."""
 
-    def __init__(self, connection: "psycopg.Connection[Any]", place: str, schema: str, tables: StateTables) -> None:
-        super().__init__(connection, place, schema)
+    def __init__(self, database: Database, schema: str, tables: StateTables) -> None:
+        super().__init__(database, schema)
         self._own, self.pooled = (tables.states, tables.history), _KEEPS_POOLED
 
     def _rights(self, server: dict[str, Any], role: str, database: str) -> Iterator[Probe]:

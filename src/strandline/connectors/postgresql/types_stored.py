@@ -62,17 +62,11 @@ class PostgreSQLTypes(sql.SqlTypes[Stored]):
 
     def decimal(self, kind: "pa.DataType") -> Stored:
         """See ``SqlTypes``."""
-        digits, scale = kind.precision, kind.scale
-        if scale < 0:
-            digits, scale = digits - scale, 0
-        sql = f"numeric({max(digits, scale)},{scale})"
+        digits, scale = sql.digits_and_scale(kind)
+        name = f"numeric({max(digits, scale)},{scale})"
         if digits > _BINARY_DIGITS_MAX or scale > digits:
-            return Stored(sql, pa.string(), read="text", staged="text")
-        return Stored(sql, pa.decimal128(digits, scale), read="text")
-
-    def duration(self, kind: "pa.DataType") -> Stored:
-        """See ``SqlTypes``."""
-        return Stored("bigint", pa.int64(), note=str(kind))
+            return Stored(name, pa.string(), read="text", staged="text")
+        return Stored(name, pa.decimal128(digits, scale), read="text")
 
     def time(self, kind: "pa.DataType") -> Stored:
         """See ``SqlTypes``."""

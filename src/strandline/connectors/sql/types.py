@@ -6,7 +6,7 @@ and a batch is cast to that, safely, to and fro.
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar, Generic, TypeVar
 
 from strandline.connectors.arrow.kinds import UNREADABLE, extension_of, family_of
@@ -14,7 +14,7 @@ from strandline.connectors.sql.dialect import Dialect
 from strandline.errors import TaskError
 from strandline.lazy import pa
 
-__all__ = ["SqlTypes", "Stored"]
+__all__ = ["SqlTypes", "Stored", "digits_and_scale"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +37,11 @@ class Stored:
 
 
 S = TypeVar("S", bound=Stored)
+
+
+def digits_and_scale(kind: "pa.DataType") -> tuple[int, int]:
+    """Of a type of decimals; one that ends before the point has zeros up to it."""
+    return (kind.precision - kind.scale, 0) if kind.scale < 0 else (kind.precision, kind.scale)
 
 
 class SqlTypes(ABC, Generic[S]):
@@ -102,9 +107,9 @@ class SqlTypes(ABC, Generic[S]):
     def decimal(self, kind: "pa.DataType") -> S:
         """Exact numbers, of any precision and scale."""
 
-    @abstractmethod
     def duration(self, kind: "pa.DataType") -> S:
         """Whole numbers of the unit, which the note tells."""
+        return replace(self.simple()[pa.int64().id], note=str(kind))
 
     @abstractmethod
     def time(self, kind: "pa.DataType") -> S:

@@ -55,10 +55,6 @@ class SQLiteTypes(sql.SqlTypes[Stored]):
         """See ``SqlTypes``. A text, as it is."""
         return _plain("TEXT", pa.string())
 
-    def duration(self, kind: "pa.DataType") -> Stored:
-        """See ``SqlTypes``."""
-        return _plain("INTEGER", pa.int64(), note=str(kind))
-
     def decimal(self, kind: "pa.DataType") -> Stored:
         """Text with all digits of its scale: SQLite's own numbers would keep 15."""
 
