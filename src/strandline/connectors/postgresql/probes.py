@@ -233,7 +233,7 @@ _WRITTEN_TO = (
     _SERVER
     + """
   current_setting('default_transaction_read_only') AS read_only,
-  current_setting('fsync') AS fsync, current_setting('full_page_writes') AS pages,
+  current_setting('fsync') AS fsync, current_setting('full_page_writes') AS full_page_writes,
   current_setting('synchronous_commit') AS commits,
   EXISTS (SELECT FROM pg_namespace WHERE nspname = %(schema)s) AS has_schema,
   has_database_privilege(current_database(), 'CREATE') AS may_make_schemas,
@@ -273,19 +273,18 @@ def probe_states(database: Database, schema: str, tables: StateTables) -> Iterat
 
 class _Written:
     _connection: "psycopg.Connection[Any]"
+    _sql = PostgreSQLDialect()
 
     def __init__(self, database: Database, schema: str) -> None:
         self._database, self._place, self._schema = database, database.place, schema
-        self._sql = PostgreSQLDialect()
         self._own: tuple[str, ...] = (STATES, HISTORY, DELIVERED)
         self.pooled = _WRITES_POOLED
 
     def probes(self) -> Iterator[Probe]:
-        database = self._database
-        with drivers(), database.reached():
-            self._connection = libpq.probing(database.conninfo, _ANSWER_S)
+        with drivers(), self._database.reached():
+            self._connection = libpq.probing(self._database.conninfo, _ANSWER_S)
         with self._connection, translated(self._place, "probe it"):
-            yield from self._looked(libpq.pooler(database.conninfo))
+            yield from self._looked(libpq.pooler(self._database.conninfo))
 
     def _looked(self, pooled: str) -> Iterator[Probe]:
         began_s = time.time()
@@ -304,7 +303,7 @@ class _Written:
             fix = f"ALTER ROLE {role} SET default_transaction_read_only = off"
             yield Probe("writes", Verdict.PROBLEM, "transactions of this role are read-only", fix)
             return
-        missing = list(self._rights(server, role, database))
+        missing = [Probe("rights", Verdict.PROBLEM, *one) for one in self._missing(server, role, database)]
         yield from missing or [self._written(server)]
         yield from self._room(server)
 
@@ -312,24 +311,25 @@ class _Written:
         cursor = self._connection.cursor(row_factory=psycopg.rows.dict_row)
         return cursor.execute(sql.encode(), {"schema": self._schema, **values}).fetchone() or {}
 
-    def _rights(self, server: dict[str, Any], role: str, database: str) -> Iterator[Probe]:
+    def _missing(self, server: dict[str, Any], role: str, database: str) -> Iterator[tuple[str, str]]:
+        """Rights that the role lacks, each with what grants it."""
         schema = self._sql.quote(self._schema)
         if not server["may_stage"]:
             found = f"role {server['role']} may make no temporary tables, in which rows are staged"
-            yield Probe("rights", Verdict.PROBLEM, found, f"GRANT TEMPORARY ON DATABASE {database} TO {role}")
+            yield found, f"GRANT TEMPORARY ON DATABASE {database} TO {role}"
         if not server["has_schema"]:
             if not server["may_make_schemas"]:
                 found = f"there is no schema {self._schema!r}, and role {server['role']} may not make it"
-                yield Probe("rights", Verdict.PROBLEM, found, f"CREATE SCHEMA {schema} AUTHORIZATION {role}")
+                yield found, f"CREATE SCHEMA {schema} AUTHORIZATION {role}"
             return
         if not self._row(_MAY_CREATE)["may"]:
             found = f"role {server['role']} may make no tables in schema {self._schema!r}"
-            yield Probe("rights", Verdict.PROBLEM, found, f"GRANT USAGE, CREATE ON SCHEMA {schema} TO {role}")
+            yield found, f"GRANT USAGE, CREATE ON SCHEMA {schema} TO {role}"
         foreign = self._row(_FOREIGN, names=list(self._own))
         if foreign:
             found = f"table {foreign['name']}, which keeps the states, belongs to role {foreign['owner']}"
-            fix = f"ALTER TABLE {self._sql.relation(self._schema, foreign['name'])} OWNER TO {role}, and so for all of the schema"
-            yield Probe("rights", Verdict.PROBLEM, found, fix)
+            owned = self._sql.relation(self._schema, foreign["name"])
+            yield found, f"ALTER TABLE {owned} OWNER TO {role}, and so for all of the schema"
 
     def _written(self, server: dict[str, Any]) -> Probe:
         table = self._sql.relation(self._schema, f"_cq_probe_{secrets.token_hex(4)}")
@@ -370,9 +370,9 @@ class _States(_Written):
         super().__init__(database, schema)
         self._own, self.pooled = (tables.states, tables.history), _KEEPS_POOLED
 
-    def _rights(self, server: dict[str, Any], role: str, database: str) -> Iterator[Probe]:
+    def _missing(self, server: dict[str, Any], role: str, database: str) -> Iterator[tuple[str, str]]:
         if self._row(_THERE, names=list(self._own))["count"] < len(self._own):
-            yield from super()._rights({**server, "may_stage": True}, role, database)
+            yield from super()._missing({**server, "may_stage": True}, role, database)
 
     def _statements(self, server: dict[str, Any], table: str) -> Iterator[str]:
         kept = [self._sql.relation(self._schema, name) for name in self._own]
@@ -387,15 +387,11 @@ class _States(_Written):
 
 def _durable(server: dict[str, Any]) -> Iterator[Probe]:
     """Whether a commit that was acknowledged is there after a loss of power."""
-    bad = False
-    for name, value, verdict in (
-        ("fsync", server["fsync"], Verdict.PROBLEM),
-        ("full_page_writes", server["pages"], Verdict.WARNING),
-    ):
-        if value == "off":
-            bad = True
-            found = f"{name} = off: a crash of the server's machine may lose or damage what was committed"
-            yield Probe("durability", verdict, found, f"ALTER SYSTEM SET {name} = on; SELECT pg_reload_conf()")
-    if not bad:
+    risky = {"fsync": Verdict.PROBLEM, "full_page_writes": Verdict.WARNING}
+    off = [name for name in risky if server[name] == "off"]
+    for name in off:
+        found = f"{name} = off: a crash of the server's machine may lose or damage what was committed"
+        yield Probe("durability", risky[name], found, f"ALTER SYSTEM SET {name} = on; SELECT pg_reload_conf()")
+    if not off:
         said = "; synchronous_commit = off is overruled in every transaction" if server["commits"] == "off" else ""
         yield Probe("durability", Verdict.OK, f"what is committed survives a crash{said}")
