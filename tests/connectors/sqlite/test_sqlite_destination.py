@@ -1,6 +1,5 @@
-"""What is the destination SQLite's own: its file and locks, its catalog, and staging."""
+"""What is the destination SQLite's own: its file and locks, and its catalog."""
 
-import itertools
 import sqlite3
 import subprocess
 import sys
@@ -12,18 +11,16 @@ from typing import Any
 import pyarrow as pa
 import pytest
 from dropped_rows import CASES, DROPPED, check_that_nothing_is_lost
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from pydantic import ValidationError
-from window_model import CHANGES, PASSES, WRITER, changed, check_what_is_there, read_again, same_as_in_the_model
+from window_model import WRITER, check_what_is_there
 
 from strandline.connectors.sqlite import drivers
 from strandline.connectors.sqlite.destination import SQLiteDestination
 from strandline.destination import Fence, MigrateMode, WriteMode
-from strandline.errors import LockedError, StateError, StrandlineError, TaskError, UsageError
-from strandline.message import Delete, Insert
+from strandline.errors import LockedError, StateError, TaskError, UsageError
+from strandline.message import Delete
 from strandline.table import Table
-from strandline.testing.destination_fixtures import keys, orders, same, unkeyed
+from strandline.testing.destination_fixtures import keys, orders, same
 from strandline.testing.windows import Lineage
 
 FENCE = Fence("shop", "warehouse", 1, "run-1")
@@ -62,15 +59,6 @@ def sql(path: Path, *statements: str) -> list[tuple[Any, ...]]:
 
 
 class TestFile:
-    def test_looking_creates_no_file(self, lineage: Lineage, path: Path) -> None:
-        found = lineage.migrate(orders(), apply=False)
-        assert (found.mark, found.empty) == (None, True)
-        assert found.changes[0].ddl[0].startswith('CREATE TABLE "main"."orders"')
-        assert lineage.states.load("shop") == {}
-        with pytest.raises(TaskError, match="there is no SQLite file"):
-            lineage.read(orders())
-        assert not path.exists()
-
     def test_looking_changes_nothing_in_a_file(self, lineage: Lineage, path: Path) -> None:
         sql(path, "CREATE TABLE orders (id INTEGER, name TEXT)", "INSERT INTO orders VALUES (7, 'mine')")
         before = path.read_bytes()
@@ -264,56 +252,6 @@ class TestCatalog:
         sql(path, "CREATE TABLE other (id INTEGER, name TEXT COLLATE NOCASE)")
         lineage.migrate(orders("other"))  # which is no key here
 
-    @pytest.mark.parametrize("mode", [WriteMode.APPEND, WriteMode.OVERWRITE])
-    def test_a_default_of_the_user_s_is_not_stored_for_what_is_absent(
-        self, lineage: Lineage, path: Path, mode: WriteMode
-    ) -> None:
-        sql(path, "CREATE TABLE orders (id BIGINT, name VARCHAR, note VARCHAR DEFAULT 'none')")
-        lineage.mode = mode
-        lineage.migrate(orders())
-        rows = lineage.insert(orders(), id=[1, 2], name=["a", "b"])
-        lineage.write(rows)
-        again = lineage.insert(orders(), id=[3], name=["c"], reread=True)
-        lineage.write(again)
-        same(lineage, orders(), rows.batch, again.batch)
-
-    def test_states_that_are_gone_in_part_are_not_taken_for_none(self, lineage: Lineage, path: Path) -> None:
-        lineage.migrate(orders())
-        lineage.write(lineage.insert(orders(), id=[1], name=["a"], note=["x"]))
-        lineage.destination.close()
-        sql(path, "DROP TABLE cq_state")
-        with pytest.raises(StateError, match="cq_state is gone"):
-            lineage.stored()
-        with pytest.raises(StateError, match="cq_state is gone"):
-            lineage.write(lineage.insert(orders(), id=[2], name=["a"], note=["x"]))
-        assert sql(path, "SELECT id FROM orders") == [(1,)]
-
-    def test_names_that_differ_by_case_are_refused(self, lineage: Lineage, path: Path) -> None:
-        twins = Table("twins", pa.schema([("a", pa.int64()), ("A", pa.int64())]))
-        with pytest.raises(TaskError, match="'a' are one column"):
-            lineage.migrate(twins)
-        lineage.migrate(orders())
-        row = lineage.insert(orders(), id=[1], name=["a"], note=["x"])
-        lineage.write(row)
-        for mode in MigrateMode:
-            with pytest.raises(TaskError, match="'orders' are one table"):
-                lineage.migrate(orders("Orders"), mode=mode)
-        fields = [*orders().schema, pa.field("NOTE", pa.string())]
-        for mode in MigrateMode:
-            with pytest.raises(TaskError, match="one column"):
-                lineage.migrate(Table("orders", pa.schema(fields), ("id",)), mode=mode)
-        renamed = [*list(orders().schema)[:-1], pa.field("NOTE", pa.string())]
-        with pytest.raises(TaskError, match="'note' are one column"):
-            lineage.migrate(Table("orders", pa.schema(renamed), ("id",)))
-        same(lineage, orders(), row.batch)
-        assert sql(path, "SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY name") == [
-            ("cq_delivered",),
-            ("cq_state",),
-            ("cq_state_history",),
-            ("cq_tables",),
-            ("orders",),
-        ]
-
     def test_letters_beyond_ascii_keep_their_case(self, lineage: Lineage) -> None:
         table = orders("Über", ä=pa.string(), Ä=pa.string())
         lineage.migrate(table, table.named("über"))
@@ -322,12 +260,7 @@ class TestCatalog:
         same(lineage, table, row.batch)
         same(lineage, table.named("über"))
 
-    def test_the_names_of_our_own_tables_and_columns_are_refused(self, lineage: Lineage) -> None:
-        for name in ("cq_state", "CQ_State_History", "cq_delivered"):
-            with pytest.raises(TaskError, match="Strandline's own"):
-                lineage.migrate(orders(name))
-        with pytest.raises(TaskError, match="Strandline's own"):
-            lineage.migrate(orders(_cq_stage_sequence=pa.int64()))
+    def test_names_that_sqlite_keeps_to_itself_are_refused(self, lineage: Lineage) -> None:
         with pytest.raises(TaskError, match="sqlite_"):
             lineage.migrate(orders("SQLite_orders"))
 
@@ -337,22 +270,6 @@ class TestCatalog:
         row = lineage.insert(table, id=[1], name=["a"], note=["x"])
         lineage.write(row)
         same(lineage, table, row.batch)
-
-    def test_a_view_is_left_alone(self, lineage: Lineage, path: Path) -> None:
-        sql(path, "CREATE VIEW orders AS SELECT 1 AS id")
-        for mode in MigrateMode:
-            with pytest.raises(TaskError, match="is a view"):
-                lineage.migrate(orders(), mode=mode)
-
-    def test_a_table_that_is_dropped_between_windows_fails_and_nothing_is_saved(
-        self, lineage: Lineage, path: Path
-    ) -> None:
-        lineage.migrate(orders())
-        before = lineage.write(lineage.insert(orders(), id=[1], name=["a"], note=["x"])).state
-        sql(path, "DROP TABLE orders")
-        with pytest.raises(TaskError, match="orders"):
-            lineage.write(lineage.insert(orders(), id=[2], name=["a"], note=["x"]))
-        assert lineage.stored() == before
 
     def test_a_column_that_is_not_there_is_not_read_as_its_own_name(self, lineage: Lineage) -> None:
         lineage.migrate(orders(name=pa.string()))
@@ -382,16 +299,6 @@ class TestCatalog:
             lineage.migrate(orders(value=after))
         lineage.migrate(orders(value=after), mode=MigrateMode.FORCED)
         assert lineage.migrate(orders(value=after)).changes == ()
-
-    def test_a_column_of_nulls_becomes_what_comes_later(self, lineage: Lineage) -> None:
-        nulls, texts = orders(value=pa.null()), orders(value=pa.string())
-        lineage.migrate(nulls)
-        lineage.write(lineage.insert(nulls, id=[1], value=[None]))
-        assert [change.kind for change in lineage.migrate(texts).changes] == ["widen_column", "record"]
-        lineage.write(lineage.insert(texts, id=[2], value=["a"]))
-        assert lineage.migrate(nulls).changes == ()
-        lineage.write(lineage.insert(nulls, id=[3], value=[None]))
-        same(lineage, texts, lineage.batch(texts, id=[1, 2, 3], value=[None, "a", None]))
 
     def test_rows_are_found_by_an_index_once_they_are_overwritten(self, lineage: Lineage, path: Path) -> None:
         count = (
@@ -436,67 +343,3 @@ class TestDrops:
         with pytest.raises(TaskError, match=r"orders: 2 rows .* stored 1 of them"):
             lineage.write(lineage.insert(orders(), id=[1, 2], name=["a", "a"], note=["x", "y"]))
         same(lineage, orders())
-
-
-@pytest.fixture(scope="module")
-def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lineage]:
-    path = tmp_path_factory.mktemp("sqlite") / "shared.sqlite"
-    with closing(SQLiteDestination(SQLiteDestination.Spec(path=str(path)))) as destination:
-        yield Lineage(destination)
-
-
-class TestStaging:
-    """Whatever comes, in whatever windows: the same as in the model, within memory and beyond it."""
-
-    @pytest.mark.parametrize("staged_bytes_max", [0, 8 << 20])
-    def test_any_stream_of_changes(self, shared: Lineage, staged_bytes_max: int) -> None:
-        destination = shared.destination
-        destination.staged_bytes_max = staged_bytes_max  # type: ignore[attr-defined]
-        numbers = itertools.count()
-
-        @settings(max_examples=30, deadline=None)
-        @given(CHANGES, st.sampled_from(WriteMode))
-        def check(changes: list[tuple[str, list[int]]], mode: WriteMode) -> None:
-            table = orders(f"changes_{staged_bytes_max}_{next(numbers)}")
-            same_as_in_the_model(destination, lambda lineage: changed(lineage, table, mode, changes))
-
-        check()
-
-    @pytest.mark.parametrize("staged_bytes_max", [0, 8 << 20])
-    @pytest.mark.parametrize("make", [orders, unkeyed])
-    def test_any_passes_that_read_again(
-        self, shared: Lineage, staged_bytes_max: int, make: Callable[..., Table]
-    ) -> None:
-        destination = shared.destination
-        destination.staged_bytes_max = staged_bytes_max  # type: ignore[attr-defined]
-        numbers = itertools.count()
-
-        @settings(max_examples=30, deadline=None)
-        @given(PASSES, st.sampled_from(WriteMode))
-        def check(passes: list[tuple[str, list[int]]], mode: WriteMode) -> None:
-            table = make(f"{make.__name__}_{staged_bytes_max}_{next(numbers)}")
-            same_as_in_the_model(destination, lambda lineage: read_again(lineage, table, mode, passes))
-
-        check()
-
-    def test_a_window_beyond_memory_is_stored_as_one_within(self, lineage: Lineage) -> None:
-        lineage.destination.staged_bytes_max = 100_000  # type: ignore[attr-defined]
-        table, count = orders(), 20_000
-        lineage.migrate(table)
-        batches = [
-            lineage.batch(table, id=list(range(at, at + 1000)), name=[f"{at}"] * 1000, note=["x"] * 1000)
-            for at in [*range(0, count, 1000), *range(0, count, 2000)]
-        ]
-        receipt = lineage.write(*(Insert("orders", batch) for batch in batches))
-        assert receipt.rows == {"orders": 30_000}
-        same(lineage, table, *batches[:20])
-
-    def test_no_row_of_a_window_that_fails_in_the_middle_is_left(self, lineage: Lineage) -> None:
-        lineage.destination.staged_bytes_max = 0  # type: ignore[attr-defined]
-        lineage.migrate(orders())
-        good = lineage.insert(orders(), id=[1], name=["a"], note=["x"])
-        with pytest.raises(StrandlineError):
-            lineage.write(good, lineage.insert(orders(), id=[None], name=["b"], note=["x"]))
-        same(lineage, orders())
-        lineage.write(good)
-        same(lineage, orders(), good.batch)
