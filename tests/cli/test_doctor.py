@@ -317,7 +317,7 @@ class TestProbe:
         assert (probe.verdict, said in probe.found, bool(probe.fix)) == (verdict, True, verdict is not Verdict.OK)
 
     def test_crash_safety_that_was_turned_off(self):
-        server = {"fsync": "off", "pages": "off", "commits": "on"}
+        server = {"fsync": "off", "full_page_writes": "off", "commits": "on"}
         found = list(postgresql_probes._durable(server))
         assert [one.verdict for one in found] == [Verdict.PROBLEM, Verdict.WARNING]
         assert all(isinstance(one, Probe) and "ALTER SYSTEM SET" in one.fix for one in found)

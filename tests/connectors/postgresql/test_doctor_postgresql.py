@@ -12,6 +12,7 @@ from services.postgresql import PostgreSQLServer, programs
 from strandline import logs
 from strandline.cli import main
 from strandline.connectors.postgresql import probes as postgresql_probes
+from strandline.connectors.postgresql import source_probes
 from strandline.plugins import load_plugin
 from strandline.probe import Verdict
 
@@ -160,7 +161,7 @@ class TestSource:
         assert not [one for one in source_probe_list(postgresql) if gid in one.found]
 
     def test_a_transaction_that_is_left_open_is_named_and_its_mend_ends_it(self, postgresql, monkeypatch):
-        monkeypatch.setattr(postgresql_probes, "_LONG_S", 0)
+        monkeypatch.setattr(source_probes, "_LONG_S", 0)
         execute(postgresql, *ORDERS)
         uri = make_conninfo(postgresql, application_name="forgotten")
         with contextlib.suppress(psycopg.OperationalError), psycopg.connect(uri) as idle:

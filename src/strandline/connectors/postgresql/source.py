@@ -24,7 +24,6 @@ from strandline.connectors.postgresql.log import Log
 from strandline.connectors.postgresql.lookup import rows_of
 from strandline.connectors.postgresql.place import schema_place
 from strandline.connectors.postgresql.plan import Plan, PostgreSQLTable, own_key, plan
-from strandline.connectors.postgresql.probes import probe_source, probe_tables
 from strandline.connectors.postgresql.proposals import propose, with_tables
 from strandline.connectors.postgresql.query import columns_of, unread
 from strandline.connectors.postgresql.reading import TableRead
@@ -33,6 +32,7 @@ from strandline.connectors.postgresql.rights import check_schemas, unreadable
 from strandline.connectors.postgresql.rows import Rows
 from strandline.connectors.postgresql.server import Server
 from strandline.connectors.postgresql.slices import Budget
+from strandline.connectors.postgresql.source_probes import probe_source, probe_tables
 from strandline.connectors.sql.source_tables import queries, sweepable, task_id
 from strandline.describe import Place, how_by
 from strandline.errors import TaskError, UsageError

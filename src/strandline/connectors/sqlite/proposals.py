@@ -13,7 +13,7 @@ from strandline.connectors.sql.dialect import quote
 from strandline.connectors.sql.key_names import says_changed, says_created
 from strandline.connectors.sqlite.catalog import Catalogued, last_id
 from strandline.connectors.sqlite.plan import Plan
-from strandline.connectors.sqlite.probes import rows_about
+from strandline.connectors.sqlite.source_probes import rows_about
 from strandline.connectors.sqlite.types_declared import claims
 from strandline.proposal import Proposal, Setting
 

@@ -21,10 +21,10 @@ from strandline.connectors.sqlite.description import READ
 from strandline.connectors.sqlite.drivers import sqlite3
 from strandline.connectors.sqlite.errors import of_the_statement, translated
 from strandline.connectors.sqlite.plan import Plan, SQLiteTable, plan
-from strandline.connectors.sqlite.probes import probe_source
 from strandline.connectors.sqlite.proposals import propose
 from strandline.connectors.sqlite.reading import TableRead
 from strandline.connectors.sqlite.rewind import rewound, rows_between
+from strandline.connectors.sqlite.source_probes import probe_source
 from strandline.describe import how_by
 from strandline.errors import TaskError, UsageError
 from strandline.lazy import pa
