@@ -18,7 +18,7 @@ from checks import Broken, Check
 from strandline import state_format as format_module
 from strandline.connectors.local import state as local_state
 from strandline.connectors.local.state import LocalState
-from strandline.connectors.memory import state as memory_state
+from strandline.connectors.memory import commits
 from strandline.connectors.memory.state import MemoryState
 from strandline.errors import StateError
 from strandline.testing.state_backend import KEY, StateBackendConformance, example_state
@@ -118,7 +118,7 @@ def hashes_content(patch):
 
     def save(self, key, state, *, expected):
         token = hashlib.sha256(repr((state.cursor, state.sequence)).encode()).hexdigest()
-        patch.setattr(memory_state, "secrets", SimpleNamespace(token_hex=lambda _: token))
+        patch.setattr(commits, "secrets", SimpleNamespace(token_hex=lambda _: token))
         return sound(self, key, state, expected=expected)
 
     patch.setattr(MemoryState, "save", save)

@@ -139,7 +139,7 @@ class MemoryDestination:
             for table in fold.written:
                 check_writer(table, Owner(fence.source, fence.destination), data.owners.get(table, ()))
             window.emptied(fold.emptied())
-            token = data.save(window.key, window.state, window.expected)
+            token = data.commits.save(window.key, window.state, window.expected)
             self._store.data = data
         return fold.receipt(replace(window.state, token=token))
 
