@@ -1,6 +1,6 @@
 """What people do to lineages on purpose: migrate tables without rows, discard a cursor."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -28,7 +28,7 @@ from strandline.source import RunContext, Task
 from strandline.state import RUN_TASK, Pass, Phase, State, StateKey
 from strandline.warned import Warned
 
-__all__ = ["Migrated", "leased", "migrate", "reset_states"]
+__all__ = ["Migrated", "leased", "loaded", "migrate", "reset_states"]
 
 
 @dataclass(slots=True)
@@ -51,10 +51,9 @@ def migrate(job: Job, *, run_id: str, clock: Clock | None = None) -> Migrated:
     clock, done = clock or Clock(), Migrated()
     offer = offer_of(job)
     places = answered(lambda: places_of(job), of=f"source {job.name!r}")
-    ledgers = [ledger_of(job, into) for into in job.into]
     refused, fit = list[UsageError](), dict[str, list[Task]]()
-    for into, ledger in zip(job.into, ledgers, strict=True):  # all of them are looked at before the first is changed
-        await_lease(ledger, job.claim, ledger.load, clock=clock, stop=Stop())
+    both = list(loaded(job, clock=clock))  # all of them are looked at before the first is changed
+    for into, ledger in both:
         opened(job, into, ledger, offer, places)
         looked = [
             planned(job, unit_of(job, task, into, ledger, report_of(job, task, into)), clock.now())
@@ -67,7 +66,7 @@ def migrate(job: Job, *, run_id: str, clock: Clock | None = None) -> Migrated:
         refused += [error for _, error in wrong if isinstance(error, UsageError)]
         done.failures += [(key, error) for key, error in wrong if error is not None]
     check_refused(refused)
-    for into, ledger in zip(job.into, ledgers, strict=True):
+    for into, ledger in both:
         with leased(job, ledger, run_id, clock) as fence:
             for task in fit[into.name]:
                 try:
@@ -90,6 +89,16 @@ def _migrate(task: Task, into: Into, ledger: Ledger, fence: Fence, clock: Clock)
         ownership = into.ownership(table, ledger.source) if lineage.former is None else None
         changes += into.migrate(into.stored(table, task), fence, ownership, replaces).changes
     return changes
+
+
+def loaded(
+    job: Job, destinations: Collection[str] = (), *, clock: Clock | None = None
+) -> Iterator[tuple[Into, Ledger]]:
+    """The ledger of each of these destinations, or of all, read once no run is going on there."""
+    wanted = [into for into in job.into if not destinations or into.name in destinations]
+    for into, ledger in [(into, ledger_of(job, into)) for into in wanted]:
+        await_lease(ledger, job.claim, ledger.load, clock=clock or Clock(), stop=Stop())
+        yield into, ledger
 
 
 @contextmanager
@@ -135,11 +144,7 @@ def reset_states(
     except RetryableError:
         places = ()  # a cursor can be forgotten while the source is away
     found: list[tuple[Into, Ledger, list[StateKey]]] = []
-    for into in job.into:  # all of them are looked at before the first is changed
-        if destinations and into.name not in destinations:
-            continue
-        ledger = ledger_of(job, into)
-        await_lease(ledger, job.claim, ledger.load, clock=Clock(), stop=Stop())
+    for into, ledger in loaded(job, destinations):  # all of them are looked at before the first is changed
         ledger.about = agreed(ledger, places, adopts=False).facts
         keys = [key for key in ledger.lineages() if meant(key) and _is_there(ledger, key)]
         unknown = sorted(set(tasks) - {RUN_TASK} - {key.task for key in keys})

@@ -2,11 +2,9 @@
 
 from datetime import datetime
 
-from strandline.engine.administer import leased
+from strandline.engine.administer import leased, loaded
 from strandline.engine.clock import Clock
-from strandline.engine.job import Job, ledger_of, offer_of
-from strandline.engine.lease import await_lease
-from strandline.engine.window import Stop
+from strandline.engine.job import Job, offer_of
 from strandline.errors import UsageError
 from strandline.source import Continues
 from strandline.state import State, StateKey
@@ -35,9 +33,8 @@ def continue_from(job: Job, table: str, value: str, *, note: str, now: datetime)
     if not isinstance(source, Continues):
         raise UsageError(f"source {job.name!r} does not know the cursors of other tools", hint="sync it from nothing")
     cursor = source.continued(task, value)
-    ledgers = [ledger_of(job, into) for into in job.into]
+    ledgers = [ledger for _, ledger in loaded(job)]
     for ledger in ledgers:
-        await_lease(ledger, job.claim, ledger.load, clock=Clock(), stop=Stop())
         key = ledger.key(task.id)
         check_cursor(key, cursor)
         before = ledger.stored(key) or ledger.mirrored(key)

@@ -4,14 +4,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from strandline.engine.administer import leased
+from strandline.engine.administer import leased, loaded
 from strandline.engine.clock import Clock
-from strandline.engine.job import Job, ledger_of
-from strandline.engine.lease import await_lease
+from strandline.engine.job import Job
 from strandline.engine.ledger import Ledger
 from strandline.engine.plan import is_unfinished, refresh_task
 from strandline.engine.rewinding import Asked, Move, foreseen
-from strandline.engine.window import Stop
 from strandline.errors import StateConflictError, UsageError
 from strandline.message import Cursor
 from strandline.state import Phase, State, StateKey
@@ -61,11 +59,7 @@ def move_cursors(
         StateConflictError: a run has saved something meanwhile.
     """
     asked, found = Asked(job), list[tuple[Ledger, Move]]()
-    for into in job.into:
-        if destinations and into.name not in destinations:
-            continue
-        ledger = ledger_of(job, into)
-        await_lease(ledger, job.claim, ledger.load, clock=Clock(), stop=Stop())
+    for into, ledger in loaded(job, destinations):
         key = ledger.key(task)
         before = _stored(ledger, key)
         cursor = wanted(Standing(key, before, ledger.history(key), asked))
