@@ -9,12 +9,12 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
+from strandline.errors import UsageError
 from strandline.probe import Probe, Verdict
 
 __all__ = [
-    "NETWORK",
+    "check_locks_hold",
     "existing",
-    "file_system",
     "file_system_probe",
     "holders",
     "probe_folder",
@@ -67,6 +67,17 @@ def file_system(path: Path) -> str:
         if place.is_relative_to(point) and len(point.parts) >= best:
             best, found = len(point.parts), system.split(" ")[0]
     return found
+
+
+def check_locks_hold(path: Path, *, otherwise: str) -> None:
+    """Before anything is written there; ``path`` need not be there yet.
+
+    Raises:
+        UsageError: it is on a network file system; ``otherwise`` says what to do.
+    """
+    kind = file_system(path)
+    if NETWORK.fullmatch(kind):
+        raise UsageError(f"{path} is on a network file system ({kind}), where locks may not hold", hint=otherwise)
 
 
 def file_system_probe(path: Path, *, network: Verdict, fix: str, what: str) -> Probe:

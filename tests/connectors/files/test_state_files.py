@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+from strandline import disk
 from strandline.connectors.local import state as local_state
 from strandline.connectors.local.state import LocalState
 from strandline.errors import LockedError, StateConflictError, StateError, UsageError
@@ -489,13 +490,12 @@ def mounted(tmp_path, monkeypatch):
     """Says that the temporary directory is on a file system of this type."""
 
     def mount(kind):
-        device = tmp_path.stat().st_dev
         lines = [
             "22 27 0:999999 / /proc rw,relatime - nfs proc rw",
-            f"23 27 {os.major(device)}:{os.minor(device)} / /a\\040-\\040b rw shared:1 - {kind} server:/export rw",
+            f"23 27 0:42 / {tmp_path} rw shared:1 - {kind} server:/export rw",
         ]
         (tmp_path / "mountinfo").write_text("\n".join(lines) + "\n")
-        monkeypatch.setattr(local_state, "_MOUNTS", tmp_path / "mountinfo")
+        monkeypatch.setattr(disk, "_MOUNTS", tmp_path / "mountinfo")
 
     return mount
 
@@ -520,6 +520,6 @@ def test_a_local_file_system_is_not_refused(backend, mounted, kind):
 
 
 def test_where_nothing_tells_the_file_system_it_is_trusted(backend, tmp_path, monkeypatch):
-    monkeypatch.setattr(local_state, "_MOUNTS", tmp_path / "missing")
+    monkeypatch.setattr(disk, "_MOUNTS", tmp_path / "missing")
     backend.save(KEY, example_state(), expected=None)
     assert set(backend.load("shop")) == {KEY}

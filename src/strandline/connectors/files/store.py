@@ -30,7 +30,7 @@ from pathlib import Path
 from strandline.connectors.files.log import Entry, Log, decode_entry, encode_entry, next_of
 from strandline.connectors.files.moves import Moves
 from strandline.connectors.files.workshop import Workshop
-from strandline.disk import NETWORK, file_system
+from strandline.disk import check_locks_hold
 from strandline.errors import (
     MACHINE,
     RetryableError,
@@ -38,7 +38,6 @@ from strandline.errors import (
     StateError,
     StrandlineError,
     TaskError,
-    UsageError,
 )
 from strandline.paths import FOLDER, PLAIN, locked, make_directory, opened, write_file
 
@@ -201,14 +200,8 @@ class Store:
         return True
 
     def _refuse_network(self) -> None:
-        if self._trusted:
-            return
-        kind = file_system(self.root)
-        if NETWORK.fullmatch(kind):
-            raise UsageError(
-                f"{self.root} is on a network file system ({kind}), where locks may not hold",
-                hint="choose a `path` on a local disk, or set `allow_network: true`",
-            )
+        if not self._trusted:
+            check_locks_hold(self.root, otherwise="choose a `path` on a local disk, or set `allow_network: true`")
         self._trusted = True
 
     # the log ---------------------------------------------------------------------------------------------------------

@@ -28,8 +28,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from strandline.connectors.local.parts import LocalParts
 from strandline.connectors.local.probes import probe_directory
 from strandline.describe import Description
-from strandline.disk import NETWORK
-from strandline.errors import MACHINE, StateConflictError, StateError, UsageError
+from strandline.disk import check_locks_hold
+from strandline.errors import MACHINE, StateConflictError, StateError
 from strandline.parted import Part
 from strandline.paths import FOLDER, PLAIN, encode_part, locked, make_directory, opened, replace_file
 from strandline.probe import Probe
@@ -43,8 +43,6 @@ LOCK_WAIT_S = 30.0
 """How long a save waits for the save of another thread or process to end."""
 
 T = TypeVar("T")
-
-_MOUNTS = Path("/proc/self/mountinfo")
 
 _HINTS = {
     (errno.EACCES, errno.EPERM, errno.EROFS): "make it writable, or choose another `path` in backend_spec",
@@ -180,18 +178,10 @@ class LocalState:
         return kept
 
     def _refuse_network(self) -> None:
-        """The backend's probe: once, where the directory is or will be. Other systems than Linux do not tell."""
-        if self._trusted or not _MOUNTS.exists():
-            return
-        device = next(path for path in (self._root, *self._root.parents) if path.exists()).stat().st_dev
-        for line in _MOUNTS.read_text(errors="replace").splitlines():
-            mount, _, system = line.partition(" - ")
-            kind = system.split(" ")[0]
-            if mount.split(" ")[2] == f"{os.major(device)}:{os.minor(device)}" and NETWORK.fullmatch(kind):
-                raise UsageError(
-                    f"{self._root} is on a network file system ({kind}), where locks may not hold",
-                    hint="choose a `path` on a local disk, another backend, or set `allow_network: true`",
-                )
+        """Once, where the directory is or will be. Other systems than Linux do not tell."""
+        if not self._trusted:
+            other = "choose a `path` on a local disk, another backend, or set `allow_network: true`"
+            check_locks_hold(self._root, otherwise=other)
         self._trusted = True
 
 
