@@ -20,6 +20,11 @@ class Commits(dict[StateKey, _Kept]):
         """The newest state of each lineage of a source."""
         return {key: _loaded(key, *commits[0]) for key, commits in self.items() if key.source == source}
 
+    def newest(self, key: StateKey) -> State | None:
+        """The state of one lineage; ``None``: it has none."""
+        commits = self.get(key)
+        return _loaded(key, *commits[0]) if commits else None
+
     def save(self, key: StateKey, state: State, expected: Token | None) -> Token:
         """Save a state over the ``expected`` one; its token.
 

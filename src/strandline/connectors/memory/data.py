@@ -44,7 +44,7 @@ class Data:
 
     def check(self, fence: Fence) -> None:
         """Refuse a run that another one has fenced out."""
-        stored = next(iter(self.commits.history(fence.key)), None)
+        stored = self.commits.newest(fence.key)
         if stored is not None and stored.epoch > fence.epoch:
             raise StateConflictError(
                 f"run {fence.run_id} of {fence.source} is fenced: its epoch {fence.epoch} is over, "
@@ -54,7 +54,7 @@ class Data:
 
     def give_up(self, former: StateKey, *, follower: StateKey) -> None:
         """The state of a lineage that another one follows."""
-        state = next(iter(self.commits.history(former)), None)
+        state = self.commits.newest(former)
         if state is not None and not state.is_blank:
             self.commits.save(former, state.followed(follower), state.token)
 
