@@ -118,7 +118,7 @@ def test_a_state_file_of_cloudquery_is_not_taken_for_ours(backend, root, saved):
         backend.load("shop")
 
 
-@pytest.mark.parametrize("version", [0, 2, 99, None])
+@pytest.mark.parametrize("version", [0, 3, 99, None])
 def test_another_format_is_refused(backend, root, saved, version):
     body = json.loads((root / FILE).read_text())
     if version is None:
