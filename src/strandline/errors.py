@@ -8,7 +8,8 @@
     │   └── UnreachableError   a source or destination does not answer                      exit 5 once it gives up
     ├── TaskError              this task fails, its cursor stays, the run goes on           exit 1
     │   ├── MassDeleteError    more would be deleted than was allowed
-    │   └── CursorExpiredError the source cannot go on from the cursor: the table has to be read again
+    │   ├── CursorExpiredError the source cannot go on from the cursor: the table has to be read again
+    │   └── NothingYetError    a table is known by its rows only, and there are none: no failure where none were stored
     ├── StateError             corrupt, foreign, newer or contradicted state: stop          exit 3, never from zero
     └── StateConflictError     fenced out by another run: stop                              exit 4
         └── LockedError        another process holds the destination or the state          exit 4, at once
@@ -28,6 +29,7 @@ __all__ = [
     "CursorExpiredError",
     "LockedError",
     "MassDeleteError",
+    "NothingYetError",
     "Problem",
     "RetryableError",
     "StateConflictError",
@@ -143,6 +145,13 @@ class CursorExpiredError(TaskError):
 
     def __init__(self, message: str, *, hint: str = "read the table again from nothing: --full-refresh") -> None:
         super().__init__(message, hint=hint)
+
+
+class NothingYetError(TaskError):
+    """A source knows a table by its rows only, and there are none now, as ``Table.unreadable``.
+
+    Where none were stored, nothing is to be done, and no table is made.
+    """
 
 
 class StateError(StrandlineError):

@@ -103,7 +103,7 @@ class Table:
     """Why the source cannot read it now, with a hint. It is then no part of a task.
 
     A ``TaskError``: a right is missing, a view does not work. Of a table that the spec asks for by name, or that was synced
-    before, it is the error; of any other it is a warning, unless ``never_left_out``. A ``UsageError``: its settings do not
+    before, it is the error; of any other it is a warning, unless ``never_left_out``; so it is of a ``NothingYetError``. A ``UsageError``: its settings do not
     fit. Where it is chosen, the run is refused, with all that is wrong with other tables.
     """
     never_left_out: bool = field(default=False, compare=False)

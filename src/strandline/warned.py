@@ -46,6 +46,10 @@ class Code(StrEnum):
     MIXED_TYPES = "mixed-types", "a column holds values that are not of its declared type"
     NOBODY_TOLD = "nobody-told", "what `on_failure` or `on_success` names could not be reached"
     NOTICE = "notice", "what a source says that gives no code"
+    NOTHING_YET = (
+        "nothing-yet",
+        "a table is known by its rows only, and there are none: it is not made, or stays as it is",
+    )
     NULL_KEYS = "null-keys", "rows without an incremental key are left out, as `nulls` says"
     OFFERED_NO_LONGER = "offered-no-longer", "the source does not offer a table any more"
     OLDER_ROWS = "older-rows", "rows that are older than the cursor came, and are stored again"

@@ -117,7 +117,7 @@ def test_what_fails_is_an_exception_with_the_exit_code_and_the_report(directory)
         sl.sync(unreachable, to=sl.sqlite("s.db"), name="v")
     empty = sl.sync(table([]), table([[{"id": 1}]], name="others", primary_key="id"), to=sl.sqlite("s.db"), name="w")
     assert empty.ok
-    assert "no record was found" in str(empty)
+    assert "there is no record yet" in str(empty)
 
     with pytest.raises(sl.SyncError, match="KeyError") as failed:
         sl.sync(items, table([[{"id": 1}]], name="more", primary_key="id"), to=sl.sqlite("s.db"), name="t")

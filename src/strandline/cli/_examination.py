@@ -16,7 +16,7 @@ from strandline.engine.job import Job, ledger_of
 from strandline.engine.lease import tells_of_run
 from strandline.engine.preview import plan
 from strandline.engine.task_plan import TaskPlan
-from strandline.errors import StrandlineError, UsageError
+from strandline.errors import NothingYetError, StrandlineError, UsageError
 from strandline.probe import Probe, Probes, Verdict
 from strandline.selection import among
 from strandline.spec import Config, DestinationSpec, SourceSpec
@@ -179,6 +179,7 @@ def _unread(source: SourceSpec, chosen: Sequence[Table]) -> Iterator[Probe]:
     for table in chosen:
         if table.unreadable is not None:
             asked = table.never_left_out or isinstance(table.unreadable, UsageError) or among(exact, table)
+            asked = asked and not isinstance(table.unreadable, NothingYetError)
             verdict = Verdict.PROBLEM if asked else Verdict.WARNING
             yield Probe("unread", verdict, table.unreadable.message, table.unreadable.hint)
 

@@ -60,7 +60,7 @@ def migrate(job: Job, *, run_id: str, clock: Clock | None = None) -> Migrated:
             for task in offer.tasks
         ]
         fit[into.name] = [task for task, one in zip(offer.tasks, looked, strict=True) if one.error is None]
-        unread = list(missing(job, ledger, offer))
+        unread = list(missing(job, into, ledger, offer))
         done.warnings += [one.warning for one in unread if one.warning and one.warning not in done.warnings]
         wrong = [*((one.key, one.error) for one in looked), *((ledger.key(one.task), one.error) for one in unread)]
         refused += [error for _, error in wrong if isinstance(error, UsageError)]

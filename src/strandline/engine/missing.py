@@ -1,13 +1,15 @@
 """Selected tables and tasks that a sync does not read: they cannot be read, or are offered no longer. None is left out silently."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from strandline.destination import WriteMode
+from strandline.engine.into import Into
 from strandline.engine.job import Job, Offer
 from strandline.engine.ledger import Ledger
 from strandline.engine.plan import is_unfinished, refreshed_task
-from strandline.errors import StateError, StrandlineError, TaskError, UsageError
+from strandline.errors import NothingYetError, StateError, StrandlineError, TaskError, UsageError
 from strandline.message import Cursor
 from strandline.source import MissesTasks, TaskFailure
 from strandline.state import State, StateKey
@@ -30,7 +32,7 @@ class Missing:
     cursor: Cursor | None = None
 
 
-def missing(job: Job, ledger: Ledger, offer: Offer) -> Iterator[Missing]:
+def missing(job: Job, into: Into, ledger: Ledger, offer: Offer) -> Iterator[Missing]:
     """What one destination is not brought up to date in. The ledger is loaded."""
     unread = {table.name: table for table in offer.unreadable}
     yield from (_failed(ledger, one) for one in offer.failed)
@@ -50,12 +52,32 @@ def missing(job: Job, ledger: Ledger, offer: Offer) -> Iterator[Missing]:
             )
             yield Missing(key.task, (), Warned(Code.REFRESH_UNFINISHED, text))
         if lost:
-            yield Missing(key.task, tuple(state.tables), error=lost[0].unreadable, cursor=state.cursor)
+            yield _lost(into, key, state, lost)
         elif not key.task.startswith("@"):
             yield from _offered_no_longer(job, key, state)
     for table in unread.values():
         if job.owns(table.name):
             yield _never_read(job, table)
+
+
+def _lost(into: Into, key: StateKey, state: State, lost: Sequence[Table]) -> Missing:
+    """What was synced and cannot be read now. Where the source has no rows of it any more, that is fine for who deletes none."""
+    error = next(
+        (one.unreadable for one in lost if not isinstance(one.unreadable, NothingYetError)), lost[0].unreadable
+    )
+    names = ", ".join(repr(one.name) for one in lost)
+    if not isinstance(error, NothingYetError):
+        return Missing(key.task, tuple(state.tables), error=error, cursor=state.cursor)
+    modes = {into.rules(one).write_mode or into.mode for one in lost}
+    stored = any(one.rows for one in state.tables.values())
+    if stored and state.cursor is None and WriteMode.OVERWRITE_DELETE_STALE in modes:
+        empty = TaskError(
+            f"table {names}: the source has no row of it any more, and all of those that are stored would be deleted",
+            hint="if that is true, declare its columns (`types`), so that it is read as an empty one; or remove it from `tables`",
+        )
+        return Missing(key.task, tuple(state.tables), error=empty, cursor=state.cursor)
+    text = f"{key}: the source has no row of {names} now; what is stored stays as it is"
+    return Missing(key.task, tuple(state.tables), Warned(Code.NOTHING_YET, text), cursor=state.cursor)
 
 
 def _failed(ledger: Ledger, one: TaskFailure) -> Missing:
@@ -91,6 +113,8 @@ def _never_read(job: Job, table: Table) -> Missing:
     What the spec says of a table has to fit it in any case.
     """
     error = table.unreadable
+    if isinstance(error, NothingYetError):
+        return Missing(table.name, (table.name,), Warned(Code.NOTHING_YET, f"{error.message}; {error.hint}"))
     if error is None or isinstance(error, UsageError) or table.never_left_out or job.names(table):
         return Missing(table.name, (table.name,), error=error)
     text = f"table {table.name!r} is left out: {error.message}; {error.hint}"

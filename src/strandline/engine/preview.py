@@ -35,7 +35,7 @@ def plan(job: Job, *, clock: Clock | None = None) -> list[TaskPlan]:
         for task in offer.tasks:
             one = planned(job, unit_of(job, task, into, ledger, report_of(job, task, into)), clock.now())
             plans.append(replace(one, warnings=(*one.warnings, *held)))
-        plans += [_unread(job, into, one) for one in missing(job, ledger, offer)]
+        plans += [_unread(job, into, one) for one in missing(job, into, ledger, offer)]
     return plans
 
 

@@ -184,7 +184,7 @@ class _Run:
         return units
 
     def _tell_of_missing(self, into: Into, ledger: Ledger, offer: Offer) -> None:
-        for one in missing(self._job, ledger, offer):
+        for one in missing(self._job, into, ledger, offer):
             if one.warning is not None:
                 self._warn(one.warning)
             if one.error is None:

@@ -122,3 +122,10 @@ def test_a_table_that_is_not_selected_any_more_stays_as_it_is():
 def stored_tags():
     with closing(sqlite3.connect("w.db")) as connection:
         return connection.execute("SELECT items_id, value FROM items_tags ORDER BY 1, 2").fetchall()
+
+
+def test_a_function_that_has_nothing_yet_is_no_failure_and_makes_no_table():
+    report = synced([], sl.sqlite("w.db"))
+    assert report.ok
+    assert "there is no record yet, and no column is declared, so no table is made" in " ".join(str(report).split())
+    assert values(synced([[{"id": 1, "x": 2}]], sl.sqlite("w.db")), "x") == {1: 2}

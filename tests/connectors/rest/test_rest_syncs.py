@@ -198,15 +198,52 @@ def test_contradictions_of_all_tables_are_told_at_once(cli, api):
         assert words in said
 
 
-@pytest.mark.parametrize("bad", [Reply({"message": "no such thing"}, status=404), Reply([])], ids=["404", "empty"])
-def test_a_table_that_cannot_be_read_fails_though_a_glob_asks_for_it(cli, api, bad):
+def test_a_table_that_cannot_be_read_fails_though_a_glob_asks_for_it(cli, api):
     """The spec names it, so it is not one of many that happen to be there. The other one is synced."""
+    bad = Reply({"message": "no such thing"}, status=404)
     api.answer = lambda asked: bad if asked.path == "/bad" else Reply([{"id": 1}])
     spec(cli, api, {"good": {"path": "good", "primary_key": ["id"]}, "bad": {"path": "bad", "primary_key": ["id"]}})
     done = cli("sync")
     assert done.exit_code == 1
     assert "bad" in done.output
     assert stored("SELECT id FROM good") == [(1,)]
+
+
+@pytest.mark.parametrize("mode", ["append", "overwrite", "overwrite-delete-stale"])
+@pytest.mark.parametrize("key", [{}, {"incremental_key": "at"}])
+def test_a_table_without_a_record_is_no_failure_and_is_made_once_there_is_one(cli, api, mode, key):
+    rows = []
+    api.answer = lambda _: Reply(list(rows))
+    spec(cli, api, {"issues": {"path": "issues", "primary_key": ["id"], **key}}, mode)
+    for command in ("sync", "plan", "sync"):
+        done = cli(command)
+        assert done.exit_code == 0
+        assert "'issues': there is no record yet" in " ".join(done.output.split())
+    rows.append({"id": 1, "at": 5})
+    assert cli("sync").exit_code == 0
+    assert stored('SELECT id, "at" FROM issues') == [(1, 5)]
+    rows.clear()
+    emptied = cli("sync")
+    said = " ".join(emptied.output.split())
+    if mode == "overwrite-delete-stale" and not key:
+        assert emptied.exit_code == 1
+        assert "the source has no row of it any more" in said
+    else:
+        assert emptied.exit_code == 0
+        assert "the source has no row of 'issues' now; what is stored stays as it is" in said
+    assert stored('SELECT id, "at" FROM issues') == [(1, 5)]
+    rows.append({"id": 2, "at": 6})
+    assert cli("sync").exit_code == 0
+    assert (2, 6) in stored('SELECT id, "at" FROM issues')
+
+
+def test_of_partitions_one_that_fails_counts_for_more_than_one_without_a_record(cli, api):
+    bad = Reply({"message": "forbidden"}, status=403)
+    api.answer = lambda asked: bad if asked.path == "/a" else Reply([])
+    spec(cli, api, {"issues": {"path": "{partition}", "primary_key": ["id"]}}, partitions=["b", "a"])
+    done = cli("sync")
+    assert done.exit_code == 1
+    assert "forbidden" in done.output
 
 
 def test_partitions_that_the_api_lists_are_read_each_for_itself(cli, api):

@@ -12,8 +12,8 @@ from strandline.connectors.pages.reading import LISTS, STRANGE, GrewError, Pass
 from strandline.connectors.pages.records import Page, read_page
 from strandline.connectors.pages.remembering import know
 from strandline.connectors.pages.spool import columns_first
-from strandline.connectors.pages.stream import Child, Fetch, Mark, NoRecordsError, Stream
-from strandline.errors import StrandlineError, TaskError
+from strandline.connectors.pages.stream import Child, Fetch, Mark, Stream
+from strandline.errors import NothingYetError, StrandlineError, TaskError
 from strandline.lazy import pa
 from strandline.message import Cursor, SourceMessage
 from strandline.reading import Reading
@@ -99,7 +99,7 @@ class Opened:
             self.stream.name,
             pa.schema([("unreadable", pa.null())]),
             unreadable=error,
-            never_left_out=not isinstance(error, NoRecordsError),
+            never_left_out=not isinstance(error, NothingYetError),
         )
 
     def read(

@@ -11,18 +11,14 @@ from strandline.connectors.pages.columns import Columns
 from strandline.connectors.pages.key import check_key
 from strandline.connectors.pages.records import Page, Records, read_page
 from strandline.connectors.pages.shape import Shape
-from strandline.errors import TaskError, UsageError
+from strandline.errors import NothingYetError, UsageError
 from strandline.lazy import pa
 from strandline.table import FULL_READ, Guarantee, Table
 
-__all__ = ["Child", "Fetch", "Mark", "NoRecordsError", "Stream"]
+__all__ = ["Child", "Fetch", "Mark", "Stream"]
 
 _LOOK_S = 5.0
 """How long records are looked at, once there is one."""
-
-
-class NoRecordsError(TaskError):
-    """Nothing is known of the columns of a stream, for want of a record."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,9 +117,9 @@ class Stream:
         """
         schema = columns.schema
         if not schema.names:
-            raise NoRecordsError(
-                f"table {self.name!r} has no columns: no record was found, and none is declared",
-                hint="declare its columns, or sync when there are records",
+            raise NothingYetError(
+                f"table {self.name!r}: there is no record yet, and no column is declared, so no table is made",
+                hint="a sync that finds one makes it; with `types` there is a table before",
             )
         if self.incremental_key in schema.names:
             check_key(self.incremental_key, schema.field(self.incremental_key).type, where=self.name)

@@ -16,7 +16,7 @@ from strandline.connectors.pages import Child, Fetch, Opened, Shape, Stream
 from strandline.connectors.python.calls import pages_of
 from strandline.connectors.python.functions import TableFunction
 from strandline.connectors.python.hints import columns_of, returned
-from strandline.errors import RetryableError, TaskError, UsageError
+from strandline.errors import NothingYetError, RetryableError, TaskError, UsageError
 from strandline.lazy import pa
 from strandline.message import Cursor, SourceMessage
 from strandline.reading import Reading
@@ -113,16 +113,18 @@ class PythonSource:
 
     def _looked(self, opened: Opened) -> list[Table]:
         """The tables, by the first partition that can be read."""
-        error = TaskError(f"table {opened.stream.name!r} has no partitions")
-        tables = [opened.unreadable(error)]
+        tables = [opened.unreadable(TaskError(f"table {opened.stream.name!r} has no partitions"))]
+        failing: list[Table] | None = None
         for partition in self._partitions_of(opened.stream.name):
             try:
                 tables = opened.tables(partition)
             except RetryableError as failed:
                 tables = [opened.unreadable(TaskError(failed.message, hint=failed.hint or "sync again"))]
             if not isinstance(tables[0].unreadable, TaskError):
-                break
-        return tables
+                return tables
+            if not isinstance(tables[0].unreadable, NothingYetError):
+                failing = failing or tables
+        return failing or tables
 
 
 def _roots(functions: Sequence[TableFunction]) -> list[TableFunction]:

@@ -36,7 +36,7 @@ from strandline.connectors.rest.streams import RestStream, child_of, stream_of, 
 from strandline.connectors.rest.transport import Transport
 from strandline.connectors.rest.unchanged import unless_unchanged
 from strandline.describe import Description, Place, how_by
-from strandline.errors import RetryableError, TaskError, UnreachableError, UsageError
+from strandline.errors import NothingYetError, RetryableError, TaskError, UnreachableError, UsageError
 from strandline.lazy import pa
 from strandline.logs import is_secret_name
 from strandline.message import Cursor, SourceMessage
@@ -215,13 +215,16 @@ class RestSource:
             except UnreachableError:
                 raise
             except (TaskError, RetryableError, UsageError) as error:
-                problem = problem or TaskError(error.message, hint=error.hint)
+                if problem is None or isinstance(problem, NothingYetError):
+                    problem = TaskError(error.message, hint=error.hint)
                 continue
             opened.close()  # what is read says that it is alive, and begins with a request of its own
             if (found := tables[0].unreadable) is None:
                 self._opened[name] = opened
                 return tables
-            problem = problem or TaskError(found.message, hint=found.hint)
+            if problem is None or isinstance(problem, NothingYetError):
+                known = isinstance(found, NothingYetError)
+                problem = (NothingYetError if known else TaskError)(found.message, hint=found.hint)
         self._broken[name] = problem or TaskError(f"{name}: there is no partition")
         names = [
             name,
