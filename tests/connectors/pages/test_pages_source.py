@@ -188,6 +188,24 @@ def test_ids_are_a_cursor_without_a_bound_and_times_as_numbers_have_one():
     assert cursor("2026-06-01 11:00:00.1234567", "2031-01-01 00:00:00.1234567") == "2026-06-01 12:00:00"
 
 
+def test_what_was_delivered_beyond_a_cursor_that_was_held_back_is_marked_in_the_next_pass():
+    """Its clock goes on between two passes, so that these rows lie below the next bound."""
+    rows, settings = (
+        [row(1, -9), row(2, -3), row(3, 0) | {"at": None}],
+        {"incremental_key": "at", "lag": timedelta(minutes=5)},
+    )
+    first = read(source(rows, **settings))
+    assert sorted(ids(first, reread=True)) == [1, 2, 3]
+    rows += [row(4, -4), row(5, -2), row(6, 50)]
+    cursor = last(first)
+    later = read(source(rows, now=lambda: NOW + timedelta(hours=1), **settings), cursor)
+    assert sorted(ids(later, reread=True)) == [2, 3, 4, 6]
+    assert ids(later, reread=False) == [5]
+    older = {name: value for name, value in cursor.items() if name != "seen"}
+    later = read(source(rows, now=lambda: NOW + timedelta(hours=1), **settings), older)
+    assert ids(later, reread=False) == []
+
+
 def test_times_in_nanoseconds_have_a_bound_within_the_lag_and_large_ids_have_none():
     def cursor(*values, lag=0):
         rows = [{"id": n, "at": value} for n, value in enumerate(values)]

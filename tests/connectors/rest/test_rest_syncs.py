@@ -237,6 +237,31 @@ def test_a_table_without_a_record_is_no_failure_and_is_made_once_there_is_one(cl
     assert (2, 6) in stored('SELECT id, "at" FROM issues')
 
 
+@pytest.mark.parametrize("sort", [{}, {"sorted": True}])
+def test_rows_within_the_lag_are_appended_once_though_the_clock_of_the_api_goes_on(cli, api, sort):
+    rows = [{"id": n, "at": moment_at(n)} for n in range(10)]
+    clock = [START.timestamp() + 9]
+
+    def answer(asked):
+        since = asked.query.get("since", "")
+        reply = paged(asked, [row for row in rows if row["at"] >= since[:19]], 3)
+        reply.date = clock[0]
+        return reply
+
+    api.answer = answer
+    spec(cli, api, {"t": {**ISSUES, "path": "t", "incremental_key": "at", "lag": "5s", **sort}}, "append")
+    for number in range(10, 40, 10):
+        assert cli("sync").exit_code == 0
+        clock[0] += 7
+        rows.append({"id": number, "at": moment_at(number)})
+    assert cli("sync").exit_code == 0
+    assert stored("SELECT count(*), count(DISTINCT id) FROM t") == [(13, 13)]
+
+
+def moment_at(seconds):
+    return f"{datetime.fromtimestamp(START.timestamp() + seconds, UTC):%Y-%m-%dT%H:%M:%SZ}"
+
+
 def test_of_partitions_one_that_fails_counts_for_more_than_one_without_a_record(cli, api):
     bad = Reply({"message": "forbidden"}, status=403)
     api.answer = lambda asked: bad if asked.path == "/a" else Reply([])

@@ -82,6 +82,10 @@ class Key:
     """UTC: no row that is stamped earlier appears any more, as far as its source can say so."""
     most: "pa.Scalar | None" = None
     """The greatest value that was seen."""
+    seen: "pa.Scalar | None" = None
+    """The greatest that was seen by the passes before, which is beyond ``since`` where that was held back."""
+    is_known: bool = True
+    """Whether ``seen`` is: the cursors of older versions do not say."""
     _least: "pa.Scalar | None" = None
     _has_times: bool = False
     """Whether a number was seen that is a time of the past, if numbers of its size are times."""
@@ -141,10 +145,18 @@ class Key:
         reached = self.most if bound is None or pc.less(self.most, bound).as_py() else bound
         return reached if self.since is None or pc.greater(reached, self.since).as_py() else self.since
 
+    def reached(self) -> "pa.Scalar | None":
+        """The greatest value that any pass has seen."""
+        if self.seen is None or self.most is None:
+            return self.most if self.seen is None else self.seen
+        return self.most if pc.greater(self.most, self.seen).as_py() else self.seen
+
     def again(self, values: "pa.Array") -> "pa.Array":
         """Which rows may have been read before or may be read again, as far as their own values show."""
+        if not self.is_known:
+            return pa.repeat(True, len(values))
         marked, bound = values.is_null(), self.bound(in_doubt=True)
-        for limit, compare in ((self.since, pc.less_equal), (bound, pc.greater_equal)):
+        for limit, compare in ((self.since, pc.less_equal), (self.seen, pc.less_equal), (bound, pc.greater_equal)):
             if limit is not None:
                 marked = pc.or_(marked, pc.fill_null(compare(values, limit), True))
         return marked

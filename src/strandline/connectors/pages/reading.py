@@ -34,7 +34,7 @@ STRANGE = (AttributeError, TypeError, ValueError)
 """What reading a cursor of another source raises."""
 _FLUSH_S = 2.0
 """How long rows are held back at most that a checkpoint could follow."""
-_FIELDS = {"shown", "since", "after", "before", "mark", "columns", "children", "apart"}
+_FIELDS = {"shown", "since", "seen", "after", "before", "mark", "columns", "children", "apart"}
 _PARENTS_AT_ONCE = 256
 
 
@@ -126,9 +126,10 @@ class Pass:
                 self.columns.types[name] = in_doubles(self.columns.types[name], name, former)
         if self.stream.incremental_key:
             kind = self.columns.types.get(self.stream.incremental_key, pa.null())
-            since, self._after = (self._value(cursor.get(name), kind) for name in ("since", "after"))
+            since, seen, self._after = (self._value(cursor.get(name), kind) for name in ("since", "seen", "after"))
             before = before or self.stream.now().astimezone(UTC) - self.stream.lag
-            self._key = Key(self.stream.incremental_key, kind, since, before, most=self._after)
+            self._key = Key(self.stream.incremental_key, kind, since, before, self._after, seen)
+            self._key.is_known = not cursor or "seen" in cursor
         return cursor
 
     def _value(self, text: Any, kind: "pa.DataType") -> "pa.Scalar | None":
@@ -155,6 +156,9 @@ class Pass:
         since = self._key.end() if ends else self._key.since
         text = None if since is None else text_of_value(since)
         cursor: dict[str, Any] = {"shown": text or "–", "since": text, **known}
+        if ends or self._key.is_known:  # in mid-pass as it began, so that a read which is resumed marks the same rows
+            seen = self._key.reached() if ends else self._key.seen
+            cursor["seen"] = None if seen is None else text_of_value(seen)
         if after is not None:
             cursor |= {
                 "shown": text_of_value(after),
