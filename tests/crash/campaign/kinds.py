@@ -86,7 +86,7 @@ KINDS = {
     "full": Kind(disks.fill, "no space left for anything, until some is made", lambda _cell: disks.refused()),
     "server": Kind(
         outages.stop_server,
-        "a server stopped immediately in the middle of a sync, and started: PostgreSQL, or what keeps the states",
+        "a server stopped immediately in the middle of a sync, and started: PostgreSQL, the API, or what keeps the states",
         _served,
     ),
     "network": Kind(outages.cut_connection, "a COMMIT to PostgreSQL lost, or the reply to it", _committed),

@@ -1,4 +1,4 @@
-"""The four sources: how each is set up, changed step by step, and what it has to deliver."""
+"""The sources: how each is set up, changed step by step, and what it has to deliver."""
 
 import json
 import sqlite3
@@ -8,7 +8,10 @@ from datetime import datetime, timedelta
 
 import psycopg
 
+from campaign.apis import BEGIN as API_BEGIN
+from campaign.apis import PAGE, ApiOrigin, RestServer
 from campaign.series import LAG, STEPS, Series
+from services.api import paged
 from strandline.plugins import load_plugin
 
 _BEGIN = datetime(2020, 1, 1)  # noqa: DTZ001 -- the zone is written where a database wants one
@@ -47,6 +50,8 @@ class Origin:
 
     steps = STEPS
     columns = ("id", "v")
+    files = ()
+    """What may be in the directory of the world because of it."""
 
     def __init__(self, world, mode, seed):
         del world
@@ -251,4 +256,80 @@ class GeneratedOrigin(Origin):
         return None
 
 
+class RestOrigin(ApiOrigin, Origin):
+    """An API with pages and links, whose clock is that of its rows. It may die and come back."""
+
+    def __init__(self, world, mode, seed):
+        Origin.__init__(self, world, mode, seed)
+        ApiOrigin.__init__(self, Kept, mode, seed)
+        self.server = RestServer(self._answer)
+        since = {"incremental_key": "at", "lag": LAG, "query": {"since": "{since}"}}
+        said = {"t": since, "s": {**since, "sorted": True}, "f": {}}
+        tables = {name: {"path": name, "primary_key": ["id"], **one} for name, one in said.items()}
+        spec = {"base_url": self.server.url, "pagination": {"type": "link"}, "attempts": 1, "tables": tables}
+        self.spec = {"path": "rest", "spec": spec}
+
+    def _answer(self, asked):
+        name, since = asked.path.strip("/"), asked.query.get("since", "")
+        rows = [*self.rows.get(name, ()), *(self.bad if name == "t" else ())]
+        reply = paged(asked, [row for row in rows if row["at"] in {None, True} or row["at"] >= since[:19]], PAGE)
+        reply.date = (API_BEGIN + timedelta(seconds=max(one.now_s for one in self.records.values()))).timestamp()
+        return reply
+
+    def close(self):
+        self.server.stop()
+
+
+_MODULE = """
+import json
+from pathlib import Path
+
+import strandline as sl
+
+ROWS = json.loads(Path(__file__).with_name("rows.json").read_text("utf-8"))
+
+
+def pages(name, cursor=None):
+    since = "" if cursor is None else cursor.strftime("%Y-%m-%dT%H:%M:%SZ")
+    rows = [row for row in ROWS.get(name, ()) if row["at"] in (None, True) or row["at"] >= since]
+    for start in range(0, len(rows), 4):
+        yield rows[start : start + 4]
+
+
+@sl.table(primary_key="id", incremental_key="at")
+def t(cursor):
+    yield from pages("t", cursor)
+
+
+@sl.table(primary_key="id", incremental_key="at", sorted=True)
+def s(cursor):
+    yield from pages("s", cursor)
+
+
+@sl.table(primary_key="id")
+def f():
+    yield from pages("f")
+"""
+
+
+class PythonOrigin(ApiOrigin, Origin):
+    """The functions of a module. Nothing is late: they are asked for what is new, and have no clock but ours."""
+
+    late = False
+    files = ("__pycache__", "rows.json", "our_rows.py")
+
+    def __init__(self, world, mode, seed):
+        Origin.__init__(self, world, mode, seed)
+        ApiOrigin.__init__(self, Kept, mode, seed)
+        self.world = world
+        (world / "our_rows.py").write_text(_MODULE, "utf-8")
+        self.spec = {"path": "our_rows", "registry": "python"}
+
+    def serve(self):
+        rows = {**self.rows, "t": [*self.rows.get("t", ()), *self.bad]}
+        (self.world / "rows.json").write_text(json.dumps(rows), "utf-8")
+
+
 ORIGINS = {"sqlite": SQLiteOrigin, "postgresql": PostgreSQLOrigin, "files": FilesOrigin, "test": GeneratedOrigin}
+APIS = {"rest": RestOrigin, "python": PythonOrigin}
+ORIGINS |= APIS

@@ -12,21 +12,31 @@ ENDINGS = {0, 1, 5}
 """The engine may get over it, or not."""
 _COMMITS = ("destination.migrate", "destination.write", "states.save")
 """Calls in or after which a COMMIT is sent."""
+_AWAY_S = 0.3
 
 
 def servers(cell):
-    """By what of the cell is kept on a server: how that one is stopped at once and started again, on a bench."""
+    """By what of the cell is kept on a server: how that one is stopped at once and started again, of a chain."""
     postgresql = "postgresql" in (cell.source, cell.destination)
     return [
         *([_stop_postgresql] if postgresql else []),
-        *([lambda bench: bench.keeper(cell).crash()] if hasattr(KEEPERS[cell.backend], "crash") else []),
+        *([_stop_api] if cell.source == "rest" else []),
+        *([lambda chain: chain.bench.keeper(cell).crash()] if hasattr(KEEPERS[cell.backend], "crash") else []),
     ]
 
 
-def _stop_postgresql(bench):
+def _stop_postgresql(chain):
     """As by ``pg_ctl stop -m immediate``."""
-    bench.databases.server.stop(signal.SIGQUIT)
-    bench.databases.server.start()
+    chain.bench.databases.server.stop(signal.SIGQUIT)
+    chain.bench.databases.server.start()
+
+
+def _stop_api(chain):
+    """For as long as a sync needs to ask it again."""
+    server = chain.world.origin.server
+    server.stop()
+    time.sleep(_AWAY_S)
+    server.start()
 
 
 def stop_server(bench, cell):
@@ -40,7 +50,7 @@ def stop_server(bench, cell):
             case = chain.case(f"step {chain.step} at {share:.2f} of the sync")
             running = chain.start()
             time.sleep(share * one.seconds)
-            chance.choice(servers(cell))(bench)
+            chance.choice(servers(cell))(chain)
             yield _ended(chain, case, running)
             if case.bad:
                 break

@@ -2,6 +2,7 @@
 
 import json
 
+from campaign.origins import APIS
 from strandline.testing.campaign.chains import Spoiled
 
 _BAD_ID = 9_999
@@ -15,6 +16,8 @@ def of_source(world):
         remove = [(f"DELETE FROM t WHERE id = {_BAD_ID}", ())]
         insert = [(f"INSERT INTO t (id, at, v) VALUES ({_BAD_ID}, {values})", ())]
         yield Spoiled("unreadable", lambda: origin.execute(insert), lambda: origin.execute(remove))
+    if world.cell.source in APIS:
+        yield from origin.spoils()
     if world.cell.source == "files":
         path = origin.folder / "z.jsonl"
         null = json.dumps({"id": None, "v": "no key"})

@@ -217,6 +217,6 @@ class World:
         return self.keeper.load()
 
     def _files_left(self):
-        known = self._mine | {"shop.db", "data", ".cq", "summary.jsonl", *self.store.files}
+        known = self._mine | {"shop.db", "data", ".cq", "summary.jsonl", *self.store.files, *self.origin.files}
         left = {path.name for path in self.directory.iterdir()} - known
         return left | self.store.left() | self.keeper.left(self.origin.tables)
