@@ -1,7 +1,15 @@
-"""200,000 nested records in pages of 100 at 5 ms: a Python function into DuckDB, beside a bare loop that does as much."""
+"""200,000 nested records in pages of 100 at 5 ms into DuckDB: a Python function and `rest`, beside a bare loop that does as much and dlt.
 
+dlt's `rest_api` runs in an environment of its own, tuned: nested values in one column each, Parquet, two workers, large buffers. Whole
+processes are timed, one after the other, and medians are compared; quote ratios of one run, never numbers of two days.
+
+    python bench/pages.py [--records 200000] [--rounds 3] [--ways bare,dicts,json,rest,dlt]
+"""
+
+import argparse
 import json
-import resource
+import os
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -11,7 +19,9 @@ from concurrent.futures import ThreadPoolExecutor
 from http.client import HTTPConnection
 from pathlib import Path
 
-RECORDS, PAGE, LATENCY_S, AT_ONCE = 200_000, 100, 0.005, 8
+from postgresql import environment_of_dlt
+
+RECORDS, PAGE, LATENCY_S, AT_ONCE = int(os.environ.get("BENCH_RECORDS", "200000")), 100, 0.005, 8
 
 SERVER = """
 import asyncio, json, sys
@@ -26,9 +36,10 @@ async def serve(reader, writer):
     try:
         while True:
             head = await reader.readuntil(b"\\r\\n\\r\\n")
-            body = bodies[int(head.split(b" ", 2)[1].rpartition(b"=")[2])]
+            number = int(head.split(b" ", 2)[1].rpartition(b"=")[2])
+            body = bodies[number] if number < len(bodies) else b"[]"
             await asyncio.sleep(latency)
-            writer.write(b"HTTP/1.1 200 OK\\r\\nContent-Length: %d\\r\\n\\r\\n" % len(body) + body)
+            writer.write(b"HTTP/1.1 200 OK\\r\\nContent-Type: application/json\\r\\nContent-Length: %d\\r\\n\\r\\n" % len(body) + body)
             await writer.drain()
     except (asyncio.IncompleteReadError, ConnectionError):
         pass
@@ -87,34 +98,92 @@ def ours(port, directory, *, as_json):
     assert report.tasks[0].rows_written == RECORDS
 
 
+def rest(port, directory):
+    import strandline as sl
+
+    table = {"path": "records", "primary_key": ["id"], "incremental_key": "updated_at"}
+    pages = {"type": "page", "query": "page", "first": 0}
+    api = sl.rest(f"http://127.0.0.1:{port}", pagination=pages, tables={"records": table}, concurrency=AT_ONCE)
+    source = sl.source(api, backend=sl.local(str(directory / "state")), name="bench")
+    report = sl.sync(source, to=sl.duckdb(directory / "ours.duckdb"))
+    assert report.tasks[0].rows_written == RECORDS
+
+
 WAYS = {
     "bare": bare,
     "dicts": lambda port, directory: ours(port, directory, as_json=False),
     "json": lambda port, directory: ours(port, directory, as_json=True),
+    "rest": rest,
 }
+DLT = """
+import os, sys
+port, records = sys.argv[1], int(sys.argv[2])
+os.environ |= {"NORMALIZE__WORKERS": "2", "NORMALIZE__DATA_WRITER__BUFFER_MAX_ITEMS": "100000", "EXTRACT__DATA_WRITER__BUFFER_MAX_ITEMS": "100000",
+               "NORMALIZE__LOADER_FILE_FORMAT": "parquet", "RUNTIME__DLTHUB_TELEMETRY": "false", "RUNTIME__LOG_LEVEL": "ERROR"}
+import dlt
+from dlt.sources.rest_api import rest_api_source
+if __name__ == "__main__":
+    source = rest_api_source({
+        "client": {"base_url": f"http://127.0.0.1:{port}",
+                   "paginator": {"type": "page_number", "base_page": 0, "page_param": "page", "total_path": None, "stop_after_empty_page": True}},
+        "resources": [{"name": "records", "primary_key": "id", "write_disposition": "merge", "max_table_nesting": 0,
+                       "endpoint": {"path": "records", "incremental": {"cursor_path": "updated_at"}}}]})
+    source.max_table_nesting = 0
+    pipeline = dlt.pipeline("bench", destination=dlt.destinations.duckdb("dlt.duckdb"), dataset_name="copy", pipelines_dir=".")
+    pipeline.run(source, loader_file_format="parquet", write_disposition="append")
+    with pipeline.sql_client() as client:
+        assert client.execute_sql("SELECT count(*) FROM records") == [(records,)]
+"""
+
+
+def once(way, port, directory):
+    """Seconds, and the peak of resident memory in MB, of a process and those that it has started."""
+    directory.mkdir()
+    command = [sys.executable, __file__, way, port, directory]
+    if way == "dlt":
+        (directory / "with_dlt.py").write_text(DLT)
+        command = [environment_of_dlt(), "with_dlt.py", port, str(RECORDS)]
+    began_s = time.monotonic()
+    process = subprocess.Popen(command, cwd=directory, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    out = process.stdout.read()
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    assert process.returncode == 0, out.decode()
+    return time.monotonic() - began_s, usage.ru_maxrss / 1024
 
 
 def main():
-    if len(sys.argv) > 2:
-        way, port = sys.argv[1], int(sys.argv[2])
-        with tempfile.TemporaryDirectory() as directory:
-            began_s, cpu_s = time.monotonic(), time.process_time()
-            WAYS[way](port, Path(directory))
-            seconds, cpu = time.monotonic() - began_s, time.process_time() - cpu_s
-        mib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-        print(f"{way}: {seconds:.1f} s, {1e6 * cpu / RECORDS:.0f} µs of CPU a record, {mib:.0f} MB", flush=True)
-        return
+    parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
+    parser.add_argument("--records", type=int, default=RECORDS)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--ways", default="bare,dicts,json,rest,dlt")
+    options = parser.parse_args()
+    if options.records != RECORDS:
+        os.execve(sys.executable, [sys.executable, *sys.argv], {**os.environ, "BENCH_RECORDS": str(options.records)})
+    if "dlt" in options.ways:
+        environment_of_dlt()
+    ways, found = options.ways.split(","), {}
     server = subprocess.Popen(
         [sys.executable, "-c", SERVER, str(RECORDS), str(PAGE), str(LATENCY_S)], stdout=subprocess.PIPE, text=True
     )
     try:
         port = server.stdout.readline().strip()
-        for way in WAYS:
-            subprocess.run([sys.executable, __file__, way, port], check=True)
+        with tempfile.TemporaryDirectory() as directory:
+            for number in range(options.rounds):
+                for way in ways:
+                    found.setdefault(way, []).append(once(way, port, Path(directory) / f"{way}{number}"))
+                    print(f"{way}: {found[way][-1][0]:.1f} s, {found[way][-1][1]:.0f} MB", flush=True)
     finally:
         server.kill()
         server.wait()
+    medians = {way: statistics.median(seconds for seconds, _ in one) for way, one in found.items()}
+    for way, median in medians.items():
+        peak = max(mb for _, mb in found[way])
+        print(f"{way}: median {median:.1f} s, {median / medians[ways[0]]:.2f} x {ways[0]}, at most {peak:.0f} MB")
 
 
 if __name__ == "__main__":
-    main()
+    if len(sys.argv) == 4 and sys.argv[1] in WAYS:
+        WAYS[sys.argv[1]](int(sys.argv[2]), Path(sys.argv[3]))
+    else:
+        main()
