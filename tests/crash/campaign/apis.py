@@ -29,9 +29,8 @@ class Records:
         change = self.series.steps[step]
         self.now_s = max([self.now_s, *(second or 0 for second, _ in change.upserts.values())])
         for id_, (second, v) in {**change.late, **change.upserts}.items():
-            is_late = id_ in change.late and not self._late
-            second = self.now_s if is_late or (self._by_key and second is None) else second  # noqa: PLW2901
-            self._rows[id_] = {"id": id_, "at": _stamp(second), "v": v}
+            is_now = (id_ in change.late and not self._late) or (self._by_key and second is None)
+            self._rows[id_] = {"id": id_, "at": _stamp(self.now_s if is_now else second), "v": v}
         for id_ in change.deletes:
             del self._rows[id_]
 
