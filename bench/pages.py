@@ -76,9 +76,9 @@ def bare(port, directory):
     with duckdb.connect(str(directory / "bare.duckdb")) as database:
         made = False
         rows = []
-        for body in Pages(port):
+        for number, body in enumerate(Pages(port), 1):
             rows += json.loads(body)
-            if len(rows) >= 20_000:
+            if len(rows) >= 20_000 or number == RECORDS // PAGE:
                 database.register("page", pa.Table.from_pylist(rows))
                 database.execute(f"{'INSERT INTO records' if made else 'CREATE TABLE records AS'} SELECT * FROM page")
                 made, rows = True, []
