@@ -1,6 +1,7 @@
 """Shards: together they do what one run does; where they meet, one goes on and the other is kept out, as two runs always are."""
 
 import threading
+import time
 from contextlib import suppress
 from dataclasses import replace
 
@@ -16,7 +17,7 @@ from strandline.engine.preview import plan
 from strandline.engine.run import sync
 from strandline.errors import StateConflictError, TaskError
 from strandline.shard import Shard
-from strandline.state import RUN_TASK, StateKey, is_run
+from strandline.state import RUN_TASK, State, StateKey, is_run
 from strandline.table import Table
 from strandline.testing.crash import worth_striking
 from strandline.testing.faults import FaultySource, FaultyStates, Killed, Killer, Outside, faulty_destination
@@ -306,3 +307,32 @@ def test_a_shard_that_is_killed_anywhere_is_gone_on_with_by_whoever_has_its_task
                 assert run(store, kept, shard, Outside(), 6).exit_code == 0, point
         assert {name: ids(store, name) for name in names} == {name: list(range(6)) for name in names}, point
     assert kills > len(points) // 2
+
+
+@pytest.mark.parametrize("takeover", [False, True])
+def test_of_two_that_begin_at_the_same_moment_one_finds_the_other(inner, takeover):
+    """Neither had seen the other's lease when it looked; each has saved its own before it looks again."""
+    kept, states, begun = backend(), inner.states, []
+    assert sync(job(Numbers(*NAMES, count=2), inner, backend=kept)).exit_code == 0
+    other, mine = (StateKey("numbers", Shard.of(shard).run, "d0") for shard in ("0/3", "0/2"))
+
+    class AtOnce(FaultyStates):
+        def save(self, key, state, *, expected):
+            if key == mine and not begun:
+                now_us = int(time.time() * 1e6)
+                lease = Lease("the other", now_us, now_us, 60.0)
+                begun.append(states.save(other, State(lease.cursor, state.epoch, 1, "the other"), expected=None))
+            return super().save(key, state, expected=expected)
+
+    class Store(type(inner)):
+        states = AtOnce(inner.states, Outside())
+
+    inner.__class__ = Store
+    one = part(Numbers(*NAMES), inner, "0/2", backend=kept, claim=Claim(takeover=takeover))
+    report = sync(one)
+    assert begun
+    found = states.load("numbers")
+    assert report.exit_code == (0 if takeover else 4)
+    assert Lease.of(found[mine]) is None
+    assert (Lease.of(found[other]) is None) is takeover
+    assert {task.rows_read for task in report.tasks} == {4 if takeover else 0}
