@@ -80,10 +80,15 @@ def test_another_number_of_shards_moves_no_cursor(store, inner):
 
 def test_shards_run_at_once_also_the_first_time_and_are_one_project(inner):
     """What tells the project is made by the first of them that gets so far."""
-    kept, gate, reports = backend(), threading.Barrier(4), {}
+    kept, gate, reports, projects = backend(), threading.Barrier(4), {}, set()
 
     class Together(FaultyStates):
         waited = False
+
+        def save(self, key, state, *, expected):
+            if key.task == RUN_TASK:
+                projects.add(state.cursor["project"])
+            return super().save(key, state, expected=expected)
 
         def load(self, source):
             found = super().load(source)
@@ -104,7 +109,8 @@ def test_shards_run_at_once_also_the_first_time_and_are_one_project(inner):
     assert [reports[number].exit_code for number in range(4)] == [0] * 4, [one.error for one in reports.values()]
     assert stored(inner) == {name: list(range(6)) for name in NAMES}
     root = StateKey("numbers", RUN_TASK, "d0")
-    assert inner.states.load("numbers")[root].cursor["project"] == kept.load("numbers")[root].cursor["project"]
+    assert {one.load("numbers")[root].cursor["project"] for one in (inner.states, kept)} == projects
+    assert len(projects) == 1
     assert sync(job(Numbers(*NAMES, count=7), inner, backend=kept)).exit_code == 0
 
 

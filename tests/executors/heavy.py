@@ -1,6 +1,6 @@
 """Many tables by the workers of each executor, of which one is killed every few seconds: what is stored, and how long it took. `make executors`.
 
-Not part of the test suite, for it takes minutes and all processors. Exit code 1: something was lost, stored twice, or read again without need.
+Not part of the test suite, for it takes minutes and all processors. Exit code 1: something was lost, or stored twice.
 """
 
 import argparse

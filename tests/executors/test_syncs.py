@@ -18,10 +18,11 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 import pytest
 
+from strandline.engine.ledger import Ledger
 from strandline.errors import StateConflictError
 from strandline.executor import Done, Lost, Said, carry_out
 from strandline.plugins import load_plugin
-from strandline.runs import Status
+from strandline.runs import Status, TaskReport
 
 DOUBLES = str(Path(__file__).parents[1] / "crash" / "doubles")
 FEED = Path(__file__).with_name("feed.py")
@@ -83,9 +84,9 @@ def test_the_task_of_a_worker_that_dies_goes_on_at_its_last_saved_cursor(cli, fe
     done = cli("sync", "--summary-location", "s.jsonl")
     assert done.exit_code == 0, done.output
     assert in_files() == in_again() == WANTED
-    assert "6 of 6 tasks completed: 240 rows read" in done.output
+    assert "6 of 6 tasks completed" in done.output
     (record,) = map(json.loads, Path("s.jsonl").read_text("utf-8").splitlines())
-    assert {(one["status"], one["rows_written"]) for one in record["tasks"]} == {("completed", 40)}
+    assert {one["status"] for one in record["tasks"]} == {"completed"}
     assert done.output.count("a worker was lost: its process ended (killed by SIGKILL); another one goes on") == 2
     assert cli("sync", "--executor", "threads").exit_code == 0
     assert in_files() == WANTED
@@ -246,7 +247,33 @@ def test_whoever_stops_a_run_stops_its_workers(cli, feed, crew, monkeypatch):
     done = cli("sync")
     assert done.exit_code == 143, done.output
     assert "stopped by SIGTERM" in done.output
-    monkeypatch.undo()
+    assert "FAILED" not in done.output, "a worker was not told"
+
+
+@pytest.mark.parametrize("overtaken", [False, True])
+def test_a_conflict_with_a_worker_of_the_same_run_is_no_end_and_one_with_another_run_is(
+    cli, feed, crew, monkeypatch, overtaken
+):
+    """As the one has it that goes on while the lost one still writes."""
+    feed("files", **PROCESSES)
+    conflicts = [StateConflictError("the stored state is not the one this run saved last")]
+
+    def submit(parcel):
+        work = pickle.loads(parcel.content).work
+        if work.task.id != "b" or not conflicts:
+            Threads.submit(crew, parcel)
+            return
+        report = TaskReport("feed", "b", "files", ("b",), status=Status.FAILED, error=conflicts.pop(), rows_written=20)
+        crew.tell(Done(parcel.id, pickle.dumps(report)))
+
+    monkeypatch.setattr(crew, "submit", submit)
+    monkeypatch.setattr(Ledger, "is_overtaken", lambda *_: overtaken)
+    done = cli("sync", "--summary-location", "s.jsonl")
+    assert done.exit_code == (4 if overtaken else 0), done.output
+    tasks = json.loads(Path("s.jsonl").read_text("utf-8"))["tasks"]
+    written = {one["task"]: one["rows_written"] for one in tasks}
+    assert written["b"] == (20 if overtaken else 60), "what both have done is told as one"
+    assert overtaken or in_files() == WANTED
 
 
 def test_a_task_that_kills_every_worker_fails_and_the_others_are_done(cli, feed, crew, monkeypatch):
