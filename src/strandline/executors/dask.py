@@ -8,6 +8,7 @@ import logging
 import os
 import queue
 import secrets
+import time
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
@@ -24,6 +25,8 @@ __all__ = ["DaskExecutor", "work"]
 
 _ANSWER_S = 30
 _END_S = 10
+_ALONE_S = 60.0
+"""For how long there may be no worker at all, as while they begin again, before nobody is waited for any more."""
 
 
 def _distributed() -> Any:
@@ -101,8 +104,10 @@ class DaskCrew:
         self._heard: queue.Queue[tuple[str, Any]] = queue.Queue()
         self._waiting: deque[Parcel] = deque()
         self._futures: dict[str, Any] = {}
+        self._alone_since_s: float | None = None
         self._said: Counter[str] = Counter()
         self._ended: dict[str, tuple[int, Happening]] = {}
+        self._gone: set[str] = set()
         self._stop = _distributed().Event(self._topic, client=client)
         client.subscribe_topic(self._topic, lambda event: self._heard.put(("said", event[1])))
 
@@ -111,19 +116,29 @@ class DaskCrew:
         self._waiting.append(parcel)
 
     def _hand_out(self) -> None:
-        if not self._waiting:
+        if not (self._waiting or self._futures):
             return
         try:
             threads = sum(self._client.nthreads().values())
         except Exception as error:  # noqa: BLE001 -- whatever a client raises whose scheduler is gone
-            self._heard.put(("ended", (self._waiting.popleft().id, error)))
+            self._give_up(error)
             return
+        now_s = time.monotonic()
+        self._alone_since_s = None if threads else self._alone_since_s or now_s
+        if self._alone_since_s is not None and now_s - self._alone_since_s >= _ALONE_S:
+            self._give_up(RuntimeError("no worker is left"))
         while self._waiting and len(self._futures) < threads:
             parcel = self._waiting.popleft()
             key = f"{self._topic}-{parcel.id}"
             future = self._client.submit(work, parcel.content, parcel.id, self._topic, key=key, pure=False)
             self._futures[parcel.id] = future
             future.add_done_callback(partial(self._tell_end, parcel.id))
+
+    def _give_up(self, error: Exception) -> None:
+        """Nobody does anything any more; nor what is submitted later, unless a worker comes."""
+        for parcel in [*self._futures, *(one.id for one in self._waiting)]:
+            self._heard.put(("ended", (parcel, error)))
+        self._waiting.clear()
 
     def _tell_end(self, parcel: str, future: Any) -> None:
         self._heard.put(("ended", (parcel, future)))
@@ -146,11 +161,14 @@ class DaskCrew:
                 found.append(Said(parcel, text))
         else:
             parcel, future = content
+            if parcel in self._gone:  # it was given up before
+                return
             self._ended[parcel] = _ended(parcel, future)
         expected, end = self._ended.get(parcel, (-1, None))
         if end is not None and (self._said[parcel] >= expected):
             self._futures.pop(parcel, None)
             del self._ended[parcel], self._said[parcel]
+            self._gone.add(parcel)
             found.append(end)
 
     def ask_to_stop(self) -> None:
