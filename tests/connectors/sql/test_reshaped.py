@@ -81,7 +81,8 @@ def test_a_view_keeps_its_columns_where_the_database_says_so(warehouse: Warehous
     if warehouse.kind == "postgresql" and of == "v":
         table = orders(v=pa.bool_(), w=pa.string())
         found = warehouse.lineage.migrate(table, replaces=warehouse.lineage.scope, apply=False)
-        assert (found.kept, "mine" in " ".join(found.users)) == (("v",), True)  # text it was, and it can stay so
+        assert dict(found.kept) == {"v": pa.string()}  # text it was, and it can stay so
+        assert "mine" in " ".join(found.users)
         refuses(warehouse, orders(v=pa.list_(pa.int64()), w=pa.string()), "mine")
         return
     if warehouse.kind == "sqlite" and of == "v":
