@@ -1,5 +1,6 @@
 """The state backends: where each keeps its states, how it is emptied for a world, and what of it is left over."""
 
+import json
 import threading
 import uuid
 from contextlib import closing
@@ -12,6 +13,7 @@ from services.mariadb import MariaDBServer
 from services.redis import DURABLE, RedisServer, valkey_program
 from services.s3 import S3
 from strandline.plugins import load_plugin
+from strandline.state_format import parts_of
 
 SOURCE = "shop"
 _LOCAL, _FILE = ".cq/state", ".cq/state.db"
@@ -47,6 +49,11 @@ class Keeper:
         return set()
 
 
+def _parts(path):
+    """That the versions in a file of `local` name."""
+    return [name for state in json.loads(path.read_text())["states"] for name in parts_of(json.dumps(state))]
+
+
 class LocalKeeper(Keeper):
     name = "local"
     places = (f"{_LOCAL}/{SOURCE}",)
@@ -58,8 +65,12 @@ class LocalKeeper(Keeper):
         return {}
 
     def left(self, tables):
-        states = {".lock", *(f"{name}@warehouse.json" for name in ("%40run", *tables))}
-        return {path.name for path in (self._folder / SOURCE).iterdir()} - states
+        folder = self._folder / SOURCE
+        states = {".lock", ".parts", *(f"{name}@warehouse.json" for name in ("%40run", *tables))}
+        named = {name for path in folder.glob("*.json") for name in _parts(path)}
+        # a part that nobody names any more goes with the next commit, and the last sync may have had none
+        missing = named - {path.name for path in folder.glob(".parts/*/*")}
+        return {path.name for path in folder.iterdir()} - states | missing
 
 
 class SQLiteKeeper(Keeper):
