@@ -183,10 +183,7 @@ def ignores_the_checksum(patch):
     in_files(FILES.test_a_state_of_another_lineage_is_refused, key=replace(KEY, task="items")),
 )
 def takes_any_lineage(patch):
-    def read(self, directory, where):
-        return local_state._decode(local_state._content(directory, where), where)
-
-    patch.setattr(LocalState, "_read", read)
+    patch.setattr(LocalState, "_checked", lambda _self, *asked: local_state._decode(*asked))
 
 
 @broken(
