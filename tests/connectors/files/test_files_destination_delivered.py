@@ -10,7 +10,7 @@ import pytest
 from lakes import EVENTS, SALES, lake, lineage, seen
 
 from strandline.connectors.files import delivered as files_delivered
-from strandline.connectors.files.delivered import DeliveredSet
+from strandline.connectors.files.delivered import mapped
 from strandline.errors import RetryableError, TaskError
 
 
@@ -59,10 +59,10 @@ def test_every_bit_that_flips_in_what_was_delivered_is_noticed(root):
         changed[at // 8] ^= 1 << at % 8
         path.write_bytes(changed)
         with pytest.raises(TaskError, match="damaged") as raised:
-            DeliveredSet(root, [name], 0, set())
+            mapped(root, set(), name)
         assert raised.value.hint
     path.write_bytes(content)
-    DeliveredSet(root, [name], 0, set())
+    mapped(root, set(), name)
 
 
 def test_a_bit_that_flipped_in_what_was_delivered_loses_and_repeats_nothing(root):
@@ -91,7 +91,7 @@ def test_what_an_older_version_delivered_is_read_without_a_digest_and_damage_is_
         changed[at // 8] ^= 1 << at % 8
         path.write_bytes(changed)
         with suppress(TaskError):
-            DeliveredSet(root, [str(path.relative_to(root))], 0, set())
+            mapped(root, set(), str(path.relative_to(root)))
 
 
 def test_a_set_is_compared_with_its_digest_once_in_a_process(root, monkeypatch):

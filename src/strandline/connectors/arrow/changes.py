@@ -1,7 +1,7 @@
 """What makes a stored table fit a wanted one, by their Arrow schemas: for stores that keep values as they arrived."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -15,8 +15,10 @@ if TYPE_CHECKING:  # a store of SQL needs nothing of it but its name
     from strandline.fold import Rows
 
 __all__ = [
+    "Looks",
     "changes_of",
     "changes_to",
+    "changes_with",
     "compared",
     "in_words",
     "kept_of",
@@ -46,7 +48,33 @@ def kept_of(stored: Table | None, table: Table) -> "dict[str, pa.DataType]":
 def changes_of(
     stored: "Rows | None", table: Table, mode: MigrateMode, replaces: Scope | None = None, others: Sequence[str] = ()
 ) -> "tuple[list[Change], dict[str, pa.DataType], tuple[str, ...]]":
-    """``changes_to`` what is stored with its rows, with ``Migration.kept`` and ``users``; see ``Destination.migrate``.
+    """``changes_with`` the rows of ``strandline.fold``."""
+
+    def are_doubles(column: str) -> bool:
+        values = stored.values(column) if stored is not None else ()
+        return all(value is None or abs(value) <= EXACT_MAX for value in values)
+
+    def strangers(scope: Scope) -> Iterable[str]:
+        return stored.strangers(scope) if stored is not None else ()
+
+    looks = Looks(are_doubles, strangers)
+    return changes_with(stored.table if stored is not None else None, table, mode, replaces, others, looks)
+
+
+@dataclass(frozen=True, slots=True)
+class Looks:
+    """What has to be known of rows that are stored."""
+
+    are_doubles: Callable[[str], bool]
+    """Whether all whole numbers of a column are doubles, too."""
+    strangers: Callable[[Scope], Iterable[str]]
+    """Whose rows are not of a scope, in words."""
+
+
+def changes_with(
+    stored: Table | None, table: Table, mode: MigrateMode, replaces: Scope | None, others: Sequence[str], looks: Looks
+) -> "tuple[list[Change], dict[str, pa.DataType], tuple[str, ...]]":
+    """``changes_to`` what is stored, with ``Migration.kept`` and ``users``; see ``Destination.migrate``.
 
     Args:
         stored: the table, if there is one.
@@ -54,6 +82,7 @@ def changes_of(
         mode: what may be done.
         replaces: whose rows a full refresh replaces.
         others: who else writes the table, in words.
+        looks: asked where it is needed.
 
     Raises:
         TaskError: as ``changes_to``.
@@ -61,16 +90,12 @@ def changes_of(
     """
     if stored is None:
         return changes_to(None, table, mode), {}, ()
-    rows, kept = stored, kept_of(stored.table, table)
-
-    def are_doubles(column: str) -> bool:
-        return all(value is None or abs(value) <= EXACT_MAX for value in rows.values(column))
-
+    kept = kept_of(stored, table)
     if replaces is None:
-        return changes_to(stored.table, table.keeping(kept), mode, are_doubles=are_doubles), kept, ()
-    users = tuple(sorted({*others, *stored.strangers(replaces)}))
+        return changes_to(stored, table.keeping(kept), mode, are_doubles=looks.are_doubles), kept, ()
+    users = tuple(sorted({*others, *looks.strangers(replaces)}))
     kept = kept if users else {}
-    fitting, misfits = compared(stored.table, table.keeping(kept), are_doubles)
+    fitting, misfits = compared(stored, table.keeping(kept), looks.are_doubles)
     if misfits and users:
         raise refused_change(table.name, misfits, users)
     return [*misfits, *fitting], kept, users if kept else ()

@@ -3,11 +3,13 @@
 from collections import Counter
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
 from strandline.connectors.arrow.casts import MEND_VALUE, cast_to
-from strandline.connectors.files.delivered import DeliveredSet, write_set
+from strandline.connectors.arrow.delivered import DeliveredSet, fresh_rows
+from strandline.connectors.files.delivered import mapped, write_set
 from strandline.connectors.files.formats import Compression, DataFile, Form
 from strandline.connectors.files.log import Log
 from strandline.connectors.files.partition import HIDDEN, split
@@ -15,19 +17,17 @@ from strandline.connectors.files.store import Store
 from strandline.connectors.files.stored_tables import Layout, folder_of, table_of
 from strandline.destination import Window
 from strandline.errors import StateConflictError, TaskError, UsageError
-from strandline.lazy import pa, pc
+from strandline.lazy import pa
 from strandline.message import Adopt, Complete, Forget, Insert, Stale, Swap, WindowMessage
 from strandline.ownership import Owner, check_writer
 from strandline.paths import encode_part
 from strandline.state import State, StateKey
-from strandline.table import CQ_ID, Table
+from strandline.table import Table
 
 __all__ = ["Settings", "StagedWindow"]
 
 _BUFFER_BYTES_MAX = 64 << 20
 """How much of a table's rows waits in memory until it becomes row groups."""
-_NUMBER_BYTES = 4
-_CONTENT_BYTES = 12
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,8 +87,10 @@ class StagedWindow:
         """Make everything durable that was taken, hidden."""
         for output in self._outputs.values():
             output.finish()
-        for delivered in self._delivered.values():
+        for name, delivered in self._delivered.items():
             table = delivered.settle()
+            before = self._log.delivered.get((self._window.key, name), ())
+            self._store.verified.difference_update(set(before) - set(delivered.files))
             if table is not None:
                 staged = self._store.stage()
                 target = self._store.place_delivered(write_set(self._store.root / staged, table))
@@ -145,28 +147,15 @@ class StagedWindow:
         """The delivered set of a stored table."""
         if table not in self._delivered:
             files = self._log.delivered.get((self._window.key, table), ())
-            self._delivered[table] = DeliveredSet(
-                self._store.root, files, self._window.pass_.sync_time_us, self._store.verified
-            )
+            load = partial(mapped, self._store.root, self._store.verified)
+            self._delivered[table] = DeliveredSet(files, load, self._window.pass_.sync_time_us)
         return self._delivered[table]
 
     def _insert(self, message: Insert, table: Table) -> None:
-        batch, version = message.batch, message.version
         output = self._output(table)
-        self.rows[message.table] += batch.num_rows
-        numbered = table.primary_key == (CQ_ID,) and CQ_ID not in batch.schema.names
-        if not numbered:
-            _check_keys(table, batch)
-        if message.reread or numbered:
-            if version is None or version.null_count:
-                raise TaskError(f"{table.name}: rows that may be read again came without their versions")
-            once = bool(table.primary_key) and not numbered
-            taken = self._of(table.name).take(version, reread=message.reread, numbered=numbered, once=once)
-            if numbered:
-                batch = _with_ids(batch, table, version, taken.numbers)
-            if message.reread:
-                batch = batch.filter(taken.fresh)
-                self.known[message.table] += message.batch.num_rows - batch.num_rows
+        batch = fresh_rows(message, table, lambda: self._of(table.name))
+        self.rows[message.table] += message.batch.num_rows
+        self.known[message.table] += message.batch.num_rows - batch.num_rows
         output.write(batch)
 
     def _output(self, table: Table) -> "_Output":
@@ -277,26 +266,3 @@ class _Output:
             self._open[below][1].write(pa.concat_tables(waiting))
         except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
             raise TaskError(f"{self._table.name}: a row cannot be stored ({error})", hint=MEND_VALUE) from error
-
-
-def _check_keys(table: Table, batch: "pa.RecordBatch") -> None:
-    for column in table.primary_key:
-        if column not in batch.schema.names or batch.column(column).null_count:
-            raise TaskError(
-                f"{table.name}.{column}: a row has a null in its primary key",
-                hint="nothing of this window was written; name another primary_key, or fix the row at the source",
-            )
-
-
-def _with_ids(batch: "pa.RecordBatch", table: Table, version: "pa.Array", numbers: "pa.Array") -> "pa.RecordBatch":
-    """The batch with ``_cq_id``: 12 bytes of content, 4 bytes of the number."""
-    byte = pa.array([bytes([code]) for code in range(256)], pa.binary())
-    digits = [
-        byte.take(pc.bit_wise_and(pc.shift_right(numbers, 8 * place), 255)) for place in reversed(range(_NUMBER_BYTES))
-    ]
-    content = pc.binary_slice(version.cast(pa.binary()), 0, _CONTENT_BYTES)
-    values = pc.binary_join_element_wise(content, *digits, b"").cast(pa.binary(16))
-    field = table.schema.field(CQ_ID)
-    if isinstance(field.type, pa.BaseExtensionType):
-        values = pa.ExtensionArray.from_storage(field.type, values)
-    return batch.append_column(field, values)
