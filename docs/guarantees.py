@@ -193,6 +193,25 @@ PROMISED = (
         "`tests/connectors/sql/test_attached.py`, `tests/connectors/sql/test_attached_deletes.py`",
     ),
     (
+        "P50: `delta`: rows, columns and properties that somebody has added to one of our tables",
+        (
+            "stay, an update of a row included; a column of the same name at the source is refused unless the table says "
+            "`adopt: true`. A full refresh loses the values of such a column where it replaces the row"
+        ),
+        "`tests/connectors/delta/test_delta.py`",
+    ),
+    (
+        (
+            "P7: `delta`: compaction, `VACUUM`, checkpoints, clean-up of the log and commits of others, also between the moment "
+            "when a window is decided and the one when it is in sight"
+        ),
+        (
+            "neither a gap nor a duplicate; a file that a `VACUUM` of short retention has removed is named, and the table stops, "
+            "exit code 3"
+        ),
+        "`tests/connectors/delta/test_delta.py`",
+    ),
+    (
         "P50: views, indexes, triggers, grants, policies, publications and comments on our tables",
         (
             "survive every sync and full refresh; `plan` and `migrate` name what `migrate_mode: forced` loses, which creates a table "
@@ -226,6 +245,7 @@ PROMISED = (
 DESTINATIONS = {
     "duckdb": {"path": ":memory:"},
     "sqlite": {"path": "x.db"},
+    "delta": {"path": "lake"},
     "files": {"path": "lake"},
     "postgresql": {"connection_string": "postgresql://localhost/x"},
 }

@@ -159,8 +159,14 @@ def into_duckdb(_request):
     yield {"path": "duckdb", "spec": {"path": "w.duckdb"}}, {}
 
 
+@contextmanager
+def into_delta(_request):
+    yield {"path": "delta", "spec": {"path": "lake"}}, {}
+
+
 WITH = {
     "all": into_duckdb,
+    "delta": into_delta,
     "duckdb": into_duckdb,
     "mysql": states_in_mysql,
     "objects": states_in_objects,

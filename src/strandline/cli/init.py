@@ -93,10 +93,10 @@ def command(
 
 
 def _example() -> str:
-    from strandline.cli._places import examples
+    from strandline.cli._places import examples, proposed
 
-    source, destination = (next(examples(kind), "URI") for kind in ("source", "destination"))
-    return f"strandline init --from {source} --to {destination}"
+    destination = proposed() or next(examples("destination"), "URI")
+    return f"strandline init --from {next(examples('source'), 'URI')} --to {destination}"
 
 
 def _ask(

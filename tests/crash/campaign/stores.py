@@ -3,6 +3,7 @@
 import sqlite3
 from contextlib import closing, contextmanager
 
+import deltalake
 import duckdb
 import psycopg
 import pyarrow as pa
@@ -123,6 +124,28 @@ class FilesStore(Store):
         return {path.name for path in (self.world / "lake/.strandline/staged").glob("*")}
 
 
+class DeltaStore(Store):
+    """What a reader of Delta finds, who knows nothing of us."""
+
+    kind = "delta"
+    places = ("/lake",)
+    files = ("lake",)
+
+    def __init__(self, world):
+        super().__init__(world, path=str(world / "lake"))
+
+    def contents(self, columns):
+        found = {}
+        for folder in sorted(path.parent for path in (self.world / "lake").glob("*/_delta_log")):
+            rows = (
+                deltalake.DeltaTable(folder).to_pyarrow_table().to_pylist()
+                if any((folder / "_delta_log").glob("*.json"))
+                else []
+            )
+            found[folder.name] = [(str(row["_cq_sync_time"]), tuple(row[one] for one in columns)) for row in rows]
+        return found
+
+
 class PlainStore(Store):
     """Keeps no states: the double of ``strandline.testing.plain``, which is installed for the syncs only."""
 
@@ -156,6 +179,12 @@ class IdempotentStore(PlainStore):
         super().__init__(world, delivery="idempotent")
 
 
-_ALL = {"duckdb": DuckDBStore, "sqlite": SQLiteStore, "postgresql": PostgreSQLStore, "files": FilesStore}
+_ALL = {
+    "duckdb": DuckDBStore,
+    "sqlite": SQLiteStore,
+    "postgresql": PostgreSQLStore,
+    "files": FilesStore,
+    "delta": DeltaStore,
+}
 STORES = {name: _ALL[name] for name in _ALL if name in plugin_names("destination")}
 STORES |= {"plain": PlainStore, "idempotent": IdempotentStore}

@@ -1,0 +1,283 @@
+"""Where a lake is: a local directory or a prefix of an object store, and the few things that are asked of it.
+
+Names are relative to the root, with ``/`` between their parts. ``create`` is what every commit is made of: of two writers that
+create one name, one is told that it is taken.
+"""
+
+import io
+import os
+import secrets
+import shutil
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, Protocol
+
+from strandline.connectors.delta.drivers import obstore, obstore_exceptions, obstore_store
+from strandline.errors import MACHINE, RetryableError, TaskError, UnreachableError, UsageError
+from strandline.lazy import pa
+from strandline.paths import FOLDER, PLAIN, make_directory, opened, write_file
+from strandline.place import file_places
+
+__all__ = ["LocalStore", "ObjectStore", "Store", "explained", "store_of"]
+
+_TIMEOUT_S = 60
+
+
+class Store(Protocol):
+    """See ``LocalStore`` and ``ObjectStore``."""
+
+    @property
+    def where(self) -> str:
+        """For people."""
+
+    @property
+    def options(self) -> Mapping[str, str] | None:
+        """How the driver reaches it."""
+
+    def uri(self, folder: str) -> str:
+        """Of a folder, for the driver."""
+
+    def listed(self, folder: str) -> list[str]:
+        """The names of what is in a folder, without the folder; what is below them may be named or not."""
+
+    def get(self, name: str) -> bytes | None:
+        """The content; ``None``: there is none."""
+
+    def create(self, name: str, content: bytes) -> bool:
+        """Make it, durable; ``False``: the name is taken, and nothing was changed."""
+
+    def sink(self, name: str) -> Any:
+        """A file object for a name that nobody else has. ``close`` makes it durable, ``discard`` leaves nothing."""
+
+    def readable(self, name: str) -> Any:
+        """What Arrow opens to read it."""
+
+    def settle(self, folder: str) -> None:
+        """Make the names of new files in a folder durable."""
+
+    def delete(self, names: Iterable[str]) -> None:
+        """Remove what is there of these names."""
+
+    def remove(self, folder: str) -> None:
+        """Remove all that is below a folder."""
+
+    def places(self) -> Sequence[str]:
+        """See ``strandline.place``."""
+
+
+def store_of(path: str, options: Mapping[str, str]) -> Store:
+    """By a path or a URL."""
+    return ObjectStore(path, options) if "://" in path else LocalStore(Path(path).absolute())
+
+
+@contextmanager
+def explained(what: str) -> Iterator[None]:
+    """Turn an error of the system or the driver into ours, where nothing was committed."""
+    try:
+        yield
+    except (FileNotFoundError, obstore_exceptions.NotFoundError) as error:
+        raise RetryableError(f"{what}: {_first_line(error)}", hint="a file was removed meanwhile") from error
+    except OSError as error:
+        if error.errno is None:
+            raise UnreachableError(f"{what}: {_first_line(error)}", hint="is the store up?") from error
+        text = f"{what}: {error.strerror or error}"
+        if error.errno in MACHINE:
+            raise RetryableError(text, hint=MACHINE[error.errno]) from error
+        raise TaskError(text, hint="`path` must be a directory that this user may write to, or a new one") from error
+    except obstore_exceptions.BaseError as error:
+        raise UnreachableError(
+            f"{what}: {_first_line(error)}", hint="is the store up, and may this user read and write there?"
+        ) from error
+
+
+class LocalStore:
+    """A directory. Whatever is said to be durable survives a power cut."""
+
+    options: Mapping[str, str] | None = None
+
+    def __init__(self, root: Path) -> None:
+        self.root, self.where = root, str(root)
+
+    def uri(self, folder: str) -> str:
+        """See ``Store``."""
+        return str(self.root / folder)
+
+    def listed(self, folder: str) -> list[str]:
+        """See ``Store``."""
+        try:
+            return [path.name for path in (self.root / folder).iterdir()]
+        except FileNotFoundError:
+            return []
+
+    def get(self, name: str) -> bytes | None:
+        """See ``Store``."""
+        try:
+            return (self.root / name).read_bytes()
+        except FileNotFoundError:
+            return None
+
+    def create(self, name: str, content: bytes) -> bool:
+        """See ``Store``. Written beside, then linked: whoever sees the name sees all of it."""
+        path = self.root / name
+        make_directory(path.parent, mode=0o777)
+        with opened(path.parent, FOLDER) as directory:
+            temporary = f".{secrets.token_hex(16)}.tmp"
+            write_file(directory, temporary, content)
+            try:
+                os.link(temporary, path.name, src_dir_fd=directory, dst_dir_fd=directory)
+            except FileExistsError:
+                return False
+            finally:
+                with suppress(OSError):
+                    os.unlink(temporary, dir_fd=directory)
+            os.fsync(directory)
+        return True
+
+    def sink(self, name: str) -> "_LocalFile":
+        """See ``Store``."""
+        path = self.root / name
+        make_directory(path.parent, mode=0o777)
+        return _LocalFile(path)
+
+    def readable(self, name: str) -> str:
+        """See ``Store``."""
+        return str(self.root / name)
+
+    def settle(self, folder: str) -> None:
+        """See ``Store``."""
+        with opened(self.root / folder, FOLDER) as directory:
+            os.fsync(directory)
+
+    def delete(self, names: Iterable[str]) -> None:
+        """See ``Store``."""
+        for name in names:
+            (self.root / name).unlink(missing_ok=True)
+
+    def remove(self, folder: str) -> None:
+        """See ``Store``."""
+        with suppress(FileNotFoundError):
+            shutil.rmtree(self.root / folder)
+
+    def places(self) -> Sequence[str]:
+        """See ``Store``."""
+        return file_places(self.root)
+
+
+class _LocalFile(io.FileIO):
+    """A new file."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        super().__init__(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | PLAIN, 0o666), "wb")
+
+    def keep(self) -> None:
+        """Make it durable, but for its name."""
+        os.fsync(self.fileno())
+        self.close()
+
+    def discard(self) -> None:
+        """Leave nothing."""
+        self.close()
+        with suppress(OSError):
+            self._path.unlink()
+
+
+class ObjectStore:
+    """A prefix of S3, GCS, Azure, or whatever speaks S3 and keeps the condition ``If-None-Match``."""
+
+    def __init__(self, url: str, options: Mapping[str, str]) -> None:
+        self.where = url.partition(":")[0] if set("@?") & set(url) else url.rstrip("/")
+        self._url, self._given = url.rstrip("/"), dict(options)
+        plain = any(value.startswith("http://") for name, value in options.items() if name.endswith("endpoint"))
+        self.options = {**options, "allow_http": "true"} if plain else dict(options) or None
+        self._plain = plain
+        self._opened: Any = None
+
+    @property
+    def _store(self) -> Any:
+        """Opened when it is first needed: looking for credentials may ask the network."""
+        if self._opened is None:
+            opens: Any = obstore_store.from_url
+            client = {"timeout": timedelta(seconds=_TIMEOUT_S), "allow_http": self._plain}
+            try:
+                self._opened = opens(self._url, config=self._given or None, client_options=client)
+            except (obstore_exceptions.BaseError, ValueError, TypeError) as error:
+                raise UsageError(f"`path` or `options` of {self.where}: {_first_line(error)}") from None
+        return self._opened
+
+    def uri(self, folder: str) -> str:
+        """See ``Store``."""
+        return f"{self._url}/{folder}"
+
+    def listed(self, folder: str) -> list[str]:
+        """See ``Store``."""
+        found = (one["path"] for some in obstore.list(self._store, prefix=folder) for one in some)
+        return [path.removeprefix(f"{folder}/") for path in found]
+
+    def get(self, name: str) -> bytes | None:
+        """See ``Store``."""
+        try:
+            return bytes(obstore.get(self._store, name).bytes())
+        except (obstore_exceptions.NotFoundError, FileNotFoundError):
+            return None
+
+    def create(self, name: str, content: bytes) -> bool:
+        """See ``Store``. What the driver repeats after a lost reply may find its own object: the caller compares."""
+        try:
+            obstore.put(self._store, name, content, mode="create", use_multipart=False)
+        except (obstore_exceptions.AlreadyExistsError, obstore_exceptions.PreconditionError, FileExistsError):
+            return False
+        return True
+
+    def sink(self, name: str) -> "_Object":
+        """See ``Store``."""
+        return _Object(self._store, name)
+
+    def readable(self, name: str) -> Any:
+        """See ``Store``."""
+        return pa.BufferReader(bytes(obstore.get(self._store, name).bytes()))
+
+    def settle(self, folder: str) -> None:
+        """See ``Store``. An object is durable once it is acknowledged."""
+
+    def delete(self, names: Iterable[str]) -> None:
+        """See ``Store``."""
+        for name in names:
+            with suppress(obstore_exceptions.NotFoundError, FileNotFoundError):
+                obstore.delete(self._store, name)
+
+    def remove(self, folder: str) -> None:
+        """See ``Store``."""
+        self.delete([f"{folder}/{name}" for name in self.listed(folder)])
+
+    def places(self) -> Sequence[str]:
+        """See ``Store``."""
+        return [f"objects {self.options and self.options.get('endpoint', '')} {self._url}"]
+
+
+class _Object(io.BytesIO):
+    """An object that is made when it is kept."""
+
+    def __init__(self, store: Any, name: str) -> None:
+        super().__init__()
+        self._store, self._name, self._kept = store, name, False
+
+    def keep(self) -> None:
+        """Make it."""
+        obstore.put(self._store, self._name, self.getvalue())
+        self.close()
+        self._kept = True
+
+    def discard(self) -> None:
+        """Leave nothing."""
+        self.close()
+        if self._kept:
+            with suppress(obstore_exceptions.BaseError, OSError):
+                obstore.delete(self._store, self._name)
+
+
+def _first_line(error: Exception) -> str:
+    """What the driver says, without the request, in which a signature may stand."""
+    return str(error).strip().split("\n")[0][:300]
