@@ -3,7 +3,7 @@
 import json
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
-from threading import Lock
+from threading import Barrier, Lock
 
 import pytest
 from shop_api import moment
@@ -14,6 +14,7 @@ from strandline.errors import RetryableError, TaskError
 from strandline.message import Checkpoint, Insert, Notice, Replace, Truncate
 from strandline.reading import Reading
 
+WAIT_S = 60
 START = datetime(2026, 1, 1, tzinfo=UTC)
 DAY = START.timestamp() + 86_400
 
@@ -427,3 +428,84 @@ def test_what_has_not_changed_by_its_etag_is_not_read_again(api):
     assert other.ids() == [1, 2]
     kinds = [type(one) for one in other.messages]
     assert kinds.index(Truncate) < kinds.index(Insert)
+
+
+# ahead ---------------------------------------------------------------------------------------------------------------
+
+NUMBERED = {"rows": {"path": "rows", "primary_key": ["id"], "pagination": {"type": "page", "query": "p"}}}
+
+
+def numbered(asked, count=9, size=2):
+    """Pages of numbers."""
+    number = int(asked.query["p"])
+    return Reply([{"id": id_} for id_ in range((number - 1) * size, number * size)] if number <= count else [])
+
+
+def test_pages_that_have_numbers_are_asked_for_at_once(api):
+    together = Barrier(3)
+
+    def answer(asked):
+        if asked.query["p"] in {"4", "5", "6"}:
+            together.wait(WAIT_S)
+        return numbered(asked)
+
+    api.answer = answer
+    read = Read(source_of(api, NUMBERED, concurrency=3))
+    assert (read.error, read.ids()) == (None, [*range(18)])
+
+
+def test_what_lies_behind_the_last_page_is_nobodys_error(api):
+    def answer(asked):
+        behind = int(asked.query["p"]) > 10
+        return Reply({"message": "no such page"}, status=404) if behind else numbered(asked)
+
+    api.answer = answer
+    read = Read(source_of(api, NUMBERED, concurrency=8))
+    assert (read.error, read.ids()) == (None, [*range(18)])
+    assert max(int(one.query["p"]) for one in api.asked) > 10
+
+
+def test_a_table_of_one_page_is_asked_for_no_more_than_its_end(api):
+    api.answer = lambda asked: numbered(asked, count=1)
+    source = source_of(api, NUMBERED, concurrency=8)
+    source.tables()
+    api.asked.clear()
+    assert Read(source).ids() == [0, 1]
+    assert {one.query["p"] for one in api.asked} == {"1", "2"}
+
+
+def test_an_offset_with_a_total_is_asked_for_nothing_behind_it(api):
+    tables = {
+        "rows": {
+            "path": "rows",
+            "records": "rows",
+            "primary_key": ["id"],
+            "pagination": {"type": "offset", "query": "skip", "total": "total"},
+        }
+    }
+
+    def answer(asked):
+        at = int(asked.query.get("skip", 0))
+        return Reply({"rows": [{"id": id_} for id_ in range(at, min(at + 2, 18))], "total": 18})
+
+    api.answer = answer
+    read = Read(source_of(api, tables, concurrency=8))
+    assert (read.error, read.ids()) == (None, [*range(18)])
+    assert max(int(one.query.get("skip", 0)) for one in api.asked) == 16
+
+
+def test_one_at_a_time_where_the_spec_says_so(api):
+    going, most, lock = [], [], Lock()
+
+    def answer(asked):
+        with lock:
+            going.append(asked)
+            most.append(len(going))
+        reply = numbered(asked)
+        with lock:
+            going.remove(asked)
+        return reply
+
+    api.answer = answer
+    assert Read(source_of(api, NUMBERED, concurrency=1)).ids() == [*range(18)]
+    assert max(most) == 1

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from threading import Thread
 from typing import Any
@@ -56,7 +56,7 @@ class Asking:
         )
 
     def pages(
-        self, client: Client, values: Mapping[str, Any], alive: Callable[[], None], *, ahead: bool = False
+        self, client: Client, values: Mapping[str, Any], alive: Callable[[], None], *, ahead: int = 0
     ) -> Iterator[Records]:
         """The records of each page.
 
@@ -64,7 +64,8 @@ class Asking:
             client: asks.
             values: of placeholders.
             alive: is told now and then while an answer is waited for.
-            ahead: the next page is asked for while the records of one are taken.
+            ahead: so many pages at most are asked for while the records of one are taken: the next one, and those behind it where
+                they have numbers.
 
         Raises:
             RetryableError: the API cannot answer now.
@@ -72,9 +73,10 @@ class Asking:
         """
         request = self.request(values)
         pages = Pages(self.said.pagination or self.settings.pagination, request)
-        asked: _Asked | None = _Asked(client, pages.request or request, alive)
-        while asked is not None:
-            answer, document = asked.result()
+        asked, turned = _Ahead(client, alive), 0
+        next_: Request | None = pages.request or request
+        while next_ is not None:
+            answer, document = asked.result(next_)
             if answer.status == _NOT_MODIFIED and self.said.incremental_key is None:
                 # what does not come would be taken for gone
                 raise TaskError(
@@ -83,9 +85,10 @@ class Asking:
                 )
             records = self._records(document, answer)
             pages.turn(Page(answer, document, records))
-            asked = None if pages.request is None else _Asked(client, pages.request, alive)
-            if asked is not None and ahead:
-                asked.begin()
+            next_, turned = pages.request, turned + 1
+            if next_ is not None and ahead:
+                # a table of few pages is not asked for many that it does not have
+                asked.begin([next_, *pages.foreseen(min(ahead, turned) - 1)])
             yield records
 
     def once(
@@ -127,6 +130,24 @@ class Asking:
         if _LIMITED.search(json.dumps(errors)):
             raise RetryableError(words)
         raise TaskError(words, hint="look at `graphql` and its variables")
+
+
+class _Ahead:
+    """What has been asked for before it is known to be wanted. What is not wanted after all, nobody hears of."""
+
+    def __init__(self, client: Client, alive: Callable[[], None]) -> None:
+        self._client, self._alive = client, alive
+        self._asked: dict[tuple[str, bytes | None], _Asked] = {}
+
+    def begin(self, requests: Iterable[Request]) -> None:
+        for request in requests:
+            if (key := (request.target, request.content)) not in self._asked:
+                self._asked[key] = _Asked(self._client, request, self._alive)
+                self._asked[key].begin()
+
+    def result(self, request: Request) -> tuple[Answer, Any]:
+        asked = self._asked.pop((request.target, request.content), None)
+        return (asked or _Asked(self._client, request, self._alive)).result()
 
 
 class _Asked:

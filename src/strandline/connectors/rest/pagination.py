@@ -4,7 +4,7 @@ No position of a page is asked for twice in one reading: an API that names the s
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -50,12 +50,23 @@ class Pages:
         """The next one; ``None``: that was all."""
         self._seen = {request.target}
         self._count = 0
-        self._total: int | None = None
+        self._whole: int | None = None
+        """How many pages or records there are, as far as the API has said."""
         self._before: Sequence[Any] = ()
         if isinstance(self._said, PageSettings):
             self._count = self._said.first
             self.request = _sent(request, self._said, self._count)
         self._first = self.request
+
+    def foreseen(self, count: int) -> Iterator[Request]:
+        """Up to ``count`` requests that will come after the next one, if there is so much: those that have a number."""
+        said, first = self._said, self._first
+        if not isinstance(said, PageSettings | OffsetSettings) or first is None or self.request is None:
+            return
+        begins, step = (said.first, 1) if isinstance(said, PageSettings) else (0, len(self._before))
+        for number in range(self._count + step, self._count + step * (count + 1), step):
+            if self._whole is None or number - begins < self._whole:
+                yield _sent(first, said, number)
 
     def turn(self, page: Page) -> None:
         """After ``page``.
@@ -124,12 +135,13 @@ class Pages:
         if isinstance(said, PageSettings):
             self._count += 1
             passed, whole = self._count - said.first, _whole(page, said.pages)
+            self._whole = whole
         else:
             # as many as came, for an API may give fewer than it was asked for
             self._count += len(page.records)
             passed, whole = self._count, _whole(page, said.total)
-            self._total = self._total or whole
-            if whole is not None and self._total is not None and whole < self._total:
+            self._whole = self._whole or whole
+            if whole is not None and self._whole is not None and whole < self._whole:
                 raise RetryableError(
                     f"{shown(page.answer.request.url)}: records were removed while it was read, so others have moved to pages before",
                     hint="a `token` or `last` in `pagination` is not shaken by that, if the API has one",

@@ -229,7 +229,7 @@ class RestSettings(BaseModel):
         None, description="How often may be asked. What the API says of it counts in any case."
     )
     concurrency: Annotated[int, Field(ge=1, le=64)] = Field(
-        4, description="How many requests for child tables go on at once."
+        4, description="How many requests for child tables, or for pages that have numbers, go on at once."
     )
     timeout: Seconds = Field(30.0, description="How long to wait for each part of an answer.")
     answer_timeout: Seconds = Field(300.0, description="How long a whole answer may take.")

@@ -66,18 +66,21 @@ class RestStream:
         """The records that belong to a row of the parent."""
         values = {**_of_parent(self.asking.said, row), "partition": partition}
         return self.asking.pages(
-            self.client(), values, _quiet if reading is None else reading.alive, ahead=reading is not None
+            self.client(), values, _quiet if reading is None else reading.alive, ahead=self._ahead(reading)
         )
 
     def _asked(self, values: Mapping[str, Any], reading: Reading | None) -> Iterator[Records]:
         alive = _quiet if reading is None else reading.alive
         if self.parent is None:
-            yield from self.asking.pages(self.client(), values, alive, ahead=reading is not None)
+            yield from self.asking.pages(self.client(), values, alive, ahead=self._ahead(reading))
             return
         start = self.parent.said.start
         of_parent = {**values, "since": None if start is None else parsed(start), "until": self.now()}
         for parents in self.parent.pages(self.client(), of_parent, alive):
             yield from self._of_parents(parents, values, reading)
+
+    def _ahead(self, reading: Reading | None) -> int:
+        return 0 if reading is None else self.asking.settings.concurrency
 
     def _of_parents(self, parents: Records, values: Mapping[str, Any], reading: Reading | None) -> Iterator[Records]:
         alive = _quiet if reading is None else reading.alive
