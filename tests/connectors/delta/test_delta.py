@@ -374,6 +374,20 @@ def test_a_delivered_set_that_is_damaged_is_not_an_empty_one(
     assert [one for one, _ in seen(root)] == [1, 2]
 
 
+def test_what_was_delivered_is_kept_in_few_files(lineage: Lineage, root: Path) -> None:
+    lineage.mode = WriteMode.APPEND
+    for number in range(9):
+        lineage.next_pass()
+        lineage.write(rows(lineage, number, number + 1, reread=True), Complete("orders"))
+        assert len(list((root / "_strandline" / "delivered").iterdir())) <= 2
+    late = Lineage(lineage.destination, WriteMode.APPEND, tables=dict(lineage.tables))
+    before = sorted((root / "_strandline" / "delivered").iterdir())
+    with pytest.raises(StateConflictError):
+        late.write(rows(late, 50, reread=True))
+    assert sorted((root / "_strandline" / "delivered").iterdir()) == before
+    assert [one for one, _ in seen(root)] == list(range(10))
+
+
 def test_the_logs_are_short_whatever_was_committed(
     lineage: Lineage, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,6 +1,7 @@
 """A window is decided: what becomes of each table, one entry of the log, and then the tables' own logs."""
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 
@@ -46,6 +47,8 @@ class Writing:
         self._lake, self._staged, self._window, self._fence, self._looks = lake, staged, window, fence, looks
         self._plans: dict[str, tuple[Opened, Plan, Form]] = {}
         self._sets: dict[str, tuple[str, ...]] = {}
+        self._former: set[str] = set()
+        """The files of all delivered sets, as they were before."""
         self._adds: dict[str, Plan] = {}
 
     def commit(self) -> Receipt:
@@ -63,6 +66,10 @@ class Writing:
                 if not self.decided:
                     for opened, plan, _ in self._plans.values():
                         self._lake.discard(opened, plan)
+                    with suppress(OSError, StrandlineError):
+                        self._lake.store.delete(
+                            {file for files in self._sets.values() for file in files} - self._former
+                        )
                 raise
             self._settle(log)
         plans = {staged.tables[name].name: plan for name, (_, plan, _) in self._plans.items()}
@@ -80,6 +87,7 @@ class Writing:
         for _ in range(_ATTEMPTS_MAX):
             log = self._lake.journal.look()
             self._check(log)
+            self._former = {file for files in log.delivered.values() for file in files}
             with explained(f"{self._lake.where}: cannot write"):
                 self._plan(log)
                 self._store_sets()
@@ -225,6 +233,8 @@ class Writing:
                     self._lake.opened(name, log.tables[name])
             for name in [name for name in log.dropped if name not in log.tables]:
                 self._lake.clear(name, log.dropped[name])
+            named = {file for files in log.delivered.values() for file in files}
+            self._lake.store.delete(self._former - named)
         except (StrandlineError, OSError) as error:
             raise StateError(
                 f"{self._lake.where}: a commit is durable, and not in sight yet: {error}",
