@@ -9,6 +9,7 @@ from pathlib import Path
 from scenarios import KINDS, ROWS_MAX, STEPS, contents, settled_below, store_at
 
 from strandline.connectors.local.state import LocalState
+from strandline.connectors.memory.commits import Commits
 from strandline.connectors.memory.destination import MemoryDestination
 from strandline.connectors.memory.source import MemorySource
 from strandline.connectors.memory.state import MemoryState
@@ -226,7 +227,7 @@ class MemoryWorld(_Contents):
         self.inner._store.data, kept, began_at = snapshot
         self._began_at = dict(began_at)
         if isinstance(self.backend, MemoryState):
-            self.backend._commits = {key: list(commits) for key, commits in kept.items()}
+            self.backend._commits = Commits({key: list(commits) for key, commits in kept.items()})
         elif isinstance(self.backend, LocalState):
             for path in self.directory.rglob("*.json"):
                 if path not in kept:

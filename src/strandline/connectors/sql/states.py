@@ -330,8 +330,8 @@ def _state(key: StateKey, row: Sequence[Any], where: str, part: PartOf) -> State
     """The state in a row. It has epoch and sequence twice, and they are one, or it is damaged."""
     epoch, sequence, token, text = row
     body = _parsed(text)
-    if isinstance(body, dict):
-        body |= {"epoch": epoch, "sequence": sequence}
+    if isinstance(body, dict) and (body.get("epoch"), body.get("sequence")) != (epoch, sequence):
+        body["checksum"] = None  # of one of the two, and nobody knows of which
     return load_state(key, body, where=where, token=_text(token), epoch=epoch, part=part)
 
 
