@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol, runtime_checkable
 
+from strandline.errors import StateConflictError
 from strandline.lazy import pa
 from strandline.message import Cursor, WindowMessage
 from strandline.ownership import Owner, Ownership
@@ -32,6 +33,7 @@ __all__ = [
     "Scope",
     "Window",
     "WriteMode",
+    "check_token",
 ]
 
 
@@ -123,6 +125,32 @@ class Fence:
     def key(self) -> StateKey:
         """Where the epoch is kept: the state of the task ``@run``, or of that of a shard."""
         return StateKey(self.source, self.run, self.destination)
+
+    def check(self, stored: int) -> None:
+        """Compare with the epoch that is stored, for a destination that keeps states.
+
+        Raises:
+            StateConflictError: another run has taken over.
+        """
+        if stored > self.epoch:
+            raise StateConflictError(
+                f"{self.source} → {self.destination}: another run has taken over (epoch {stored}; this run has "
+                f"{self.epoch}); nothing was written",
+                hint="let the other run end, then start again",
+            )
+
+
+def check_token(key: StateKey, stored: Token | None, expected: Token | None) -> None:
+    """Compare the stored state of a lineage with the one that a run saved last, for a destination that keeps states.
+
+    Raises:
+        StateConflictError: it is another one.
+    """
+    if stored != expected:
+        raise StateConflictError(
+            f"{key}: the stored state is not the one this run saved last; nothing was written",
+            hint="another run writes the same table; let it end, then start again",
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,13 +9,13 @@ from dataclasses import replace
 from strandline.connectors.delta.drivers import obstore_exceptions
 from strandline.connectors.delta.journal import Journal
 from strandline.connectors.delta.log import Commit, Entry, Log, Record
-from strandline.destination import Fence
-from strandline.errors import RetryableError, StateConflictError, StateError, UnreachableError
+from strandline.destination import Fence, check_token
+from strandline.errors import RetryableError, StateError, UnreachableError
 from strandline.ownership import Owner, followed
 from strandline.state import State, StateKey, Token, is_run
 from strandline.state_format import decode_state, encode_state, load_state
 
-__all__ = ["LakeStates", "adopted", "check_fence", "check_token", "commit_of"]
+__all__ = ["LakeStates", "adopted", "check_fence", "commit_of", "token_of"]
 
 
 def check_fence(log: Log, fence: Fence) -> None:
@@ -29,26 +29,13 @@ def check_fence(log: Log, fence: Fence) -> None:
         return
     # a fence that cannot be read is given up by command only, and that raises the epoch
     stored = load_state(fence.key, _parsed(commits[0].text), where="@run", token=commits[0].token)
-    if stored.epoch > fence.epoch:
-        raise StateConflictError(
-            f"{fence.source} → {fence.destination}: another run has taken over (epoch {stored.epoch}; this run has "
-            f"{fence.epoch}); nothing was written",
-            hint="let the other run end, then start again",
-        )
+    fence.check(stored.epoch)
 
 
-def check_token(log: Log, key: StateKey, expected: Token | None) -> None:
-    """Compare the state of a lineage with the one that this run saved last.
-
-    Raises:
-        StateConflictError: it is another one.
-    """
+def token_of(log: Log, key: StateKey) -> Token | None:
+    """Of the state that is stored."""
     commits = log.states.get(key)
-    if (commits[0].token if commits else None) != expected:
-        raise StateConflictError(
-            f"{key}: the stored state is not the one this run saved last; nothing was written",
-            hint="another run writes the same table; let it end, then start again",
-        )
+    return commits[0].token if commits else None
 
 
 def commit_of(key: StateKey, state: State) -> Commit:
@@ -106,7 +93,7 @@ class LakeStates:
         def entry(log: Log, _number: int) -> Entry:
             if not is_run(key.task):
                 check_fence(log, Fence(key.source, key.destination, state.epoch, state.run_id))
-            check_token(log, key, expected)
+            check_token(key, token_of(log, key), expected)
             return Entry(states=[(key, commit)])
 
         with self._explained(f"{key}: the state may not have been saved"):

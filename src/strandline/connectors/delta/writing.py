@@ -12,9 +12,9 @@ from strandline.connectors.delta.plan import Plan, Planner
 from strandline.connectors.delta.refresh import Hidden
 from strandline.connectors.delta.rows import Form
 from strandline.connectors.delta.staged import Staged, StagedTable
-from strandline.connectors.delta.states import adopted, check_fence, check_token, commit_of
+from strandline.connectors.delta.states import adopted, check_fence, commit_of, token_of
 from strandline.connectors.delta.store import explained
-from strandline.destination import Fence, MigrateMode, Receipt, Window
+from strandline.destination import Fence, MigrateMode, Receipt, Window, check_token
 from strandline.errors import RetryableError, StateError, StrandlineError, TaskError
 from strandline.ownership import Owner, check_writer, followed
 from strandline.state import StateKey, Token
@@ -108,7 +108,7 @@ class Writing:
     def _check(self, log: Log) -> None:
         """Whether this run may write what it has."""
         check_fence(log, self._fence)
-        check_token(log, self._window.key, self._window.expected)
+        check_token(self._window.key, token_of(log, self._window.key), self._window.expected)
         for name, staged in self._staged.tables.items():
             record = log.tables.get(name)
             if record is None or record.mark != staged.mark:

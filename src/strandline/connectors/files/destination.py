@@ -27,7 +27,7 @@ from strandline.connectors.files.formats import FORMATS, Compression, FileFormat
 from strandline.connectors.files.log import Entry, Log
 from strandline.connectors.files.parts import StagedState
 from strandline.connectors.files.probes import probe_root
-from strandline.connectors.files.states import LogStates, adopted, check_fence, check_token
+from strandline.connectors.files.states import LogStates, adopted, check_fence, token_of
 from strandline.connectors.files.store import Store, explained
 from strandline.connectors.files.stored_schema import Place
 from strandline.connectors.files.stored_tables import Layout, folder_of, owners_of, record_of, table_of
@@ -45,6 +45,7 @@ from strandline.destination import (
     Scope,
     Window,
     WriteMode,
+    check_token,
 )
 from strandline.errors import TaskError, UsageError
 from strandline.lazy import pa
@@ -238,7 +239,7 @@ class FilesDestination:
         with explained(problem), self._store.transaction() as transaction:
             try:
                 check_fence(transaction.log, fence)
-                check_token(transaction.log, window.key, window.expected)
+                check_token(window.key, token_of(transaction.log, window.key), window.expected)
                 entry = self._entry(staged, transaction.log, window, state)
             except BaseException:
                 staged.discard()

@@ -2,12 +2,9 @@
 
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from collections.abc import Generator
+from typing import Any
 
 __all__ = ["Lane", "NoLaneError"]
 
@@ -25,7 +22,7 @@ class NoLaneError(Exception):
 class Lane:
     """Begins to read when it is made. One thread takes its items, once."""
 
-    def __init__(self, read: "Callable[[], Generator[Any]]", check_open: Callable[[], None]) -> None:
+    def __init__(self, read: Callable[[], Generator[Any]], check_open: Callable[[], None]) -> None:
         self._read, self._check_open = read, check_open
         self._items: deque[tuple[Any, int]] = deque()
         self._bytes, self._ended, self._left = 0, False, False

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 from strandline.connectors.sql.dialect import Statement
 from strandline.connectors.sql.session import OwnSession
 from strandline.connectors.sql.tables import HISTORY, STATES
-from strandline.destination import Fence
+from strandline.destination import Fence, check_token
 from strandline.errors import StateConflictError, StateError
 from strandline.parted import Part
 from strandline.state import HISTORY_MAX, State, StateKey, Token, is_run
@@ -69,15 +69,9 @@ def check_fence(
     if key is not None:
         _lock(session, key)
     found = _stored(session, keys)
-    epoch = found.get(fence.key, (fence.epoch, None))[0]
-    if epoch > fence.epoch:
-        raise StateConflictError(
-            f"{fence.source} → {fence.destination}: another run has taken over (epoch {epoch}; this run has "
-            f"{fence.epoch}); nothing was written",
-            hint="let the other run end, then start again",
-        )
+    fence.check(found.get(fence.key, (fence.epoch, None))[0])
     if key is not None:
-        _check_token(key, found, expected)
+        check_token(key, found.get(key, (0, None))[1], expected)
 
 
 def _lock(session: OwnSession, key: StateKey, tables: StateTables = _BESIDE, *, shared: bool = False) -> None:
@@ -108,14 +102,6 @@ def _stored(
     if len(found) < len(rows):
         raise StateError(f"{keys[0]}: {tables.states} has two states of it", hint="restore the database from a backup")
     return found
-
-
-def _check_token(key: StateKey, found: Mapping[StateKey, tuple[int, Token]], expected: Token | None) -> None:
-    if found.get(key, (0, None))[1] != expected:
-        raise StateConflictError(
-            f"{key}: the stored state is not the one this run saved last; nothing was written",
-            hint="another run writes the same table; let it end, then start again",
-        )
 
 
 def _renews(session: OwnSession, key: StateKey, text: str, tables: StateTables) -> bool:
@@ -289,7 +275,7 @@ class SqlStates:
                 # a sign of life leaves the epoch alone: the windows that compare it need not wait for it, nor it for them
                 alive = self._fenced and _renews(session, key, json.dumps(encode_parted(key, state).body), tables)
                 _lock(session, key, tables, shared=alive)
-                _check_token(key, _stored(session, [key], tables), expected)
+                check_token(key, _stored(session, [key], tables).get(key, (0, None))[1], expected)
             saved = save_state(session, key, state, expected=expected, tables=tables)
         if saved.token is None:
             raise AssertionError("a saved state has a token")
