@@ -27,6 +27,7 @@ _COMMANDS = {
     "plan": ("plan", "Show what a sync would do, table by table, and touch nothing."),
     "state": ("state", "Look at the cursors, and move or discard one on purpose."),
     "migrate": ("migrate", "Make the tables of the destinations fit, without moving a row."),
+    "optimize": ("optimize", "Join the small files of lakes, and remove those that no table names any more."),
     "test-connection": ("test_connection", "Reach every source, destination and state backend, and change nothing."),
     "doctor": ("doctor", "Probe whether everything can do what the promises need, and say how to fix what cannot."),
     "validate-config": ("validate", "Check a spec without touching anything."),

@@ -5,17 +5,20 @@ the next one after what was looked at. The driver reads logs, writes checkpoints
 """
 
 import json
+import math
 import secrets
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
+from urllib.parse import unquote
 
 from strandline.connectors.delta.drivers import deltalake
 from strandline.connectors.delta.log import Intent
 from strandline.connectors.delta.store import Store, explained
-from strandline.errors import StateError, TaskError
+from strandline.errors import RetryableError, StateError, TaskError
 from strandline.lazy import pa, pq
 
 __all__ = ["APP", "DataFile", "DeltaTable", "Snapshot", "schema_fields"]
@@ -37,6 +40,7 @@ class DataFile:
     """A file of a table."""
 
     path: str
+    """As the log has it: encoded as in a URL, which matters where others name files."""
     rows: int | None
     partition: Mapping[str, Any]
     low: Mapping[str, Any]
@@ -144,6 +148,35 @@ class DeltaTable:
                 opened.create_checkpoint()
                 opened.cleanup_metadata()
 
+    def compact(self) -> None:
+        """Join small files, partition by partition. It commits by itself, as anybody's ``OPTIMIZE``.
+
+        Raises:
+            RetryableError: others have removed what it joined.
+        """
+        with explained(f"{self._store.uri(self.folder)}: cannot be compacted"):
+            try:
+                opened = deltalake.DeltaTable(self._store.uri(self.folder), storage_options=self._options)
+                opened.optimize.compact()
+            except deltalake.exceptions.CommitFailedError as error:
+                raise RetryableError(
+                    f"{self._store.uri(self.folder)}: others write to it while it is compacted",
+                    hint="do it again later",
+                ) from error
+            except deltalake.exceptions.DeltaError as error:
+                raise TaskError(f"{self._store.uri(self.folder)}: cannot be compacted: {str(error)[:300]}") from error
+
+    def vacuum(self, keep: timedelta) -> int:
+        """Remove the files that the log has not named for so long; how many."""
+        with explained(f"{self._store.uri(self.folder)}: cannot be cleaned up"):
+            try:
+                opened = deltalake.DeltaTable(self._store.uri(self.folder), storage_options=self._options)
+                hours = math.ceil(keep / timedelta(hours=1))
+                gone = opened.vacuum(hours, dry_run=False, enforce_retention_duration=False, full=True)
+            except deltalake.exceptions.DeltaError as error:
+                raise TaskError(f"{self._store.uri(self.folder)}: cannot be cleaned up: {str(error)[:300]}") from error
+        return len(gone)
+
     # files -----------------------------------------------------------------------------------------------------------
 
     def new_name(self) -> str:
@@ -165,7 +198,7 @@ class DeltaTable:
             StateError: the file is gone.
         """
         try:
-            with pq.ParquetFile(self._store.readable(f"{self.folder}/{file.path}")) as opened:
+            with pq.ParquetFile(self._store.readable(f"{self.folder}/{unquote(file.path)}")) as opened:
                 there = opened.schema_arrow.names
                 wanted = there if columns is None else [name for name in columns if name in there]
                 count = opened.metadata.num_rows

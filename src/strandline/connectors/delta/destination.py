@@ -28,6 +28,7 @@ stays. A folder that holds what was not made here is refused.
 
 import re
 from collections.abc import Iterator, Sequence
+from datetime import timedelta
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -35,6 +36,7 @@ from strandline import describe
 from strandline.connectors.delta.description import WRITTEN, place_of
 from strandline.connectors.delta.lake import Lake, Opened, folder_of
 from strandline.connectors.delta.migration import Wanted, looks_of, migrate
+from strandline.connectors.delta.optimizing import optimize
 from strandline.connectors.delta.probes import probe_lake
 from strandline.connectors.delta.rows import in_scope
 from strandline.connectors.delta.staged import Staged
@@ -56,6 +58,7 @@ from strandline.destination import (
 )
 from strandline.errors import TaskError
 from strandline.lazy import pa, pc
+from strandline.optimize import Optimized
 from strandline.ownership import Ownership
 from strandline.probe import Probe
 from strandline.state import StateBackend
@@ -189,6 +192,16 @@ class DeltaDestination:
             raise TaskError(f"{table.name} has no column {strange[0]!r}")
         files = list(opened.found.files.values())
         return (batch for file in files for batch in opened.form.read(opened.delta, file, names, table.schema))
+
+    def optimizable(self) -> Sequence[str]:
+        """See ``strandline.optimize.Optimizable``."""
+        with explained(f"{self._lake.where}: cannot be read"):
+            return sorted(self._lake.journal.look().tables)
+
+    def optimize(self, table: str, *, keep: timedelta) -> Optimized:
+        """See ``strandline.optimize.Optimizable``."""
+        with explained(f"{self._lake.where}: cannot optimize {table}"):
+            return optimize(self._lake, table, keep)
 
     def probes(self) -> Iterator[Probe]:
         """Whether a lake can be kept there; see ``strandline.probe``."""

@@ -21,9 +21,10 @@ from strandline.ownership import Owner
 from strandline.paths import encode_part
 from strandline.table import Table
 
-__all__ = ["Lake", "Opened", "folder_of", "form_of", "record_of"]
+__all__ = ["DELIVERED", "KEYS", "Lake", "Opened", "folder_of", "form_of", "record_of"]
 
-_KEYS, _DELIVERED = f"{OWN}/keys", f"{OWN}/delivered"
+KEYS, DELIVERED = f"{OWN}/keys", f"{OWN}/delivered"
+"""Of what entries name: keys of rows that go, and delivered sets."""
 
 
 class Opened:
@@ -110,7 +111,7 @@ class Lake:
         if plan.adds or any(plan.rewrites.values()):
             self.store.settle(opened.delta.folder)
         if plan.gone is not None and len(plan.gone) and not plan.scopes:
-            plan.keys = f"{_KEYS}/{secrets.token_hex(16)}.arrow"
+            plan.keys = f"{KEYS}/{secrets.token_hex(16)}.arrow"
             self.store.create(plan.keys, _arrow(pa.table({"key": plan.gone})))
 
     def discard(self, opened: Opened, plan: Plan) -> None:
@@ -149,7 +150,7 @@ class Lake:
     def store_delivered(self, table: "pa.Table") -> str:
         """A new file of a delivered set, durable."""
         content = _arrow(table)
-        name = f"{_DELIVERED}/{hashlib.sha256(content).hexdigest()}-{secrets.token_hex(4)}.arrow"
+        name = f"{DELIVERED}/{hashlib.sha256(content).hexdigest()}-{secrets.token_hex(4)}.arrow"
         self.store.create(name, content)
         return name
 

@@ -8,9 +8,10 @@ import io
 import os
 import secrets
 import shutil
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -41,6 +42,9 @@ class Store(Protocol):
 
     def listed(self, folder: str) -> list[str]:
         """The names of what is in a folder, without the folder; what is below them may be named or not."""
+
+    def older(self, folder: str, age: timedelta) -> list[str]:
+        """The whole names of files that are directly in a folder, and were last written so long ago."""
 
     def get(self, name: str) -> bytes | None:
         """The content; ``None``: there is none."""
@@ -110,6 +114,15 @@ class LocalStore:
             return [path.name for path in (self.root / folder).iterdir()]
         except FileNotFoundError:
             return []
+
+    def older(self, folder: str, age: timedelta) -> list[str]:
+        """See ``Store``."""
+        latest_s, found = time.time() - age.total_seconds(), []
+        for name in self.listed(folder):
+            with suppress(FileNotFoundError):
+                if (self.root / folder / name).stat().st_mtime < latest_s:
+                    found.append(f"{folder}/{name}")
+        return found
 
     def get(self, name: str) -> bytes | None:
         """See ``Store``."""
@@ -215,6 +228,12 @@ class ObjectStore:
         """See ``Store``."""
         found = (one["path"] for some in obstore.list(self._store, prefix=folder) for one in some)
         return [path.removeprefix(f"{folder}/") for path in found]
+
+    def older(self, folder: str, age: timedelta) -> list[str]:
+        """See ``Store``."""
+        latest = datetime.now(UTC) - age
+        found = (one for some in obstore.list(self._store, prefix=folder) for one in some)
+        return [one["path"] for one in found if one["last_modified"] < latest]
 
     def get(self, name: str) -> bytes | None:
         """See ``Store``."""
