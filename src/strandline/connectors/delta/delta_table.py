@@ -16,17 +16,22 @@ from typing import Any
 from urllib.parse import unquote
 
 from strandline.connectors.delta.drivers import deltalake
-from strandline.connectors.delta.log import Intent
-from strandline.connectors.delta.store import Store, explained
-from strandline.errors import RetryableError, StateError, TaskError
-from strandline.lazy import pa, pq
+from strandline.connectors.delta.form import DeltaForm, partition_text
+from strandline.connectors.delta.stats import json_stats
+from strandline.connectors.lake.lake import folder_of
+from strandline.connectors.lake.lake_table import DataFile, LakeTable, Snapshot, batches_of
+from strandline.connectors.lake.log import Intent
+from strandline.connectors.lake.rows import Form
+from strandline.connectors.lake.store import Store, explained
+from strandline.errors import RetryableError, TaskError
+from strandline.lazy import pa
+from strandline.table import Table
 
-__all__ = ["APP", "DataFile", "DeltaTable", "Snapshot", "schema_fields"]
+__all__ = ["APP", "DeltaFormat", "DeltaTable", "schema_fields"]
 
 APP = "strandline"
 """Of the ``txn`` actions, before the id of the Delta table."""
 _CHECKPOINT_EVERY = 20
-_ATTEMPTS_MAX = 200
 _FEATURES = {"timestampNtz", "appendOnly", "invariants", "v2Checkpoint", "vacuumProtocolCheck", "changeDataFeed"}
 """What may be said of a table to which we write: none of these asks anything of who does but what we do."""
 _NAIVE = "timestampNtz"
@@ -36,41 +41,34 @@ _WRITER_MAX, _WRITER_FEATURES = 2, 7
 
 
 @dataclass(frozen=True, slots=True)
-class DataFile:
-    """A file of a table."""
+class _Detail:
+    """What a commit says again."""
 
-    path: str
-    """As the log has it: encoded as in a URL, which matters where others name files."""
-    rows: int | None
-    partition: Mapping[str, Any]
-    low: Mapping[str, Any]
-    high: Mapping[str, Any]
-    """The least and the greatest value by column, of those of which they are known."""
-
-
-@dataclass(frozen=True, slots=True)
-class Snapshot:
-    """A version of a table."""
-
-    version: int
-    id: str
-    files: Mapping[str, DataFile]
-    columns: Sequence[Mapping[str, Any]]
-    """Delta's schema."""
-    told: int
-    """The newest entry of ours that its log tells of."""
     metadata: Mapping[str, Any]
     features: frozenset[str]
-    """That it has, by name."""
-    trouble: str
-    """Why nothing can be written to it; empty: it can."""
+    """That the table has, by name."""
 
 
-class DeltaTable:
-    """One folder of a lake. Used by one thread at a time."""
+class DeltaFormat:
+    """See ``Format``."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def table(self, name: str) -> "DeltaTable":
+        """See ``Format``."""
+        return DeltaTable(self._store, folder_of(name))
+
+    def form(self, table: Table, partition_by: tuple[str, ...]) -> DeltaForm:
+        """See ``Format``."""
+        return DeltaForm(table, partition_by)
+
+
+class DeltaTable(LakeTable):
+    """One folder of a lake."""
 
     def __init__(self, store: Store, folder: str) -> None:
-        self._store, self.folder = store, folder
+        self._store, self.folder, self.where = store, folder, store.uri(folder)
         self._opened: Any = None
 
     def snapshot(self) -> Snapshot | None:
@@ -104,37 +102,20 @@ class DeltaTable:
         """Whether there is anything in the folder."""
         return bool(self._store.listed(self.folder))
 
-    def settled(self, intent: Intent, replan: "Replan") -> Snapshot:
-        """Make the log say what was decided, unless it does; then, what is there.
+    def columns(self, form: Form) -> list[Mapping[str, Any]]:
+        """See ``LakeTable``."""
+        return schema_fields(pa.schema(list(form.written.items())))
 
-        Raises:
-            TaskError: the table is gone, or another one is there.
-            StateError: a file that was decided on is gone.
-        """
-        for attempt in range(_ATTEMPTS_MAX):
-            if attempt:
-                time.sleep(0.001 * min(attempt, 50))
-            found = self.snapshot()
-            if found is not None and found.id != intent.id:
-                raise TaskError(
-                    f"{self._store.uri(self.folder)}: another table is there than the one that was written",
-                    hint="move it away, and put the table back; or `strandline sync --full-refresh`",
-                )
-            if found is not None and found.told >= intent.number:
-                return found
-            if found is None and not intent.creates:
-                raise TaskError(
-                    f"{self._store.uri(self.folder)}: the table is gone",
-                    hint="put it back; or `strandline state reset`, and sync again",
-                )
-            if found is not None and attempt == 0 and found.trouble:
-                raise TaskError(
-                    f"{self._store.uri(self.folder)}: {found.trouble}",
-                    hint="nothing is lost: what was decided is done at the next sync that can",
-                )
-            actions = _actions(intent, found, replan)
-            self._commit(found.version + 1 if found is not None else 0, actions)
-        raise TaskError(f"{self._store.uri(self.folder)}: others commit so often that we never could")
+    def clear(self, identity: str) -> None:
+        """See ``LakeTable``."""
+        found = self.snapshot()
+        if found is not None and found.id == identity:
+            self._store.remove(self.folder)
+
+    def _say(
+        self, intent: Intent, found: Snapshot | None, adds: Sequence[Mapping[str, Any]], removes: Sequence[str]
+    ) -> None:
+        self._commit(found.version + 1 if found is not None else 0, _actions(intent, found, adds, removes))
 
     def _commit(self, version: int, actions: Sequence[Mapping[str, Any]]) -> None:
         """One version of the log; whether it is ours, the next look tells."""
@@ -187,67 +168,39 @@ class DeltaTable:
         """See ``Store.sink``."""
         return self._store.sink(f"{self.folder}/{path}")
 
+    def added(self, path: str, size: int, partition: Mapping[str, Any], described: Any) -> Mapping[str, Any]:
+        """Delta's action ``add``."""
+        return {
+            "path": path,
+            "partitionValues": {name: partition_text(name, value) for name, value in partition.items()},
+            "size": size,
+            "dataChange": True,
+            "stats": json_stats(described),
+        }
+
+    def settle(self) -> None:
+        """See ``LakeTable``."""
+        self._store.settle(self.folder)
+
+    def delete(self, paths: Sequence[str]) -> None:
+        """See ``LakeTable``."""
+        self._store.delete(f"{self.folder}/{path}" for path in paths)
+
     def batches(self, file: DataFile, columns: Sequence[str] | None = None) -> "Iterator[pa.RecordBatch]":
-        """The rows of a file as they lie there, without the columns by which it is partitioned.
+        """See ``LakeTable``; without the columns by which it is partitioned."""
 
-        Args:
-            file: one of a snapshot.
-            columns: which of those that are there; default all.
+        def chosen(schema: "pa.Schema") -> dict[str, str]:
+            names = schema.names if columns is None else [name for name in columns if name in schema.names]
+            return {name: name for name in names}
 
-        Raises:
-            StateError: the file is gone.
-        """
-        try:
-            with pq.ParquetFile(self._store.readable(f"{self.folder}/{unquote(file.path)}")) as opened:
-                there = opened.schema_arrow.names
-                wanted = there if columns is None else [name for name in columns if name in there]
-                count = opened.metadata.num_rows
-                if not wanted:
-                    if count:
-                        yield pa.RecordBatch.from_struct_array(pa.array([{}] * count, pa.struct([])))
-                    return
-                for batch in opened.iter_batches(columns=wanted, batch_size=1 << 16):
-                    yield _plain(batch.select(wanted))
-        except FileNotFoundError as error:
-            raise StateError(
-                f"{self._store.uri(self.folder)}/{file.path}: gone, and rows with it",
-                hint="a `vacuum` that keeps less than its default may have removed it: restore it, or `strandline sync --full-refresh`",
-            ) from error
-
-
-class Replan:
-    """How stored rows that are to go are found again where somebody has moved them since it was decided."""
-
-    def rewritten(self, intent: Intent, file: DataFile) -> "list[dict[str, Any]] | None":
-        """The actions ``add`` of what stays of a file; ``None``: all of it."""
-        raise NotImplementedError
+        path = f"{self.folder}/{unquote(file.path)}"
+        return batches_of(lambda: self._store.readable(path), self._store.uri(path), chosen)
 
 
 def schema_fields(schema: "pa.Schema") -> list[Mapping[str, Any]]:
     """Columns as Delta writes them down."""
     fields: list[Mapping[str, Any]] = json.loads(deltalake.Schema.from_arrow(schema).to_json())["fields"]
     return fields
-
-
-def _plain(batch: "pa.RecordBatch") -> "pa.RecordBatch":
-    """As we write it: other writers leave views and dictionaries in a file's schema, of which Arrow cannot take every row."""
-    schema = pa.schema([one.with_type(_plain_type(one.type)) for one in batch.schema])
-    return batch if schema.equals(batch.schema) else batch.cast(schema)
-
-
-def _plain_type(kind: "pa.DataType") -> "pa.DataType":
-    types = pa.types
-    if types.is_dictionary(kind):
-        return _plain_type(kind.value_type)
-    if types.is_struct(kind):
-        return pa.struct([one.with_type(_plain_type(one.type)) for one in kind])
-    if types.is_map(kind):
-        return pa.map_(_plain_type(kind.key_type), _plain_type(kind.item_type))
-    if types.is_list(kind) or types.is_large_list(kind) or types.is_list_view(kind):
-        return pa.list_(kind.value_field.with_type(_plain_type(kind.value_type)))
-    if types.is_large_string(kind) or types.is_string_view(kind):
-        return pa.string()
-    return pa.binary() if types.is_large_binary(kind) or types.is_binary_view(kind) else kind
 
 
 def _snapshot_of(opened: Any) -> Snapshot:
@@ -275,21 +228,25 @@ def _snapshot_of(opened: Any) -> Snapshot:
         files,
         columns,
         opened.transaction_version(f"{APP}/{metadata.id}") or 0,
-        {
-            "id": str(metadata.id),
-            "name": metadata.name,
-            "description": metadata.description,
-            "format": {"provider": "parquet", "options": {}},
-            "partitionColumns": metadata.partition_columns,
-            "configuration": metadata.configuration,
-            "createdTime": metadata.created_time,
-        },
-        frozenset(features),
         trouble,
+        _Detail(
+            {
+                "id": str(metadata.id),
+                "name": metadata.name,
+                "description": metadata.description,
+                "format": {"provider": "parquet", "options": {}},
+                "partitionColumns": metadata.partition_columns,
+                "configuration": metadata.configuration,
+                "createdTime": metadata.created_time,
+            },
+            frozenset(features),
+        ),
     )
 
 
-def _actions(intent: Intent, found: Snapshot | None, replan: Replan) -> list[Mapping[str, Any]]:
+def _actions(
+    intent: Intent, found: Snapshot | None, adds: Sequence[Mapping[str, Any]], removes: Sequence[str]
+) -> list[Mapping[str, Any]]:
     """The lines of a commit after ``found``."""
     now_ms = int(time.time() * 1000)
     operation = "CREATE TABLE" if found is None else "WRITE" if not intent.rewrites else "MERGE"
@@ -299,24 +256,6 @@ def _actions(intent: Intent, found: Snapshot | None, replan: Replan) -> list[Map
     ]
     if intent.columns:
         actions += _described(intent, found, now_ms)
-    active = found.files if found is not None else {}
-    adds, removes = list(intent.adds), []
-    if intent.creates:
-        removes = list(active)
-    else:
-        missing = False
-        for path, rewritten in intent.rewrites.items():
-            if path in active:
-                removes.append(path)
-                adds += rewritten
-            else:
-                missing = True
-        if missing:
-            for path in active.keys() - intent.rewrites.keys():
-                left = replan.rewritten(intent, active[path])
-                if left is not None:
-                    removes.append(path)
-                    adds += left
     actions += [{"remove": {"path": path, "deletionTimestamp": now_ms, "dataChange": True}} for path in removes]
     return [*actions, *({"add": {**add, "modificationTime": now_ms}} for add in adds)]
 
@@ -327,7 +266,7 @@ def _described(intent: Intent, found: Snapshot | None, now_ms: int) -> list[Mapp
     if found is not None and not intent.creates:
         ours = {column["name"] for column in columns}
         columns += [column for column in found.columns if column["name"] not in ours]
-    base = found.metadata if found is not None else {"id": intent.id, "configuration": {}, "createdTime": now_ms}
+    base = found.detail.metadata if found is not None else {"id": intent.id, "configuration": {}, "createdTime": now_ms}
     metadata = {
         **base,
         "format": {"provider": "parquet", "options": {}},
@@ -335,7 +274,7 @@ def _described(intent: Intent, found: Snapshot | None, now_ms: int) -> list[Mapp
         "partitionColumns": list(intent.partition_by),
     }
     actions: list[Mapping[str, Any]] = [{"metaData": {k: v for k, v in metadata.items() if v is not None}}]
-    has = found.features if found is not None else frozenset[str]()
+    has: frozenset[str] = found.detail.features if found is not None else frozenset()
     naive = _NAIVE not in has and "timestamp_ntz" in json.dumps([column["type"] for column in columns])
     if naive:
         writer = sorted({*has, _NAIVE, *(() if has else ("appendOnly", "invariants"))})

@@ -1,9 +1,11 @@
 """Small files joined, and files that nothing names removed."""
 
 from datetime import timedelta
+from typing import cast
 
-from strandline.connectors.delta.lake import DELIVERED, KEYS, Lake
-from strandline.connectors.delta.log import Log
+from strandline.connectors.delta.delta_table import DeltaTable
+from strandline.connectors.lake.lake import DELIVERED, KEYS, Lake
+from strandline.connectors.lake.log import Log
 from strandline.errors import TaskError
 from strandline.optimize import Optimized
 
@@ -19,9 +21,10 @@ def optimize(lake: Lake, name: str, keep: timedelta) -> Optimized:
         opened = lake.opened(name, record)
         opened.check_writable()
         before = len(opened.found.files)
-        opened.delta.compact()
-        removed = opened.delta.vacuum(keep)
-        found = opened.delta.snapshot()
+        delta = cast("DeltaTable", opened.stored)
+        delta.compact()
+        removed = delta.vacuum(keep)
+        found = delta.snapshot()
     return Optimized(before, len(found.files) if found is not None else 0, removed + _swept(lake, keep))
 
 

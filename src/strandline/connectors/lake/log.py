@@ -26,14 +26,14 @@ _REPAIR = (
 
 @dataclass(frozen=True, slots=True)
 class Intent:
-    """What a commit changes in one Delta table. It is decided; the table's own log is made to say so afterwards."""
+    """What a commit changes in one table. It is decided; the table's own log is made to say so afterwards."""
 
     number: int
-    """Of the entry; the version of the ``txn`` that the table's log has of us once it says so."""
+    """Of the entry; what the table's own log has of us once it says so."""
     id: str
-    """Of the Delta table."""
+    """Of the table, in its own log."""
     adds: Sequence[Mapping[str, Any]] = ()
-    """Delta's actions ``add``, of files with rows that are new."""
+    """Files with rows that are new, as the format describes them (``LakeTable.added``)."""
     rewrites: Mapping[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
     """By a file that is removed: the files with the rows of it that stay."""
     gone: str = ""
@@ -41,7 +41,7 @@ class Intent:
     scopes: Sequence[tuple[str, str | None]] = ()
     """Sources and partitions of which all stored rows go."""
     columns: Sequence[Mapping[str, Any]] = ()
-    """Delta's schema, where it changes."""
+    """As the format describes them, where they change."""
     partition_by: Sequence[str] = ()
     creates: bool = False
     """All of what was there before goes, columns included."""
@@ -85,7 +85,7 @@ class Entry:
     states: Sequence[tuple[StateKey, Commit]] = ()
     """The oldest first."""
     dropped: Mapping[str, str] = field(default_factory=dict)
-    """Tables that are no more and may still lie there: the ids of the Delta tables, by name. Empty: nothing of it is left."""
+    """Tables that are no more and may still lie there: their ids, by name. Empty: nothing of it is left."""
 
 
 @dataclass(frozen=True, slots=True)

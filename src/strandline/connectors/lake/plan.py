@@ -8,11 +8,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from strandline.connectors.delta.delta_table import DataFile, DeltaTable, Snapshot
-from strandline.connectors.delta.kept_values import KeptValues
-from strandline.connectors.delta.overlay import Overlay, concat
-from strandline.connectors.delta.refresh import Hidden, converted
-from strandline.connectors.delta.rows import Form, RawFile, Writer, in_scope, keys_of
+from strandline.connectors.lake.kept_values import KeptValues
+from strandline.connectors.lake.lake_table import DataFile, LakeTable, Snapshot
+from strandline.connectors.lake.overlay import Overlay, concat
+from strandline.connectors.lake.refresh import Hidden, converted
+from strandline.connectors.lake.rows import Form, RawFile, Writer, in_scope, keys_of
 from strandline.destination import LACKING_MAX, Scope
 from strandline.errors import MassDeleteError
 from strandline.lazy import pa, pc
@@ -54,7 +54,7 @@ class Planner:
     """Makes the plan of one table. Used once.
 
     Args:
-        delta: the table.
+        stored: the table.
         form: as it is stored.
         found: what is there.
         overlay: what the window says.
@@ -65,7 +65,7 @@ class Planner:
 
     def __init__(
         self,
-        delta: DeltaTable,
+        stored: LakeTable,
         form: Form,
         found: Snapshot,
         overlay: Overlay,
@@ -73,7 +73,7 @@ class Planner:
         hidden: Hidden | None = None,
         after: Form | None = None,
     ) -> None:
-        self._delta, self._form, self._found, self._overlay, self._scope = delta, form, found, overlay, scope
+        self._stored, self._form, self._found, self._overlay, self._scope = stored, form, found, overlay, scope
         self._hidden, self._after = hidden, after or form
         self._final = overlay.final()
         self._key = form.table.primary_key
@@ -135,7 +135,7 @@ class Planner:
         overlay = self._overlay
         parents = [name for names, _ in overlay.replaced for name in names]
         columns = list(dict.fromkeys([*self._key, SOURCE_NAME, CLIENT_ID, SYNC_TIME, *parents]))
-        marks = [self._mark(batch) for batch in self._form.stored(self._delta, file, columns)]
+        marks = [self._mark(batch) for batch in self._form.stored(self._stored, file, columns)]
         if any(pc.any(one.gone).as_py() or (one.moved is not None and pc.any(one.moved).as_py()) for one in marks):
             self._marks[file.path] = _Marks(
                 pa.concat_arrays([one.gone for one in marks]),
@@ -218,7 +218,7 @@ class Planner:
 
     def _write(self, plan: Plan) -> None:
         others = [one["name"] for one in self._found.columns if one["name"] not in self._form.written]
-        writer, values = Writer(self._delta, self._after), KeptValues(self._final, others)
+        writer, values = Writer(self._stored, self._after), KeptValues(self._final, others)
         reshapes = self._after is not self._form and self._after.written != self._form.written
         written: list[RawFile] = []
         try:
@@ -249,7 +249,7 @@ class Planner:
             and not pc.any(pc.invert(marks.gone)).as_py()
         ):
             return ()
-        out = RawFile(self._delta, file.partition)
+        out = RawFile(self._stored, self._after, file.partition)
         written.append(out)
         at = 0
         for batch in self._batches(file, reshapes=reshapes):
@@ -270,23 +270,23 @@ class Planner:
 
     def _batches(self, file: DataFile, *, reshapes: bool) -> "Iterator[pa.Table]":
         if not reshapes:
-            yield from (pa.table(batch) for batch in self._delta.batches(file))
+            yield from (pa.table(batch) for batch in self._stored.batches(file))
             return
-        for batch in self._delta.batches(file):
+        for batch in self._stored.batches(file):
             rows = converted(self._form.of_raw(batch, file, list(self._form.written)), self._form, self._after)
             others = [name for name in batch.schema.names if name not in self._form.written]
             for name in others:
                 rows = rows.append_column(name, batch.column(name))
-            yield rows.select([name for name in rows.schema.names if name not in self._after.partition_by])
+            yield rows.select([name for name in rows.schema.names if name not in self._after.outside])
 
 
 def rewritten(
-    delta: DeltaTable, form: Form, file: DataFile, gone: "pa.Array | None", scopes: Sequence[Scope]
+    stored: LakeTable, form: Form, file: DataFile, gone: "pa.Array | None", scopes: Sequence[Scope]
 ) -> Added | None:
     """What stays of a file that somebody else has written, without these keys and scopes; ``None``: all of it."""
     columns = list(dict.fromkeys([*form.table.primary_key, SOURCE_NAME, CLIENT_ID]))
     masks = []
-    for batch in form.stored(delta, file, columns):
+    for batch in form.stored(stored, file, columns):
         mask = pa.repeat(pa.scalar(False), batch.num_rows)
         if gone is not None:
             mask = _is_in(keys_of(batch, form.table.primary_key), gone)
@@ -295,8 +295,8 @@ def rewritten(
         masks.append(mask)
     if not any(pc.any(mask).as_py() for mask in masks):
         return None
-    out, stays, at = RawFile(delta, file.partition), pc.invert(pa.concat_arrays(masks)), 0
-    for batch in delta.batches(file):
+    out, stays, at = RawFile(stored, form, file.partition), pc.invert(pa.concat_arrays(masks)), 0
+    for batch in stored.batches(file):
         out.write(pa.table(batch).filter(stays.slice(at, batch.num_rows)))
         at += batch.num_rows
     return out.finish()

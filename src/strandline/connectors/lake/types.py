@@ -1,9 +1,11 @@
-"""Arrow types as Delta stores them, without loss.
+"""Arrow types as the tables of a lake store them, without loss.
 
-Delta has no unsigned numbers, no nanoseconds, no times of a day and no durations. The first are wider numbers, the others whole
-numbers of their unit; a uuid is a text. What is nested is a Delta array, struct or map, or JSON where something in it is none of
-Delta's types. A column of nothing but nulls is left out.
+The formats of lakes have few types: no unsigned numbers, no nanoseconds, no durations. The first are wider numbers, the others whole
+numbers of their unit; a uuid is a text. What is nested is a list, struct or map, or JSON where something in it has no type there.
+A column of nothing but nulls is left out.
 """
+
+from collections.abc import Callable, Mapping
 
 from strandline.connectors.arrow.casts import cast_back, cast_to, digits
 from strandline.connectors.arrow.json_text import bytes_of_hex, decode_json, encode_json, text_of
@@ -11,38 +13,80 @@ from strandline.connectors.arrow.kinds import UNREADABLE, family_of
 from strandline.errors import TaskError
 from strandline.lazy import pa, pc
 
-__all__ = ["REFUSED", "decoded", "encoded", "written_as"]
+__all__ = ["Types", "decoded", "encoded"]
 
-_NO_UNIONS = "Delta has no unions; send a struct with one column for each member"
-REFUSED = {
-    "sparse_union": _NO_UNIONS,
-    "dense_union": _NO_UNIONS,
-    "month_day_nano_interval": "Delta has no intervals; send a duration",
-    **UNREADABLE,
-}
-"""Families of Arrow types that cannot be stored, with the reason."""
 _DIGITS_MAX = 38
 _WIDE_DIGITS = 76
 
 
-def written_as(kind: "pa.DataType", where: str) -> "pa.DataType | None":
-    """The type in Parquet files, one of Delta's; ``None``: nothing is written.
+class Types:
+    """The types of one format.
 
-    Raises:
-        TaskError: the type cannot be stored.
+    Args:
+        name: of the format.
+        others: types that are written in another way than all formats share.
     """
-    types = pa.types
-    if isinstance(kind, pa.BaseExtensionType):
-        return pa.string() if kind.extension_name == "arrow.uuid" else written_as(kind.storage_type, where)
-    if types.is_dictionary(kind) or types.is_run_end_encoded(kind):
-        return written_as(kind.value_type, where)
-    if types.is_decimal(kind):
-        return _decimal(kind) or pa.string()
-    if types.is_temporal(kind) and not types.is_interval(kind):
-        return _temporal(kind)
-    if types.is_nested(kind) and not types.is_union(kind):
-        return _nested(kind, where)
-    plain = {
+
+    def __init__(self, name: str, others: "Callable[[], Mapping[pa.DataType, pa.DataType]]" = dict) -> None:
+        self.name, self._others = name, others
+        no_unions = f"{name} has no unions; send a struct with one column for each member"
+        self.refused: Mapping[str, str] = {
+            "sparse_union": no_unions,
+            "dense_union": no_unions,
+            "month_day_nano_interval": f"{name} has no intervals; send a duration",
+            **UNREADABLE,
+        }
+        """Families of Arrow types that cannot be stored, with the reason."""
+
+    def written_as(self, kind: "pa.DataType", where: str) -> "pa.DataType | None":
+        """The type in Parquet files, one of the format's; ``None``: nothing is written.
+
+        Raises:
+            TaskError: the type cannot be stored.
+        """
+        types = pa.types
+        if isinstance(kind, pa.BaseExtensionType):
+            return pa.string() if kind.extension_name == "arrow.uuid" else self.written_as(kind.storage_type, where)
+        if types.is_dictionary(kind) or types.is_run_end_encoded(kind):
+            return self.written_as(kind.value_type, where)
+        others = self._others()
+        if kind in others:
+            return others[kind]
+        if types.is_decimal(kind):
+            return _decimal(kind) or pa.string()
+        if types.is_temporal(kind) and not types.is_interval(kind):
+            return _temporal(kind)
+        if types.is_nested(kind) and not types.is_union(kind):
+            return self._nested(kind, where)
+        plain = _plain()
+        if kind in plain:
+            return plain[kind]
+        if types.is_fixed_size_binary(kind):
+            return pa.binary()
+        family = family_of(kind)
+        raise TaskError(f"{where}: {family} cannot be stored in {self.name}", hint=self.refused.get(family, ""))
+
+    def _nested(self, kind: "pa.DataType", where: str) -> "pa.DataType":
+        """One of the format's, if Arrow casts to it and back; else JSON."""
+        if pa.types.is_map(kind):
+            inside = [kind.key_field, kind.item_field]
+        else:
+            inside = [kind.field(at) for at in range(kind.num_fields)]
+        parts = [self.written_as(one.type, f"{where}.{one.name}") for one in inside]
+        if all(part is not None for part in parts) and parts and not _has_uuid(kind):
+            native = _native(kind, parts)
+            try:
+                one = cast_to(pa.nulls(1, kind), native, where=where)
+                if cast_back(one, kind, where=where).type == kind:
+                    return native
+            except TaskError:
+                pass
+        decode_json(encode_json(pa.nulls(1, kind), where=where), kind, where=where)
+        return pa.string()
+
+
+def _plain() -> "dict[pa.DataType, pa.DataType | None]":
+    return {
         pa.null(): None,
         pa.bool_(): pa.bool_(),
         pa.int8(): pa.int8(),
@@ -59,12 +103,6 @@ def written_as(kind: "pa.DataType", where: str) -> "pa.DataType | None":
         **dict.fromkeys((pa.string(), pa.large_string(), pa.string_view()), pa.string()),
         **dict.fromkeys((pa.binary(), pa.large_binary(), pa.binary_view()), pa.binary()),
     }
-    if kind in plain:
-        return plain[kind]
-    if types.is_fixed_size_binary(kind):
-        return pa.binary()
-    family = family_of(kind)
-    raise TaskError(f"{where}: {family} cannot be stored in Delta", hint=REFUSED.get(family, ""))
 
 
 def _decimal(kind: "pa.DataType") -> "pa.DataType | None":
@@ -82,25 +120,6 @@ def _temporal(kind: "pa.DataType") -> "pa.DataType":
     if types.is_timestamp(kind) and kind.unit != "ns":
         return pa.timestamp("us", "UTC" if kind.tz is not None else None)
     return pa.int32() if types.is_time32(kind) else pa.int64()
-
-
-def _nested(kind: "pa.DataType", where: str) -> "pa.DataType":
-    """One of Delta's, if Arrow casts to it and back; else JSON."""
-    if pa.types.is_map(kind):
-        inside = [kind.key_field, kind.item_field]
-    else:
-        inside = [kind.field(at) for at in range(kind.num_fields)]
-    parts = [written_as(one.type, f"{where}.{one.name}") for one in inside]
-    if all(part is not None for part in parts) and parts and not _has_uuid(kind):
-        native = _native(kind, parts)
-        try:
-            one = cast_to(pa.nulls(1, kind), native, where=where)
-            if cast_back(one, kind, where=where).type == kind:
-                return native
-        except TaskError:
-            pass
-    decode_json(encode_json(pa.nulls(1, kind), where=where), kind, where=where)
-    return pa.string()
 
 
 def _native(kind: "pa.DataType", parts: "list[pa.DataType | None]") -> "pa.DataType":

@@ -4,10 +4,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from strandline.connectors.arrow.casts import cast_to
-from strandline.connectors.delta.delta_table import DeltaTable, Snapshot
-from strandline.connectors.delta.overlay import concat
-from strandline.connectors.delta.rows import Form, keys_of
-from strandline.connectors.delta.types import decoded, encoded
+from strandline.connectors.lake.lake_table import LakeTable, Snapshot
+from strandline.connectors.lake.overlay import concat
+from strandline.connectors.lake.rows import Form, keys_of
+from strandline.connectors.lake.types import decoded, encoded
 from strandline.lazy import pa
 
 __all__ = ["Hidden", "converted"]
@@ -17,7 +17,7 @@ __all__ = ["Hidden", "converted"]
 class Hidden:
     """The table of a full refresh, whose rows take the place of the scope's."""
 
-    delta: DeltaTable
+    stored: LakeTable
     form: Form
     found: Snapshot
     after: Form
@@ -31,7 +31,7 @@ class Hidden:
     def rows(self) -> "Iterator[pa.Table]":
         """Its rows as they are to be stored."""
         for file in self.found.files.values():
-            for batch in self.form.stored(self.delta, file):
+            for batch in self.form.stored(self.stored, file):
                 yield converted(batch, self.form, self.after)
 
     def keys(self, before: Form, after: Form) -> "pa.Array | None":
@@ -43,7 +43,7 @@ class Hidden:
             or any(before.written.get(name) != after.written[name] for name in names)
         ):
             return None
-        batches = (one for file in self.found.files.values() for one in self.form.stored(self.delta, file, names))
+        batches = (one for file in self.found.files.values() for one in self.form.stored(self.stored, file, names))
         return concat([keys_of(one, names) for one in batches])
 
 

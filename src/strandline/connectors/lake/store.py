@@ -15,7 +15,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Protocol
 
-from strandline.connectors.delta.drivers import obstore, obstore_exceptions, obstore_store
+from strandline.connectors.lake.drivers import obstore, obstore_exceptions, obstore_store
 from strandline.errors import MACHINE, RetryableError, TaskError, UnreachableError, UsageError
 from strandline.lazy import pa
 from strandline.paths import FOLDER, PLAIN, make_directory, opened, write_file

@@ -6,14 +6,14 @@ from dataclasses import replace
 from functools import partial
 
 from strandline.connectors.arrow.changes import Looks, changes_with, left_as_stored
-from strandline.connectors.delta.lake import Lake, Opened, record_of
-from strandline.connectors.delta.log import Commit, Entry, Log, Record
-from strandline.connectors.delta.plan import Plan, Planner
-from strandline.connectors.delta.refresh import Hidden
-from strandline.connectors.delta.rows import Form
-from strandline.connectors.delta.staged import Staged, StagedTable
-from strandline.connectors.delta.states import adopted, check_fence, commit_of, token_of
-from strandline.connectors.delta.store import explained
+from strandline.connectors.lake.lake import Lake, Opened, record_of
+from strandline.connectors.lake.log import Commit, Entry, Log, Record
+from strandline.connectors.lake.plan import Plan, Planner
+from strandline.connectors.lake.refresh import Hidden
+from strandline.connectors.lake.rows import Form
+from strandline.connectors.lake.staged import Staged, StagedTable
+from strandline.connectors.lake.states import adopted, check_fence, commit_of, token_of
+from strandline.connectors.lake.store import explained
 from strandline.destination import Fence, MigrateMode, Receipt, Window, check_token
 from strandline.errors import RetryableError, StateError, StrandlineError, TaskError
 from strandline.ownership import Owner, check_writer, followed
@@ -141,7 +141,7 @@ class Writing:
         hidden, after = None, opened.form
         if staged.overlay.hidden:
             hidden, after = self._hidden(log, staged, opened)
-        planner = Planner(opened.delta, opened.form, opened.found, staged.overlay, self._window.scope, hidden, after)
+        planner = Planner(opened.stored, opened.form, opened.found, staged.overlay, self._window.scope, hidden, after)
         plan = planner.plan(appends=self._staged.appends)
         if staged.writer is not None:
             name = staged.table.name
@@ -160,8 +160,8 @@ class Writing:
         looks = self._looks(opened)
         changes_with(stored, staged.table, MigrateMode.SAFE, self._window.scope, (), looks)
         fitting = left_as_stored(stored, staged.table, ())
-        after = Form(replace(fitting, name=stored.name), opened.form.partition_by)
-        return Hidden(source.delta, source.form, source.found, after), after
+        after = self._lake.form(replace(fitting, name=stored.name), opened.form.partition_by)
+        return Hidden(source.stored, source.form, source.found, after), after
 
     def _store_sets(self) -> None:
         """Make what was delivered durable."""

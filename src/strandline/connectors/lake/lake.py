@@ -8,12 +8,12 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
 
-from strandline.connectors.delta.delta_table import DataFile, DeltaTable, Replan, Snapshot
-from strandline.connectors.delta.journal import OWN, Journal
-from strandline.connectors.delta.log import Intent, Record
-from strandline.connectors.delta.plan import Plan, rewritten
-from strandline.connectors.delta.rows import Form
-from strandline.connectors.delta.store import Store, explained
+from strandline.connectors.lake.journal import OWN, Journal
+from strandline.connectors.lake.lake_table import DataFile, Format, LakeTable, Snapshot
+from strandline.connectors.lake.log import Intent, Record
+from strandline.connectors.lake.plan import Plan, rewritten
+from strandline.connectors.lake.rows import Form
+from strandline.connectors.lake.store import Store, explained
 from strandline.destination import Scope
 from strandline.errors import RetryableError, StrandlineError, TaskError
 from strandline.lazy import pa
@@ -21,7 +21,7 @@ from strandline.ownership import Owner
 from strandline.paths import encode_part
 from strandline.table import Table
 
-__all__ = ["DELIVERED", "KEYS", "Lake", "Opened", "folder_of", "form_of", "record_of"]
+__all__ = ["DELIVERED", "KEYS", "Lake", "Opened", "folder_of", "record_of"]
 
 KEYS, DELIVERED = f"{OWN}/keys", f"{OWN}/delivered"
 """Of what entries name: keys of rows that go, and delivered sets."""
@@ -30,8 +30,8 @@ KEYS, DELIVERED = f"{OWN}/keys", f"{OWN}/delivered"
 class Opened:
     """A table that is there, and as its log says."""
 
-    def __init__(self, delta: DeltaTable, form: Form, found: Snapshot, record: Record) -> None:
-        self.delta, self.form, self.found, self.record = delta, form, found, record
+    def __init__(self, stored: LakeTable, form: Form, found: Snapshot, record: Record) -> None:
+        self.stored, self.form, self.found, self.record = stored, form, found, record
 
     def check_writable(self) -> None:
         """Whether its log asks nothing that we cannot do.
@@ -53,9 +53,9 @@ class Opened:
 class Lake:
     """Safe to share between threads."""
 
-    def __init__(self, store: Store) -> None:
-        self.store, self.journal = store, Journal(store)
-        self._tables: dict[str, DeltaTable] = {}
+    def __init__(self, store: Store, form: Format) -> None:
+        self.store, self.journal, self._format = store, Journal(store), form
+        self._tables: dict[str, LakeTable] = {}
         self._locks: dict[str, threading.RLock] = {}
         self._guard = threading.Lock()
 
@@ -64,12 +64,21 @@ class Lake:
         """For people."""
         return self.store.where
 
-    def table(self, name: str) -> DeltaTable:
-        """The folder of a table, whether there is one or not."""
+    def table(self, name: str) -> LakeTable:
+        """The place of a table, whether there is one or not."""
         with self._guard:
             if name not in self._tables:
-                self._tables[name] = DeltaTable(self.store, folder_of(name))
+                self._tables[name] = self._format.table(name)
             return self._tables[name]
+
+    def form(self, table: Table, partition_by: tuple[str, ...]) -> Form:
+        """How its rows would be laid out."""
+        return self._format.form(table, partition_by)
+
+    def form_of(self, name: str, record: Record) -> Form:
+        """How a stored table is laid out."""
+        schema = pa.ipc.read_schema(pa.py_buffer(base64.b64decode(record.schema)))
+        return self.form(Table(name, schema, record.primary_key), record.partition_by)
 
     @contextmanager
     def alone(self, names: Sequence[str]) -> Iterator[None]:
@@ -87,11 +96,11 @@ class Lake:
         Raises:
             TaskError: it is gone, or another one is there.
         """
-        delta, form = self.table(name), form_of(name, record)
-        found = delta.settled(record.intent, _Finder(self, delta, form))
+        stored, form = self.table(name), self.form_of(name, record)
+        found = stored.settled(record.intent, _Finder(self, stored, form))
         if record.intent.gone:
             self.store.delete([record.intent.gone])
-        return Opened(delta, form, found, record)
+        return Opened(stored, form, found, record)
 
     def is_intact(self, name: str, record: Record) -> bool:
         """Whether what is there is what the log knows."""
@@ -100,8 +109,9 @@ class Lake:
 
     def intent(self, number: int, opened: Opened, plan: Plan, after: Form) -> Intent:
         """What makes a plan true that ``keep`` has made durable."""
-        reshapes = after is not opened.form and after.columns != opened.form.columns
-        columns = after.columns if reshapes else ()
+        before = opened.form
+        reshapes = after is not before and list(after.written.items()) != list(before.written.items())
+        columns = opened.stored.columns(after) if reshapes else ()
         return Intent(
             number, opened.found.id, plan.adds, plan.rewrites, plan.keys, plan.scopes, columns, after.partition_by
         )
@@ -109,7 +119,7 @@ class Lake:
     def keep(self, opened: Opened, plan: Plan) -> None:
         """Make all that a plan names durable."""
         if plan.adds or any(plan.rewrites.values()):
-            self.store.settle(opened.delta.folder)
+            opened.stored.settle()
         if plan.gone is not None and len(plan.gone) and not plan.scopes:
             plan.keys = f"{KEYS}/{secrets.token_hex(16)}.arrow"
             self.store.create(plan.keys, _arrow(pa.table({"key": plan.gone})))
@@ -118,14 +128,12 @@ class Lake:
         """Remove the files of a plan that is not committed; what is left of them, a ``VACUUM`` removes."""
         adds = [*plan.adds, *(add for some in plan.rewrites.values() for add in some)]
         with suppress(OSError, StrandlineError):
-            self.store.delete(f"{opened.delta.folder}/{add['path']}" for add in adds)
+            opened.stored.delete([add["path"] for add in adds])
             self.store.delete([plan.keys] if plan.keys else [])
 
     def clear(self, name: str, identity: str) -> None:
         """Remove what is left of a table that the log has dropped."""
-        found = self.table(name).snapshot()
-        if found is not None and found.id == identity:
-            self.store.remove(self.table(name).folder)
+        self.table(name).clear(identity)
         with self._guard:
             self._tables.pop(name, None)
 
@@ -155,11 +163,11 @@ class Lake:
         return name
 
 
-class _Finder(Replan):
+class _Finder:
     """See ``Replan``."""
 
-    def __init__(self, lake: Lake, delta: DeltaTable, form: Form) -> None:
-        self._lake, self._delta, self._form = lake, delta, form
+    def __init__(self, lake: Lake, stored: LakeTable, form: Form) -> None:
+        self._lake, self._stored, self._form = lake, stored, form
 
     def rewritten(self, intent: Intent, file: DataFile) -> "list[dict[str, Any]] | None":
         """See ``Replan``."""
@@ -170,19 +178,13 @@ class _Finder(Replan):
                 raise RetryableError(f"{self._lake.where}: another run has done meanwhile what was to be done")
             gone = pa.ipc.open_file(content).read_all()["key"].combine_chunks()
         scopes = [Scope(source, partition, 0) for source, partition in intent.scopes]
-        left = rewritten(self._delta, self._form, file, gone, scopes)
+        left = rewritten(self._stored, self._form, file, gone, scopes)
         return None if left is None else [dict(add) for add in left]
 
 
 def folder_of(name: str) -> str:
     """Of a table or a schema. The driver takes ``%20`` in a path for a blank, so it is ``~20``."""
     return encode_part(name).replace("%", "~")
-
-
-def form_of(name: str, record: Record) -> Form:
-    """How a stored table is laid out."""
-    schema = pa.ipc.read_schema(pa.py_buffer(base64.b64decode(record.schema)))
-    return Form(Table(name, schema, record.primary_key), record.partition_by)
 
 
 def record_of(form: Form, mark: str, owners: tuple[Owner, ...], intent: Intent) -> Record:

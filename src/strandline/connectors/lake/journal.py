@@ -8,8 +8,8 @@ import secrets
 import threading
 from collections.abc import Callable
 
-from strandline.connectors.delta.log import Entry, Log, decode_entry, encode_entry
-from strandline.connectors.delta.store import Store, explained
+from strandline.connectors.lake.log import Entry, Log, decode_entry, encode_entry
+from strandline.connectors.lake.store import Store, explained
 from strandline.errors import RetryableError, StateError
 
 __all__ = ["OWN", "Journal"]

@@ -4,10 +4,10 @@ from collections import Counter
 from dataclasses import dataclass
 
 from strandline.connectors.arrow.delivered import DeliveredSet, fresh_rows
-from strandline.connectors.delta.lake import Lake, form_of
-from strandline.connectors.delta.log import Log
-from strandline.connectors.delta.overlay import Overlay
-from strandline.connectors.delta.rows import Form, Writer
+from strandline.connectors.lake.lake import Lake
+from strandline.connectors.lake.log import Log
+from strandline.connectors.lake.overlay import Overlay
+from strandline.connectors.lake.rows import Form, Writer
 from strandline.destination import Window, WriteMode
 from strandline.errors import TaskError, UsageError
 from strandline.message import (
@@ -129,7 +129,7 @@ class Staged:
             record = self._log.tables.get(table.name)
             if record is None:
                 raise TaskError(f"there is no table {table.name!r}", hint="it was dropped meanwhile, or never migrated")
-            form = form_of(table.name, record)
+            form = self._lake.form_of(table.name, record)
             self.tables[table.name] = StagedTable(name, table, form, record.mark, Overlay(form))
             if not self.appends and (self._window.key, table.name) in self._log.delivered:
                 self._set(table.name).numbers_only()

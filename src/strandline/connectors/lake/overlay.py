@@ -6,7 +6,7 @@ Rows wait here, encoded, until it is known which stored rows they meet. A window
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from strandline.connectors.delta.rows import Form, keys_of
+from strandline.connectors.lake.rows import Form, keys_of
 from strandline.errors import TaskError
 from strandline.lazy import pa, pc
 

@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 
-from strandline.connectors.delta.delta_table import DataFile
-from strandline.connectors.delta.overlay import Final, concat
-from strandline.connectors.delta.rows import Form, keys_of
+from strandline.connectors.lake.lake_table import DataFile
+from strandline.connectors.lake.overlay import Final, concat
+from strandline.connectors.lake.rows import Form, keys_of
 from strandline.lazy import pa, pc
 
 __all__ = ["KeptValues"]
@@ -53,7 +53,7 @@ class KeptValues:
 
 def _with_partition(rows: "pa.Table", form: Form, file: DataFile) -> "pa.Table":
     """Rows of a file with the columns by which it is partitioned."""
-    for name in form.partition_by:
+    for name in form.outside:
         value = pa.scalar(file.partition.get(name), form.written[name])
         rows = rows.append_column(name, pa.repeat(value, rows.num_rows))
     return rows

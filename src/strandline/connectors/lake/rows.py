@@ -1,18 +1,16 @@
 """Rows of one table on their way into data files and out of them: encoded, split by partition, written; read and decoded."""
 
-import json
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
-from datetime import date
 from functools import cached_property
-from typing import Any
+from typing import Any, ClassVar
 
 from strandline.connectors.arrow.casts import cast_to
-from strandline.connectors.delta.delta_table import DataFile, DeltaTable, schema_fields
-from strandline.connectors.delta.types import decoded, encoded, written_as
+from strandline.connectors.lake.lake_table import DataFile, LakeTable
+from strandline.connectors.lake.types import Types, decoded, encoded
 from strandline.destination import Scope
-from strandline.errors import TaskError, UsageError
+from strandline.errors import TaskError
 from strandline.lazy import pa, pc, pq
 from strandline.table import CLIENT_ID, SOURCE_NAME, Table
 
@@ -22,16 +20,35 @@ _BUFFER_BYTES = 32 << 20
 """How much waits in memory until it becomes a row group."""
 _FILE_BYTES = 128 << 20
 """When the next file is begun."""
-_STATS_CHARS_MAX = 32
 _PARTITIONS_MAX = 1000
 
 
 @dataclass(frozen=True)
-class Form:
+class Form(ABC):
     """How the rows of a stored table are laid out."""
 
     table: Table
     partition_by: tuple[str, ...] = ()
+    """As the format says what its files are apart by."""
+    types: ClassVar[Types]
+
+    @property
+    def outside(self) -> tuple[str, ...]:
+        """Columns that are not in the files, but said of each."""
+        return ()
+
+    @abstractmethod
+    def check_partition(self, written: "Mapping[str, pa.DataType]") -> None:
+        """Whether its files can be apart so.
+
+        Raises:
+            TaskError: a column cannot be partitioned by.
+            UsageError: there is no such column.
+        """
+
+    @abstractmethod
+    def split(self, rows: "pa.Table") -> "Iterator[tuple[tuple[Any, ...], Mapping[str, Any], pa.Table]]":
+        """Encoded rows by partition: what tells it from others, what ``DataFile.partition`` has of it, and its rows."""
 
     @cached_property
     def written(self) -> "dict[str, pa.DataType]":
@@ -47,33 +64,18 @@ class Form:
             where = f"{table.name}.{one.name}"
             other = folded.setdefault(one.name.casefold(), one.name)
             if other != one.name:
-                raise TaskError(f"{where}: Delta takes it for {other!r}", hint="leave one of them out by `columns`")
+                raise TaskError(
+                    f"{where}: {self.types.name} takes it for {other!r}", hint="leave one of them out by `columns`"
+                )
             if not one.name or not _is_unicode(one.name):
-                raise TaskError(f"{where}: Delta has no such name of a column")
-            kind = written_as(one.type, where)
+                raise TaskError(f"{where}: {self.types.name} has no such name of a column")
+            kind = self.types.written_as(one.type, where)
             if kind is not None:
                 found[one.name] = kind
             if one.name in table.primary_key and (kind is None or pa.types.is_nested(kind)):
                 raise TaskError(f"{where}: {one.type} cannot be part of a primary key")
-        for name in self.partition_by:
-            if name not in table.schema.names:
-                raise UsageError(f"partition_by: {table.name} has no column {name!r}")
-            if name not in found or not _can_partition(found[name]):
-                raise TaskError(
-                    f"{table.name}.{name}: {table.schema.field(name).type} cannot be partitioned by",
-                    hint="texts, whole numbers, dates and booleans can",
-                )
+        self.check_partition(found)
         return found
-
-    @cached_property
-    def in_files(self) -> "pa.Schema":
-        """The columns of a file."""
-        return pa.schema([one for one in self.written.items() if one[0] not in self.partition_by])
-
-    @property
-    def columns(self) -> list[Mapping[str, Any]]:
-        """Delta's schema."""
-        return schema_fields(pa.schema(list(self.written.items())))
 
     def encoded(self, batch: "pa.RecordBatch") -> "pa.Table":
         """A batch of the source as it is written; with the columns that it has."""
@@ -97,11 +99,11 @@ class Form:
         return pa.table(columns, names=list(self.written))
 
     def stored(
-        self, delta: DeltaTable, file: DataFile, columns: Sequence[str] | None = None
+        self, stored: LakeTable, file: DataFile, columns: Sequence[str] | None = None
     ) -> "Iterator[pa.RecordBatch]":
         """The rows of a file as they were encoded; of these columns those that are written."""
         wanted = [name for name in (self.written if columns is None else columns) if name in self.written]
-        for batch in delta.batches(file, [name for name in wanted if name not in self.partition_by]):
+        for batch in stored.batches(file, [name for name in wanted if name not in self.outside]):
             if wanted:
                 yield self.of_raw(batch, file, wanted)
 
@@ -110,7 +112,7 @@ class Form:
         arrays = []
         for name in columns:
             kind = self.written[name]
-            if name in self.partition_by:
+            if name in self.outside:
                 arrays.append(pa.repeat(pa.scalar(file.partition.get(name), kind), batch.num_rows))
             elif name in batch.schema.names:
                 arrays.append(batch.column(name).cast(kind))
@@ -119,11 +121,11 @@ class Form:
         return pa.record_batch(arrays, names=list(columns))
 
     def read(
-        self, delta: DeltaTable, file: DataFile, columns: Sequence[str], schema: "pa.Schema"
+        self, stored: LakeTable, file: DataFile, columns: Sequence[str], schema: "pa.Schema"
     ) -> "Iterator[pa.RecordBatch]":
         """The rows of a file in Arrow's types, those of ``schema``."""
         one_at_least = [*columns, *list(self.written)[:1]]
-        for batch in self.stored(delta, file, list(dict.fromkeys(one_at_least))):
+        for batch in self.stored(stored, file, list(dict.fromkeys(one_at_least))):
             arrays = []
             for name in columns:
                 field = schema.field(name)
@@ -141,15 +143,15 @@ class Form:
 class Writer:
     """Writes rows into new files, which nobody sees until a commit names them. Used by one thread."""
 
-    def __init__(self, delta: DeltaTable, form: Form) -> None:
-        self._delta, self._form = delta, form
+    def __init__(self, stored: LakeTable, form: Form) -> None:
+        self._stored, self._form = stored, form
         self._open: dict[tuple[Any, ...], RawFile] = {}
         self._files: list[RawFile] = []
         self._adds: list[Mapping[str, Any]] = []
 
     def write(self, rows: "pa.Table") -> None:
         """Rows as they are encoded, with all columns that are written."""
-        for values, part in self._split(rows):
+        for values, partition, part in self._form.split(rows) if rows.num_rows else ():
             file = self._open.get(values)
             if file is None:
                 if len(self._open) >= _PARTITIONS_MAX:
@@ -158,7 +160,7 @@ class Writer:
                         f"values of {', '.join(self._form.partition_by)}, each a file of its own",
                         hint="partition by a column with fewer values, or make windows smaller (batch_size)",
                     )
-                file = RawFile(self._delta, dict(zip(self._form.partition_by, values, strict=True)))
+                file = RawFile(self._stored, self._form, partition)
                 self._open[values] = file
                 self._files.append(file)
             file.write(part)
@@ -166,7 +168,7 @@ class Writer:
                 self._adds += self._open.pop(values).finish()
 
     def finish(self) -> list[Mapping[str, Any]]:
-        """Delta's actions ``add``, once all files are durable but for their names."""
+        """What ``Intent.adds`` has of them, once all files are durable but for their names."""
         for file in self._open.values():
             self._adds += file.finish()
         self._open = {}
@@ -177,33 +179,17 @@ class Writer:
         for file in self._files:
             file.discard()
 
-    def _split(self, rows: "pa.Table") -> "Iterator[tuple[tuple[Any, ...], pa.Table]]":
-        names = list(self._form.partition_by)
-        if not rows.num_rows:
-            return
-        if not names:
-            yield (), rows
-            return
-        apart = rows.select(names).group_by(names).aggregate([])
-        for group in apart.to_pylist():
-            mask = None
-            for name in names:
-                value = pa.scalar(group[name], rows.schema.field(name).type)
-                same = pc.is_null(rows[name]) if group[name] is None else pc.equal(rows[name], value)
-                same = pc.fill_null(same, fill_value=False)
-                mask = same if mask is None else pc.and_(mask, same)
-            yield tuple(group[name] for name in names), rows.filter(mask).drop_columns(names)
-
 
 class RawFile:
     """One new data file, of rows that are encoded, and of one partition."""
 
-    def __init__(self, delta: DeltaTable, partition: Mapping[str, Any]) -> None:
+    def __init__(self, stored: LakeTable, form: Form, partition: Mapping[str, Any]) -> None:
         self.bytes = 0
-        self._delta, self._partition = delta, partition
-        self._path = delta.new_name()
+        self._stored, self._form, self._partition = stored, form, partition
+        self._path = stored.new_name()
         self._sink: Any = None
         self._writer: Any = None
+        self._schema: Any = None
         self._waiting: list[pa.Table] = []
         self._waiting_bytes = 0
         self._described: list[Any] = []
@@ -219,7 +205,7 @@ class RawFile:
             self._flush()
 
     def finish(self) -> list[Mapping[str, Any]]:
-        """Delta's action ``add``, once the file is durable but for its name; none where it has no rows."""
+        """What ``Intent.adds`` has of it, once the file is durable but for its name; nothing where it has no rows."""
         if self._waiting:
             self._flush()
         if self._writer is None:
@@ -227,14 +213,7 @@ class RawFile:
         self._writer.close()
         size = self._sink.tell()
         self._sink.keep()
-        added = {
-            "path": self._path,
-            "partitionValues": {name: _partition_text(name, value) for name, value in self._partition.items()},
-            "size": size,
-            "dataChange": True,
-            "stats": _json_stats(self._described[0]),
-        }
-        return [added]
+        return [self._stored.added(self._path, size, self._partition, self._described[0])]
 
     def discard(self) -> None:
         """Leave nothing."""
@@ -245,11 +224,12 @@ class RawFile:
         rows = pa.concat_tables(self._waiting)
         self._waiting, self._waiting_bytes = [], 0
         if self._writer is None:
-            self._sink = self._delta.sink(self._path)
+            self._schema = self._stored.schema_of(rows.schema, self._form)
+            self._sink = self._stored.sink(self._path)
             self._writer = pq.ParquetWriter(
-                self._sink, rows.schema, compression="snappy", metadata_collector=self._described
+                self._sink, self._schema, compression="snappy", metadata_collector=self._described
             )
-        self._writer.write_table(rows)
+        self._writer.write_table(pa.table(rows.columns, schema=self._schema))
 
 
 def keys_of(rows: "pa.Table | pa.RecordBatch", names: Sequence[str]) -> "pa.Array":
@@ -294,66 +274,3 @@ def _is_unicode(name: str) -> bool:
         return bool(name.encode())
     except UnicodeEncodeError:
         return False
-
-
-def _can_partition(kind: "pa.DataType") -> bool:
-    types = pa.types
-    return bool(types.is_string(kind) or types.is_integer(kind) or types.is_boolean(kind) or types.is_date(kind))
-
-
-def _partition_text(name: str, value: Any) -> str | None:
-    if value == "":
-        raise TaskError(
-            f"partition_by {name}: Delta takes an empty text for a null", hint="partition by another column"
-        )
-    if value is None:
-        return None
-    return (
-        str(value).lower() if isinstance(value, bool) else value.isoformat() if isinstance(value, date) else str(value)
-    )
-
-
-def _json_stats(described: Any) -> str:
-    """Delta's statistics of a file; of such columns whose bounds are exact in JSON."""
-    whole = described.schema.to_arrow_schema()
-    simple = {one.name for one in whole if not pa.types.is_nested(one.type)}
-    low: dict[str, Any] = {}
-    high: dict[str, Any] = {}
-    unknown: set[str] = set()
-    for group in (described.row_group(at) for at in range(described.num_row_groups)):
-        for column in (group.column(at) for at in range(group.num_columns)):
-            name, found = column.path_in_schema, column.statistics if column.is_stats_set else None
-            if found is not None and not found.has_min_max and found.null_count == group.num_rows:
-                continue
-            bounds = _bounds(found)
-            if bounds is None or name not in simple:
-                unknown.add(name)
-                continue
-            low[name] = min(low.get(name, bounds[0]), bounds[0])
-            high[name] = max(high.get(name, bounds[1]), bounds[1])
-    stats = {
-        "numRecords": described.num_rows,
-        "minValues": {name: value for name, value in low.items() if name not in unknown},
-        "maxValues": {name: value for name, value in high.items() if name not in unknown},
-    }
-    return json.dumps(stats)
-
-
-def _bounds(found: Any) -> tuple[Any, Any] | None:
-    """The least and the greatest value, as JSON has them."""
-    with suppress(ValueError, OverflowError, UnicodeDecodeError):
-        if found is not None and found.has_min_max:
-            low, high = _in_json(found.min), _in_json(found.max)
-            return None if low is None or high is None else (low, high)
-    return None
-
-
-def _in_json(value: Any) -> Any:
-    """A bound as JSON has it exactly; ``None``: it has not."""
-    if isinstance(value, bool):
-        return None
-    if isinstance(value, int):
-        return value
-    if isinstance(value, date) and type(value) is date:
-        return value.isoformat()
-    return value if isinstance(value, str) and len(value) <= _STATS_CHARS_MAX else None

@@ -7,14 +7,14 @@ from dataclasses import dataclass, replace
 
 from strandline.connectors.arrow.changes import Looks, changes_with, left_as_stored
 from strandline.connectors.arrow.widening import EXACT_MAX
-from strandline.connectors.delta.delta_table import DeltaTable
-from strandline.connectors.delta.lake import Lake, Opened, record_of
-from strandline.connectors.delta.log import Entry, Intent, Log, Record
-from strandline.connectors.delta.overlay import Overlay
-from strandline.connectors.delta.plan import Plan, Planner
-from strandline.connectors.delta.rows import Form, in_scope
-from strandline.connectors.delta.states import check_fence
-from strandline.connectors.delta.types import decoded
+from strandline.connectors.lake.lake import Lake, Opened, record_of
+from strandline.connectors.lake.lake_table import LakeTable
+from strandline.connectors.lake.log import Entry, Intent, Log, Record
+from strandline.connectors.lake.overlay import Overlay
+from strandline.connectors.lake.plan import Plan, Planner
+from strandline.connectors.lake.rows import Form, in_scope
+from strandline.connectors.lake.states import check_fence
+from strandline.connectors.lake.types import decoded
 from strandline.destination import RECREATE, Change, Fence, MigrateMode, Migration, Scope
 from strandline.errors import RetryableError, TaskError
 from strandline.lazy import pa, pc
@@ -56,7 +56,7 @@ class _Found:
 def migrate(lake: Lake, wanted: Wanted, fence: Fence, *, apply: bool) -> Migration:
     """See ``Destination.migrate``."""
     name = wanted.table.name
-    Form(wanted.table, wanted.partition_by).written  # noqa: B018 -- asked whether all of it can be stored
+    lake.form(wanted.table, wanted.partition_by).written  # noqa: B018 -- asked whether all of it can be stored
     with lake.alone([name]):
         for _ in range(_ATTEMPTS_MAX):
             log = lake.journal.look()
@@ -71,14 +71,14 @@ def migrate(lake: Lake, wanted: Wanted, fence: Fence, *, apply: bool) -> Migrati
 
 
 def _found(lake: Lake, log: Log, wanted: Wanted) -> _Found:
-    name, record, delta = wanted.table.name, log.tables.get(wanted.table.name), lake.table(wanted.table.name)
+    name, record, stored = wanted.table.name, log.tables.get(wanted.table.name), lake.table(wanted.table.name)
     there, opened = Migration((), None, empty=True, owners=()), None
-    plain = Form(wanted.table, wanted.partition_by)
+    plain = lake.form(wanted.table, wanted.partition_by)
     if record is not None and lake.is_intact(name, record):
         opened = lake.opened(name, record)
         theirs = tuple(one["name"] for one in opened.found.columns if one["name"] not in opened.form.written)
         there = Migration((), record.mark, empty=opened.empty, owners=record.owners, theirs=theirs)
-    elif _is_foreign(delta, log, name):
+    elif _is_foreign(stored, log, name):
         there = Migration((), "", empty=False, owners=())
         record = None
     else:
@@ -91,17 +91,17 @@ def _found(lake: Lake, log: Log, wanted: Wanted) -> _Found:
         return _Found(there, opened, record, plain)
     changes, kept, users = _changes(wanted, opened, there, record)
     table = wanted.table.keeping(kept)
-    after = Form(
+    after = lake.form(
         left_as_stored(opened.form.table, table, changes) if opened is not None else table, wanted.partition_by
     )
     return _Found(replace(there, changes=tuple(changes), kept=kept, users=users), opened, record, after)
 
 
-def _is_foreign(delta: DeltaTable, log: Log, name: str) -> bool:
+def _is_foreign(stored: LakeTable, log: Log, name: str) -> bool:
     """Whether there is something that was not made here."""
-    if not delta.anything():
+    if not stored.anything():
         return False
-    found = delta.snapshot()
+    found = stored.snapshot()
     return found is None or found.id != log.dropped.get(name)
 
 
@@ -141,7 +141,7 @@ def looks_of(opened: Opened | None) -> Looks:
             return True
         kind = opened.form.table.schema.field(column).type
         for file in opened.found.files.values():
-            for batch in opened.form.stored(opened.delta, file, [column]):
+            for batch in opened.form.stored(opened.stored, file, [column]):
                 values = decoded(batch.column(0), kind, where=column).cast(pa.decimal128(20, 0))
                 if pc.any(pc.greater(pc.abs(values), pa.scalar(EXACT_MAX).cast(pa.decimal128(20, 0)))).as_py():
                     return False
@@ -150,7 +150,9 @@ def looks_of(opened: Opened | None) -> Looks:
     def strangers(scope: Scope) -> set[str]:
         found: set[str] = set()
         for file in opened.found.files.values() if opened is not None else ():
-            for batch in opened.form.stored(opened.delta, file, [SOURCE_NAME, CLIENT_ID]) if opened is not None else ():
+            for batch in (
+                opened.form.stored(opened.stored, file, [SOURCE_NAME, CLIENT_ID]) if opened is not None else ()
+            ):
                 others = pa.table(batch.filter(pc.invert(in_scope(batch, scope))))
                 for row in others.group_by(others.schema.names).aggregate([]).to_pylist():
                     found.add(row_owners(row.get(SOURCE_NAME), row.get(CLIENT_ID)))
@@ -171,7 +173,7 @@ def _applied(lake: Lake, log: Log, wanted: Wanted, fence: Fence, found: _Found) 
         )
     if migration.mark == "":
         raise TaskError(
-            f"table {name!r}: {lake.store.uri(lake.table(name).folder)} holds something that was not made here",
+            f"table {name!r}: {lake.table(name).where} holds something that was not made here",
             hint="move it away, or choose another `path`",
         )
     creates = opened is None or recreates
@@ -193,7 +195,11 @@ def _applied(lake: Lake, log: Log, wanted: Wanted, fence: Fence, found: _Found) 
         if creates or record is None or opened is None:
             identity = opened.found.id if opened is not None else identity
             fresh = Intent(
-                number, identity, columns=found.form.columns, partition_by=found.form.partition_by, creates=True
+                number,
+                identity,
+                columns=lake.table(name).columns(found.form),
+                partition_by=found.form.partition_by,
+                creates=True,
             )
             made = record_of(found.form, mark, owners, fresh)
             return Entry({name: made}, now.without_delivered(name), dropped={name: ""})
@@ -207,7 +213,7 @@ def _applied(lake: Lake, log: Log, wanted: Wanted, fence: Fence, found: _Found) 
 
 
 def _is_shaped(before: Form, after: Form) -> bool:
-    """Whether the stored table becomes another one, for us or for Delta."""
+    """Whether the stored table becomes another one, for us or in its own log."""
     return before.table.schema != after.table.schema or before.table.primary_key != after.table.primary_key
 
 
@@ -216,8 +222,8 @@ def _reshaped(lake: Lake, opened: Opened, after: Form) -> Plan:
     changed = any(after.written.get(name, kind) != kind for name, kind in opened.form.written.items())
     if not changed:
         return Plan()
-    plan = Planner(opened.delta, opened.form, opened.found, Overlay(opened.form), Scope("", None, 0), None, after).plan(
-        appends=True
-    )
+    plan = Planner(
+        opened.stored, opened.form, opened.found, Overlay(opened.form), Scope("", None, 0), None, after
+    ).plan(appends=True)
     lake.keep(opened, plan)
     return plan

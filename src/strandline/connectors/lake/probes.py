@@ -5,8 +5,8 @@ import secrets
 from collections.abc import Iterator
 from pathlib import Path
 
-from strandline.connectors.delta.journal import OWN
-from strandline.connectors.delta.store import LocalStore, Store, explained
+from strandline.connectors.lake.journal import OWN
+from strandline.connectors.lake.store import LocalStore, Store, explained
 from strandline.disk import existing, file_system_probe, room_probes
 from strandline.errors import UsageError
 from strandline.probe import Probe, Verdict
