@@ -103,6 +103,16 @@ class ChildCases(DestinationFixtures):
         same(lineage, table, first.batch.slice(1))
 
     @needs(WriteMode.OVERWRITE, deletes=True)
+    def test_a_child_is_of_the_parent_that_its_last_row_names(self, lineage: Lineage) -> None:
+        table = _lines()
+        lineage.migrate(table)
+        went = [_rows(lineage, table, (1, order, f"in {order}")) for order in (10, 20)]
+        stays = [_rows(lineage, table, (2, order, f"in {order}")) for order in (20, 10)]
+        at_once = _rows(lineage, table, (3, 10, "in 10"), (3, 20, "in 20"))
+        lineage.write(*went, *stays, at_once, _of(table, 20))
+        same(lineage, table, stays[1].batch)
+
+    @needs(WriteMode.OVERWRITE, deletes=True)
     def test_children_are_replaced_among_other_messages(self, lineage: Lineage) -> None:
         table = _lines()
         lineage.migrate(table)

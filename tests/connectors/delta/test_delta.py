@@ -16,9 +16,9 @@ from window_model import CHANGES, PASSES, changed, read_again, same_as_in_the_mo
 
 from services.s3 import S3
 from strandline.connectors.delta import delta_table
-from strandline.connectors.lake import journal as delta_journal
 from strandline.connectors.delta.delta_table import DeltaTable
 from strandline.connectors.delta.destination import DeltaDestination
+from strandline.connectors.lake import journal as delta_journal
 from strandline.connectors.lake.store import LocalStore, ObjectStore
 from strandline.destination import MigrateMode, WriteMode
 from strandline.errors import StateConflictError, StateError, StrandlineError, TaskError, UsageError

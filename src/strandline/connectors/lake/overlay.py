@@ -5,6 +5,7 @@ Rows wait here, encoded, until it is known which stored rows they meet. A window
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import TypeAlias
 
 from strandline.connectors.lake.rows import Form, keys_of
 from strandline.errors import TaskError
@@ -13,6 +14,8 @@ from strandline.lazy import pa, pc
 __all__ = ["Final", "Overlay", "concat"]
 
 _KEY, _AT = "key", "at"
+_Pieces: TypeAlias = "list[tuple[pa.Array, pa.Table]]"
+"""Keys and rows, in the order in which they came."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +51,7 @@ class Overlay:
     before_sweep: int = 0
     """How many rows of the window the sweep has met."""
     _presents: "list[pa.Array]" = field(default_factory=list)
-    _pieces: "list[tuple[pa.Array, pa.Table]]" = field(default_factory=list)
+    _pieces: "_Pieces" = field(default_factory=list)
 
     @property
     def removes(self) -> bool:
@@ -99,7 +102,7 @@ class Overlay:
             raise TaskError(f"{self.form.table.name}: a parent whose children are to be replaced has no key")
         doomed = keys_of(self.form.encoded(parents), names)
         self.replaced.append((names, doomed))
-        self._drop(lambda _own, rows: pc.is_in(keys_of(self.form.whole(rows), names), value_set=doomed))
+        self._orphan(names, doomed)
 
     def appear(self, keys: "pa.RecordBatch") -> None:
         """Keys that exist at the source."""
@@ -116,12 +119,15 @@ class Overlay:
 
     def final(self) -> Final | None:
         """One row of each key: of each column the last value that came; ``None``: none."""
-        if not self._pieces:
+        return self._final(self._pieces)
+
+    def _final(self, pieces: "_Pieces") -> Final | None:
+        if not pieces:
             return None
-        keys = pa.concat_arrays([own for own, _ in self._pieces])
-        columns = list(dict.fromkeys(name for _, rows in self._pieces for name in rows.schema.names))
+        keys = pa.concat_arrays([own for own, _ in pieces])
+        columns = list(dict.fromkeys(name for _, rows in pieces for name in rows.schema.names))
         whole = pa.concat_tables(
-            [rows.select([name for name in columns if name in rows.schema.names]) for _, rows in self._pieces],
+            [rows.select([name for name in columns if name in rows.schema.names]) for _, rows in pieces],
             promote_options="default",
         ).combine_chunks()
         last = _last(keys)
@@ -129,11 +135,11 @@ class Overlay:
         final = whole.take(last) if last is not None else whole
         unset: dict[str, pa.Array] = {}
         for name in self.form.written:
-            sets = [name in rows.schema.names for _, rows in self._pieces]
+            sets = [name in rows.schema.names for _, rows in pieces]
             if all(sets):
                 continue
             mask = pa.concat_arrays(
-                [pa.repeat(pa.scalar(has), len(own)) for has, (own, _) in zip(sets, self._pieces, strict=True)]
+                [pa.repeat(pa.scalar(has), len(own)) for has, (own, _) in zip(sets, pieces, strict=True)]
             )
             if name in final.schema.names:
                 final, unset[name] = _latest(final, name, ours, keys, whole, mask)
@@ -149,6 +155,23 @@ class Overlay:
         if not self._pieces:
             return 0
         return int(pc.count_distinct(pa.concat_arrays([own for own, _ in self._pieces])).as_py())
+
+    def _orphan(self, names: Sequence[str], parents: "pa.Array") -> None:
+        """Remove rows that wait and whose parent, by the last row of their key, is one of these."""
+
+        def children(rows: "pa.Table") -> "pa.Array":
+            return pc.is_in(keys_of(self.form.whole(rows), names), value_set=parents)
+
+        once = concat([keys.filter(children(rows)) for keys, rows in self._pieces])
+        if once is None or not len(once):
+            return
+        concerned = []
+        for keys, rows in self._pieces:
+            mask = pc.is_in(keys, value_set=once)
+            concerned.append((keys.filter(mask), rows.filter(mask)))
+        final = self._final(concerned)
+        gone = final.keys.filter(children(final.rows)) if final is not None else once
+        self._drop(lambda own, _rows: pc.is_in(own, value_set=gone))
 
     def _drop(self, doomed: "Callable[[pa.Array, pa.Table], pa.Array]") -> None:
         """Remove rows that wait."""
