@@ -8,9 +8,8 @@ from threading import Thread
 from typing import Any
 from urllib.parse import urlsplit
 
-from strandline.connectors.arrow.json_path import json_path
 from strandline.connectors.rest.client import Client, json_of
-from strandline.connectors.rest.documents import NOTHING, all_at, one_at
+from strandline.connectors.rest.documents import NOTHING, all_at, listed, one_at
 from strandline.connectors.rest.pagination import Page, Pages
 from strandline.connectors.rest.placeholders import fill
 from strandline.connectors.rest.request import Answer, Request, shown
@@ -84,7 +83,7 @@ class Asking:
                     hint="leave `If-Modified-Since` and `If-None-Match` out of `headers`",
                 )
             records = self._records(document, answer)
-            pages.turn(Page(answer, document, records))
+            pages.turn(Page(answer, document, self._counted(document, records)))
             next_, turned = pages.request, turned + 1
             if next_ is not None and ahead:
                 # a table of few pages is not asked for many that it does not have
@@ -102,9 +101,9 @@ class Asking:
     def _records(self, document: Any, answer: Answer) -> Records:
         if isinstance(document, dict) and self.said.graphql is not None:
             self._check_graphql(document)
-        path = json_path(self.said.records) if self.said.records else ()
-        found = list(all_at(document, path))
-        if not found and None not in path and self.said.absent == "fail":
+        found = all_at(document, self.said.records) if self.said.records else [document]
+        says_none = document is None and answer.status in _WITHOUT_BODY
+        if found is None and not says_none and self.said.absent == "fail":
             there = (
                 ", ".join(map(repr, [*document][:_NAMED_MAX]))
                 if isinstance(document, dict)
@@ -115,8 +114,15 @@ class Asking:
                 hint="look at `records`; where it is left out if there is none, set `absent: empty`",
             )
         return [
-            one for lying in found for one in (lying if isinstance(lying, list) else () if lying is None else [lying])
+            one
+            for lying in found or ()
+            for one in (lying if isinstance(lying, list) else () if lying is None else [lying])
         ]
+
+    def _counted(self, document: Any, records: Records) -> Records:
+        """What the page has, whichever of it are records: a page of which a filter picks none is not the last one."""
+        among = listed(self.said.records) if self.said.records else None
+        return records if among is None else all_at(document, among) or []
 
     def _check_graphql(self, document: Mapping[str, Any]) -> None:
         """GraphQL tells its errors in good answers, and may leave out what it could not read."""

@@ -9,7 +9,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from strandline.connectors.rest.placeholders import FORMATS, placeholders
 from strandline.connectors.rest.settings_auth import AuthSettings
-from strandline.connectors.rest.settings_pages import OnePageSettings, PaginationSettings, PathText
+from strandline.connectors.rest.settings_pages import OnePageSettings, PaginationSettings, PlaceText
 from strandline.connectors.rest.times import parsed
 from strandline.errors import UsageError
 from strandline.settings import Duration, Seconds, Size, lasting, parse_type
@@ -80,10 +80,10 @@ class RestTable(BaseModel):
     graphql: str | None = Field(
         None, min_length=1, description="A query of GraphQL; its variables are `variables` in `body`. Sent by POST."
     )
-    records: PathText | None = Field(
+    records: PlaceText | None = Field(
         None,
         description="Where the records lie in an answer: keys with dots between them, like data.items; * is every element or "
-        "key. Default: the elements of an array, or the object, at the top.",
+        "key; or JSONPath, like $.data[?@.type == 'order']. Default: the elements of an array, or the object, at the top.",
     )
     absent: Literal["fail", "empty"] = Field(
         "fail", description="What an answer without anything at `records` means: a fault, or that there are no records."
@@ -192,8 +192,8 @@ class PartitionList(BaseModel):
     model_config = _EXACT
     path: str = Field(min_length=1, description="Below `base_url`.")
     query: dict[str, Sent] = Field({}, description="Parameters of the query.")
-    records: PathText | None = Field(None, description="Where they lie in an answer. Default: as of a table.")
-    field: PathText = Field("id", description="Of each, what {partition} is.")
+    records: PlaceText | None = Field(None, description="Where they lie in an answer. Default: as of a table.")
+    field: PlaceText = Field("id", description="Of each, what {partition} is.")
     pagination: PaginationSettings | None = Field(None, description="How an answer continues. Default: as of the API.")
 
     def as_table(self) -> RestTable:

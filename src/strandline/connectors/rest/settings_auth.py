@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, HttpUrl, SecretStr, model_validator
 
-from strandline.connectors.rest.settings_pages import PathText
+from strandline.connectors.rest.settings_pages import PlaceText
 
 __all__ = ["AWS", "APIKey", "AuthSettings", "Basic", "Bearer", "OAuth2", "Session"]
 
@@ -87,7 +87,7 @@ class Session(BaseModel):
     method: Literal["POST", "GET", "PUT"] = Field("POST", description="How it is asked.")
     body: dict[str, Any] | None = Field(None, description="What is sent: a user and a password, say.")
     form: bool = Field(False, description="The body is a form, and not JSON.")
-    found_at: PathText | None = Field(
+    found_at: PlaceText | None = Field(
         None,
         description="Where the token is in the answer, as data.token. Default: there is none, and cookies are kept.",
     )

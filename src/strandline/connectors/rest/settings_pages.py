@@ -5,6 +5,7 @@ from typing import Annotated, Literal, TypeAlias
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from strandline.connectors.arrow.json_path import json_path
+from strandline.connectors.rest.json_queries import check_query, is_query
 
 __all__ = [
     "LastSettings",
@@ -15,6 +16,7 @@ __all__ = [
     "PageSettings",
     "PaginationSettings",
     "PathText",
+    "PlaceText",
     "TokenSettings",
 ]
 
@@ -26,8 +28,18 @@ def _path(value: str) -> str:
     return value
 
 
+def _place(value: str) -> str:
+    if is_query(value):
+        check_query(value)
+        return value
+    return _path(value)
+
+
 PathText: TypeAlias = Annotated[str, AfterValidator(_path)]
 """A path in a JSON document, as ``meta.next``."""
+
+PlaceText: TypeAlias = Annotated[str, AfterValidator(_place)]
+"""Where to look in a JSON document: a path, or JSONPath."""
 
 
 class _Sent(BaseModel):
@@ -63,15 +75,15 @@ class NextURLSettings(BaseModel):
 
     model_config = _EXACT
     type: Literal["next_url"]
-    path: PathText = Field("next", description="Where it is in the answer.")
+    path: PlaceText = Field("next", description="Where it is in the answer.")
 
 
 class TokenSettings(_Sent):
     """The answer has a token of the next page; none, null or empty at the end."""
 
     type: Literal["token"]
-    path: PathText = Field(description="Where it is in the answer, as meta.next_cursor.")
-    more: PathText | None = Field(
+    path: PlaceText = Field(description="Where it is in the answer, as meta.next_cursor.")
+    more: PlaceText | None = Field(
         None, description="Where the answer says whether there is more, as pageInfo.hasNextPage."
     )
 
@@ -81,24 +93,24 @@ class PageSettings(_Sent):
 
     type: Literal["page"]
     first: int = Field(1, ge=0, description="The number of the first page.")
-    pages: PathText | None = Field(None, description="Where the answer says how many pages there are.")
-    more: PathText | None = Field(None, description="Where the answer says whether there is more.")
+    pages: PlaceText | None = Field(None, description="Where the answer says how many pages there are.")
+    more: PlaceText | None = Field(None, description="Where the answer says whether there is more.")
 
 
 class OffsetSettings(_Sent):
     """So many records are passed over. An answer without records is the end, unless the answer says it before."""
 
     type: Literal["offset"]
-    total: PathText | None = Field(None, description="Where the answer says how many records there are in all.")
-    more: PathText | None = Field(None, description="Where the answer says whether there is more.")
+    total: PlaceText | None = Field(None, description="Where the answer says how many records there are in all.")
+    more: PlaceText | None = Field(None, description="Where the answer says whether there is more.")
 
 
 class LastSettings(_Sent):
     """The next page begins behind the last record of this one. An answer without records is the end, unless it says so before."""
 
     type: Literal["last"]
-    field: PathText = Field("id", description="Of the record, what is sent.")
-    more: PathText | None = Field(None, description="Where the answer says whether there is more, as has_more.")
+    field: PlaceText = Field("id", description="Of the record, what is sent.")
+    more: PlaceText | None = Field(None, description="Where the answer says whether there is more, as has_more.")
 
 
 def _named(value: object) -> object:

@@ -61,7 +61,7 @@ class RestSource:
     description = Description(
         schemes=("https", "http"),
         examples=("https://api.example.com/v1/orders", "https://api.example.com/openapi.json"),
-        drivers=("urllib3",),
+        drivers=("urllib3", "jsonpath"),
         installs="strandline[rest]",
     )
     Spec = RestSettings
