@@ -258,12 +258,12 @@ class Window(Protocol):
     def __iter__(self) -> Iterator[WindowMessage]:
         """Every message but ``Schema``, ``Failure`` and ``Notice``, which the engine handles."""
 
-    def emptied(self, tables: Collection[str]) -> None:
-        """Note in ``state`` that the scope has no rows of these tables any more, by the names that the messages use.
+    def emptied(self, tables: Collection[str], lacking: Collection[str] = ()) -> None:
+        """Note in ``state`` that the scope has no rows of these tables any more, and which it is ``lacking`` keys of (see ``Receipt``).
 
-        A destination that commits the state with the rows calls it once it has removed rows, before it asks for
-        ``state``; otherwise the next run would take the empty table for one that was lost. Tables of which nothing was
-        removed need not be looked at.
+        By the names that the messages use. A destination that commits the state with the rows calls it once it has removed rows or
+        swept, before it asks for ``state``; otherwise the next run would take the empty table for one that was lost, or a
+        table that a sweep has found incomplete for a complete one. Tables of which nothing was removed need not be looked at.
         """
 
     @property

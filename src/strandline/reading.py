@@ -47,6 +47,8 @@ class Reading:
     which rows are gone does so, unless its own settings say otherwise."""
     absorbs: bool = True
     """A row that is delivered again replaces itself (the overwrite modes). False: it may be stored twice (append)."""
+    lacks: bool = False
+    """Rows that the last sweep has found missing at the destination may be missing still: a source that could spare a sweep does not."""
     former: Mapping[str, Collection[str]] = field(default_factory=dict)
     """By table, the columns that are to be sent in the type of ``Table.former``: the destination stores them so."""
     batch_rows: int = 65_536

@@ -14,6 +14,7 @@ from strandline.table import Table
 __all__ = [
     "Continues",
     "KnowsGone",
+    "KnowsIdle",
     "MissesTasks",
     "ReadsKeys",
     "Remembers",
@@ -167,6 +168,26 @@ class KnowsGone(Protocol):
         """What the rows came from that ``reading.cursor`` covers and that cannot be read any more, in words; empty: nothing.
 
         Also what was gone when the cursor was made, since the first row that led to it. Looks only.
+        """
+
+
+@runtime_checkable
+class KnowsIdle(Protocol):
+    """A source that can tell of many tasks at once that they have nothing new. Optional: without, each of them is read to know it.
+
+    What ``read`` asks for each task, it asks for hundreds in one question. A task that is named is not read in this run, so
+    what is said of it has to be proved, not likely: a row that is not seen now may never be.
+    """
+
+    def idle(self, asked: Sequence[tuple[Task, Reading]]) -> Mapping[str, str]:
+        """The tasks whose ``read`` would yield nothing but its end, by id, each with the evidence in words for a person.
+
+        No row is new or changed since the cursor; with ``Reading.mirror``, none is gone either, if ``read`` would tell. A task of
+        which that is not known is left out; so is every one where the question fails. It takes little: seconds, not minutes, and
+        nothing that grows with the rows of a large table.
+
+        Args:
+            asked: tasks, each with the reading that would begin a pass. Their tables may have changed since ``tables``.
         """
 
 

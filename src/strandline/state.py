@@ -102,6 +102,8 @@ class TableState:
     """A forced migration was about to create the table again. Whether it did, the mark tells."""
     unfilled: tuple[str, ...] = ()
     """Columns that came when rows were stored already, which have no value in them until the table is read again."""
+    lacks: bool = False
+    """A sweep has found keys that are not stored, and whether their rows have come since is not known: the next pass has to sweep."""
     stored: str = ""
     """What the table is called at the destination, so that a change of names can be told. Empty: as older versions kept it."""
     also: str = ""

@@ -324,7 +324,7 @@ def _encode_table(table: TableState) -> dict[str, Any]:
     return {
         name: value
         for name, value in asdict(table).items()
-        if name not in {"also", "basis", "selections", "doomed", "stored", "unfilled"} or value
+        if name not in {"also", "basis", "selections", "doomed", "lacks", "stored", "unfilled"} or value
     }
 
 

@@ -39,6 +39,8 @@ def in_lines(tasks: Sequence[Words], *, width: int | None) -> Iterator[str]:
     yield from _problems(tasks, width)
     yield from _warnings(plans, width, _INDENT)
     yield from _promises(plans, width, _INDENT)
+    for text, names in grouped((one.key.task, one.evidence) for one in plans if one.evidence).items():
+        yield from wrapped(_INDENT, said(f"{named(names)}: not read, since {text}"), width=width)
     deliveries = grouped((one.key.task, one.delivery) for one in plans if one.delivery)
     for text, names in deliveries.items():
         about = f"{named(names)}: " if len(deliveries) > 1 else ""

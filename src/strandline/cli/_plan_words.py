@@ -141,7 +141,8 @@ class Words:
             f"incrementally {self._how(table)}".rstrip() if table.incremental else self._how(table)
             for table in self._tables
         ]
-        return ", ".join([*dict.fromkeys(how), start, *resumed])
+        unread = [f"not read now: {one.evidence}"] if one.evidence else []
+        return ", ".join([*dict.fromkeys(how), start, *resumed, *unread])
 
     @property
     def _tables(self) -> list[Table]:

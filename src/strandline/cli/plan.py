@@ -123,6 +123,7 @@ def _record(words: Words) -> dict[str, Any]:
         ],
         "guarantees": [promised.name for promised in one.guarantees],
         "delivery": one.delivery,
+        "not_read_since": one.evidence,
         "warnings": [*one.said],
         "warning_codes": [warned.code for warned in one.said],
         "error": error and {"kind": type(error).__name__, "message": error.message, "hint": error.hint},

@@ -3,11 +3,14 @@
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
+from strandline.destination import Migration, WriteMode
 from strandline.engine.feed import Feed
+from strandline.engine.plan import basis, fingerprint, is_same
 from strandline.message import Checkpoint, Complete, Cursor, SourceMessage, WindowMessage
-from strandline.state import Pass, Phase, State
+from strandline.state import Pass, Phase, State, TableState
+from strandline.table import Table
 
-__all__ = ["pass_over", "says_the_same"]
+__all__ = ["noted", "pass_over", "says_the_same"]
 
 
 def pass_over(
@@ -36,6 +39,34 @@ def pass_over(
             return
     for message in reversed(seen):
         feed.put_back(message)
+
+
+def noted(
+    table: Table, known: TableState | None, found: Migration, mode: WriteMode, *, rows: int = 0, stored: str = ""
+) -> TableState:
+    """What a state says of a table once so many more of its rows are stored.
+
+    Args:
+        table: as its source offers it.
+        known: what the last state says of it.
+        found: the stored table.
+        mode: how it is written.
+        rows: that have come.
+        stored: its name at the destination.
+    """
+    before = known.rows if known is not None and is_same(known, found) else 0
+    selections = {table.selection_fingerprint, *(known.selections if known is not None and before else ())}
+    return TableState(
+        fingerprint(table, mode),
+        mark=found.mark or "",
+        rows=before + rows,
+        selections=tuple(sorted(selections)),
+        basis=basis(table, mode),
+        unfilled=known.unfilled if known is not None else (),
+        lacks=known is not None and known.lacks,
+        stored=stored,
+        also=found.also,
+    )
 
 
 def says_the_same(saved: State, following: State) -> bool:

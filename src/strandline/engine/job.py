@@ -10,6 +10,7 @@ from strandline.describe import description_of
 from strandline.destination import Delivery, Fence, Reach, WriteMode
 from strandline.engine.answer import answered
 from strandline.engine.attached import referred
+from strandline.engine.clock import Clock
 from strandline.engine.delivery import delivery
 from strandline.engine.gone import dropped
 from strandline.engine.into import Into
@@ -25,6 +26,7 @@ from strandline.engine.plan import (
 from strandline.engine.project import agreed
 from strandline.engine.task import Retries, backfills, survey
 from strandline.engine.task_plan import TaskPlan
+from strandline.engine.unchanged import evidence, settled
 from strandline.engine.window import Stop
 from strandline.errors import StateError, StrandlineError, TaskError, UsageError
 from strandline.executor import Executor
@@ -33,13 +35,25 @@ from strandline.runs import TaskReport
 from strandline.shard import Shard
 from strandline.source import Remembers, Source, Task, TaskFailure
 from strandline.spec import Written
-from strandline.state import KeepsState, StateBackend, StateKey
+from strandline.state import KeepsState, State, StateBackend, StateKey
 from strandline.table import Table
 
 if TYPE_CHECKING:
     from strandline.engine.work import Work
 
-__all__ = ["Job", "Offer", "Unit", "ledger_of", "offer_of", "opened", "planned", "report_of", "unit_of", "unplanned"]
+__all__ = [
+    "Job",
+    "Offer",
+    "Unit",
+    "ledger_of",
+    "offer_of",
+    "opened",
+    "planned",
+    "proved",
+    "report_of",
+    "unit_of",
+    "unplanned",
+]
 
 
 @dataclass(slots=True)
@@ -96,6 +110,8 @@ class Unit:
     into: Into
     ledger: Ledger
     report: TaskReport
+    idle: State | None = None
+    """The state from which it need not be read, as its source has proved."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -318,7 +334,14 @@ def _planned(job: Job, unit: Unit, now: datetime) -> TaskPlan:
         refresh=refresh,
         backfill=backfill,
         lost=lost,
+        settled=None if anew or job.stateless or pending is not None else settled(task, into, lineage, opening),
     )
+
+
+def proved(job: Job, plans: Sequence[TaskPlan], clock: Clock) -> list[TaskPlan]:
+    """With what the source can tell of many tasks of a destination at once: which of them have nothing new."""
+    found = evidence(job.source, [one.settled for one in plans if one.settled is not None], clock)
+    return [replace(one, evidence=found.get(one.key.task, "") if one.settled else "") for one in plans]
 
 
 def _nobody(ledger: Ledger) -> Fence:

@@ -13,11 +13,11 @@ from strandline.destination import LACKING_MAX, Fence, Migration, Receipt, Write
 from strandline.engine.absence import why_kept
 from strandline.engine.clock import Clock
 from strandline.engine.feed import Ended, Feed, NothingYet
-from strandline.engine.idle import pass_over, says_the_same
+from strandline.engine.idle import noted, pass_over, says_the_same
 from strandline.engine.into import Into
 from strandline.engine.ledger import Ledger
 from strandline.engine.lineage import Decorator, former_of, sent
-from strandline.engine.plan import basis, fingerprint, is_same, recreates
+from strandline.engine.plan import recreates
 from strandline.engine.spool import KeySpool
 from strandline.engine.versions import Form, forms_of
 from strandline.engine.window import Bounds, Stop, StoppedError, StreamWindow
@@ -174,6 +174,7 @@ class Pipeline:
             resumed=resumed,
             mirror=self.into.mode is WriteMode.OVERWRITE_DELETE_STALE,
             absorbs=self.into.mode is not WriteMode.APPEND,
+            lacks=self.state is not None and any(one.lacks for one in self.state.tables.values()),
             former=former_of(self._offered, self._stored),
             batch_rows=self.context.batch_rows,
             batch_bytes=self.context.batch_bytes,
@@ -320,7 +321,9 @@ class Pipeline:
             receipt = self._in_doubt(window, unknown)
         self._account(window, receipt)
         if not self.ledger.atomic and window.counts.removes:
-            window.emptied([one for one in window.counts.removes if not hold(self._stored[one], scope=scope).rows])
+            window.emptied(
+                [one for one in window.counts.removes if not hold(self._stored[one], scope=scope).rows], receipt.lacking
+            )
         if receipt.state is not None:
             self.state = self.ledger.committed(self.key, receipt.state)
         else:
@@ -384,16 +387,7 @@ class Pipeline:
         before = self.state or State(None, self.fence.epoch, 0, self.fence.run_id)
         tables = dict(before.tables)
         for name, table in self._offered.items():
-            known = tables.get(name)
-            stored = known.rows if known is not None and is_same(known, self._found[name]) else 0
-            selections = {table.selection_fingerprint, *(known.selections if known is not None and stored else ())}
-            noted = TableState(
-                fingerprint(table, self.into.mode),
-                rows=stored + rows[name],
-                selections=tuple(sorted(selections)),
-                basis=basis(table, self.into.mode),
-                unfilled=known.unfilled if known is not None else (),
-            )
-            tables[name] = self.known_as(name, noted)
+            found, stored = self._found[name], self.into.stored_name(table)
+            tables[name] = noted(table, tables.get(name), found, self.into.mode, rows=rows[name], stored=stored)
         changes = {"cursor": cursor, "current": current, "tables": tables, "forms": self._forms}
         return before.following(run_id=self.fence.run_id, epoch=self.fence.epoch, now=self.clock.now(), **changes)

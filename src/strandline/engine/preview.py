@@ -5,7 +5,7 @@ from dataclasses import replace
 from strandline.engine.answer import answered
 from strandline.engine.clock import Clock
 from strandline.engine.into import Into
-from strandline.engine.job import Job, ledger_of, offer_of, opened, planned, report_of, unit_of, unplanned
+from strandline.engine.job import Job, ledger_of, offer_of, opened, planned, proved, report_of, unit_of, unplanned
 from strandline.engine.lease import live_lease
 from strandline.engine.missing import Missing, missing
 from strandline.engine.project import places_of
@@ -32,9 +32,9 @@ def plan(job: Job, *, clock: Clock | None = None) -> list[TaskPlan]:
             continue
         live = live_lease(ledger, clock.now())
         held = (Warned(Code.BEING_SYNCED, live[1].message),) if live is not None else ()
-        for task in offer.tasks:
-            one = planned(job, unit_of(job, task, into, ledger, report_of(job, task, into)), clock.now())
-            plans.append(replace(one, warnings=(*one.warnings, *held)))
+        units = (unit_of(job, task, into, ledger, report_of(job, task, into)) for task in offer.tasks)
+        found = proved(job, [planned(job, unit, clock.now()) for unit in units], clock)
+        plans += [replace(one, warnings=(*one.warnings, *held)) for one in found]
         plans += [_unread(job, into, one) for one in missing(job, into, ledger, offer)]
     return plans
 

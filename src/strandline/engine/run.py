@@ -13,12 +13,14 @@ from strandline.engine.answer import answered
 from strandline.engine.clock import Clock
 from strandline.engine.elsewhere import Elsewhere
 from strandline.engine.into import Into
-from strandline.engine.job import Job, Offer, Unit, ledger_of, offer_of, opened, planned, report_of, unit_of
+from strandline.engine.job import Job, Offer, Unit, ledger_of, offer_of, opened, planned, proved, report_of, unit_of
 from strandline.engine.lease import Heartbeat, await_lease, take_over
 from strandline.engine.ledger import Ledger
 from strandline.engine.missing import missing
 from strandline.engine.owners import check_refused
 from strandline.engine.project import places_of
+from strandline.engine.task_plan import TaskPlan
+from strandline.engine.unchanged import AT_ONCE
 from strandline.engine.window import Stop, StoppedError
 from strandline.engine.work import Opened, Work, perform
 from strandline.errors import (
@@ -93,7 +95,7 @@ class _Run:
             Heartbeat(clock=self._clock, stop=self._stop, warn=self._warn) as heartbeat,
         ):
             fences = self._take_over(units, heartbeat)
-            units = [unit for unit in units if unit.into.name in fences]
+            units = [unit for unit in units if unit.into.name in fences and not self._passes_over(unit)]
             here = [unit for unit in units if crew is None or self._job.is_done_here(unit.into)]
             workers = max(1, min(self._job.concurrency, len(here)))
             with ThreadPoolExecutor(workers, thread_name_prefix="task") as pool:
@@ -171,7 +173,7 @@ class _Run:
                 self._tell_of_missing(into, ledger, offer)
                 pairs = zip(tasks, reports, strict=True)
                 found = [unit_of(self._job, task, into, ledger, report) for task, report in pairs]
-                units += [unit for unit in found if self._may_run(unit)]
+                units += [*self._planned(found)]
             except UsageError as error:
                 self._refused.append(error)
             except (RetryableError, StateConflictError, StateError) as error:
@@ -206,9 +208,18 @@ class _Run:
     def _tell(self, text: str) -> None:
         self._observer(Event(EventKind.WAITING, self._report.run_id, self._job.name, text=text))
 
-    def _may_run(self, unit: Unit) -> bool:
+    def _planned(self, units: Sequence[Unit]) -> Iterator[Unit]:
+        """Those that may run. Of many at a time the source is asked whether they have to; what is planned of a task is not kept."""
+        for start in range(0, len(units), AT_ONCE):
+            some = units[start : start + AT_ONCE]
+            plans = [planned(self._job, unit, self._clock.now()) for unit in some]
+            for unit, found in zip(some, proved(self._job, plans, self._clock), strict=True):
+                if self._may_run(unit, found):
+                    unit.idle = found.settled.state if found.settled is not None and found.evidence else None
+                    yield unit
+
+    def _may_run(self, unit: Unit, found: TaskPlan) -> bool:
         """Whether nothing is known against it. A table that cannot be stored, or whose state cannot be trusted, fails alone."""
-        found = planned(self._job, unit, self._clock.now())
         if isinstance(found.error, UsageError):
             self._refused.append(found.error)
             return False
@@ -221,6 +232,20 @@ class _Run:
         if not any(change.kind == RECREATE for change in found.changes):
             # known before the task begins, and so what its first event says
             unit.report.cursor_from = unit.report.cursor_to = found.cursor
+        return True
+
+    def _passes_over(self, unit: Unit) -> bool:
+        """Whether it has nothing new, and still had the same state when the run took over."""
+        key, report = unit.ledger.key(unit.task.id), unit.report
+        stored = unit.ledger.stored(key)
+        if unit.idle is None or stored is None or stored.nonce != unit.idle.nonce:
+            return False
+        report.started_s = self._clock.monotonic_s()
+        report.stored = {table.name: unit.into.stored(table, unit.task) for table in unit.task.tables}
+        self._say(EventKind.TASK_STARTED, report)
+        self._acknowledgements.saved(unit.task, key, stored.cursor)
+        report.status = Status.COMPLETED
+        self._say(EventKind.TASK_FINISHED, report)
         return True
 
     def _wait(self, futures: Sequence["Future[None]"]) -> None:

@@ -1,8 +1,9 @@
 """What a sync would do with one task in one destination, as ``plan`` tells it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from strandline.destination import Change, WriteMode
+from strandline.engine.unchanged import Settled
 from strandline.errors import StrandlineError
 from strandline.message import Cursor
 from strandline.state import StateKey
@@ -38,6 +39,11 @@ class TaskPlan:
     """Everything is read again to fill new columns."""
     lost: Warned | None = None
     """Which rows are dropped and cannot be read again, as the user has allowed."""
+
+    settled: Settled | None = field(default=None, repr=False)
+    """The task, if nothing is to be done for it where its source has nothing new."""
+    evidence: str = ""
+    """What proves that its source has nothing new, so that it is not read; empty: it is."""
 
     @property
     def problem(self) -> str:

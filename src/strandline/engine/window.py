@@ -105,6 +105,8 @@ class Counts:
     reread: int = 0
     removes: set[str] = field(default_factory=set)
     """Tables of which rows may have been removed."""
+    swept: set[str] = field(default_factory=set)
+    """Tables whose keys were all compared."""
     messages: int = 0
     """Without checkpoints; 0 means that there was nothing to write."""
     completed: list[str] = field(default_factory=list)
@@ -140,6 +142,7 @@ class StreamWindow:
         self.id = window_id(key, pass_)
         self.counts = Counts()
         self.empty: frozenset[str] = frozenset()
+        self._lacking: frozenset[str] = frozenset()
         """Tables of which the scope has no rows any more."""
         """Whether this was the last window of the stream."""
         self._feed, self._mode, self._bounds, self._following = feed, mode, bounds, following
@@ -210,6 +213,7 @@ class StreamWindow:
                 if self._mode is WriteMode.APPEND:
                     return None
                 counts.removes.add(message.table)
+                counts.swept |= {message.table} if isinstance(message, Present) else set()
             case Stale() | Swap():
                 counts.removes.add(message.table)
             case Schema() | Notice():
@@ -254,9 +258,9 @@ class StreamWindow:
             raise StoppedError(f"the source came to no checkpoint within {self._stop.grace_s:.0f} s of the signal")
         return now_s if since_s is None else since_s
 
-    def emptied(self, tables: Collection[str]) -> None:
+    def emptied(self, tables: Collection[str], lacking: Collection[str] = ()) -> None:
         """See ``strandline.destination.Window``."""
-        self.empty = frozenset(tables)
+        self.empty, self._lacking = frozenset(tables), frozenset(lacking)
 
     @property
     def checkpoint(self) -> Cursor | None:
@@ -274,5 +278,8 @@ class StreamWindow:
             state = self._following(self)
             # tables that are empty because their rows were deleted at the source are no contradiction next time
             tables = {name: replace(one, rows=0) if name in self.empty else one for name, one in state.tables.items()}
-            self._state = replace(state, tables=tables)
+            swept = {
+                name: replace(tables[name], lacks=name in self._lacking) for name in self.counts.swept & tables.keys()
+            }
+            self._state = replace(state, tables=tables | swept)
         return self._state

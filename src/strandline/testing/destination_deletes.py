@@ -7,7 +7,7 @@ import pytest
 from strandline.destination import WriteMode
 from strandline.errors import MassDeleteError
 from strandline.lazy import pa
-from strandline.message import Complete, Delete, Present, Truncate
+from strandline.message import Checkpoint, Complete, Delete, Present, Truncate
 from strandline.table import Table
 from strandline.testing.destination_fixtures import (
     DestinationFixtures,
@@ -170,13 +170,12 @@ class PresentCases(DestinationFixtures):
         lineage.write(lineage.insert(table, id=[1, 2, 3], name=["a", "b", "c"], note=["x"] * 3))
         lineage.next_pass()
         new = lineage.insert(table, id=[4], name=["d"], note=["x"])
-        receipt = lineage.write(
-            new,
-            Present(table.name, keys(table, 3, 7, 4)),
-            Present(table.name, keys(table, 9, 1, 2)),
-            Complete(table.name),
-        )
+        some = [Present(table.name, keys(table, 3, 7, 4)), Present(table.name, keys(table, 9, 1, 2))]
+        window = lineage.window([new, *some, Complete(table.name), Checkpoint({"window": 2})])
+        receipt = lineage.write_window(window)
         assert {name: list(places) for name, places in receipt.lacking.items()} == {table.name: [1, 3]}
+        if receipt.state is not None:  # whoever is killed now would not know it otherwise
+            assert window.lacking == {table.name}
         receipt = lineage.write(Present(table.name, keys(table, 1, 2, 3, 4)), Complete(table.name))
         assert dict(receipt.lacking) == {}
 

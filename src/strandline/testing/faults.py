@@ -240,9 +240,9 @@ class FaultyWindow:
     def __iter__(self) -> Iterator[WindowMessage]:
         return _struck(iter(self._window), self._outside, "window.message")
 
-    def emptied(self, tables: Collection[str]) -> None:
+    def emptied(self, tables: Collection[str], lacking: Collection[str] = ()) -> None:
         """See ``strandline.destination.Window``."""
-        self._window.emptied(tables)
+        self._window.emptied(tables, lacking)
 
     @property
     def checkpoint(self) -> Cursor | None:

@@ -9,10 +9,10 @@ from itertools import product
 
 from strandline.errors import TaskError, UsageError
 from strandline.lazy import pa
-from strandline.message import Checkpoint, Cursor, Insert, Present, Schema
+from strandline.message import Checkpoint, Complete, Cursor, Insert, Notice, Present, Schema
 from strandline.place import Placed
 from strandline.reading import Reading
-from strandline.source import KnowsGone, MissesTasks, ReadsKeys, Remembers, Rewinds, Source, Task
+from strandline.source import KnowsGone, KnowsIdle, MissesTasks, ReadsKeys, Remembers, Rewinds, Source, Task
 from strandline.table import Table
 from strandline.testing.exact import Row, exact_rows
 from strandline.testing.offered import offered
@@ -88,6 +88,30 @@ class OptionalCases:
                         found = [one for some in asked for one in source.read_keys(task, table.name, some, reading)]
                         assert _rows(found) == read, f"{task.id}: {table.name}"
                         _check_found(found, table, reading)
+
+    def test_a_task_that_is_told_to_be_idle_has_nothing_new(
+        self, make_source: Callable[[], Source], reading: Reading
+    ) -> None:
+        """Whatever came before: nothing, a pass from nothing, or one that found nothing."""
+        with closing(make_source()) as source:
+            if not isinstance(source, KnowsIdle):
+                return
+            tasks, cursors = offered(source), dict[str, Cursor | None]()
+            for _ in range(3):
+                asked = [(task, replace(reading, cursor=cursors.get(task.id), mirror=True)) for task in tasks]
+                told = source.idle(asked)
+                assert told.keys() <= {task.id for task, one in asked if one.cursor is not None}
+                assert all(told.values()), "each has its evidence"
+                for task, one in asked:
+                    messages = list(source.read(task, one))
+                    if task.id in told:
+                        assert {type(it) for it in messages} <= {Complete, Checkpoint, Notice}, task.id
+                    cursors[task.id] = next(
+                        (it.cursor for it in reversed(messages) if isinstance(it, Checkpoint)), None
+                    )
+            strange = [(task, replace(reading, cursor={"strange": [1, 2, 3]})) for task in tasks]
+            assert source.idle(strange) == {}
+            assert source.idle([]) == {}
 
     def test_a_key_that_is_gone_finds_no_row(self, make_source: Callable[[], Source], reading: Reading) -> None:
         with closing(make_source()) as source:

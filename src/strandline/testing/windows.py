@@ -53,6 +53,7 @@ class ListWindow:
         self._fence = fence
         self._state: State | None = None
         self.empty: frozenset[str] = frozenset()
+        self.lacking: frozenset[str] = frozenset()
         """What the destination has called ``emptied`` with."""
 
     def __iter__(self) -> Iterator[WindowMessage]:
@@ -65,9 +66,9 @@ class ListWindow:
             run_id=self._fence.run_id, epoch=self._fence.epoch, cursor=last.cursor, current=self.pass_
         )
 
-    def emptied(self, tables: Collection[str]) -> None:
+    def emptied(self, tables: Collection[str], lacking: Collection[str] = ()) -> None:
         """Keep it for the test."""
-        self.empty = frozenset(tables)
+        self.empty, self.lacking = frozenset(tables), frozenset(lacking)
 
     @property
     def checkpoint(self) -> Cursor | None:

@@ -92,7 +92,11 @@ class Writing:
                 self._plan(log)
                 self._store_sets()
             plans = self._plans.items()
-            window.emptied([self._staged.tables[name].name for name, (_, plan, _) in plans if plan.empty])
+            names = {name: self._staged.tables[name].name for name in self._plans}
+            window.emptied(
+                [names[name] for name, (_, plan, _) in plans if plan.empty],
+                [names[name] for name, (_, plan, _) in plans if plan.lacking],
+            )
             commit = commit_of(window.key, window.state)
             entry = partial(self._entry, planned=log, commit=commit)
             self.decided = True

@@ -138,7 +138,7 @@ class MemoryDestination:
             fold.take(messages)
             for table in fold.written:
                 check_writer(table, Owner(fence.source, fence.destination), data.owners.get(table, ()))
-            window.emptied(fold.emptied())
+            window.emptied(fold.emptied(), fold.lacking)
             token = data.commits.save(window.key, window.state, window.expected)
             self._store.data = data
         return fold.receipt(replace(window.state, token=token))

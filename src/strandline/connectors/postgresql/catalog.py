@@ -10,7 +10,7 @@ from strandline.connectors.postgresql.types_read import TEXTS, expression, field
 from strandline.connectors.sql.dialect import quote
 from strandline.lazy import pa
 
-__all__ = ["QUERY", "Column", "Leaf", "Relation", "column_of", "leaves", "relations"]
+__all__ = ["QUERY", "Column", "Leaf", "Relation", "Tree", "column_of", "leaves", "relations", "trees"]
 
 QUERY = "q"
 
@@ -67,10 +67,20 @@ _LEAVES = (
     "(pg_relation_size(c.oid) / current_setting('block_size')::int8)::int8 AS pages, "
     # the policies of a partition hide rows from who asks it, and not from who asks its table
     "has_table_privilege(c.oid, 'SELECT') AND has_schema_privilege(n.oid, 'USAGE') AND c.relkind = 'r' "
-    "AND (c.oid = {oid} OR NOT row_security_active(c.oid)) AS readable "
+    "AND (c.oid = {oid} OR NOT row_security_active(c.oid)) AS readable, c.relpersistence <> 'u' AS logged "
     "FROM tree JOIN pg_class AS c ON c.oid = tree.oid JOIN pg_namespace AS n ON n.oid = c.relnamespace "
     # a child of two parents is in the tree twice
     "WHERE c.relkind <> 'p' GROUP BY c.oid, n.oid ORDER BY c.oid"
+)
+_TREES = (
+    "WITH RECURSIVE tree AS (SELECT oid AS root, oid FROM unnest('{{{oids}}}'::oid[]) AS asked (oid) UNION ALL "
+    "SELECT tree.root, i.inhrelid FROM tree JOIN pg_inherits AS i ON i.inhparent = tree.oid), "
+    # whoever asks for the size of one that is locked, or that somebody waits to lock, waits, too
+    "locked AS MATERIALIZED (SELECT DISTINCT relation AS oid FROM pg_locks WHERE mode = 'AccessExclusiveLock'), "
+    "free AS MATERIALIZED (SELECT root FROM tree LEFT JOIN locked ON locked.oid = tree.oid GROUP BY root HAVING count(locked.oid) = 0) "
+    "SELECT root::int8 AS oid, string_agg(DISTINCT c.oid::text, ' ') AS leaves, bool_and(c.relpersistence <> 'u') AS logged, "
+    "sum(pg_relation_size(c.oid) / current_setting('block_size')::int8)::int8 AS pages "
+    "FROM free JOIN tree USING (root) JOIN pg_class AS c ON c.oid = tree.oid WHERE c.relkind <> 'p' GROUP BY root"
 )
 
 
@@ -170,6 +180,19 @@ class Leaf:
     pages: int
     readable: bool
     """It has pages, and the role may read all of it by its own name."""
+    logged: bool = True
+    """A crash of the server does not empty it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tree:
+    """All that stores the rows of a table, as a look at many tables tells it."""
+
+    leaves: frozenset[int]
+    """Oids; one that is being detached is among them."""
+    logged: bool
+    """A crash of the server empties no part of it."""
+    pages: int
 
 
 def relations(session: Rows, schemas: Sequence[str]) -> list[Relation]:
@@ -213,6 +236,14 @@ def relations(session: Rows, schemas: Sequence[str]) -> list[Relation]:
 def leaves(session: Rows, oid: int) -> list[Leaf]:
     """What stores the rows of a table, by oid."""
     return [Leaf(**row) for row in session.rows(_LEAVES.format(oid=int(oid)))]
+
+
+def trees(session: Rows, oids: Sequence[int]) -> dict[int, Tree]:
+    """What stores the rows of tables, by oid, in one query; without those that are gone, or locked by somebody."""
+    found = session.rows(_TREES.format(oids=",".join(map(str, oids))))
+    return {
+        row["oid"]: Tree(frozenset(map(int, row["leaves"].split())), row["logged"], row["pages"] or 0) for row in found
+    }
 
 
 def column_of(row: Mapping[str, Any], *, nullable: bool) -> Column:

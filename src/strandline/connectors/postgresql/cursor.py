@@ -95,6 +95,8 @@ class Saved(SavedCursor):
     """By key: every transaction before this one had ended when the last pass began. None: not known, as of version 0.1."""
     swept: bool = False
     """By xid: the last pass compared all keys. Not one over everything: what was gone then may have been spared."""
+    rows: int | None = None
+    """By xid: how many keys that comparison had. None: there was none, or it is not known, as of a version before 0.3."""
     files: list[int] = Field([])
     """By key: the files of the heaps when the last pass began."""
     sequence: int | None = None

@@ -58,6 +58,10 @@ class Now:
     version: int
     """Of the program, as in 150018."""
 
+    def is_idle_since(self, xid: str | None) -> bool:
+        """Whether no transaction from ``xid`` on has ended on the whole server, so that none of their rows can be seen."""
+        return str(self.xmax) == xid
+
 
 def identity(session: Session) -> Now:
     """Taken in one snapshot."""

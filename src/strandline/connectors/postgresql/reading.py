@@ -39,6 +39,7 @@ from strandline.connectors.postgresql.plan import Plan
 from strandline.connectors.postgresql.rows import Rows
 from strandline.connectors.postgresql.server import Server, Session
 from strandline.connectors.postgresql.slices import Border, Budget, Order, Place, Slices
+from strandline.connectors.postgresql.unchanged import Known, is_as_counted
 from strandline.connectors.postgresql.unique import repeated_keys
 from strandline.errors import CursorExpiredError, RetryableError, TaskError
 from strandline.lazy import pa
@@ -47,11 +48,6 @@ from strandline.reading import Reading
 from strandline.warned import Code
 
 __all__ = ["TableRead"]
-
-
-def _is_idle(now: Now, xid: str | None) -> bool:
-    """Whether no transaction from ``xid`` on has ended on the whole server, so that none of their rows can be seen."""
-    return str(now.xmax) == xid
 
 
 class TableRead:
@@ -77,6 +73,8 @@ class TableRead:
         """By key: which transactions had ended before its rows were read."""
         self._depends, self._log, self._swept = dict[str, str](), Log(session), False
         self._sweeps = bool(plan.table.primary_key) and plan.sweeps(mirror=reading.mirror)
+        self._spares = self._sweeps and plan.is_whole and not reading.lacks
+        """Whether a sweep is left out where every key is as the last pass has compared it: what chooses rows looks at nothing else."""
 
     def messages(self, cursor: Cursor | None) -> Iterator[SourceMessage]:
         """All of ``Source.read``."""
@@ -171,12 +169,12 @@ class TableRead:
         is_idle = (
             self._plan.kind == "xid"
             and saved is not None
-            and _is_idle(now, saved.xmin)
+            and now.is_idle_since(saved.xmin)
             # of a heap that was never read, every row is new
             and known >= {leaf.oid for leaf in found}
+            and all(leaf.logged for leaf in found)
         )
-        # the keys are as the last pass compared them, unless what chooses rows looks at a clock or at another table
-        self._swept = is_idle and saved is not None and saved.swept and self._plan.is_whole
+        self._swept = is_idle and saved is not None and saved.swept and self._spares
         # a standby may take longer to see that a transaction has ended
         before = str(max(now.xmin, int(saved.xmin or 0)) if saved else now.xmin)
         if saved is None or before != saved.xmin:
@@ -200,21 +198,23 @@ class TableRead:
 
     def _by_heap(self, saved: Saved) -> Iterator[SourceMessage]:
         current, now = under_way(saved), identity(self._session)
-        seen, slices = current.seen, Slices(self._server, self._session, self._plan, self._rows, self._budget)
+        seen, rows, slices = current.seen, 0, Slices(self._server, self._session, self._plan, self._rows, self._budget)
         places, begun = slices.places(current), saved
         orders = (Order(one, *self._older(begun, one, now), whole=current.whole) for one in places)
         with closing(slices.read(orders, current, now)) as items:
             for one in items:
                 if isinstance(one, Border):
                     self._log.saw(one.position, one.flushed)
-                    saved = _reached(saved, one, seen)
+                    saved = one.reached(saved, seen)
                     if one.heap < len(current.heaps) or current.whole:
                         yield self._checkpoint(saved)
                 else:
                     message, batch = one
-                    seen = self._greatest(batch, seen)
+                    seen, rows = self._greatest(batch, seen), rows + batch.num_rows
                     yield message
         xmin = current.before
+        if not current.whole and self._spares and not (self._swept or rows):
+            self._swept = is_as_counted(self._session, Known(self._plan, saved, self._sweeps))
         if current.whole:
             if self._plan.kind == "key":
                 saved = self._promoted(saved)
@@ -225,7 +225,7 @@ class TableRead:
                 self._take(now)
             self._note(saved)
             also = f"{unknown(current.leaves)}{self._or_unseen()}"
-            if not _is_idle(now, current.before):
+            if not now.is_idle_since(current.before):
                 mark = self._mark(saved, xmin, also=also)
                 for message, batch in self._rows.messages(self._plan.source, young(current.before), mark):
                     seen = self._greatest(batch, seen)
@@ -284,6 +284,7 @@ class TableRead:
                 saved, Settled(current.height, current.flight), seen, None, since=current.before, **read
             )
         read["swept"] = self._sweeps and not current.whole
+        read["rows"] = saved.rows if self._swept else None
         return saved.model_copy(update={"xmin": xmin, "shown": f"xid {xmin}", **read})
 
     def _settled(self, saved: Saved, settled: Settled, seen: str | None, lowest: str | None, **more: Any) -> Saved:
@@ -369,6 +370,8 @@ class TableRead:
         update: dict[str, Any] = {"heaps": [oid for oid in ended.heaps if oid in read], "position": now.position}
         noted = self._ended_before or Ended(str(now.xmax), None)
         update |= {"xmax": noted.xmax, "flying": noted.flying}
+        if ended.swept and not self._swept:
+            update["rows"] = self._rows.compared
         if ended.kind == "xid" and not self._absorbs:
             update["clear"] = clear_until(self._session, self._plan, now, ended.clear)
         if ended.kind == "key":
@@ -392,9 +395,3 @@ class TableRead:
         if saved is None:
             return Checkpoint(None)
         return Checkpoint(saved.model_copy(update={"depends": self._depends}).json_value())
-
-
-def _reached(saved: Saved, border: Border, seen: str | None) -> Saved:
-    gone = [] if border.gone is None else [border.gone]
-    saved = after(saved, heap=border.heap, page=border.page, seen=seen, skipped=[*under_way(saved).skipped, *gone])
-    return saved.model_copy(update={"position": border.position})

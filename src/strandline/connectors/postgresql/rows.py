@@ -26,6 +26,8 @@ class Rows:
         self.name, self.reading = plan.table.name, reading
         self.versioned = plan.tells
         """Whether marked rows carry a version of the source's."""
+        self.compared: int | None = None
+        """How many keys ``present`` has sent, if it has sent all."""
 
     def by(self, session: Session) -> "Rows":
         """The same, read with another session."""
@@ -117,17 +119,18 @@ class Rows:
         columns = ", ".join(f"{column.expression} AS {quote(column.name)}" for column in chosen)
         condition = self._key.all() if self._key else "TRUE"
         sql = f"SELECT {columns} FROM {self._plan.source} WHERE {condition} AND {self._plan.where}"
-        schema, empty = pa.schema([column.field for column in chosen]), True
+        schema, count = pa.schema([column.field for column in chosen]), 0
         for raw in self._raw(sql):
             arrays = [self._convert(raw.column(at), field) for at, field in enumerate(schema)]
             for part in self._bounded(
                 pa.record_batch(arrays, schema=schema).select(list(self._plan.table.primary_key))
             ):
-                empty = False
+                count += part.num_rows
                 yield Present(self.name, part)
-        if empty:
+        if not count:
             nothing = [pa.array([], schema.field(name).type) for name in self._plan.table.primary_key]
             yield Present(self.name, pa.RecordBatch.from_arrays(nothing, list(self._plan.table.primary_key)))
+        self.compared = count
 
 
 def _filtered(rows: Any, chosen: "pa.BooleanArray") -> Any:

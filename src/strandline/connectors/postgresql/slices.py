@@ -15,7 +15,7 @@ from functools import partial
 from typing import Literal
 
 from strandline.connectors.postgresql.catalog import leaves
-from strandline.connectors.postgresql.cursor import Heap, Pass
+from strandline.connectors.postgresql.cursor import Heap, Pass, Saved, after, under_way
 from strandline.connectors.postgresql.dialect import literal
 from strandline.connectors.postgresql.heaps import Now, identity
 from strandline.connectors.postgresql.lane import Lane, NoLaneError
@@ -62,6 +62,13 @@ class Border:
     """Up to which position the disk had it."""
     gone: int | None = None
     """A heap that was dropped or detached, and its rows with it."""
+
+    def reached(self, saved: Saved, seen: str | None) -> Saved:
+        """The cursor here, of the pass that ``saved`` has."""
+        gone = [] if self.gone is None else [self.gone]
+        skipped = [*under_way(saved).skipped, *gone]
+        saved = after(saved, heap=self.heap, page=self.page, seen=seen, skipped=skipped)
+        return saved.model_copy(update={"position": self.position})
 
 
 @dataclass(frozen=True, slots=True)

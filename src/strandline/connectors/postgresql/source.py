@@ -6,7 +6,7 @@ what is in flight) and ``heaps`` (transactions).
 
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import replace
 from datetime import timedelta
 from functools import partial
@@ -16,6 +16,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from strandline.connectors.postgresql.catalog import QUERY, Relation, relations
+from strandline.connectors.postgresql.cursor import Saved
 from strandline.connectors.postgresql.description import READ, place
 from strandline.connectors.postgresql.heaps import identity
 from strandline.connectors.postgresql.horizon import look, refuse_standby, wait_for_replay
@@ -33,9 +34,10 @@ from strandline.connectors.postgresql.rows import Rows
 from strandline.connectors.postgresql.server import Server
 from strandline.connectors.postgresql.slices import Budget
 from strandline.connectors.postgresql.source_probes import probe_source, probe_tables
+from strandline.connectors.postgresql.unchanged import Known, unchanged
 from strandline.connectors.sql.source_tables import queries, sweepable, task_id
 from strandline.describe import Place, how_by
-from strandline.errors import TaskError, UsageError
+from strandline.errors import StrandlineError, TaskError, UsageError
 from strandline.lazy import pa
 from strandline.message import Cursor, Insert, SourceMessage
 from strandline.probe import Probe
@@ -177,6 +179,14 @@ class PostgreSQLSource:
         with self._server.session() as session:
             return rows_between(session, planned, self._key(planned), earlier, later)
 
+    def idle(self, asked: Sequence[tuple[Task, Reading]]) -> Mapping[str, str]:
+        """Tables that are read by xid and were not written since; see ``strandline.source.KnowsIdle``."""
+        known = {task.id: one for task, reading in asked if (one := self._known(task, reading)) is not None}
+        found: Mapping[str, str] = {}
+        with suppress(StrandlineError):  # their tasks say what is wrong
+            found = self._unchanged(list(known.values()))
+        return {task: found[one.plan.table.name] for task, one in known.items() if one.plan.table.name in found}
+
     def acknowledge(self, task: Task, cursors: Mapping[str, Cursor]) -> None:
         """Nothing to do: PostgreSQL does not know its readers."""
 
@@ -216,6 +226,21 @@ class PostgreSQLSource:
         for server in (self._server, self._primary):
             if server is not None:
                 server.close()
+
+    def _known(self, task: Task, reading: Reading) -> Known | None:
+        """A table with what is known of it, where that may prove it to be unchanged."""
+        planned = self._plans.get(task.tables[0].name)
+        if planned is None or reading.cursor is None or not reading.absorbs or reading.lacks:
+            return None
+        with suppress(TaskError):  # a cursor of something else
+            saved = Saved.parsed(reading.cursor, planned.table.name)
+            sweeps = bool(planned.table.primary_key) and planned.sweeps(mirror=reading.mirror)
+            return Known(planned, saved, sweeps)
+        return None
+
+    def _unchanged(self, known: Sequence[Known]) -> Mapping[str, str]:
+        with self._server.session() as session:
+            return unchanged(session, known)
 
     def _horizon(self, *, capped: bool) -> Mapping[str, Any]:
         with self._server.session() as session:

@@ -149,7 +149,7 @@ class SqlDestination(Generic[S]):
                 check_fence(session, fence, key=window.key, expected=window.expected)
                 merge = self._merge(session, window, mode, staging.steps)
                 merge.apply(staging.steps)
-                window.emptied(merge.emptied())
+                window.emptied(merge.emptied(), merge.lacking)
                 state = save_state(session, window.key, window.state, expected=window.expected)
                 self._merged(session, fence)
         return Receipt(state, dict(merge.rows), dict(merge.known), merge.removed, merge.lacking)

@@ -52,9 +52,9 @@ class _Window:
                 case _:
                     yield message
 
-    def emptied(self, tables: Collection[str]) -> None:
+    def emptied(self, tables: Collection[str], lacking: Collection[str] = ()) -> None:
         """See there."""
-        self._window.emptied(tables)
+        self._window.emptied(tables, lacking)
 
     @property
     def checkpoint(self) -> Cursor | None:
