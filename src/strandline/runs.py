@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -92,10 +93,14 @@ class TaskReport:
     tables: tuple[str, ...]
     guarantee: str = ""
     limits: str = ""
+    delivery: str = ""
+    """What the destination promises of rows that come again, as ``plan`` says it."""
     status: Status = Status.RUNNING
     rows_about: int = 0
     """About how many rows its tables have, where the source knows; 0: it does not."""
     rows_read: int = 0
+    rows_by_table: Counter[str] = field(default_factory=Counter)
+    """Of the rows read, how many were of each of its tables; of none: it is missing."""
     rows_written: int = 0
     """Rows that the destination took, less those it knew already. In the overwrite modes a row read again counts."""
     rows_reread: int = 0

@@ -11,8 +11,9 @@ destination or a state backend, as it is used.
 """
 
 from strandline.api.places import Destination, Plugin, Source, destination, plugin, source
-from strandline.api.project import Project, load, plan, sync
-from strandline.api.report import Plan, Report, SyncError
+from strandline.api.project import Project, SelectedTable, load, plan, sync
+from strandline.api.report import Plan, Report, SyncError, TableReport
+from strandline.api.running import Running
 from strandline.connectors.python.functions import checkpoint, table
 
 __all__ = [
@@ -21,8 +22,11 @@ __all__ = [
     "Plugin",
     "Project",
     "Report",
+    "Running",
+    "SelectedTable",
     "Source",
     "SyncError",
+    "TableReport",
     "checkpoint",
     "destination",
     "load",

@@ -1,8 +1,6 @@
 """A sync and its plan, as functions."""
 
-import signal
-import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,7 +10,8 @@ from pydantic import BaseModel, ValidationError
 
 from strandline.api.places import Destination, Plugin, Source, destination, source
 from strandline.api.report import Plan, Report
-from strandline.cli._jobs import Choice, choose, open_job
+from strandline.api.running import Running, Say
+from strandline.cli._jobs import Choice, choose, open_job, selected
 from strandline.cli._plan_words import Words
 from strandline.cli.plan import remembered
 from strandline.engine import preview
@@ -20,13 +19,14 @@ from strandline.engine.lease import Claim
 from strandline.engine.run import sync as run
 from strandline.engine.window import Stop
 from strandline.errors import StrandlineError, UsageError
-from strandline.runs import RUNS, RunReport, RunStore
+from strandline.runs import RUNS, Observer, RunReport, RunStore
 from strandline.settings import parse_duration
 from strandline.shard import Shard
 from strandline.spec import Config, DestinationSpec, SourceSpec
 from strandline.spec import load as load_spec
+from strandline.table import Table
 
-__all__ = ["Project", "load", "plan", "sync"]
+__all__ = ["Project", "SelectedTable", "load", "plan", "sync"]
 
 Document = TypeVar("Document", bound=BaseModel)
 
@@ -48,7 +48,8 @@ def sync(
         backend: where states are kept; by default in ``.cq/state``.
         check: raise unless everything was brought up to date.
         choice: ``select``, ``exclude`` and ``full_refresh`` (globs), ``migrate=False``, ``allow_mass_delete``, ``wait_lock`` (``"10m"``),
-            ``takeover``, ``shard`` (``"3/16"``).
+            ``takeover``, ``shard`` (``"3/16"``), ``executor``, ``sources`` (names), and ``say``, which is given what the command line
+            logs, as ``logging.Logger.log`` takes it.
 
     Raises:
         UsageError: nothing was touched.
@@ -106,6 +107,22 @@ def _checked(model: type[Document], values: Mapping[str, Any]) -> Document:
         raise UsageError(f"{values.get('name')!r} cannot be: {'; '.join(wrong)}") from None
 
 
+@dataclass(frozen=True, slots=True)
+class SelectedTable:
+    """A table that a sync brings up to date, known from its source alone."""
+
+    source: str
+    destinations: tuple[str, ...]
+    stored: str
+    """As the destinations call it."""
+    table: Table = field(repr=False)
+
+    @property
+    def name(self) -> str:
+        """As the source calls it; ``select`` takes it."""
+        return self.table.name
+
+
 @dataclass(frozen=True)
 class Project:
     """A checked spec: sources, destinations, and what can be done with them."""
@@ -122,24 +139,34 @@ class Project:
         """As documents of the spec."""
         return self.config.destinations
 
-    def sync(self, *, check: bool = True, **choice: Any) -> "Report":
+    def sync(self, *, check: bool = True, say: Say | None = None, **choice: Any) -> "Report":
         """Bring the destinations up to date; see ``strandline.sync``."""
-        sources, chosen = choose(self.config, _choice(**choice))
-        reports, stop = list[RunReport](), Stop()
+        with self.start(say=say, **choice) as running:
+            return running.report(check=check)
 
-        def go() -> None:
+    def start(self, *, say: Say | None = None, **choice: Any) -> Running:
+        """A sync that goes on while this program does something else; see ``Running``. Arguments as of ``strandline.sync``."""
+        wanted = _choice(**choice)
+
+        def go(observer: Observer, stop: Stop, reports: list[RunReport]) -> None:
+            sources, chosen = choose(self.config, wanted)
             for one in sources:
                 if not stop.requested:
                     with open_job(self.config, one, chosen) as job:
-                        reports.append(run(job, stop=stop))
+                        reports.append(run(job, observer=observer, stop=stop))
                     with suppress(OSError):  # what was done is told for people who look; a sync does not fail for it
                         RunStore(RUNS).add(reports[-1])
 
-        _in_thread(go, stop)
-        report = Report(tuple(reports), self.config)
-        if check:
-            report.check()
-        return report
+        return Running(self.config, go, say)
+
+    def tables(self, **choice: Any) -> list[SelectedTable]:
+        """The tables that a sync would bring up to date. Only the sources are connected to. Arguments as of ``strandline.sync``."""
+        sources, chosen = choose(self.config, _choice(**choice))
+        return [
+            SelectedTable(one.name, tuple(one.destinations), stored, table)
+            for one in sources
+            for table, stored in selected(one, chosen)
+        ]
 
     def plan(self, **choice: Any) -> "Plan":
         """What a sync would do; see ``strandline.plan``."""
@@ -166,38 +193,24 @@ def _choice(
     wait_lock: str = "0",
     takeover: bool = False,
     shard: str = "",
+    executor: str = "",
+    sources: Iterable[str] | str = (),
 ) -> Choice:
-    chosen, left, again = (tuple([one] if isinstance(one, str) else one) for one in (select, exclude, full_refresh))
+    texts = (select, exclude, full_refresh, sources)
+    chosen, left, again, of = (tuple([one] if isinstance(one, str) else one) for one in texts)
     claim = Claim(wait_s=parse_duration(wait_lock).total_seconds(), takeover=takeover)
     try:
         part = Shard.of(shard) if shard else None
     except ValueError as error:
         raise UsageError(str(error)) from None
     return Choice(
-        chosen, left, again, may_migrate=migrate, allow_mass_delete=allow_mass_delete, claim=claim, shard=part
+        chosen,
+        left,
+        again,
+        may_migrate=migrate,
+        allow_mass_delete=allow_mass_delete,
+        claim=claim,
+        shard=part,
+        executor=executor,
+        sources=of,
     )
-
-
-def _in_thread(go: Callable[[], None], stop: Stop) -> None:
-    """Run it, and on Ctrl-C let it end with a clean commit."""
-    errors = list[BaseException]()
-
-    def guarded() -> None:
-        try:
-            go()
-        except BaseException as error:  # noqa: BLE001 -- raised again by the one who waits
-            errors.append(error)
-
-    thread = threading.Thread(target=guarded, name="sync")
-    thread.start()
-    interrupted = False
-    while thread.is_alive():
-        try:
-            thread.join(0.2)
-        except KeyboardInterrupt:
-            stop.set(signal.SIGINT)
-            interrupted = True
-    if errors:
-        raise errors[0]
-    if interrupted:
-        raise KeyboardInterrupt

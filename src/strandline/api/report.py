@@ -1,6 +1,6 @@
 """What a sync did, and what one would do: for people, notebooks and programs."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from html import escape
@@ -13,10 +13,14 @@ from strandline.destination import Readable
 from strandline.errors import StrandlineError, UsageError, did_you_mean
 from strandline.lazy import pa
 from strandline.logs import said
-from strandline.runs import RunReport, TaskReport
+from strandline.message import Cursor
+from strandline.runs import RunReport, Status, TaskReport, describe_cursor
 from strandline.spec import Config
 
-__all__ = ["Plan", "Report", "SyncError"]
+__all__ = ["Plan", "Report", "SyncError", "TableReport", "tables_of"]
+
+_CURSOR_CHARS_MAX = 1_000
+_BEST_FIRST = (Status.COMPLETED, Status.STOPPED, Status.FAILED, Status.RUNNING)
 
 
 class SyncError(StrandlineError):
@@ -26,6 +30,86 @@ class SyncError(StrandlineError):
         super().__init__(message, hint=hint)
         self.report = report
         self.exit_code = report.exit_code if report is not None else StrandlineError.exit_code
+
+
+@dataclass(frozen=True, slots=True)
+class TableReport:
+    """What a sync did with one table in one destination. Every text is without secrets.
+
+    A task may read several tables, and a table may be read by several tasks, one for each partition.
+    """
+
+    source: str
+    name: str
+    """As the source calls it; ``select`` takes it."""
+    destination: str
+    stored: str
+    """As the destination calls it; empty where it never got so far."""
+    status: Status
+    """The worst of its tasks."""
+    rows_read: int
+    rows_written: int
+    """As this and the other counts, of all tables of its tasks; see ``beside``."""
+    rows_known: int
+    rows_deleted: int
+    rows_rejected: int
+    seconds: float
+    cursor_from: str
+    """Where its tasks began, for people; ``–``: nowhere."""
+    cursor_to: str
+    """Up to where every row is durable."""
+    guarantee: str
+    delivery: str
+    """What is promised of rows that come again."""
+    error: str
+    hint: str
+    beside: tuple[str, ...]
+    """Other tables that were read by the same tasks."""
+
+    @property
+    def ok(self) -> bool:
+        """Whether it was brought up to date."""
+        return self.status is Status.COMPLETED and not self.rows_rejected
+
+
+def tables_of(tasks: Iterable[TaskReport]) -> list[TableReport]:
+    """Of these tasks, each table in each destination, in order."""
+    found: dict[tuple[str, str, str], list[TaskReport]] = {}
+    for task in tasks:
+        for name in task.tables:
+            found.setdefault((task.source, name, task.destination), []).append(task)
+    return [_of_table(*key, mine) for key, mine in found.items()]
+
+
+def _of_table(source: str, name: str, destination: str, tasks: Sequence[TaskReport]) -> TableReport:
+    failed = [task.error for task in tasks if task.error is not None]
+    stored = next((task.stored[name].name for task in tasks if name in task.stored), "")
+    return TableReport(
+        source=source,
+        name=name,
+        destination=destination,
+        stored=stored,
+        status=max((task.status for task in tasks), key=_BEST_FIRST.index),
+        rows_read=sum(task.rows_by_table[name] for task in tasks),
+        rows_written=sum(task.rows_written for task in tasks),
+        rows_known=sum(task.rows_known for task in tasks),
+        rows_deleted=sum(task.rows_deleted for task in tasks),
+        rows_rejected=sum(task.rows_rejected for task in tasks),
+        seconds=round(sum(task.seconds for task in tasks), 3),
+        cursor_from=_cursors({task.task: task.cursor_from for task in tasks}),
+        cursor_to=_cursors({task.task: task.cursor_to for task in tasks}),
+        guarantee=" + ".join(dict.fromkeys(task.guarantee for task in tasks)),
+        delivery="; ".join(dict.fromkeys(task.delivery for task in tasks)),
+        error=said("; ".join(dict.fromkeys(error.message for error in failed))),
+        hint=said(failed[0].hint) if failed else "",
+        beside=tuple(dict.fromkeys(other for task in tasks for other in task.tables if other != name)),
+    )
+
+
+def _cursors(cursors: Mapping[str, Cursor | None]) -> str:
+    told = {task: describe_cursor(one, width_max=_CURSOR_CHARS_MAX) for task, one in cursors.items()}
+    text = next(iter(told.values())) if len(told) == 1 else ", ".join(f"{task}: {one}" for task, one in told.items())
+    return said(text if len(text) <= _CURSOR_CHARS_MAX else text[: _CURSOR_CHARS_MAX - 1] + "…")
 
 
 @dataclass(frozen=True)
@@ -49,6 +133,11 @@ class Report:
     def tasks(self) -> list[TaskReport]:
         """One for each table or log, in each destination."""
         return [task for one in self.runs for task in one.tasks]
+
+    @property
+    def tables(self) -> list[TableReport]:
+        """One for each table in each destination, whatever tasks have read it."""
+        return tables_of(self.tasks)
 
     def record(self) -> list[dict[str, Any]]:
         """JSON values, one for each source: as ``--summary-location`` writes them."""

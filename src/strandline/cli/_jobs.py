@@ -15,7 +15,7 @@ from strandline.engine.job import Job
 from strandline.engine.lease import Claim
 from strandline.engine.window import Bounds, Stop
 from strandline.engine.work import Opened, Work, perform
-from strandline.errors import Problem, StrandlineError, UsageError, raise_problems
+from strandline.errors import Problem, StrandlineError, UsageError, did_you_mean, raise_problems
 from strandline.ownership import Owner
 from strandline.plugins import DEFAULT_EXECUTOR
 from strandline.rules import check_rules, fitting, may_share, rules_of, stored_names
@@ -27,7 +27,7 @@ from strandline.spec import Config, DestinationBackend, DestinationSpec, SourceS
 from strandline.state import StateBackend
 from strandline.table import Table
 
-__all__ = ["Choice", "carried_out", "choose", "open_job"]
+__all__ = ["Choice", "carried_out", "choose", "open_job", "selected"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +45,8 @@ class Choice:
     shard: Shard | None = None
     executor: str = ""
     """In place of the spec's."""
+    sources: tuple[str, ...] = ()
+    """Names; empty: all."""
 
 
 @contextmanager
@@ -172,6 +174,11 @@ def choose(
     Raises:
         UsageError: a glob matches no table of any source.
     """
+    for name in choice.sources:
+        if name not in (names := [one.name for one in config.sources]):
+            raise UsageError(
+                f"there is no source {name!r}", hint=did_you_mean(name, names, f"there are {', '.join(names)}")
+            )
     if len(config.sources) == 1:
         return list(config.sources), choice
     tables: dict[str, list[Table]] = {}
@@ -196,9 +203,22 @@ def choose(
     # of a source that could not be listed nobody knows; without a glob, none is left out
     globs = choice.select or choice.exclude
     used = [one for one in config.sources if not globs or chosen.get(one.name, True)]
+    used = [one for one in used if not choice.sources or one.name in choice.sources]
     if not used:
         raise _nothing_left("any source")
     return used, replace(choice, checked=True)
+
+
+def selected(source: SourceSpec, choice: Choice) -> list[tuple[Table, str]]:
+    """The tables of a source that are chosen, each with its name at the destinations. Only the source is connected to.
+
+    Raises:
+        UsageError: a glob matches nothing, or a setting of a table does not fit.
+        UnreachableError: the source does not answer.
+    """
+    with closing(source.open()) as reader:
+        offered = answered(partial(_listed, reader), of=f"source {source.name!r}")
+    return [(one, rules_of(source.rules, one).stored_name(one)) for one in _select(source, offered, choice, {})]
 
 
 def _check_shared(config: Config, chosen: Mapping[str, Sequence[Table]]) -> None:

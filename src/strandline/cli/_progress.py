@@ -4,19 +4,20 @@ import logging
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Protocol, TextIO
 
 from strandline.cli._grouping import bare, counted
 from strandline.cli._options import Settings
 from strandline.cli._summary import own_names
+from strandline.logs import said
 from strandline.runs import Event, EventKind, RunReport, Status, TaskReport, describe_cursor
 
 if TYPE_CHECKING:
     from strandline.cli._screen import Screen
 
-__all__ = ["progress"]
+__all__ = ["Lines", "progress"]
 
 _log = logging.getLogger(__name__)
 
@@ -41,11 +42,11 @@ def progress(settings: Settings, *, stream: TextIO | None = None) -> Iterator[Sh
         from strandline.cli._screen import live
 
         with live(stream) as screen:
-            yield _Lines(screen, quiet=False)
+            yield Lines(screen)
     elif settings.log_format == "json":
         yield _JsonLines()
     else:
-        yield _Lines(None, quiet=settings.quiet)
+        yield Lines(quiet=settings.quiet)
 
 
 def _level(event: Event) -> int:
@@ -86,11 +87,19 @@ class _JsonLines:
         _log.log(level, "%s", event.kind.value, extra={"event": line})
 
 
-class _Lines:
-    """Starts, ends and warnings; of a long task a line every ten seconds. A screen has them instead of stderr."""
+class Lines:
+    """Starts, ends and warnings; of a long task a line every ten seconds. A screen has them instead of stderr.
 
-    def __init__(self, screen: "Screen | None", *, quiet: bool) -> None:
-        self._screen, self._quiet = screen, quiet
+    Args:
+        screen: a live table, if there is one.
+        quiet: whether errors follow at the end, as nothing else is said.
+        write: is given a level and a text without secrets, instead of the log of the command line.
+    """
+
+    def __init__(
+        self, screen: "Screen | None" = None, *, quiet: bool = False, write: Callable[[int, str], None] | None = None
+    ) -> None:
+        self._screen, self._quiet, self._write = screen, quiet, write
         self._said: dict[str, float] = {}
 
     def __call__(self, event: Event) -> None:
@@ -126,6 +135,9 @@ class _Lines:
         self._log(logging.INFO, text)
 
     def _log(self, level: int, text: str, *, shown: bool = False) -> None:
+        if self._write is not None:
+            self._write(level, said(text))
+            return
         _log.log(level, "%s", text, extra={"shown": shown or self._screen is not None})
 
 

@@ -6,9 +6,9 @@ is an older one. The epoch in ``@run`` stays, so that no other worker is fenced 
 """
 
 import pickle
-from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields, replace
+from typing import Any
 
 from strandline.engine.clock import Clock
 from strandline.engine.job import Unit
@@ -23,9 +23,10 @@ __all__ = ["Elsewhere", "told"]
 _TRIES = 5
 _SLICE_S = 0.2
 """How long is waited at once, so that signal handlers run."""
-_OURS = {"source", "task", "destination", "tables", "started_s", "rows_about", "guarantee", "limits"}
+_OURS = {"source", "task", "destination", "tables", "started_s", "rows_about", "guarantee", "limits", "delivery"}
 _SUMS = (
     "rows_read",
+    "rows_by_table",
     "rows_written",
     "rows_reread",
     "rows_known",
@@ -51,7 +52,7 @@ class _Sent:
     tries: int = 0
     """Since a cursor was saved that was not known before."""
     reached: object = None
-    before: Counter[str] = field(default_factory=Counter)
+    before: dict[str, Any] = field(default_factory=dict)
     """What those have done who were lost."""
 
 
@@ -142,7 +143,7 @@ class Elsewhere:
             hint = "look after the workers: their memory, above all; the next sync goes on from the last saved cursor"
             self._end(sent, TaskError(f"{why}, {_TRIES} times at the same cursor", hint=hint))
             return
-        sent.before = Counter({name: getattr(report, name) for name in _SUMS})
+        sent.before = {name: getattr(report, name) for name in _SUMS}
         self._say(sent, EventKind.RETRY, f"{why}; another one goes on")
         sent.work = replace(sent.work, attempt=sent.work.attempt + 1)
         self._send(sent)
@@ -157,7 +158,7 @@ class Elsewhere:
         report, kept = sent.unit.report, sent.unit.report.cursor_from
         for one in fields(TaskReport):
             if one.name not in _OURS:
-                more = sent.before[one.name] if one.name in _SUMS else None
+                more = sent.before.get(one.name)
                 value = getattr(theirs, one.name)
                 setattr(report, one.name, value if more is None else value + more)
         if sent.work.attempt:

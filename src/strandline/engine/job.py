@@ -271,8 +271,13 @@ def report_of(job: Job, task: Task, into: Into) -> TaskReport:
         tuple(table.name for table in task.tables),
         guarantee=" + ".join(one.name for one in promised),
         limits=" ".join(one.limits for one in promised),
+        delivery=_delivery(job, task, into),
         rows_about=_rows_about(task),
     )
+
+
+def _delivery(job: Job, task: Task, into: Into) -> str:
+    return delivery(task.tables, into.mode, into.destination.capabilities.delivery, keeps_cursor=not job.stateless)
 
 
 def _rows_about(task: Task) -> int:
@@ -323,9 +328,7 @@ def _planned(job: Job, unit: Unit, now: datetime) -> TaskPlan:
         mode=into.mode,
         guarantees=guarantees(task.tables),
         access=tuple(dict.fromkeys(table.access for table in task.tables if table.access)),
-        delivery=delivery(
-            task.tables, into.mode, into.destination.capabilities.delivery, keeps_cursor=not job.stateless
-        ),
+        delivery=_delivery(job, task, into),
         cursor=None if anew else opening.cursor,
         full=opening.current.full or anew,
         resumed=opening.resumed and not anew,

@@ -367,6 +367,7 @@ class Pipeline:
         read, known = sum(counts.rows.values()), sum(receipt.known.values())
         report.windows += 1
         report.rows_read += read
+        report.rows_by_table = report.rows_by_table + counts.rows
         report.rows_reread += 0 if self.current.full else counts.reread
         report.rows_known += known
         report.rows_written += read - known
