@@ -13,6 +13,7 @@ from test_partitions import Accounts
 
 from strandline.destination import WriteMode
 from strandline.engine.lease import Claim, Lease
+from strandline.engine.ledger import ATTEMPTS_MAX
 from strandline.engine.preview import plan
 from strandline.engine.run import sync
 from strandline.errors import StateConflictError, TaskError
@@ -237,20 +238,23 @@ def test_a_run_that_was_overtaken_by_other_shards_leaves_neither_gap_nor_duplica
         assert stored(inner) == {name: list(range(9)) for name in NAMES}
 
 
-def test_a_run_that_was_overtaken_changes_no_table_either(inner):
+@pytest.mark.parametrize("lost", [0, 1, ATTEMPTS_MAX - 1])
+@pytest.mark.parametrize("later", ["0/2", "0/3"], ids=["by the same shard", "by one that meets it"])
+def test_a_run_that_was_overtaken_changes_no_table_either(inner, later, lost):
+    """Nor does who goes on for as many workers of it as may be lost."""
     kept, fences = backend(), []
     sound = inner.write
     inner.write = lambda window, *, mode, fence: fences.append(fence) or sound(window, mode=mode, fence=fence)
 
     def overtake():
-        assert sync(part(Numbers(*NAMES), inner, "0/3", backend=kept, claim=OTHERS)).exit_code == 0
+        assert sync(part(Numbers(*NAMES), inner, later, backend=kept, claim=OTHERS)).exit_code == 0
 
     sync(part(Numbers(*NAMES, trouble=meanwhile(4, overtake)), inner, "0/2", backend=kept, concurrency=1, rows_max=1))
     overtaken = fences[0]
     assert overtaken.key == StateKey("numbers", "@run 0/2", "d0")
     table = Table("new", Numbers("new").offered[0].schema, ("id",))
     with pytest.raises(StateConflictError):
-        inner.migrate(table, mode="safe", fence=overtaken)
+        inner.migrate(table, mode="safe", fence=replace(overtaken, epoch=overtaken.epoch + lost))
 
 
 def test_shards_that_both_take_over_a_dead_run_do_not_fence_each_other_out(store, inner):

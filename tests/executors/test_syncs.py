@@ -18,11 +18,12 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 import pytest
 
+from strandline.engine import elsewhere
 from strandline.engine.ledger import Ledger
 from strandline.errors import StateConflictError
 from strandline.executor import Done, Lost, Said, carry_out
 from strandline.plugins import load_plugin
-from strandline.runs import Status, TaskReport
+from strandline.runs import EventKind, Status, TaskReport
 
 DOUBLES = str(Path(__file__).parents[1] / "crash" / "doubles")
 FEED = Path(__file__).with_name("feed.py")
@@ -250,6 +251,38 @@ def test_whoever_stops_a_run_stops_its_workers(cli, feed, crew, monkeypatch):
     assert "FAILED" not in done.output, "a worker was not told"
 
 
+@pytest.mark.parametrize("into", ["files", "again"])
+def test_a_run_that_was_overtaken_keeps_nobody_out_by_who_goes_on_for_a_lost_worker(
+    cli, feed, crew, started, monkeypatch, into
+):
+    """However many were lost: neither the third one nor the later run has written anything yet when it takes over."""
+    feed(into, **PROCESSES)
+    module, over, later, join = importlib.import_module("feed"), threading.Event(), [], Ledger.join
+
+    def trouble(table, page):
+        if table == "a" and page == module.AT and not later:
+            crew.tell(Lost(crew.parcels["a", into][-1], "it is not heard of"))
+            assert over.wait(DEADLINE_S)
+
+    def joined(ledger, fence, task, *, attempt=0):
+        join(ledger, fence, task, attempt=attempt)
+        if attempt == 2:
+            Path("waits-a").touch()
+            later.append(started("--takeover", "--executor", "threads"))
+            until(lambda: [*Path().glob("came-a-*")])
+
+    monkeypatch.setattr(module, "trouble", trouble)
+    monkeypatch.setattr(Ledger, "join", joined)
+    sound = crew.close
+    monkeypatch.setattr(crew, "close", lambda: (over.set(), sound()))
+    done = cli("sync")
+    assert done.exit_code == 4, done.output
+    Path("waits-a").unlink()
+    output, _ = later[0].communicate(timeout=DEADLINE_S)
+    assert later[0].returncode == 0, output
+    assert (in_files if into == "files" else in_again)() == WANTED
+
+
 @pytest.mark.parametrize("overtaken", [False, True])
 def test_a_conflict_with_a_worker_of_the_same_run_is_no_end_and_one_with_another_run_is(
     cli, feed, crew, monkeypatch, overtaken
@@ -293,6 +326,30 @@ def test_a_task_that_kills_every_worker_fails_and_the_others_are_done(cli, feed,
     assert "out of memory, 5 times at the same cursor" in done.output
     assert len(crew.parcels["b"]) == 5
     assert "2 of 3 tasks completed" in done.output
+
+
+def test_a_task_whose_workers_are_lost_so_often_that_the_epochs_of_the_run_are_used_up_fails(
+    cli, feed, crew, monkeypatch
+):
+    """Though each of them gets on. The next sync has others."""
+    feed("files", **PROCESSES)
+    monkeypatch.setattr(elsewhere, "ATTEMPTS_MAX", 3)
+    sent = []
+
+    def submit(parcel):
+        if pickle.loads(parcel.content).work.task.id != "b":
+            Threads.submit(crew, parcel)
+            return
+        sent.append(pickle.loads(parcel.content).work.attempt)
+        report = TaskReport("feed", "b", "files", ("b",), cursor_to={"page": len(sent)})
+        crew.tell(Said(parcel.id, elsewhere.told(EventKind.COMMITTED, "", report)))
+        crew.tell(Lost(parcel.id, "it is not heard of"))
+
+    monkeypatch.setattr(crew, "submit", submit)
+    done = cli("sync")
+    assert done.exit_code == 1
+    assert "it is not heard of, 3 times" in done.output
+    assert sent == [0, 1, 2]
 
 
 def test_plan_says_which_tasks_nobody_else_can_do(cli, feed, crew):

@@ -12,6 +12,7 @@ from typing import Any
 
 from strandline.engine.clock import Clock
 from strandline.engine.job import Unit
+from strandline.engine.ledger import ATTEMPTS_MAX
 from strandline.engine.window import Stop
 from strandline.engine.work import Work
 from strandline.errors import LockedError, StateConflictError, StrandlineError, TaskError, UsageError
@@ -139,13 +140,15 @@ class Elsewhere:
             return
         sent.tries = 1 if report.cursor_to != sent.reached else sent.tries + 1
         sent.reached = report.cursor_to
-        if sent.tries >= _TRIES:
+        lost = sent.work.attempt + 1
+        if sent.tries >= _TRIES or lost >= ATTEMPTS_MAX:
             hint = "look after the workers: their memory, above all; the next sync goes on from the last saved cursor"
-            self._end(sent, TaskError(f"{why}, {_TRIES} times at the same cursor", hint=hint))
+            times = f"{_TRIES} times at the same cursor" if sent.tries >= _TRIES else f"{lost} times"
+            self._end(sent, TaskError(f"{why}, {times}", hint=hint))
             return
         sent.before = {name: getattr(report, name) for name in _SUMS}
         self._say(sent, EventKind.RETRY, f"{why}; another one goes on")
-        sent.work = replace(sent.work, attempt=sent.work.attempt + 1)
+        sent.work = replace(sent.work, attempt=lost)
         self._send(sent)
 
     def _end(self, sent: _Sent, error: StrandlineError) -> None:

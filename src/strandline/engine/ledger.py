@@ -15,7 +15,11 @@ from strandline.message import Cursor
 from strandline.shard import Shard
 from strandline.state import RUN_TASK, State, StateBackend, StateKey, Token, is_newer, is_run
 
-__all__ = ["LEASE", "Ledger"]
+__all__ = ["ATTEMPTS_MAX", "LEASE", "Ledger"]
+
+ATTEMPTS_MAX = 1000
+"""How many epochs a run has: its own, and one for each worker that goes on for a lost one (``Work.attempt``). The next run is above them all:
+else a worker of a run that was overtaken would have the later run's epoch, and be let in."""
 
 LEASE = "lease"
 """Under which name the cursor of ``@run`` keeps who holds it."""
@@ -226,7 +230,7 @@ class Ledger:
         if self.shard is not None:
             self._keep_facts(run_id, now)
         known = [*self._stored.values(), *self._mirrored.values()]
-        epoch = 1 + max([self._heard, *(state.epoch for state in known)])
+        epoch = _above(max([self._heard, *(state.epoch for state in known)]))
         before = self._stored.get(key) or self._mirrored.get(key) or State(None, epoch, 0, run_id)
         mine = self.save(key, before.following(run_id=run_id, epoch=epoch, now=now, cursor=self.of_run(lease)))
         self.load()
@@ -239,13 +243,13 @@ class Ledger:
         return Fence(self.source, self.destination, epoch, run_id, key.task)
 
     def _fence_rivals(self, run_id: str, now: datetime) -> None:
-        """Raise the epochs of runs that have not ended, or did not say so, by one: above their own, below this run's.
+        """Raise the epochs of runs that have not ended, or did not say so: above their own and their workers', below this run's.
 
         Other shards that fence out the same run are not fenced out by that.
         """
         for key, state in self.rivals:
             kept = {name: value for name, value in (state.cursor or {}).items() if name != LEASE}
-            self.save(key, state.following(run_id=run_id, epoch=state.epoch + 1, now=now, cursor=kept or None))
+            self.save(key, state.following(run_id=run_id, epoch=_above(state.epoch), now=now, cursor=kept or None))
 
     def _keep_facts(self, run_id: str, now: datetime) -> None:
         """In ``@run``, of which a run of a shard changes nothing else; of several that begin at once, the first makes it."""
@@ -364,3 +368,8 @@ class Ledger:
         raise StateConflictError(
             f"{key}: another run has saved a state meanwhile", hint="let one run at a time sync this source"
         ) from unknown
+
+
+def _above(epoch: int) -> int:
+    """The first epoch of the next run."""
+    return (epoch // ATTEMPTS_MAX + 1) * ATTEMPTS_MAX

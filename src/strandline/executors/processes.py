@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from strandline.executor import Done, Happening, Lost, Parcel, Said, carry_out
 
-__all__ = ["ProcessesExecutor", "work"]
+__all__ = ["ProcessesExecutor", "begun", "work"]
 
 _END_S = 5.0
 _PROGRAM = "import sys; from strandline.executors.processes import work; work(int(sys.argv[1]))"
@@ -109,6 +109,17 @@ class ProcessCrew:
             idle.give(self._waiting.popleft())
 
 
+def begun(theirs: socket.socket) -> "subprocess.Popen[bytes]":
+    """A process that does what it is given by the other end of a socket."""
+    return subprocess.Popen(  # noqa: S603 -- this interpreter, with a program of ours
+        [sys.executable, "-c", _PROGRAM, str(theirs.fileno())],
+        pass_fds=[theirs.fileno()],
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+    )
+
+
 class _Worker:
     """One process, and the thread that hears it."""
 
@@ -117,15 +128,8 @@ class _Worker:
         """What it is doing."""
         self._heard = heard
         ours, theirs = socket.socketpair()
-        environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
         with theirs:
-            self._process = subprocess.Popen(  # noqa: S603 -- this interpreter, with a program of ours
-                [sys.executable, "-c", _PROGRAM, str(theirs.fileno())],
-                pass_fds=[theirs.fileno()],
-                env=environment,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-            )
+            self._process = begun(theirs)
         self._connection = Connection(ours.detach())
         self._thread = threading.Thread(target=self._listen, name="worker", daemon=True)
         self._thread.start()

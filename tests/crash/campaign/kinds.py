@@ -10,7 +10,7 @@ from campaign.keepers import KEEPERS
 from campaign.origins import ORIGINS
 from campaign.stores import STORES
 from campaign.worlds import Cell
-from strandline.testing.campaign import calls, disks, pauses, rejects, syscalls, tracing
+from strandline.testing.campaign import calls, disks, pauses, rejects, syscalls, tracing, workers
 
 MODES = ("append", "overwrite", "overwrite-delete-stale")
 CELLS = [Cell(*one) for one in product(ORIGINS, STORES, MODES)]
@@ -70,6 +70,10 @@ def _committed(cell):
     return "" if cell.destination == "postgresql" else "–"
 
 
+def _crewed(cell):
+    return "–" if STORES[cell.destination].one_process else ""
+
+
 def _paused(bench, cell):
     """Where the destination keeps no states, between a write and the save of its state."""
     yield from pauses.strike(bench, cell, loose=cell.destination in {"plain", "idempotent"})
@@ -92,5 +96,10 @@ KINDS = {
     "network": Kind(outages.cut_connection, "a COMMIT to PostgreSQL lost, or the reply to it", _committed),
     "reject": Kind(rejects.strike, "a row that cannot be read, or is not taken: exit 1; then it is fixed", _spoiled),
     "pause": Kind(_paused, "a run suspended and overtaken by another one (`--takeover`), then going on"),
+    "worker": Kind(
+        workers.strike,
+        "tasks done by workers, of which one is killed, or taken for lost and goes on at once or later; or the run is killed",
+        _crewed,
+    ),
     "power": Power(power.strike, "the power cut while states are saved: an image of the disk, copied", power.refused),
 }

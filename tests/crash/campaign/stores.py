@@ -27,6 +27,8 @@ class Store:
     """Rows that are read again may be appended again."""
     repeats_passes = False
     """So may rows of a window that was interrupted."""
+    one_process = False
+    """Nobody writes it but the process of the run, whatever the executor."""
 
     def __init__(self, world, **settings):
         self.world = world
@@ -50,6 +52,7 @@ class Store:
 
 class DuckDBStore(Store):
     kind = "duckdb"
+    one_process = True
     places = ("/warehouse.",)
     files = ("warehouse.duckdb",)
 
@@ -66,6 +69,7 @@ class DuckDBStore(Store):
 
 class SQLiteStore(Store):
     kind = "sqlite"
+    one_process = True
     places = ("/warehouse.",)
     files = ("warehouse.sqlite",)
 

@@ -13,18 +13,20 @@ import importlib
 import json
 import os
 import signal
+import socket
 import sys
 import threading
 import traceback
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, ClassVar, TextIO
 
 from strandline.cli import main
 from strandline.describe import description_of
 from strandline.plugins import KINDS, load_plugin, plugin_names
 from strandline.spec.models import DestinationSpec, SourceSpec
+from strandline.testing.campaign import workforce
 from strandline.testing.faults import FaultySource, FaultyStates, Killer, Outside, Point, faulty_destination
 
 __all__ = ["serve"]
@@ -77,11 +79,13 @@ def _end_with_parent() -> None:
     _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
-def _sync(request: Mapping[str, Any]) -> int:
+def _sync(request: Mapping[str, Any], employer: socket.socket | None = None) -> int:
     """A sync as the user's shell would start it; its exit code."""
     _end_with_parent()
     os.chdir(request["cwd"])
-    out = os.open(request["out"], os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    out = os.open(request["out"], os.O_WRONLY | os.O_CREAT | (os.O_APPEND if employer else os.O_TRUNC))
+    if employer is not None:
+        workforce.employ(employer, request["workers"])
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     os.dup2(out, 1)
     os.dup2(out, 2)
@@ -106,20 +110,51 @@ def _sync(request: Mapping[str, Any]) -> int:
 
 
 def _fork(request: Mapping[str, Any], inherited: tuple[TextIO, ...]) -> int:
-    """The pid of a child that does what is requested."""
+    """The pid of a child that does what is requested; beside it another one, that forks its workers, if it has any."""
+    while _Workforce.left and os.waitpid(_Workforce.left[0], os.WNOHANG)[0]:
+        _Workforce.left.pop(0)
+    if "workers" not in request:
+        return _child(lambda: _sync(request), *inherited)
+    employer, run = socket.socketpair()
+    with employer, run:
+        Path(request["out"]).unlink(missing_ok=True)
+        _Workforce.left.append(_child(lambda: _serve_workers(run, request), employer, *inherited))
+        return _child(lambda: _sync(request, employer), run, *inherited)
+
+
+class _Workforce:
+    """The processes that fork workers."""
+
+    left: ClassVar[list[int]] = []
+
+
+def _child(do: Callable[[], int], *closed: TextIO | socket.socket) -> int:
+    """The pid of a child that does it; what it has inherited is closed."""
     pid = os.fork()
     if pid:
         return pid
     code = 99
     try:
-        for one in inherited:
+        for one in closed:
             one.close()
-        code = _sync(request)
+        code = do()
     except BaseException:
         traceback.print_exc()
         raise
     finally:
         os._exit(code)
+
+
+def _serve_workers(run: socket.socket, request: Mapping[str, Any]) -> int:
+    _end_with_parent()
+
+    def prepare(outside: Outside) -> None:
+        _end_with_parent()
+        faulthandler.register(signal.SIGUSR1)
+        _wrap_plugins(outside)
+
+    workforce.serve(run, request, prepare)
+    return 0
 
 
 def _wait(pid: int) -> int:

@@ -17,7 +17,7 @@
             return lambda step: {"orders": ORDERS[: 50 * (step + 1)]}
 
 Each sync is a process of the command line's own, in a directory of its own, from which plugins are loaded by their names. It is
-killed at calls, suspended while another one takes over, refused a row, and kept from writing. Then it is started again until it is
+killed at calls, suspended while another one takes over, refused a row, and kept from writing; its workers are killed and lost. Then it is started again until it is
 done, and what is stored is compared with ``rows``. ``strandline.testing.kills`` kills in one process, and so at every call.
 
 It needs Linux. A run that is suspended may hold a lock of the plugin's: whoever waits for that has to give up within seconds, by a
@@ -35,10 +35,10 @@ from typing import Any, ClassVar, TypeAlias
 
 import pytest
 
-from strandline.destination import Delivery, Readable
+from strandline.destination import Capabilities, Delivery, Reach, Readable
 from strandline.lazy import pa
 from strandline.spec import load
-from strandline.testing.campaign import calls, disks, pauses, rejects, tracing
+from strandline.testing.campaign import calls, disks, pauses, rejects, tracing, workers
 from strandline.testing.campaign.chains import Bench, Case, Spoiled, Wrong
 from strandline.testing.exact import Row, exact_rows
 from strandline.testing.kills import Rows
@@ -85,10 +85,10 @@ class _World:
         self._spec.write_text("\n---\n".join(texts), "utf-8")
 
     @property
-    def delivery(self) -> Delivery:
+    def capabilities(self) -> Capabilities:
         """Of the destination."""
         self.change(0)
-        return load([self._spec]).destinations[0].capabilities.delivery
+        return load([self._spec]).destinations[0].capabilities
 
     def differences(self, step: int, *, ended: bool = True) -> Wrong:  # noqa: ARG002 -- nobody knows which files may be there
         """Of every table, rows that are missing or too many."""
@@ -169,7 +169,14 @@ class CampaignConformance:
 
     def test_a_run_that_is_suspended_and_overtaken_changes_nothing_when_it_goes_on(self, bench: _Bench) -> None:
         """Of a ``plain`` destination nobody but the state backend keeps it out: no state of it is saved any more."""
-        _sound(bench, pauses.strike(bench, _CELL, loose=bench.world(_CELL).delivery is Delivery.PLAIN))
+        _sound(bench, pauses.strike(bench, _CELL, loose=bench.world(_CELL).capabilities.delivery is Delivery.PLAIN))
+
+    def test_workers_that_are_lost_leave_neither_a_gap_nor_a_duplicate(self, bench: _Bench) -> None:
+        """By the executor ``processes``; nothing is tried where a destination is written by the process of the run."""
+        if bench.world(_CELL).capabilities.reach in (Reach.FILE, Reach.PROCESS):
+            return
+        bench.again(bench.seed, share=0.1)
+        assert any(case.reached for case in _sound(bench, workers.strike(bench, _CELL)))
 
     def test_a_row_that_is_refused_fails_the_sync_until_it_is_fixed(self, bench: _Bench) -> None:
         """As ``spoils`` says; without it, nothing is tried."""
