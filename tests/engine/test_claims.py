@@ -1,6 +1,7 @@
 """How a run keeps the one before it out where only a backend keeps states: it claims each lineage before its first row."""
 
 from dataclasses import replace
+from datetime import UTC, datetime
 
 import pytest
 from test_engine import Numbers, backend, destination, ids, job
@@ -9,6 +10,7 @@ from test_readings import Asked
 
 from strandline.destination import WriteMode
 from strandline.engine.lease import Claim
+from strandline.engine.ledger import Ledger
 from strandline.engine.run import sync
 from strandline.errors import StateConflictError
 from strandline.state import RUN_TASK, StateKey
@@ -124,6 +126,20 @@ def test_a_run_that_is_overtaken_before_its_first_row_cannot_hold_up_the_later_o
     assert report.exit_code == 0
     assert source.asked == [(6, False), (7, False)]
     assert kept.load("numbers")[LINEAGE].cursor == {"next": 9}
+
+
+def test_a_run_whose_epoch_is_over_does_not_take_that_for_a_save_of_an_earlier_run(inner):
+    """Nobody has written the table since; it is the destination that refuses the epoch. Trying again is of no use."""
+    kept, now = backend(), datetime.now(UTC)
+    assert sync(job(Numbers("a"), inner, backend=kept)).exit_code == 0
+    first, second = (Ledger("numbers", "d0", own=inner.states, backend=kept) for _ in range(2))
+    first.load()
+    fence = first.take_over("first", now)
+    second.load()
+    second.take_over("second", now)
+    state = first.stored(LINEAGE).following(run_id="first", epoch=fence.epoch, now=now)
+    with pytest.raises(StateConflictError):
+        first.claim(LINEAGE, state)
 
 
 def test_the_states_of_a_lineage_are_numbered_through_by_the_runs(inner):

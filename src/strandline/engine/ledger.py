@@ -287,8 +287,8 @@ class Ledger:
             raise
         except StateConflictError:
             found = self._authority.load(self.source).get(key)
-            if found is None or found.token is None or found.epoch >= state.epoch:
-                raise
+            if found is None or found.token in (None, self._tokens.get(key)) or found.epoch >= state.epoch:
+                raise  # by the token that is known: the destination has refused the epoch of the run
             self._stored[key], self._tokens[key] = found, found.token
             raise RetryableError(f"{key}: run {found.run_id} has saved a state after it was overtaken") from None
 
