@@ -6,9 +6,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 
-from strandline.connectors.lake.drivers import obstore_exceptions
 from strandline.connectors.lake.journal import Journal
 from strandline.connectors.lake.log import Commit, Entry, Log, Record
+from strandline.connectors.stores.drivers import obstore_exceptions
 from strandline.destination import Fence, check_token
 from strandline.errors import RetryableError, StateError, UnreachableError
 from strandline.ownership import Owner, followed

@@ -15,8 +15,10 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Protocol
 
-from strandline.connectors.lake.drivers import obstore, obstore_exceptions, obstore_store
-from strandline.errors import MACHINE, RetryableError, TaskError, UnreachableError, UsageError
+from strandline.connectors.stores.drivers import obstore, obstore_exceptions
+from strandline.connectors.stores.opening import first_line, object_place, shown_url
+from strandline.connectors.stores.opening import opened as opened_store
+from strandline.errors import MACHINE, RetryableError, TaskError, UnreachableError
 from strandline.lazy import pa
 from strandline.paths import FOLDER, PLAIN, make_directory, opened, write_file
 from strandline.place import file_places
@@ -82,17 +84,17 @@ def explained(what: str) -> Iterator[None]:
     try:
         yield
     except (FileNotFoundError, obstore_exceptions.NotFoundError) as error:
-        raise RetryableError(f"{what}: {_first_line(error)}", hint="a file was removed meanwhile") from error
+        raise RetryableError(f"{what}: {first_line(error)}", hint="a file was removed meanwhile") from error
     except OSError as error:
         if error.errno is None:
-            raise UnreachableError(f"{what}: {_first_line(error)}", hint="is the store up?") from error
+            raise UnreachableError(f"{what}: {first_line(error)}", hint="is the store up?") from error
         text = f"{what}: {error.strerror or error}"
         if error.errno in MACHINE:
             raise RetryableError(text, hint=MACHINE[error.errno]) from error
         raise TaskError(text, hint="`path` must be a directory that this user may write to, or a new one") from error
     except obstore_exceptions.BaseError as error:
         raise UnreachableError(
-            f"{what}: {_first_line(error)}", hint="is the store up, and may this user read and write there?"
+            f"{what}: {first_line(error)}", hint="is the store up, and may this user read and write there?"
         ) from error
 
 
@@ -201,23 +203,17 @@ class ObjectStore:
     """A prefix of S3, GCS, Azure, or whatever speaks S3 and keeps the condition ``If-None-Match``."""
 
     def __init__(self, url: str, options: Mapping[str, str]) -> None:
-        self.where = url.partition(":")[0] if set("@?") & set(url) else url.rstrip("/")
+        self.where = shown_url(url)
         self._url, self._given = url.rstrip("/"), dict(options)
         plain = any(value.startswith("http://") for name, value in options.items() if name.endswith("endpoint"))
         self.options = {**options, "allow_http": "true"} if plain else dict(options) or None
-        self._plain = plain
         self._opened: Any = None
 
     @property
     def _store(self) -> Any:
         """Opened when it is first needed: looking for credentials may ask the network."""
         if self._opened is None:
-            opens: Any = obstore_store.from_url
-            client = {"timeout": timedelta(seconds=_TIMEOUT_S), "allow_http": self._plain}
-            try:
-                self._opened = opens(self._url, config=self._given or None, client_options=client)
-            except (obstore_exceptions.BaseError, ValueError, TypeError) as error:
-                raise UsageError(f"`path` or `options` of {self.where}: {_first_line(error)}") from None
+            self._opened = opened_store(self._url, self._given, _TIMEOUT_S, what="`path` or `options`")
         return self._opened
 
     def uri(self, folder: str) -> str:
@@ -273,7 +269,7 @@ class ObjectStore:
 
     def places(self) -> Sequence[str]:
         """See ``Store``."""
-        return [f"objects {self.options and self.options.get('endpoint', '')} {self._url}"]
+        return [object_place(self._url, self._given)]
 
 
 class _Object(io.BytesIO):
@@ -295,8 +291,3 @@ class _Object(io.BytesIO):
         if self._kept:
             with suppress(obstore_exceptions.BaseError, OSError):
                 obstore.delete(self._store, self._name)
-
-
-def _first_line(error: Exception) -> str:
-    """What the driver says, without the request, in which a signature may stand."""
-    return str(error).strip().split("\n")[0][:300]

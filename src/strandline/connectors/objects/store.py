@@ -3,10 +3,10 @@
 import secrets
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from datetime import timedelta
 from typing import Any, Literal
 
-from strandline.connectors.objects.drivers import obstore, obstore_exceptions, obstore_store
+from strandline.connectors.stores.drivers import obstore, obstore_exceptions
+from strandline.connectors.stores.opening import advice, first_line, opened, refused, shown_url
 from strandline.errors import StateError, UnreachableError, UsageError
 
 __all__ = ["Store"]
@@ -25,22 +25,12 @@ class Store:
     """
 
     def __init__(self, url: str, options: Mapping[str, str], timeout_s: float) -> None:
-        self.place = url.partition(":")[0] if set("@?") & set(url) else url  # it may have a key in it
-        places = [value for name, value in options.items() if name.endswith(("endpoint", "base_url"))]
-        plain = any(value.startswith("http://") for value in places)
-        client = {"timeout": timedelta(seconds=timeout_s), "allow_http": plain}
-
-        def opened(retries: int) -> Any:
-            retry = {"max_retries": retries, "retry_timeout": timedelta(seconds=timeout_s)}
-            opens: Any = obstore_store.from_url
-            return opens(url, config=dict(options) or None, client_options=client, retry_config=retry)
-
+        self.place = shown_url(url)
         if url.partition("://")[0] in {"file", "memory", "http"}:
             raise UsageError(f"`url` {self.place} is no object store", hint="s3://bucket/prefix, gs:// or az://")
-        try:
-            self._reads, self._writes = opened(5), opened(0)
-        except (obstore_exceptions.BaseError, ValueError, TypeError) as error:
-            raise UsageError(f"`url` or `options` of {self.place}: {_first_line(error)}") from None
+        self._reads, self._writes = (
+            opened(url, options, timeout_s, retries=count, what="`url` or `options`") for count in (5, 0)
+        )
 
     def listed(self, folder: str) -> dict[str, str | None]:
         """The objects below a folder, by name, each with its ETag, which two contents never share."""
@@ -69,7 +59,7 @@ class Store:
             return None
         except (obstore_exceptions.BaseError, NotImplementedError, OSError) as error:
             raise StateError(
-                f"{self.place}: {name} may not have been written: {_first_line(error)}",
+                f"{self.place}: {name} may not have been written: {first_line(error)}",
                 hint="is the store up, and may this user write there?",
             ) from error
 
@@ -102,22 +92,13 @@ class Store:
     def _read(self, what: str) -> Iterator[None]:
         try:
             yield
-        except (
-            obstore_exceptions.PermissionDeniedError,
-            obstore_exceptions.UnauthenticatedError,
-            PermissionError,
-        ) as error:
-            hint = "check the credentials, and what they allow"
-            raise UsageError(f"{self.place}: could not {what}: {_first_line(error)}", hint=hint) from error
         except (obstore_exceptions.BaseError, OSError) as error:
-            hint = "is the store up, and can it be reached from here?"
-            raise UnreachableError(f"{self.place}: could not {what}: {_first_line(error)}", hint=hint) from error
+            if refused(error):
+                hint = advice(error, "check the credentials, and what they allow")
+                raise UsageError(f"{self.place}: could not {what}: {first_line(error)}", hint=hint) from error
+            hint = advice(error, "is the store up, and can it be reached from here?")
+            raise UnreachableError(f"{self.place}: could not {what}: {first_line(error)}", hint=hint) from error
 
 
 def _seen(meta: Any) -> Version:
     return {name: meta[name] for name in ("e_tag", "version") if meta.get(name) is not None}
-
-
-def _first_line(error: Exception) -> str:
-    """What the driver says, without the request, in which a signature may stand."""
-    return str(error).strip().split("\n")[0][:300]
