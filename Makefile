@@ -61,8 +61,8 @@ races: $(READY) ## two processes that save over each other, SAVES times, on ever
 damage: $(READY) ## each bit of a stored state flipped, and its end cut off at each byte, on every backend and in every destination
 	STRANDLINE_DAMAGES=0 $(PYTEST) -k "a_bit_that_flips_is_noticed or an_end_that_is_missing_is_noticed" tests/connectors
 
-stores: $(READY) ## object stores of other people (versitygw, azurite, fake-gcs-server, s3rver), built once with go and npm: the suite of state backends
-	$(RUN)/pytest -q tests/connectors/objects/foreign_stores.py $(ARGS)
+stores: $(READY) ## object stores of other people (versitygw, azurite, fake-gcs-server, s3rver), built once with go and npm: the suite of state backends, and files there
+	$(RUN)/pytest -q tests/connectors/objects/foreign_stores.py tests/connectors/files/foreign_store_objects.py $(ARGS)
 
 realfiles: $(READY) ## 600 files of other people's packages, fetched once: what is stored of each against its text and other readers
 	PYTHONPATH=tests/realfiles $(RUN)/python -m realfiles $(ARGS)

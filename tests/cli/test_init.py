@@ -14,9 +14,11 @@ from pathlib import Path
 import duckdb
 import psycopg
 import pytest
+import requests
 from click.testing import CliRunner
 from psycopg.conninfo import conninfo_to_dict
 
+from services.s3 import S3
 from strandline import logs
 from strandline.cli import main
 from strandline.spec import load
@@ -531,3 +533,24 @@ class TestPostgreSQL:
         assert done.exit_code == 5
         assert "canary" not in done.output
         assert list(work.iterdir()) == []
+
+
+def test_objects_of_a_store_are_proposed_as_files_are(synced, proposed_objects):
+    environment, url = proposed_objects
+    text = synced(f"{url}/**/*.csv", **environment)
+    assert "path: files" in text
+    assert "s3cret-word" not in text
+    (source,) = load(["strandline.yml"]).sources
+    assert source.spec["path"] == f"{url}/**/*.csv"
+    assert "primary_key: [id]" in text
+    with duckdb.connect("warehouse.duckdb") as warehouse:
+        assert warehouse.sql("SELECT id FROM orders ORDER BY id").fetchall() == [(1,), (2,)]
+
+
+@pytest.fixture
+def proposed_objects():
+    """An environment with credentials, and a URL."""
+    with S3() as s3:
+        requests.put(f"{s3.endpoint}/bucket/shop/orders/1.csv", data=b"id,v\n1,a\n2,b\n", timeout=10)
+        words = {"AWS_ACCESS_KEY_ID": "someone", "AWS_SECRET_ACCESS_KEY": "s3cret-word", "AWS_REGION": "us-east-1"}
+        yield words | {"AWS_ENDPOINT_URL": s3.endpoint}, "s3://bucket/shop"

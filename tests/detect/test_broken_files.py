@@ -9,7 +9,7 @@ from checks import Check
 from rotated_logs import RotatedLog
 
 from strandline.connectors.files import survey as files_survey
-from strandline.connectors.files.content import Content
+from strandline.connectors.files.local import LocalFile
 
 BROKEN = []
 
@@ -44,7 +44,7 @@ def compares_nothing_again(patch):
 
 @broken("a truncated file is read on", rotation.test_a_log_is_rotated_while_it_is_read, "copytruncate", 4)
 def reads_on(patch):
-    patch.setattr(Content, "_read", lambda self, size_bytes: self.raw.read(size_bytes))
+    patch.setattr(LocalFile, "_read", lambda self, size_bytes: self._raw.read(size_bytes))
 
 
 @pytest.fixture

@@ -185,8 +185,8 @@ def test_the_locale_does_not_change_the_name_of_a_table(files):
     files.write("gr\u00f6\u00dfe.csv", "id\n1\n")
     files.write("bad.csv", "id\n1\n").rename(files.path / "caf\udce9.csv")
     code = (
-        "import sys; from strandline.connectors.files.paths import *\n"
-        "print(ascii(sorted((file.key, file.table) for file in find_files(Place.of(sys.argv[1])))))"
+        "import sys; from strandline.connectors.files.local import *\n"
+        "print(ascii(sorted((file.key, file.table) for file in LocalPlace.of(sys.argv[1]).find())))"
     )
     said = {
         subprocess.run(

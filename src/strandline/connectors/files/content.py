@@ -7,12 +7,10 @@ the content is the file.
 
 import codecs
 import hashlib
-import os
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from functools import cached_property
-from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, NamedTuple, Self
+from typing import TYPE_CHECKING, NamedTuple, Self
 
 from strandline.connectors.arrow.json_path import JSONPath
 from strandline.connectors.files.json_documents import DocumentError, is_document, records
@@ -42,7 +40,8 @@ _BLOCK_BYTES = 4 << 20
 DOCUMENT_HINT = "fix the document; `records` says where in it the records lie, like data.items"
 _HEAD_BYTES = 64 << 10
 """Tells a document from lines."""
-_BEFORE_BYTES = 256
+_MORE = b"P"
+"""What any Parquet file begins with."""
 _MAGIC = {b"\x1f\x8b\x08": "gzip", b"\x28\xb5\x2f\xfd": "zstd"}
 """What a compressed file begins with, whatever its name."""
 _BOMS = {
@@ -108,16 +107,12 @@ class Content:
 
     def __init__(self, file: File, coding: Coding) -> None:
         self.file = file
-        self.raw: BinaryIO
-        self._handles: list[BinaryIO] = []
         try:
-            self.raw = Path(file.path).open("rb", buffering=0)  # noqa: SIM115 closed by __exit__
+            self._opened = file.place.open(file)
         except OSError as error:
             raise trouble(file, error) from error
-        self.stat = os.fstat(self.raw.fileno())
+        self.look = self._opened.look
         """As it was before anything was read: a change after that is seen by the next sync."""
-        self._before = b""
-        """What was read last. A log that was truncated and has grown again has something else there."""
         self._declared = None if coding.encoding == UTF_8 else coding.encoding
         self._records = coding.records
         self._compression = file.compression or self._by_magic()
@@ -135,10 +130,9 @@ class Content:
     @cached_property
     def _encoding(self) -> str | None:
         """As the first bytes say, or as declared; ``None``: UTF-8."""
-        if self.file.format == "parquet" or not self.stat.st_size:
+        if self.file.format == "parquet" or not self.look.size:
             return self._declared
         try:
-            self.raw.seek(0)
             head = next(self._decompressed(len(codecs.BOM_UTF32_LE)), b"")
         except (OSError, pa.ArrowException) as error:
             raise trouble(self.file, error) from error
@@ -166,9 +160,9 @@ class Content:
         if self.file.format == "parquet":
             return None
         try:
-            head = os.pread(self.raw.fileno(), max(map(len, _MAGIC)), 0)
+            head = self._opened.head(max(map(len, _MAGIC)))
         except OSError as error:
-            self.raw.close()
+            self._opened.close()
             raise trouble(self.file, error) from error
         return next((name for magic, name in _MAGIC.items() if head.startswith(magic)), None)
 
@@ -176,8 +170,7 @@ class Content:
         return self
 
     def __exit__(self, *_: object) -> None:
-        for handle in (self.raw, *self._handles):
-            handle.close()
+        self._opened.close()
 
     def blocks(self, offset: int = 0, size_bytes: int = _BLOCK_BYTES) -> Iterator[bytes]:
         """The content from ``offset`` on, in blocks of about ``size_bytes``, none of them empty. One at a time."""
@@ -192,15 +185,12 @@ class Content:
     def _bytes(self, offset: int, size_bytes: int) -> Iterator[bytes]:
         """The same of what is in the file, in UTF-8."""
         try:
-            if self.stat.st_size == 0:
+            if self.look.size == 0:
                 return
             encoding = self._encoding
             if self._compression is None and encoding is None:
-                self.raw.seek(offset)
-                self._before = b""
-                yield from iter(lambda: self._read(size_bytes), b"")
+                yield from self._opened.blocks(offset, size_bytes)
                 return
-            self.raw.seek(0)
             blocks = self._decompressed(size_bytes)
             for block in blocks if encoding is None else self._recoded(blocks, encoding):
                 if offset < len(block):
@@ -208,22 +198,6 @@ class Content:
                 offset = max(0, offset - len(block))
         except (OSError, pa.ArrowException) as error:
             raise trouble(self.file, error) from error
-
-    def _read(self, size_bytes: int) -> bytes:
-        """The next bytes of the file.
-
-        Raises:
-            RetryableError: it was truncated, and perhaps written again: what is there now does not go on with what was read.
-        """
-        at, before = self.raw.tell(), self._before
-        data = self.raw.read(size_bytes)
-        is_shorter = os.fstat(self.raw.fileno()).st_size < max(self.stat.st_size, at + len(data))
-        if is_shorter or os.pread(self.raw.fileno(), len(before), at - len(before)) != before:
-            raise RetryableError(
-                f"{shown(self.file.key)}: truncated while it was read", hint="the files are listed again"
-            )
-        self._before = data[-_BEFORE_BYTES:]
-        return data
 
     def _lines(self, size_bytes: int) -> Iterator[bytes]:
         """A document's records as lines."""
@@ -250,7 +224,7 @@ class Content:
 
     def _decompressed(self, size_bytes: int) -> Iterator[bytes]:
         if self._compression is None:
-            yield from iter(lambda: self.raw.read(size_bytes), b"")
+            yield from self._opened.blocks(0, size_bytes)
             return
         stream = pa.CompressedInputStream(self.for_arrow(), self._compression)
         yield from iter(lambda: stream.read(size_bytes), b"")
@@ -274,10 +248,25 @@ class Content:
             ) from error
 
     def for_arrow(self) -> "pa.NativeFile":
-        """The file as Arrow reads it. Arrow closes what it is given, at times, so it gets a handle of its own."""
-        handle = os.fdopen(os.dup(self.raw.fileno()), "rb", buffering=0)
-        self._handles.append(handle)
-        return pa.PythonFile(handle, "r")
+        """The file as Arrow reads it."""
+        return self._opened.for_arrow()
+
+    def expect(self, start: int, end: int) -> None:
+        """Arrow reads these bytes next."""
+        self._opened.expect(start, end)
+
+    def prefixes(self, lengths: Sequence[int], blocks: "Iterator[bytes] | None" = None) -> Iterator[Prefix]:
+        """See ``prefixes``; ``blocks`` are the content's, where it may be read no further than these go.
+
+        A Parquet object is known by its ETag, so that nobody has to fetch all of it twice. It has a beginning and an end only.
+        """
+        if self.file.format != "parquet" or not self.look.tag:
+            yield from prefixes(self.blocks() if blocks is None else blocks, lengths)
+            return
+        if 0 in lengths:
+            yield Prefix(hashlib.sha256(), 0, _MORE[: self.look.size])
+        if self.look.size in lengths and self.look.size:
+            yield Prefix(hashlib.sha256(f"tag {self.look.size} {self.look.tag}".encode()), self.look.size, b"")
 
     def line_at(self, offset: int) -> int:
         """The number of the file's line, from 1, in which the byte at ``offset`` stands. Reads everything before it."""

@@ -4,16 +4,39 @@ import os
 import re
 from pathlib import Path
 
+from strandline.connectors.files.objects import URL_SCHEMES, split_url
 from strandline.connectors.files.paths import SUFFIXES
 from strandline.describe import Description, Place, file_place, name_of_file
 from strandline.errors import UsageError
 
-__all__ = ["READ", "WRITTEN", "directory"]
+__all__ = ["READ", "WRITTEN", "directory", "place_of"]
 
 _SCHEMES = ("files", "file")
 _WILD = re.compile(r"[*?\[]")
-READ = Description(schemes=_SCHEMES, suffixes=SUFFIXES, folders=True, examples=("data/", "'data/*.csv'"))
+READ = Description(
+    schemes=(*_SCHEMES, *URL_SCHEMES),
+    suffixes=SUFFIXES,
+    folders=True,
+    examples=("data/", "'data/*.csv'", "'s3://bucket/prefix/*.parquet'"),
+)
 WRITTEN = Description(schemes=_SCHEMES, suffixes=SUFFIXES, folders=True, examples=("lake/",))
+
+
+def place_of(written: str) -> Place:
+    """Where files are read.
+
+    Raises:
+        UsageError: it has a user and a password, or is no such URL.
+    """
+    if not written.startswith(tuple(f"{scheme}://" for scheme in URL_SCHEMES)):
+        return file_place(written)
+    try:
+        bucket, parts = split_url(written)
+    except ValueError as error:
+        raise UsageError(str(error)) from None
+    above = [part for part in parts if not _WILD.search(part)]
+    stem = above[-1] if above else bucket.partition("://")[2]
+    return Place({"path": written}, stem.partition(".")[0], written)
 
 
 def directory(written: str) -> Place:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import Protocol
 
 from strandline.connectors.arrow.types import plain
-from strandline.connectors.files.content import Content, digest, prefixes, trouble
+from strandline.connectors.files.content import Content, digest, trouble
 from strandline.connectors.files.paths import shown
 from strandline.connectors.files.positions import AGAIN, SETTLED, Position, Step, Work, young
 from strandline.errors import RetryableError, TaskError
@@ -18,7 +18,8 @@ from strandline.lazy import pa, pc, pq
 
 __all__ = ["Columnar", "parquet_schema"]
 
-_BUFFER_BYTES = 1 << 20
+_BUFFER_BYTES, _BUFFER_BYTES_MAX = 1 << 20, 8 << 20
+"""Of each column."""
 _NS_MAX_US = (2**63 - 1) // 1_000 - 1
 """Of microseconds that are nanoseconds too."""
 
@@ -36,9 +37,12 @@ class _Reader(Protocol):
 
 
 def _opened(content: Content, unit: str) -> "pq.ParquetFile":
+    metadata = pq.read_metadata(content.for_arrow())
+    room = content.file.place.buffer_bytes // max(metadata.num_columns, 1)
     return pq.ParquetFile(
         content.for_arrow(),
-        buffer_size=_BUFFER_BYTES,
+        metadata=metadata,
+        buffer_size=max(_BUFFER_BYTES, min(room, _BUFFER_BYTES_MAX)),
         page_checksum_verification=True,
         coerce_int96_timestamp_unit=unit,
     )
@@ -80,10 +84,10 @@ class Columnar:
     def steps(self) -> Iterator[Step]:
         """See ``reading.Reader``."""
         content, reader = self._content, self._reader
-        size = content.stat.st_size
+        size = content.look.size
         done = self._start.skip if self._start else 0
         reached = self._start.digest if self._start else _digest_of(content)
-        now = Position.first(content.stat, reached, covered=size, rows=done)
+        now = Position.first(content.look, reached, covered=size, rows=done)
         if size:
             file = _opened(content, "us")
             reader.extend(_schema(content, file))
@@ -92,7 +96,7 @@ class Columnar:
                 for piece in reader.pieces(self._cast(batch)):
                     now = now._replace(skip=now.skip + piece.num_rows, rows=now.rows + piece.num_rows)
                     yield piece, now
-        mark = AGAIN if young(content.stat, reader.started_ns) else SETTLED
+        mark = AGAIN if young(content.look, reader.started_ns) else SETTLED
         yield None, now._replace(end=size, skip=0, mark=mark)
 
     def _batches(self, file: "pq.ParquetFile", fine: "pq.ParquetFile | None", skip: int) -> "Iterator[pa.RecordBatch]":
@@ -106,6 +110,7 @@ class Columnar:
                 skip -= rows
                 continue
             read = 0
+            self._content.expect(*_span(file.metadata.row_group(group)))
             options = {"batch_size": self._reader.rows_max, "row_groups": [group]}
             others = fine.iter_batches(**options) if fine else None
             for batch in file.iter_batches(**options):
@@ -155,6 +160,14 @@ class Columnar:
         return pa.table(columns, schema=pa.schema(fields))
 
 
+def _span(group: "pq.RowGroupMetaData") -> tuple[int, int]:
+    """Where the columns of a row group begin and end."""
+    columns = [group.column(at) for at in range(group.num_columns)]
+    starts = [one.dictionary_page_offset or one.data_page_offset for one in columns]
+    ends = [start + one.total_compressed_size for start, one in zip(starts, columns, strict=True)]
+    return min(starts, default=0), max(ends, default=0)
+
+
 def _unit_of(type_: "pa.DataType") -> str:
     """Of the first times in a type, however deep; empty: there are none."""
     if pa.types.is_timestamp(type_):
@@ -194,6 +207,6 @@ def _check_times(content: Content, name: str, coarse: "pa.Array", fine: "pa.Arra
 
 
 def _digest_of(content: Content) -> str:
-    for whole in prefixes(content.blocks(), [content.stat.st_size]):
+    for whole in content.prefixes([content.look.size]):
         return digest(whole.hasher)
     raise RetryableError(f"{shown(content.file.key)}: became shorter while it was read")

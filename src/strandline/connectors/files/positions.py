@@ -14,13 +14,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
-from strandline.connectors.files.paths import File
+from strandline.connectors.files.paths import File, Look
 from strandline.errors import StateError, StrandlineError
 from strandline.message import Cursor
 from strandline.parted import Parted
 
 if TYPE_CHECKING:
-    import os
     from hashlib import _Hash
 
     import pyarrow as pa
@@ -73,19 +72,17 @@ class Position(NamedTuple):
     mark: int
 
     @classmethod
-    def first(cls, stat: "os.stat_result", reached: str, *, covered: int = 0, rows: int = 0) -> "Position":
+    def first(cls, look: Look, reached: str, *, covered: int = 0, rows: int = 0) -> "Position":
         """The beginning of a file, or of a Parquet file of which ``rows`` rows were delivered."""
-        return cls(
-            stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino, reached, covered, 0, rows, rows, PARTLY
-        )
+        return cls(look.size, look.mtime_ns, look.ctime_ns, look.inode, reached, covered, 0, rows, rows, PARTLY)
 
     def unchanged(self, file: File) -> bool:
         """Whether the file looks as it did when it was read."""
-        return self[:4] == (file.size, file.mtime_ns, file.ctime_ns, file.inode)
+        return self[:4] == file.look[:4]  # of a tag there is a number among these
 
-    def seen(self, stat: "os.stat_result", mark: int) -> "Position":
+    def seen(self, look: Look, mark: int) -> "Position":
         """The same rows of a file that looks otherwise."""
-        return Position(stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino, *self[4:-1], mark)
+        return Position(look.size, look.mtime_ns, look.ctime_ns, look.inode, *self[4:-1], mark)
 
 
 Step: TypeAlias = "tuple[pa.RecordBatch | None, Position]"
@@ -202,11 +199,11 @@ class Work:
     """Why what was read of it before cannot be compared."""
 
 
-def young(stat: "os.stat_result", started_ns: int) -> bool:
+def young(look: Look, started_ns: int) -> bool:
     """Whether a later change of the file might not show."""
-    return max(stat.st_mtime_ns, stat.st_ctime_ns) > started_ns - _RACY_NS
+    return not look.tag and look.changed_ns > started_ns - _RACY_NS
 
 
-def quiet(stat: "os.stat_result", started_ns: int) -> bool:
+def quiet(look: Look, started_ns: int) -> bool:
     """Whether nobody is writing the file, so that its end is its end."""
-    return stat.st_mtime_ns <= started_ns - _QUIET_NS
+    return look.mtime_ns <= started_ns - _QUIET_NS

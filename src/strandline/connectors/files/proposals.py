@@ -6,12 +6,13 @@ from collections.abc import Iterator, Sequence
 from strandline.connectors.files.csv import CSVLines
 from strandline.connectors.files.dialect import in_words
 from strandline.connectors.files.reading import LineFormat
+from strandline.connectors.files.settings import FilesSettings
 from strandline.connectors.sql.key_names import says_changed
 from strandline.lazy import pa
 from strandline.proposal import Proposal, Setting
-from strandline.table import Table, has_order
+from strandline.table import Guarantee, Table, has_order
 
-__all__ = ["how_written", "propose"]
+__all__ = ["guarantee_of", "how_written", "propose"]
 
 
 def how_written(made: Sequence[LineFormat]) -> str:
@@ -22,6 +23,23 @@ def how_written(made: Sequence[LineFormat]) -> str:
         some = f" of {count} of {len(made)} files" if count < len(made) else ""
         said.append(f"{encoding.upper()}, by the byte order mark{some}")
     return "; ".join(said)
+
+
+def guarantee_of(spec: FilesSettings) -> Guarantee:
+    """What is promised of every table."""
+    rereads = spec.on_replace == "reread"
+    again = "is delivered again in full, as new versions of its rows" if rereads else "fails"
+    if "://" in spec.path:
+        unseen = "an object that was changed so that its size, time and ETag stay the same is not noticed"
+        again += "; a Parquet object that is written again as it was, too, where the store then gives another ETag"
+    else:
+        unseen = "a file that was changed so that its size, times and inode stay the same is not noticed"
+    limits = [
+        unseen,
+        f"a file that was replaced {again}; rows that are in no file any more stay",
+        "a last line without a newline waits until its file was quiet for 5 s; then it is read, or fails the table",
+    ]
+    return Guarantee("settled (file contents)", "; ".join(limits))
 
 
 def propose(tables: Sequence[Table]) -> Iterator[Proposal]:

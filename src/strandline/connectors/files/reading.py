@@ -118,17 +118,12 @@ class Reader:
 
     def _check_is_same(self, content: Content, work: Work) -> None:
         """A name can belong to another file by now, when a log is rotated. Looks closer only if the file has changed."""
-        file, stat, start = work.file, content.stat, work.start
-        if (stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns) == (
-            file.inode,
-            file.size,
-            file.mtime_ns,
-            file.ctime_ns,
-        ):
+        file, look, start = work.file, content.look, work.start
+        if look == file.look:
             return
         if start is None:
             replaced = self.moved(content)
-        elif stat.st_ino != file.inode or stat.st_size < file.size:
+        elif look.inode != file.look.inode or look.size < file.look.size:
             replaced = True
         else:
             covered = next(prefixes(content.blocks(), [start.covered]), None)
@@ -162,8 +157,8 @@ class _Lines:
         self._content = content
         self._format = reader.lines()
         self._hasher = work.hasher or hashlib.sha256()
-        self._now = work.start or Position.first(content.stat, digest(self._hasher))
-        self._now = self._now.seen(content.stat, PARTLY)
+        self._now = work.start or Position.first(content.look, digest(self._hasher))
+        self._now = self._now.seen(content.look, PARTLY)
 
     def steps(self) -> Iterator[Step]:
         unfinished, rest = True, b""
@@ -185,7 +180,7 @@ class _Lines:
             unfinished = table is None
             if table is not None:
                 yield from self._loose(rest, table)
-        mark = AGAIN if unfinished or young(self._content.stat, self._reader.started_ns) else SETTLED
+        mark = AGAIN if unfinished or young(self._content.look, self._reader.started_ns) else SETTLED
         yield None, self._now._replace(mark=mark)
 
     def _begin(self) -> bool:
@@ -272,7 +267,7 @@ class _Lines:
         return None
 
     def _quiet(self) -> bool:
-        return quiet(self._content.stat, self._reader.started_ns)
+        return quiet(self._content.look, self._reader.started_ns)
 
     def _parsed(self, data: bytes) -> "pa.Table":
         try:

@@ -33,7 +33,7 @@ def rewound(table: str, cursor: Cursor, to: str | timedelta, files: Collection[F
         after_ns = int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1e9)
         if after_ns > newest:
             raise UsageError(f"table {table!r}: no file was changed after {to}, of those that were read")
-    there = {file.key for file in files} | {file.inode for file in files}
+    there = {file.key for file in files} | {file.look.inode for file in files}
 
     def again(key: str, position: Position) -> bool:
         return position.mtime_ns > after_ns and bool({key, position.inode} & there)

@@ -28,7 +28,7 @@ from strandline.lazy import pa
 from strandline.table import has_order
 from strandline.warned import Code
 
-__all__ = ["formerly_text", "table_schema", "version_order"]
+__all__ = ["check_formats", "formerly_text", "table_schema", "version_order"]
 
 log = logging.getLogger(__name__)
 
@@ -115,7 +115,7 @@ def table_schema(
     columns = _Columns(text="parquet" not in formats, fallback="csv" in formats, keys=keys)
     unread: StrandlineError | None = None
     typed = False
-    for file in sampled:
+    for file in sampled[0].place.soon(sampled, size):
         try:
             with Content(file, coding) as content:
                 found, rows = _columns(content, one := lines(), size, texts)
@@ -137,6 +137,30 @@ def table_schema(
         raise TaskError(unread.message, hint=unread.hint) from unread
     typed = typed or not any(pa.types.is_null(type_) for type_ in columns.types.values())
     return finished_schema(pa.schema(list(columns.types.items()))) if columns.types and typed else None
+
+
+def check_formats(name: str, files: Sequence[File], declared: str | None) -> None:
+    """Whether the files of a table are of one format that can be read, and of the declared one.
+
+    Raises:
+        TaskError: they are not.
+    """
+    first = {file.format: shown(file.key) for file in reversed(files)}
+    if declared and first.keys() - {declared}:
+        format_, where = next((format_, where) for format_, where in first.items() if format_ != declared)
+        raise TaskError(
+            f"{where} is {format_} by its name, but `format` is {declared}",
+            hint="choose files with a pattern in `path`, such as '**/*.csv'",
+        )
+    if len(first) > 1:
+        raise TaskError(
+            f"table {name!r} has files of several formats: {', '.join(sorted(first.values()))}",
+            hint="give each format a source of its own, with a pattern in `path`",
+        )
+    if packed := [file for file in files if file.format == "parquet" and file.compression]:
+        raise TaskError(f"{shown(packed[0].key)} is compressed Parquet", hint="unpack it: Parquet is compressed inside")
+    if name.startswith("@"):
+        raise TaskError(f"{name!r} cannot be the name of a table", hint="set `table`, or rename the file")
 
 
 def formerly_text(
@@ -166,7 +190,7 @@ def _columns(content: Content, lines: LineFormat, size: int, texts: Collection[s
     """The columns of a file, and whether it has rows."""
     if content.file.format != "parquet":
         return _lines(content, lines, size, texts)
-    return (parquet_schema(content), True) if content.stat.st_size else (pa.schema([]), False)
+    return (parquet_schema(content), True) if content.look.size else (pa.schema([]), False)
 
 
 def _lines(content: Content, lines: LineFormat, size: int, texts: Collection[str]) -> tuple["pa.Schema", bool]:
@@ -177,7 +201,7 @@ def _lines(content: Content, lines: LineFormat, size: int, texts: Collection[str
     """
     lines.encoding = content.marked
     data, body, whole = _sample(content, lines, size)
-    settled = whole and quiet(content.stat, time.time_ns())
+    settled = whole and quiet(content.look, time.time_ns())
     name = shown(content.file.key)
     if body is None:
         if len(data) >= HEAD_BYTES:
@@ -222,7 +246,7 @@ def _sample(content: Content, lines: LineFormat, size: int) -> tuple[bytes, int 
                     return data, body, False
     except StrandlineError as error:
         # Reading will say so; what comes before it has types.
-        growing = isinstance(error, UnfinishedError) and not quiet(content.stat, time.time_ns())
+        growing = isinstance(error, UnfinishedError) and not quiet(content.look, time.time_ns())
         if not parts and not growing:
             raise
         whole = False

@@ -8,6 +8,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from strandline.connectors.arrow.json_path import json_path
 from strandline.connectors.files.csv_settings import CSVSettings
+from strandline.connectors.files.objects import split_url
 from strandline.table_settings import PerTable
 
 __all__ = ["FilesSettings", "FilesTable", "Format"]
@@ -16,9 +17,9 @@ Format = Literal["csv", "jsonl", "parquet"]
 _AnyFormat = Annotated[Format, BeforeValidator(lambda value: "jsonl" if value == "json" else value)]
 
 
-def _local(path: str) -> str:
+def _path_or_url(path: str) -> str:
     if re.match(r"[A-Za-z][\w+.-]*://", path):
-        raise ValueError(f"{path.partition('://')[0]}:// is not supported yet: files reads local paths only")
+        split_url(path)
     if not path or "\0" in path:
         raise ValueError("a path is needed")
     return path
@@ -55,9 +56,16 @@ class FilesSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    path: Annotated[str, AfterValidator(_local)] = Field(
-        description="A directory, a file, or a pattern with * ? [] and ** (any number of directories). "
-        "Names that begin with . or _ are passed over."
+    path: Annotated[str, AfterValidator(_path_or_url)] = Field(
+        description="A directory, a file, or a pattern with * ? [] and ** (any number of directories); also below s3://bucket/, "
+        "gs://bucket/ or az://container/, and a single file at https://. Names that begin with . or _ are passed over."
+    )
+    options: dict[str, str] = Field(
+        default={},
+        repr=False,
+        description="Settings of the object store, as obstore names them: `endpoint`, `region`, `access_key_id`, "
+        "`secret_access_key`, `account_name` and so on; of https://, headers of its requests. What is not there is taken from the "
+        "environment or the machine's role, as usual.",
     )
     format: _AnyFormat | None = Field(
         default=None,

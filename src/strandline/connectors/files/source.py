@@ -1,4 +1,4 @@
-"""The ``files`` source: CSV, JSON and Parquet files of a directory, a pattern or one file, read incrementally.
+"""The ``files`` source: CSV, JSON and Parquet files of a directory, a pattern or one file, read incrementally; also objects.
 
 A table is a set of files, and its cursor says of each what was delivered (see ``positions``). A sync reads the
 files that are new and the tails of those that have grown, and does not open what looks unchanged.
@@ -17,6 +17,10 @@ What is promised:
   delivers it: a late, older file replaces no newer row. Null is less than any value; of equal ones the last row wins. Values are
   compared as the column is stored: texts by their bytes, so that times that are text need one form. After a pass from nothing
   with ``overwrite-delete-stale`` there is the newest of what the files hold then. In append mode it means nothing.
+- An object of a store is a file, its key the name, and its ETag the sign of a change. A store replaces objects, so that growth is an
+  object that begins with all that was read of the one before it. What is fetched is of one version: an object that is replaced
+  meanwhile is listed and compared again, and one that became longer is read on as far as it went. A Parquet object is the same one
+  while its ETag is, and is replaced once it has another one, whatever is in it.
 - Anything else, a shorter file too, is a replacement: the whole file is delivered again as new versions of its rows,
   which append mode adds to the old ones (``on_replace: reread``), or is an error (``fail``). Rows that are in it no
   more stay in the destination.
@@ -67,32 +71,33 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from itertools import groupby
-from pathlib import Path
 
 from strandline.connectors.arrow.json_path import json_path
 from strandline.connectors.arrow.types import declared_types
 from strandline.connectors.files.content import UTF_8, Coding
 from strandline.connectors.files.csv import CSVLines
 from strandline.connectors.files.delivery import Delivery
-from strandline.connectors.files.description import READ
+from strandline.connectors.files.description import READ, place_of
 from strandline.connectors.files.hive import hive_schema
 from strandline.connectors.files.json import JSONLines
-from strandline.connectors.files.paths import File, Place, find_files, holds, shown
+from strandline.connectors.files.local import LocalPlace
+from strandline.connectors.files.objects import ObjectPlace
+from strandline.connectors.files.paths import File, Place, shown
 from strandline.connectors.files.positions import Gone, Position, Progress, gone_of, positions_of
-from strandline.connectors.files.proposals import how_written, propose
-from strandline.connectors.files.reading import LineFormat, Reader
+from strandline.connectors.files.proposals import guarantee_of, how_written, propose
+from strandline.connectors.files.reading import HEAD_BYTES, LineFormat, Reader
 from strandline.connectors.files.rewind import rewound, rows_between
-from strandline.connectors.files.schema import formerly_text, table_schema, version_order
+from strandline.connectors.files.schema import check_formats, formerly_text, table_schema, version_order
 from strandline.connectors.files.settings import FilesSettings, FilesTable
 from strandline.connectors.files.survey import Policies, Survey
+from strandline.describe import Place as Written
 from strandline.errors import RetryableError, TaskError, UsageError
 from strandline.lazy import pa
 from strandline.message import Checkpoint, Complete, Cursor, SourceMessage
-from strandline.place import file_places
 from strandline.proposal import Proposals
 from strandline.reading import Reading
 from strandline.source import Task
-from strandline.table import Guarantee, Table
+from strandline.table import Table
 from strandline.warned import Code
 
 __all__ = ["FilesSource"]
@@ -111,23 +116,25 @@ class FilesSource:
 
     def __init__(self, spec: FilesSettings) -> None:
         self._spec = spec
+        self._objects: ObjectPlace | None = None
         self._strays: tuple[str, ...] = ()
         self._hive: dict[str, tuple[pa.Schema, pa.Schema]] = {}
         """By table, see ``_hive_of``."""
         self._marks: dict[str, dict[str, str]] = {}
         """By table, what stands before the fractions of each column of its CSV files."""
 
+    @classmethod
+    def understand(cls, written: str) -> Written:
+        """A directory, a pattern or a file; or a URL. See ``strandline.describe``."""
+        return place_of(written)
+
     def places(self) -> Sequence[str]:
         """The directory, with the pattern of the files in it; see ``strandline.place``."""
-        place = Place.of(self._spec.path)
-        pattern = "/".join(place.pattern) if place.name is None else place.name
-        return [f"{name} {pattern}" for name in file_places(place.base)]
+        return self._place().places()
 
     def reaches(self, places: Sequence[str]) -> bool:
         """What is written below the directory may match the pattern; see ``strandline.place``."""
-        place = Place.of(self._spec.path)
-        paths = [Path(name.removeprefix("path ")) for name in places if name.startswith("path /")]
-        return any(holds(place, path) for path in paths)
+        return self._place().reaches(places)
 
     def tables(self) -> Sequence[Table]:
         """Every table, with columns by what its files begin with; it fails where they do not go together.
@@ -191,8 +198,9 @@ class FilesSource:
             moved=lambda content: survey.moved(content, progress.positions),
         )
         delivery = Delivery(table, reader, outside, hive, spec.file_column, progress)
-        for work in survey.works:
-            yield from delivery.deliver(work)
+        works = iter(survey.works)
+        for _ in self._place().soon([work.file for work in survey.works], HEAD_BYTES):
+            yield from delivery.deliver(next(works))
         yield from delivery.flush()
         yield Complete(table.name)
         yield Checkpoint(progress.cursor())
@@ -223,7 +231,20 @@ class FilesSource:
             )
 
     def close(self) -> None:
-        """Nothing is held between calls."""
+        """Give back what the store's requests need."""
+        if self._objects is not None:
+            self._objects.close()
+
+    def _place(self) -> Place:
+        """Where the files are.
+
+        Raises:
+            UsageError: there is no such place.
+        """
+        path = self._spec.path
+        if "://" in path and self._objects is None:
+            self._objects = ObjectPlace(path, self._spec.options)
+        return self._objects or LocalPlace.of(path)
 
     def _survey(
         self, table: str, known: Mapping[str, Position], started_ns: int, *, judge: bool = True
@@ -243,9 +264,9 @@ class FilesSource:
             listed = files
             survey = Survey(known, policies, self._lines(listed, self._settings(table))[1], started_ns)
             survey.make(listed)
-            before = {(file.key, file.inode) for file in listed}
+            before = {(file.key, file.look.inode) for file in listed}
             files = self._listed(table) if survey.replaced or survey.vanished else listed
-            if all((file.key, file.inode) in before for file in files):
+            if all((file.key, file.look.inode) in before for file in files):
                 break
         if judge:
             survey.judge()
@@ -264,10 +285,9 @@ class FilesSource:
             UsageError: there is no such place.
         """
         name = self._spec.table
-        place = Place.of(self._spec.path)
-        files = find_files(place, wanted if name is None else lambda _table: True)
+        files = self._place().find(wanted if name is None else lambda _table: True)
         if self._spec.order == "modified":
-            files = sorted(files, key=lambda file: file.mtime_ns)
+            files = sorted(files, key=lambda file: file.look.mtime_ns)
         return [replace(file, format=file.format or self._spec.format, table=name or file.table) for file in files]
 
     def _settings(self, table: str) -> FilesTable:
@@ -303,24 +323,7 @@ class FilesSource:
         return Table(name, pa.schema([("unreadable", pa.null())]), unreadable=failed, never_left_out=True)
 
     def _table(self, name: str, files: Sequence[File]) -> Table | None:
-        first = {file.format: shown(file.key) for file in reversed(files)}
-        if self._spec.format and first.keys() - {self._spec.format}:
-            format_, where = next((format_, where) for format_, where in first.items() if format_ != self._spec.format)
-            raise TaskError(
-                f"{where} is {format_} by its name, but `format` is {self._spec.format}",
-                hint="choose files with a pattern in `path`, such as '**/*.csv'",
-            )
-        if len(first) > 1:
-            raise TaskError(
-                f"table {name!r} has files of several formats: {', '.join(sorted(first.values()))}",
-                hint="give each format a source of its own, with a pattern in `path`",
-            )
-        if packed := [file for file in files if file.format == "parquet" and file.compression]:
-            raise TaskError(
-                f"{shown(packed[0].key)} is compressed Parquet", hint="unpack it: Parquet is compressed inside"
-            )
-        if name.startswith("@"):
-            raise TaskError(f"{name!r} cannot be the name of a table", hint="set `table`, or rename the file")
+        check_formats(name, files, self._spec.format)
         spec, settings = self._spec, self._settings(name)
         declared = declared_types(settings.types)
         lines, coding = self._lines(files, settings)
@@ -355,7 +358,7 @@ class FilesSource:
             version_order=order if settings.primary_key else "",
             incremental=True,
             description=f"{len(files)} {files[0].format} file{'s' * (len(files) != 1)} at {spec.path}",
-            guarantee=self._guarantee(),
+            guarantee=guarantee_of(spec),
             access=how_written(made),
             former=former,
             refills=False,  # a file that was read has no more columns than it had
@@ -371,16 +374,6 @@ class FilesSource:
         if new := [one for one in hive_schema(files, {}).names if one not in hive.names]:
             raise RetryableError(f"directories {new[0]}=… have appeared meanwhile", hint="the files are listed again")
         return outside, hive
-
-    def _guarantee(self) -> Guarantee:
-        rereads = self._spec.on_replace == "reread"
-        again = "is delivered again in full, as new versions of its rows" if rereads else "fails"
-        limits = [
-            "a file that was changed so that its size, times and inode stay the same is not noticed",
-            f"a file that was replaced {again}; rows that are in no file any more stay",
-            "a last line without a newline waits until its file was quiet for 5 s; then it is read, or fails the table",
-        ]
-        return Guarantee("settled (file contents)", "; ".join(limits))
 
 
 def _started_ns(reading: Reading) -> int:

@@ -11,22 +11,20 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
-from strandline.connectors.files.content import Coding, Content, Prefix, UnfinishedError, digest, prefixes
-from strandline.connectors.files.paths import File, hive_of, shown
+from strandline.connectors.files.content import Coding, Content, Prefix, UnfinishedError, digest
+from strandline.connectors.files.paths import File, Look, hive_of, shown
 from strandline.connectors.files.positions import AGAIN, PARTLY, SETTLED, Position, Work, quiet, young
 from strandline.errors import StrandlineError, TaskError
 from strandline.warned import Code
-
-if TYPE_CHECKING:
-    import os
 
 __all__ = ["Policies", "Survey"]
 
 log = logging.getLogger(__name__)
 
 _NAMED_MAX = 5
+_SOON_BYTES = 1 << 20
 _HEAD_BYTES = 64 << 10
 """Tells a copy from another file."""
 _COPIED_NS = 5_000_000_000
@@ -58,13 +56,13 @@ class _Match(NamedTuple):
     """The byte after all that was read; empty at the end of the file."""
     whole: bool
     """Whether the file ended there already."""
-    stat: "os.stat_result"
+    look: Look
 
 
 def _rank(match: _Match) -> tuple[int, bool, bool, str, str]:
     """The smallest is the likeliest one."""
     known, key = match.known, match.file.key
-    return -known.covered, known.inode != match.stat.st_ino, match.key != key, match.key, key
+    return -known.covered, known.inode != match.look.inode, match.key != key, match.key, key
 
 
 def _log(key: str) -> str:
@@ -98,15 +96,15 @@ class _Index:
     def found(self, content: Content, covered: AbstractSet[int] | None = None) -> Iterator[_Match]:
         """The positions that cover so much, and with which a content begins. Reads as much of it as is needed, once."""
         covered = self._lengths.keys() if covered is None else covered
-        size = content.stat.st_size if content.plain else None
+        size = content.look.size if content.plain else None
         lengths = {at for one in covered if size is None or one <= size for at in self._lengths[one]}
-        found = {one.length: one for one in prefixes(self._blocks(content), sorted(lengths))} if lengths else {}
+        found = {one.length: one for one in content.prefixes(sorted(lengths), self._blocks(content))} if lengths else {}
         for length in covered & found.keys():
             for key in self._by_content.get((length, digest(found[length].hasher)), ()):
                 known = self._positions[key]
                 whole = any(at in found and not found[at].following for at in _ends(known))
                 following = found[length].following
-                yield _Match(key, known, content.file, found[known.end], following, whole, content.stat)
+                yield _Match(key, known, content.file, found[known.end], following, whole, content.look)
 
 
 class _Loose:
@@ -161,9 +159,9 @@ class _Loose:
         to the next one.
         """
         keys = {file.key} | _beginnings(file.key) | self._by_log.get(_log(file.key), set())
-        for key in self._by_inode.get(file.inode, ()):
+        for key in self._by_inode.get(file.look.inode, ()):
             one = self._positions[key]
-            if key in self._moved or (one.size, one.mtime_ns) == (file.size, file.mtime_ns):
+            if key in self._moved or (one.size, one.mtime_ns) == (file.look.size, file.look.mtime_ns):
                 keys.add(key)
         return keys & self._positions.keys()
 
@@ -171,7 +169,7 @@ class _Loose:
         """How much may have been read of a file. It may also be something else to the last byte: moved, or compressed."""
         covered, is_new = {self._positions[key].covered for key in grown}, content.file.key not in self._known
         if content.plain:
-            covered |= self._by_end.get(content.stat.st_size, set())
+            covered |= self._by_end.get(content.look.size, set())
         else:
             covered |= self._covered_vanished
         return covered | self._covered_moved if is_new else covered
@@ -220,7 +218,11 @@ class Survey:
             else:
                 changed.append(file)
         self._left = {key: one for key, one in self.known.items() if one.rows and key not in self.positions}
-        unclaimed = self._claim([file for file in changed if not self._is_still(file)])
+        own = [file for file in changed if file.key in self._left]
+        # a Parquet object is known without a look into it
+        soon = own[0].place.soon(own, _SOON_BYTES) if own and own[0].format != "parquet" else own
+        fresh = [file for file in changed if file.key not in self._left]
+        unclaimed = self._claim([*fresh, *(file for file in soon if not self._is_still(file))])
         problems = [work for work in self.works if work.problem is not None]
         if self._left and problems:
             # What is not found may be in what cannot be read. Nothing is forgotten before that is known.
@@ -254,13 +256,13 @@ class Survey:
         try:
             yield from content.blocks()
         except UnfinishedError:
-            if self.policies.on_unfinished == "fail" or quiet(content.stat, self.started_ns):
+            if self.policies.on_unfinished == "fail" or quiet(content.look, self.started_ns):
                 raise
 
     def _is_still(self, file: File) -> bool:
         """Whether the file is what had its name, without a look at others; if so, go on there."""
         own = self._left.get(file.key)
-        if own is None or not (own.inode == file.inode or own.size == file.size):
+        if own is None or not (own.inode == file.look.inode or own.size == file.look.size):
             return False
         try:
             with Content(file, self.coding) as content:
@@ -268,7 +270,7 @@ class Survey:
         except StrandlineError as error:
             self._fail(file, error)
             return True
-        if match is None or (match.following and (own.inode != match.stat.st_ino or file.format == "parquet")):
+        if match is None or (match.following and (own.inode != match.look.inode or file.format == "parquet")):
             return False
         self._go_on(match)
         return True
@@ -302,16 +304,16 @@ class Survey:
 
     def _go_on(self, match: _Match) -> None:
         """The file has what was read; what is new in it is to be read."""
-        file, following, stat = match.file, match.following, match.stat
+        file, following, look = match.file, match.following, match.look
         known = self.positions[file.key] = self._left.pop(match.key)
         if match.key != file.key:
             text = "%s is %s under a new name: not read again"
             log.warning(text, shown(file.key), shown(match.key), extra=Code.FILE_RENAMED.extra)
         if known.mark != PARTLY:
             if not following:
-                self.positions[file.key] = known.seen(stat, AGAIN if young(stat, self.started_ns) else SETTLED)
+                self.positions[file.key] = known.seen(look, AGAIN if young(look, self.started_ns) else SETTLED)
                 return
-            if self.policies.on_grow == "reread" and stat.st_size != known.size:
+            if self.policies.on_grow == "reread" and look.size != known.size:
                 text = "%s has grown, and is read again from its beginning"
                 log.warning(text, shown(file.key), extra=Code.FILE_AGAIN.extra)
                 del self.positions[file.key]
@@ -331,7 +333,7 @@ class Survey:
 
     def _give_up(self, unclaimed: set[str]) -> None:
         """What was not found is replaced or has vanished; an empty file has vanished if it is there under no name."""
-        inodes = {file.inode for file in self._here.values()}
+        inodes = {file.look.inode for file in self._here.values()}
         empty = {key for key, one in self.known.items() if not one.rows and one.inode not in inodes} - self._here.keys()
         self.replaced = sorted(self._left.keys() & unclaimed)
         self.vanished = sorted(self._left.keys() - unclaimed | empty)
@@ -343,11 +345,11 @@ class Survey:
             content: of the file, for which there was no position.
             positions: of each file, as far as it was read.
         """
-        file, inode = content.file, content.stat.st_ino
+        file, inode = content.file, content.look.inode
         if not self._by_log:
             for key, one in self._here.items():
                 self._by_log[_log(key)].add(key)
-                self._by_inode[one.inode].add(key)
+                self._by_inode[one.look.inode].add(key)
         keys = _beginnings(file.key) | self._by_log[_log(file.key)] | self._by_inode[inode]
         near = {
             key: Position(*positions[key])
@@ -362,7 +364,7 @@ class Survey:
 
         Then its rows are in two files for a moment. The next sync knows which of them stays.
         """
-        if file.key in self.known or max(file.mtime_ns, file.ctime_ns) <= self.started_ns - _COPIED_NS:
+        if file.key in self.known or file.look.changed_ns <= self.started_ns - _COPIED_NS:
             return False
         try:
             with Content(file, self.coding) as content:
@@ -378,12 +380,12 @@ class Survey:
         """The key of the log of which a file may be the copy: it begins with all of the file, as far as one can see."""
         for key in _beginnings(copy.file.key) & self._here.keys():
             other = self._here[key]
-            if other.inode == copy.stat.st_ino:
+            if other.look.inode == copy.look.inode:
                 continue
             head = next(copy.blocks(0, _HEAD_BYTES), b"")
             try:
                 with Content(other, self.coding) as content:
-                    fits = not copy.plain or copy.stat.st_size <= content.stat.st_size
+                    fits = not copy.plain or copy.look.size <= content.look.size
                     if head and fits and next(content.blocks(0, _HEAD_BYTES), b"").startswith(head):
                         return key
             except StrandlineError:
