@@ -212,6 +212,14 @@ PROMISED = (
         "`tests/connectors/delta/test_delta.py`",
     ),
     (
+        "P7, P50: `iceberg`: compaction, expiry of snapshots, new columns, rows and properties of others, also between decision and sight",
+        (
+            "neither a gap nor a duplicate, and what they added stays; columns that were renamed or dropped and partitions that were "
+            "changed stop the table"
+        ),
+        "`tests/connectors/iceberg/test_iceberg.py`",
+    ),
+    (
         "P50: views, indexes, triggers, grants, policies, publications and comments on our tables",
         (
             "survive every sync and full refresh; `plan` and `migrate` name what `migrate_mode: forced` loses, which creates a table "
@@ -246,6 +254,7 @@ DESTINATIONS = {
     "duckdb": {"path": ":memory:"},
     "sqlite": {"path": "x.db"},
     "delta": {"path": "lake"},
+    "iceberg": {"path": "lake"},
     "files": {"path": "lake"},
     "postgresql": {"connection_string": "postgresql://localhost/x"},
 }

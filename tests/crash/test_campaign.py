@@ -50,10 +50,11 @@ def strike(bench):
 
 
 OWN = [one for one in ORIGINS if one not in APIS]
-PAIRS = [pair for pair in product(OWN, STORES) if pair[1] != "delta"]
+LAKES = ("delta", "iceberg")
+PAIRS = [pair for pair in product(OWN, STORES) if pair[1] not in LAKES]
 
 
-@pytest.mark.parametrize("pair", [*PAIRS, ("", "delta")], ids="-".join)
+@pytest.mark.parametrize("pair", [*PAIRS, *(("", lake) for lake in LAKES)], ids="-".join)
 def test_a_sync_killed_at_any_call_leaves_neither_a_gap_nor_a_duplicate(strike, pair):
     """Of every source, but into a lake, where a sync takes long: of any."""
     pair = (pair[0] or random.choice(OWN), pair[1])

@@ -164,10 +164,16 @@ def into_delta(_request):
     yield {"path": "delta", "spec": {"path": "lake"}}, {}
 
 
+@contextmanager
+def into_iceberg(_request):
+    yield {"path": "iceberg", "spec": {"path": "lake"}}, {}
+
+
 WITH = {
     "all": into_duckdb,
     "delta": into_delta,
     "duckdb": into_duckdb,
+    "iceberg": into_iceberg,
     "mysql": states_in_mysql,
     "objects": states_in_objects,
     "postgresql": into_postgresql,

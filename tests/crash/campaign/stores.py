@@ -8,6 +8,7 @@ import duckdb
 import psycopg
 import pyarrow as pa
 import pyarrow.parquet as pq
+from pyiceberg.catalog.sql import SqlCatalog
 
 from campaign.series import WINDOW_ROWS
 from strandline.plugins import plugin_names
@@ -150,6 +151,28 @@ class DeltaStore(Store):
         return found
 
 
+class IcebergStore(Store):
+    """What pyiceberg finds."""
+
+    kind = "iceberg"
+    places = ("/lake",)
+    files = ("lake",)
+
+    def __init__(self, world):
+        super().__init__(world, path=str(world / "lake"))
+
+    def contents(self, columns):
+        if not (self.world / "lake/catalog.db").exists():
+            return {}
+        catalog = SqlCatalog("strandline", uri=f"sqlite:///{self.world}/lake/catalog.db")
+        found = {}
+        with closing(catalog):
+            for name in catalog.list_tables("default") if catalog.namespace_exists("default") else ():
+                rows = catalog.load_table(name).scan().to_arrow().to_pylist()
+                found[name[-1]] = [(str(row["_cq_sync_time"]), tuple(row[one] for one in columns)) for row in rows]
+        return found
+
+
 class PlainStore(Store):
     """Keeps no states: the double of ``strandline.testing.plain``, which is installed for the syncs only."""
 
@@ -189,6 +212,7 @@ _ALL = {
     "postgresql": PostgreSQLStore,
     "files": FilesStore,
     "delta": DeltaStore,
+    "iceberg": IcebergStore,
 }
 STORES = {name: _ALL[name] for name in _ALL if name in plugin_names("destination")}
 STORES |= {"plain": PlainStore, "idempotent": IdempotentStore}

@@ -39,9 +39,9 @@ class Opened:
         Raises:
             TaskError: it does.
         """
-        if self.found.trouble:
+        if trouble := self.found.trouble or self.stored.trouble(self.form, self.found):
             raise TaskError(
-                f"table {self.form.table.name!r}: {self.found.trouble}", hint="somebody has changed it; change it back"
+                f"table {self.form.table.name!r}: {trouble}", hint="somebody has changed it; change it back"
             )
 
     @property

@@ -78,6 +78,11 @@ class LakeTable(ABC):
     def anything(self) -> bool:
         """Whether there is anything in its place."""
 
+    def trouble(self, form: "Form", found: Snapshot) -> str:
+        """Why no rows of this form can be written to what is there; empty: they can."""
+        del form, found
+        return ""
+
     @abstractmethod
     def columns(self, form: "Form") -> list[Mapping[str, Any]]:
         """The columns of a form as the format describes them."""
