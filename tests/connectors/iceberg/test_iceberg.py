@@ -194,9 +194,10 @@ def test_what_a_table_asks_of_who_writes_and_we_cannot_is_refused(
     lineage.write(rows(lineage, 1))
     change(root)
     before = stored(root).current_snapshot()
-    with pytest.raises(TaskError, match="orders"):
-        lineage.write(rows(lineage, 2))
-    assert lineage.stored() == lineage.state
+    with closing(opened(root)) as lineage.destination:
+        with pytest.raises(TaskError, match="orders"):
+            lineage.write(rows(lineage, 2))
+        assert lineage.stored() == lineage.state
     assert stored(root).current_snapshot() == before
 
 

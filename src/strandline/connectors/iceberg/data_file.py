@@ -30,7 +30,12 @@ class _Bounds(Mapping[str, Any]):
     def __getitem__(self, name: str) -> Any:
         field = self._fields[name]
         value = conversions.from_bytes(field.field_type, self._raw[field.field_id])
-        return date(1970, 1, 1) + timedelta(value) if isinstance(field.field_type, ice_types.DateType) else value
+        if not isinstance(field.field_type, ice_types.DateType):
+            return value
+        try:
+            return date(1970, 1, 1) + timedelta(value)
+        except OverflowError as error:
+            raise KeyError(name) from error
 
     def __iter__(self) -> Iterator[str]:
         return (name for name, field in self._fields.items() if field.field_id in self._raw)
@@ -41,10 +46,10 @@ class _Bounds(Mapping[str, Any]):
 
 def described(path: str, size: int, partition: Mapping[str, Any], found: Any) -> Mapping[str, Any]:
     """A new file as the log of the lake keeps it: JSON."""
-    schema = ice_arrow.pyarrow_to_schema(found.schema.to_arrow_schema())
-    stats = ice_arrow.data_file_statistics_from_parquet_metadata(
-        found, ice_arrow.compute_statistics_plan(schema, {}), ice_arrow.parquet_path_to_id_mapping(schema)
-    ).to_serialized_dict()
+    try:
+        stats = _stats(found, {})
+    except (OverflowError, ValueError):  # a time that Python has not: then no bounds
+        stats = _stats(found, {"write.metadata.metrics.default": "counts"})
     return {
         "path": path,
         "size": size,
@@ -77,3 +82,12 @@ def to_iceberg(added: Mapping[str, Any], spec: int) -> Any:
     )
     made.spec_id = spec
     return made
+
+
+def _stats(found: Any, settings: Mapping[str, str]) -> Mapping[str, Any]:
+    """What Iceberg says of the values in a file, by the numbers of its columns."""
+    schema = ice_arrow.pyarrow_to_schema(found.schema.to_arrow_schema())
+    stats: Mapping[str, Any] = ice_arrow.data_file_statistics_from_parquet_metadata(
+        found, ice_arrow.compute_statistics_plan(schema, settings), ice_arrow.parquet_path_to_id_mapping(schema)
+    ).to_serialized_dict()
+    return stats
