@@ -182,7 +182,7 @@ class IcebergTable(LakeTable):
                 made = self._catalog.commit(table, _after(table.metadata), tuple(updates))
                 if made is not None:
                     with suppress(Exception):  # the table is the same with them
-                        self._catalog.opened()._delete_old_metadata(table.io, table.metadata, made.metadata)  # noqa: SLF001
+                        self._catalog.opened()._delete_old_metadata(table.io, table.metadata, made.metadata)  # noqa: SLF001 -- as its `commit` does
 
     def _create(self, intent: Intent) -> None:
         fields = [field_from_json(one) for one in intent.columns]
@@ -331,7 +331,7 @@ class _Transaction:
 
     def __init__(self, table: Any, metadata: Any) -> None:
         self._table, self.table_metadata = table, metadata
-        self._build_partition_predicate = ice_table.Transaction(table)._build_partition_predicate  # noqa: SLF001
+        self._build_partition_predicate = ice_table.Transaction(table)._build_partition_predicate  # noqa: SLF001 -- asked by it
 
 
 def _exchange(
@@ -339,7 +339,7 @@ def _exchange(
 ) -> list[Any]:
     """Updates: files come and go, as one snapshot."""
     fast = not removes
-    producer: Any = (producers._MergeAppendFiles if fast else producers._OverwriteFiles)(  # noqa: SLF001
+    producer: Any = (producers._MergeAppendFiles if fast else producers._OverwriteFiles)(  # noqa: SLF001 -- there is no other way without retries
         ice_snapshots.Operation.APPEND if fast else ice_snapshots.Operation.OVERWRITE,
         _Transaction(table, metadata),
         table.io,
@@ -348,7 +348,7 @@ def _exchange(
         producer.append_data_file(to_iceberg(one, metadata.default_spec_id))
     for path in removes:
         producer.delete_data_file(files[path])
-    updates, _ = producer._commit()  # noqa: SLF001 -- `commit` would try again by itself
+    updates, _ = producer._commit()  # noqa: SLF001 -- its `commit` would try again by itself
     return list(updates)
 
 

@@ -1,32 +1,56 @@
 """How pyiceberg writes metadata on a local disk: durable before a catalog names it. The driver imports this, by name."""
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
 
-from pyiceberg.io.pyarrow import PyArrowFile, PyArrowFileIO
-
+from strandline.connectors.iceberg.drivers import ice_arrow
 from strandline.paths import FOLDER, PLAIN, make_directory, opened
 
 __all__ = ["DurableFileIO"]
 
 
-class DurableFileIO(PyArrowFileIO):
-    """Of local files, those that it writes survive a power cut once they are closed."""
+class DurableFileIO:
+    """What the driver calls a ``FileIO``. Of local files, those that it writes survive a power cut once they are closed."""
 
-    def new_output(self, location: str) -> PyArrowFile:
-        """See ``FileIO``."""
-        scheme, netloc, path = self.parse_location(location, self.properties)
-        if scheme != "file":
-            return super().new_output(location)
-        return _LocalOutput(location, path, self.fs_by_scheme(scheme, netloc))
+    def __init__(self, properties: Mapping[str, str]) -> None:
+        self._io = ice_arrow.PyArrowFileIO(properties)
+        self.properties = self._io.properties
+
+    def new_input(self, location: str) -> Any:
+        """A file to be read."""
+        return self._io.new_input(location)
+
+    def new_output(self, location: str) -> Any:
+        """A file to be written."""
+        scheme, _, path = self._io.parse_location(location, self.properties)
+        made = self._io.new_output(location)
+        return _LocalOutput(made, Path(path)) if scheme == "file" else made
+
+    def delete(self, location: Any) -> None:
+        """Remove a file."""
+        self._io.delete(location)
 
 
-class _LocalOutput(PyArrowFile):
-    def create(self, overwrite: bool = False) -> Any:  # noqa: FBT001, FBT002 -- the driver calls it so
-        path = Path(self._path)
-        make_directory(path.parent, mode=0o777)
-        return _Durable(path, os.O_TRUNC if overwrite else os.O_EXCL)
+class _LocalOutput:
+    """What the driver calls an ``OutputFile``."""
+
+    def __init__(self, made: Any, path: Path) -> None:
+        self._made, self._path, self.location = made, path, made.location
+
+    def __len__(self) -> int:
+        return len(self._made)
+
+    def exists(self) -> bool:
+        return bool(self._made.exists())
+
+    def to_input_file(self) -> Any:
+        return self._made.to_input_file()
+
+    def create(self, **settings: bool) -> "_Durable":
+        make_directory(self._path.parent, mode=0o777)
+        return _Durable(self._path, os.O_TRUNC if settings.get("overwrite") else os.O_EXCL)
 
 
 class _Durable:

@@ -117,7 +117,7 @@ def values_of(one: Apart, column: "pa.ChunkedArray | pa.Array") -> "tuple[pa.Arr
 def _raw(values: "pa.Array") -> list[Any]:
     """As transforms take them: times as numbers of their unit."""
     if pa.types.is_temporal(values.type):
-        return list(values.view(pa.int32() if values.type.bit_width == 32 else pa.int64()).to_pylist())  # noqa: PLR2004
+        return list(values.view(pa.int32() if pa.types.is_date32(values.type) else pa.int64()).to_pylist())
     return list(values.to_pylist())
 
 
