@@ -7,6 +7,7 @@ import argparse
 import json
 import os
 import random
+import resource
 import signal
 import subprocess
 import sys
@@ -21,7 +22,7 @@ import pyarrow.dataset as ds
 
 from services.postgresql import PostgreSQLServer
 
-TABLE = "{:<11}{:<12}{:>7}{:>11}{:>9}{:>8}{:>13}{:>12}{:>6}"
+TABLE = "{:<11}{:<12}{:>7}{:>8}{:>11}{:>9}{:>8}{:>13}{:>11}{:>12}{:>6}"
 
 
 def write(line: str) -> None:
@@ -67,7 +68,7 @@ def _is_worker(pid: int) -> bool:
         command = (Path("/proc") / str(pid) / "cmdline").read_bytes()
     except OSError:
         return False
-    return b"executors.processes" in command or b"spawn_main" in command
+    return b"executors.processes" in command or b"spawn_main" in command or command.startswith(b"ray::work")
 
 
 def synced(
@@ -98,15 +99,25 @@ def synced(
     return process.returncode, killed, time.monotonic() - started_s
 
 
+def cpu_s() -> float:
+    """Of all processes that have ended and were waited for: not of those whose run was killed."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
 def stored(options: argparse.Namespace, place: Path, into: str, url: str) -> tuple[int, int]:
     """Rows, and rows of an id that is there already."""
     rows = ids = 0
     with psycopg.connect(url) as database:
         for number in range(1, options.tables + 1):
             if into == "files":
+                if not (place / "copy" / f"test_{number}").exists():
+                    continue
                 found = ds.dataset(place / "copy" / f"test_{number}", format="parquet").to_table(["id"])["id"]
                 counts = len(found), pc.count_distinct(found).as_py()
             else:
+                if database.execute("SELECT to_regclass(%s)", [f"test_{number}"]).fetchone() == (None,):
+                    continue
                 counts = database.execute(f"SELECT count(*), count(DISTINCT id) FROM test_{number}").fetchone()
             rows, ids = rows + counts[0], ids + counts[1]
     return rows, rows - ids
@@ -117,10 +128,11 @@ def measured(options: argparse.Namespace, into: str, executor: str, *, kills: bo
     with tempfile.TemporaryDirectory() as name:
         place = Path(name)
         spec(options, place, into, executor, url)
-        codes, killed, lasted_s = [], 0, 0.0
+        codes, killed, lasted_s, before, used_s = [], 0, 0.0, 0, cpu_s()
         if kills:
             code, count, seconds = synced(options, place, kills=True, dies_s=2 * options.every)
             killed, lasted_s = killed + count, lasted_s + seconds
+            before, _ = stored(options, place, into, url)
         code, count, seconds = synced(options, place, kills=kills)
         codes.append(code)
         killed, lasted_s = killed + count, lasted_s + seconds
@@ -133,7 +145,15 @@ def measured(options: argparse.Namespace, into: str, executor: str, *, kills: bo
         wanted = options.rows * options.tables
         sound = (rows, twice, codes) == (wanted, 0, [0])
         what = "killed" if kills else "in peace"
-        figures = f"{lasted_s:.1f}", f"{rows:,}", twice, killed, f"{read:,}", f"{read / lasted_s:,.0f}", codes[-1]
+        again = read - (
+            wanted - before
+        )  # by the run that was completed; of the one that was killed nobody has the figures
+        sound = sound and again <= killed * options.window
+        times, rates = (
+            (f"{lasted_s:.1f}", f"{cpu_s() - used_s:.1f}"),
+            (f"{read:,}", f"{again:,}", f"{read / lasted_s:,.0f}"),
+        )
+        figures = *times, f"{rows:,}", twice, killed, *rates, codes[-1]
         write(TABLE.format(f"{executor}", f"{into[:5]} {what}"[:12], *figures))
         if not sound:
             write((place / "log").read_text("utf-8")[-3000:])
@@ -148,11 +168,11 @@ def main() -> int:
     parser.add_argument("--window", type=int, default=20_000, help="rows")
     parser.add_argument("--workers", type=int, default=4)
     parser.add_argument("--every", type=float, default=5.0, help="seconds between two kills")
-    parser.add_argument("--executors", default="threads,processes,dask")
+    parser.add_argument("--executors", default="threads,processes,dask,ray")
     parser.add_argument("--into", default="files,postgresql")
     options = parser.parse_args()
     sound = True
-    head = ("executor", "into", "s", "rows", "twice", "killed", "rows read", "rows/s", "exit")
+    head = ("executor", "into", "s", "CPU s", "rows", "twice", "killed", "rows read", "again", "rows/s", "exit")
     write(TABLE.format(*head))
     with ExitStack() as stack:
         server = PostgreSQLServer()
