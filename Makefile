@@ -73,8 +73,8 @@ container: $(READY) ## the Dockerfile, executed in a root of Debian without a co
 recipes: $(READY) ## the recipes for Airflow, Dagster, Prefect and dbt, which are installed for it
 	PYTHONPATH=tests/docs $(RUN)/python tests/docs/orchestrators.py $(ARGS)
 
-executors: $(READY) ## the suite of the executor dask, and many tables by the workers of each executor, of which one is killed every few seconds
-	PYTHONPATH=tests $(RUN)/uv run --quiet --isolated --frozen --all-extras --group dev pytest -q tests/executors/dask_suite.py
+executors: $(READY) ## the suites of the executors dask and ray, and many tables by the workers of each executor, of which one is killed every few seconds
+	PYTHONPATH=tests $(RUN)/uv run --quiet --isolated --frozen --all-extras --group dev pytest -q tests/executors/dask_suite.py tests/executors/ray_suite.py
 	PYTHONPATH=tests $(RUN)/uv run --quiet --isolated --frozen --all-extras --group dev python tests/executors/heavy.py $(ARGS)
 
 demo: $(READY) ## two syncs of real data into a DuckDB file, explained
