@@ -15,6 +15,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from typing import Any, TextIO, cast
 from urllib.parse import quote, quote_plus
@@ -214,7 +215,8 @@ def as_json(event: Mapping[str, Any] | Sequence[Any], *, indent: int | None = No
 
     Redacted before it is encoded, so that a mask never swallows a quote.
     """
-    text = json.dumps(_masked(event), ensure_ascii=False, indent=indent)
+    # of thousands of tasks most texts are the same
+    text = json.dumps(_masked(event, mask=cache(redact)), ensure_ascii=False, indent=indent)
     if text.isprintable():
         return text
     # what is not printable stands inside of texts, but for the line breaks of the indent
@@ -223,15 +225,15 @@ def as_json(event: Mapping[str, Any] | Sequence[Any], *, indent: int | None = No
     )
 
 
-def _masked(value: Any, name: Callable[[str], str] = str) -> Any:
+def _masked(value: Any, name: Callable[[str], str] = str, mask: Callable[[str], str] = redact) -> Any:
     """JSON values without secrets; ``name`` is done to the names of objects."""
     if isinstance(value, str):
-        return redact(value)
+        return mask(value)
     if isinstance(value, Mapping):
-        return {name(str(key)): _masked(item, name) for key, item in value.items()}
+        return {name(str(key)): _masked(item, name, mask) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_masked(item, name) for item in value]
-    return value if value is None or isinstance(value, bool | int | float) else redact(str(value))
+        return [_masked(item, name, mask) for item in value]
+    return value if value is None or isinstance(value, bool | int | float) else mask(str(value))
 
 
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName", "shown"}

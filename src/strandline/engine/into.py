@@ -1,12 +1,14 @@
 """A destination as one sync uses it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 
 from strandline.destination import Destination, Fence, Held, MigrateMode, Migration, Scope, WriteMode
 from strandline.engine.lineage import narrowed, selecting, stored_table, typed
 from strandline.engine.window import Bounds
 from strandline.errors import TaskError, UsageError
+from strandline.looking import LooksAtMany
 from strandline.ownership import Owner, Ownership
 from strandline.rules import TableRules
 from strandline.source import Task
@@ -92,6 +94,13 @@ class Into:
             ownership=ownership,
             replaces=self.replaced(task, fence) if refresh else None,
         )
+
+    def looking_at(self, tasks: Sequence[Task]) -> AbstractContextManager[None]:
+        """Before many of ``find``: all of them are looked at once, where the destination can do so."""
+        destination = self.destination
+        if not isinstance(destination, LooksAtMany):
+            return nullcontext()
+        return destination.looking_at([self.stored_name(table) for task in tasks for table in task.tables])
 
     def replaced(self, task: Task, fence: Fence) -> Scope:
         """Whose rows a full refresh of a task replaces."""

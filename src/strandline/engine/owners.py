@@ -54,7 +54,7 @@ def standing(
     key, said = ledger.key(task.id), list[Warned]()
     former = _former(key, task, into, ledger, found) if _begins(ledger, key, found) else None
     for table in task.tables:
-        name, ownership, there = into.stored(table, task).name, into.ownership(table, key.source), found[table.name]
+        name, ownership, there = into.stored_name(table), into.ownership(table, key.source), found[table.name]
         evidence = held.get(table.name) if held is not None else _evidence(table, task, into, ledger, there)
         refused = _refusal(name, ownership, there, evidence)
         if former is not None and (refused is not None or not ownership.adopt):

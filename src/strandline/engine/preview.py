@@ -10,6 +10,7 @@ from strandline.engine.lease import live_lease
 from strandline.engine.missing import Missing, missing
 from strandline.engine.project import places_of
 from strandline.engine.task_plan import TaskPlan
+from strandline.engine.unchanged import AT_ONCE
 from strandline.errors import StrandlineError
 from strandline.state import StateKey
 from strandline.warned import Code, Warned
@@ -32,8 +33,13 @@ def plan(job: Job, *, clock: Clock | None = None) -> list[TaskPlan]:
             continue
         live = live_lease(ledger, clock.now())
         held = (Warned(Code.BEING_SYNCED, live[1].message),) if live is not None else ()
-        units = (unit_of(job, task, into, ledger, report_of(job, task, into)) for task in offer.tasks)
-        found = proved(job, [planned(job, unit, clock.now()) for unit in units], clock)
+        found = list[TaskPlan]()
+        for start in range(0, len(offer.tasks), AT_ONCE):
+            tasks = offer.tasks[start : start + AT_ONCE]
+            units = [unit_of(job, task, into, ledger, report_of(job, task, into)) for task in tasks]
+            with into.looking_at([unit.task for unit in units]):
+                some = [planned(job, unit, clock.now()) for unit in units]
+            found += proved(job, some, clock)
         plans += [replace(one, warnings=(*one.warnings, *held)) for one in found]
         plans += [_unread(job, into, one) for one in missing(job, into, ledger, offer)]
     return plans

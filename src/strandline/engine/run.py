@@ -212,7 +212,8 @@ class _Run:
         """Those that may run. Of many at a time the source is asked whether they have to; what is planned of a task is not kept."""
         for start in range(0, len(units), AT_ONCE):
             some = units[start : start + AT_ONCE]
-            plans = [planned(self._job, unit, self._clock.now()) for unit in some]
+            with some[0].into.looking_at([unit.task for unit in some]):
+                plans = [planned(self._job, unit, self._clock.now()) for unit in some]
             for unit, found in zip(some, proved(self._job, plans, self._clock), strict=True):
                 if self._may_run(unit, found):
                     unit.idle = found.settled.state if found.settled is not None and found.evidence else None

@@ -24,6 +24,7 @@ from strandline.testing.destination_deletes import DeleteCases, PresentCases
 from strandline.testing.destination_former import FormerCases
 from strandline.testing.destination_growing import GrowCases
 from strandline.testing.destination_latest import LatestCases
+from strandline.testing.destination_looks import LookCases
 from strandline.testing.destination_migrate import ChangeCases, CreateCases
 from strandline.testing.destination_newest import NewestCases
 from strandline.testing.destination_overwrite import OverwriteCases
@@ -53,6 +54,7 @@ class DestinationConformance(
     SwapCases,
     ReshapeCases,
     CreateCases,
+    LookCases,
     ChangeCases,
     FormerCases,
     GrowCases,

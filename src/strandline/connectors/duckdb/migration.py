@@ -54,9 +54,7 @@ class DuckDBMigrator(Migrator):
 
     def _spelled(self, columns: Mapping[str, Stored]) -> Mapping[str, str]:
         """See ``Migrator``."""
-        kinds = ", ".join(f"typeof(NULL::{stored.sql})" for stored in columns.values())
-        (row,) = self._session.ask(f"SELECT {kinds}")
-        return dict(zip(columns, map(str, row), strict=True))
+        return {name: self._session.spelled(stored.sql) for name, stored in columns.items()}
 
     def _fit(self, column: str, before: tuple[str, str], after: tuple[str, str]) -> Fit:
         """See ``Migrator``. What is in a struct DuckDB says itself, as Arrow."""

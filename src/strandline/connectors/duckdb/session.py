@@ -33,6 +33,7 @@ class DuckDBSession(FileSession):
         self.cursor = cursor
         self.sight = Sight(cursor, self.fetch, schema, catalogs)
         """What it sees of the catalog."""
+        self._spelled: dict[str, str] = {}
         self.deleted = 0
         """How many rows it has deleted."""
 
@@ -95,6 +96,12 @@ class DuckDBSession(FileSession):
     def arrow_type(self, kind: str) -> "pa.DataType":
         """What a type of the catalog is as Arrow."""
         return self.cursor.sql(f"SELECT NULL::{kind} AS v").to_arrow_table().schema.field("v").type
+
+    def spelled(self, kind: str) -> str:
+        """A type as the catalog spells it."""
+        if kind not in self._spelled:
+            ((self._spelled[kind],),) = self.ask(f"SELECT typeof(NULL::{kind})")
+        return self._spelled[kind]
 
     def found(self, table: str) -> Relation | None:
         """What has this name, in any case, as of now."""

@@ -173,6 +173,10 @@ class Database(SqlDatabase[PostgreSQLSession]):
             yield session
             session.connection.execute(b"ROLLBACK")
 
+    def meaning(self, what: str) -> AbstractContextManager[None]:
+        """See ``SqlDatabase``."""
+        return translated(self.place, what)
+
     @contextmanager
     def reading(self) -> Iterator[PostgreSQLSession | None]:
         """A transaction that only looks; ``None``: our tables are not there."""

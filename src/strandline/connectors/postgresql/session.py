@@ -41,6 +41,8 @@ class PostgreSQLSession(Session):
         self._take, self._taken = take, False
         # behind a pooler, what another process has staged may lie beside it: no two may ever have one name
         self._temporary_name = f'pg_temp."_cq_stage_{secrets.token_hex(8)}_'
+        self._together, self._catalog = frozenset[str](), dict[tuple[str, ...], Mapping[str, Sequence[Sequence[Any]]]]()
+        """Of one that only looks at many tables: which, and what the catalog says of them, by what was asked."""
         self._backend: int | None = None
         """Whose temporary tables hold what was spilled."""
 
@@ -109,11 +111,34 @@ class PostgreSQLSession(Session):
     ) -> Sequence[Sequence[Any]]:
         """What the catalog says of a stored table, ``c``; where there is more to ask, ``{0}`` stands for a value that is bound."""
         one = self.dialect.parameter
+        if not values and table in self._together:
+            return self._catalogued_together(columns, joins, more).get(table, ())
         text = (
             f"SELECT {columns} FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace {joins} "
             f"WHERE n.nspname = {one} AND c.relname = {one} {more.replace('{0}', one)}"
         )
         return self.ask(text, self.schema, table, *values)
+
+    def there(self, names: Sequence[str]) -> Sequence[str]:
+        """See ``Session``. From now on the catalog is asked for all of these at once."""
+        self._together = frozenset(names)
+        return [name for name in names if self.columns(name)]
+
+    def _catalogued_together(self, columns: str, joins: str, more: str) -> Mapping[str, Sequence[Sequence[Any]]]:
+        """As ``catalogued``, by table."""
+        asked = columns, joins, more
+        if asked not in self._catalog:
+            one, found = self.dialect.parameter, dict[str, list[Sequence[Any]]]()
+            rows = self.ask(
+                f"SELECT CAST(c.relname AS text), {columns} FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace "
+                f"{joins} WHERE n.nspname = {one} AND c.relname = ANY (CAST({one} AS name[])) {more}",
+                self.schema,
+                list(self._together),
+            )
+            for table, *row in rows:
+                found.setdefault(table, []).append(row)
+            self._catalog[asked] = found
+        return self._catalog[asked]
 
     def attached(self, table: str) -> Attached:
         """What people have attached to a stored table."""

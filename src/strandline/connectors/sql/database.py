@@ -39,6 +39,10 @@ class SqlDatabase(ABC, Generic[S]):
         """A consistent view; ``None``: there is no database, or our tables are not in it."""
 
     @abstractmethod
+    def meaning(self, what: str) -> AbstractContextManager[None]:
+        """Turns the driver's errors into ours."""
+
+    @abstractmethod
     def fetched(self, query: str, table: str) -> Iterator[Any]:
         """The rows of a query of ``table``, as ``StoredColumns.decoded`` takes them."""
 

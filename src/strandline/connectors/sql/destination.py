@@ -1,8 +1,11 @@
 """What the SQL destinations share: rows, cursor and fence in one transaction of one session."""
 
+import threading
 from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from typing import Any, ClassVar, Generic, TypeVar
 
+from strandline.connectors.sql.ahead import look_ahead
 from strandline.connectors.sql.columns import StoredColumns
 from strandline.connectors.sql.database import SqlDatabase
 from strandline.connectors.sql.latest import LatestView, creation_of_view, looked_at
@@ -24,6 +27,7 @@ from strandline.destination import (
     Window,
     WriteMode,
 )
+from strandline.errors import StrandlineError
 from strandline.lazy import pa
 from strandline.ownership import Ownership
 from strandline.state import StateBackend
@@ -54,6 +58,8 @@ class SqlDestination(Generic[S]):
         self._schema = schema
         self._sessions = database
         self._states = SqlStates(database, place)
+        self._ahead = threading.local()
+        """Of a thread: the session that has looked at many tables already."""
 
     @property
     def capabilities(self) -> Capabilities:
@@ -75,6 +81,10 @@ class SqlDestination(Generic[S]):
     def _stored(self, table: Table) -> Table:
         """The table under the name that it has in the database."""
         return table
+
+    def _stored_name(self, name: str) -> str:
+        """Which name that is."""
+        return name
 
     def _renamed(self, window: Window) -> Window:
         """The window with the names that its tables have in the database."""
@@ -111,12 +121,11 @@ class SqlDestination(Generic[S]):
     ) -> Migration:
         """Make the stored table fit ``table``."""
         table = self._stored(table)
-        columns = self.columns_type(table)
         if not apply:
-            with self._sessions.looking(table.name) as looking:
+            with self._session_to_look(table.name) as looking:
                 if looking is not None:
                     return looked_at(looking, table, self.migrator_type(looking, table, mode, replaces), ownership)
-            return self._creation(table, columns)
+            return self._creation(table, self.columns_type(table))
         writing = self._sessions.writing(cascades=table.allow_cascade, repeatable=True)
         with writing as session, session.about(table.name):
             check_fence(session, fence)
@@ -124,6 +133,37 @@ class SqlDestination(Generic[S]):
             if view is None:
                 return migrator.apply(ownership)
             return view.around(self.migrator_type(session, table, mode, replaces), migrator, ownership)
+
+    @contextmanager
+    def looking_at(self, names: Sequence[str]) -> Iterator[None]:
+        """One session looks at all of them; see ``strandline.looking.LooksAtMany``."""
+        names = [self._stored_name(name) for name in names]
+        with ExitStack() as stack:
+            # whoever looks at a single table then says what is wrong with it
+            with suppress(StrandlineError), self._sessions.meaning("look at its tables"):
+                session = stack.enter_context(self._sessions.looking())
+                if session is not None:
+                    session.ahead = look_ahead(session, names)
+                    self._ahead.session = session
+            try:
+                yield
+            finally:
+                self._ahead.session = None
+
+    @contextmanager
+    def _session_to_look(self, table: str) -> Iterator[S | None]:
+        session: S | None = getattr(self._ahead, "session", None)
+        if session is None:
+            with self._sessions.looking(table) as own:
+                yield own
+            return
+        try:
+            with self._sessions.meaning(f"look at {table}"):
+                yield session
+        except StrandlineError as error:
+            if error.__cause__ is not None:  # after an error of the database, a transaction answers no more
+                self._ahead.session = None
+            raise
 
     def _creation(self, table: Table, columns: StoredColumns[Any]) -> Migration:
         """Of a table in a database that is not there yet."""

@@ -148,8 +148,8 @@ class Migrator(ABC):
         found = self._find()
         if found is None:
             return Migration((self._creation(),), None, empty=True, owners=())
-        ((rows,),) = self._session.ask(f"SELECT count(*) FROM (SELECT 1 FROM {self._into} LIMIT 1) AS r")
         name = self._table.name
+        rows = self._session.is_full(name)
         owners = self._register.owners() if not rows or self._is_made_by_us(found) else ()
         attached = self._session.attached(name)
         there = Migration(

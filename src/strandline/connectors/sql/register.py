@@ -77,6 +77,8 @@ class Register:
 
     def _registered(self) -> tuple[Owner, ...]:
         sql = self._session.dialect
+        if self._table in self._session.ahead.owners:
+            return self._session.ahead.owners[self._table]
         if not self._session.columns(REGISTER):
             return ()
         rows = self._session.ask(

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, ClassVar, TypeVar
 
+from strandline.connectors.sql.ahead import Ahead
 from strandline.connectors.sql.attached import Attached
 from strandline.connectors.sql.columns import StoredColumns
 from strandline.connectors.sql.dialect import Dialect, Statement
@@ -58,8 +59,21 @@ class Session(OwnSession):
         super().__init__(schema)
         self.spilled: dict[int, str] = {}
         """The temporary tables of steps; a step lives as long as its session."""
+        self.ahead = Ahead()
+        """Of one that only looks: what it knows already."""
         self._columns: dict[int, Any] = {}
         self._names = 0
+
+    def there(self, names: Sequence[str]) -> Sequence[str]:
+        """Those that are the names of tables."""
+        return [name for name in names if self.columns(name)]
+
+    def is_full(self, table: str) -> bool:
+        """Whether a stored table has a row."""
+        if table in self.ahead.full:
+            return self.ahead.full[table]
+        ((rows,),) = self.ask(f"SELECT count(*) FROM (SELECT 1 FROM {self.relation(table)} LIMIT 1) AS r")
+        return bool(rows)
 
     def _once(self, table: Table, make: Callable[[Table], T]) -> T:
         """What is made of a table; it lives as long as the session."""

@@ -91,6 +91,9 @@ class SQLiteDestination(SqlDestination[SQLiteSession]):
     def _stored(self, table: Table) -> Table:
         return self._names.table(table)
 
+    def _stored_name(self, name: str) -> str:
+        return self._names.prefix + name
+
     def _renamed(self, window: Window) -> Window:
         return self._names.window(window)
 
