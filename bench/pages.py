@@ -1,9 +1,11 @@
 """200,000 nested records in pages of 100 at 5 ms into DuckDB: a Python function and `rest`, beside a bare loop that does as much and dlt.
 
+The same records as one chain of links, a page at a time: `rest`, beside a client that follows the chain and throws the pages away.
+
 dlt's `rest_api` runs in an environment of its own, tuned: nested values in one column each, Parquet, two workers, large buffers. Whole
 processes are timed, one after the other, and medians are compared; quote ratios of one run, never numbers of two days.
 
-    python bench/pages.py [--records 200000] [--rounds 3] [--ways bare,dicts,json,rest,dlt]
+    python bench/pages.py [--records 200000] [--rounds 3] [--ways bare,dicts,json,rest,dlt,chain-bare,chain]
 """
 
 import argparse
@@ -18,6 +20,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from http.client import HTTPConnection
 from pathlib import Path
+from types import MappingProxyType
 
 from postgresql import environment_of_dlt
 
@@ -39,7 +42,9 @@ async def serve(reader, writer):
             number = int(head.split(b" ", 2)[1].rpartition(b"=")[2])
             body = bodies[number] if number < len(bodies) else b"[]"
             await asyncio.sleep(latency)
-            writer.write(b"HTTP/1.1 200 OK\\r\\nContent-Type: application/json\\r\\nContent-Length: %d\\r\\n\\r\\n" % len(body) + body)
+            link = b'Link: </records?page=%d>; rel="next"\\r\\n' % (number + 1) if number + 1 < len(bodies) else b""
+            head = b"HTTP/1.1 200 OK\\r\\n%sContent-Type: application/json\\r\\nContent-Length: %d\\r\\n\\r\\n" % (link, len(body))
+            writer.write(head + body)
             await writer.drain()
     except (asyncio.IncompleteReadError, ConnectionError):
         pass
@@ -98,15 +103,24 @@ def ours(port, directory, *, as_json):
     assert report.tasks[0].rows_written == RECORDS
 
 
-def rest(port, directory):
+def rest(port, directory, pages=MappingProxyType({"type": "page", "query": "page", "first": 0}), path="records"):
     import strandline as sl
 
-    table = {"path": "records", "primary_key": ["id"], "incremental_key": "updated_at"}
-    pages = {"type": "page", "query": "page", "first": 0}
-    api = sl.rest(f"http://127.0.0.1:{port}", pagination=pages, tables={"records": table}, concurrency=AT_ONCE)
+    table = {"path": path, "primary_key": ["id"], "incremental_key": "updated_at"}
+    api = sl.rest(f"http://127.0.0.1:{port}", pagination=dict(pages), tables={"records": table}, concurrency=AT_ONCE)
     source = sl.source(api, backend=sl.local(str(directory / "state")), name="bench")
     report = sl.sync(source, to=sl.duckdb(directory / "ours.duckdb"))
     assert report.tasks[0].rows_written == RECORDS
+
+
+def chain_bare(port, directory):  # noqa: ARG001 -- it keeps nothing
+    connection, target, size = HTTPConnection("127.0.0.1", port), "/records?page=0", 0
+    while target:
+        connection.request("GET", target)
+        response = connection.getresponse()
+        size += len(response.read())
+        target = response.getheader("Link", "").partition("<")[2].partition(">")[0]
+    assert size > RECORDS
 
 
 WAYS = {
@@ -114,6 +128,8 @@ WAYS = {
     "dicts": lambda port, directory: ours(port, directory, as_json=False),
     "json": lambda port, directory: ours(port, directory, as_json=True),
     "rest": rest,
+    "chain-bare": chain_bare,
+    "chain": lambda port, directory: rest(port, directory, {"type": "link"}, "records?page=0"),
 }
 DLT = """
 import os, sys
@@ -137,7 +153,7 @@ if __name__ == "__main__":
 
 
 def once(way, port, directory):
-    """Seconds, and the peak of resident memory in MB, of a process and those that it has started."""
+    """Seconds, seconds of processors, and the peak of resident memory in MB, of a process and those that it has started."""
     directory.mkdir()
     command = [sys.executable, __file__, way, port, directory]
     if way == "dlt":
@@ -149,14 +165,14 @@ def once(way, port, directory):
     _, status, usage = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
     assert process.returncode == 0, out.decode()
-    return time.monotonic() - began_s, usage.ru_maxrss / 1024
+    return time.monotonic() - began_s, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     parser.add_argument("--records", type=int, default=RECORDS)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--ways", default="bare,dicts,json,rest,dlt")
+    parser.add_argument("--ways", default="bare,dicts,json,rest,dlt,chain-bare,chain")
     options = parser.parse_args()
     if options.records != RECORDS:
         os.execve(sys.executable, [sys.executable, *sys.argv], {**os.environ, "BENCH_RECORDS": str(options.records)})
@@ -172,14 +188,24 @@ def main():
             for number in range(options.rounds):
                 for way in ways:
                     found.setdefault(way, []).append(once(way, port, Path(directory) / f"{way}{number}"))
-                    print(f"{way}: {found[way][-1][0]:.1f} s, {found[way][-1][1]:.0f} MB", flush=True)
+                    wall_s, busy_s, peak = found[way][-1]
+                    print(f"{way}: {wall_s:.1f} s, {busy_s:.1f} s of processors, {peak:.0f} MB", flush=True)
     finally:
         server.kill()
         server.wait()
-    medians = {way: statistics.median(seconds for seconds, _ in one) for way, one in found.items()}
-    for way, median in medians.items():
-        peak = max(mb for _, mb in found[way])
-        print(f"{way}: median {median:.1f} s, {median / medians[ways[0]]:.2f} x {ways[0]}, at most {peak:.0f} MB")
+    compared(found)
+
+
+def compared(found):
+    """Medians, beside those of the first way."""
+    medians = {way: [statistics.median(column) for column in zip(*one, strict=True)] for way, one in found.items()}
+    for way, (wall_s, busy_s, _) in medians.items():
+        first = "chain-bare" if way.startswith("chain") and "chain-bare" in medians else next(iter(medians))
+        of_wall, of_busy, _ = medians[first]
+        print(
+            f"{way}: median {wall_s:.1f} s, {wall_s / of_wall:.2f} x {first}; {busy_s:.1f} s of processors, "
+            f"{busy_s / of_busy:.2f} x; at most {max(peak for *_, peak in found[way]):.0f} MB"
+        )
 
 
 if __name__ == "__main__":

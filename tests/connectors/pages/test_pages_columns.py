@@ -10,7 +10,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from strandline.connectors.pages.columns import Columns, read_kind, written_kind
-from strandline.connectors.pages.records import parsed, read_page
+from strandline.connectors.pages.documents import parsed
+from strandline.connectors.pages.records import read_page
 from strandline.connectors.pages.shape import Shape
 from strandline.errors import TaskError
 

@@ -7,6 +7,8 @@ from pydantic import TypeAdapter
 from rest_clients import client_of
 
 from services.api import Api, Reply, paged
+from strandline.connectors.arrow.json_path import json_path
+from strandline.connectors.pages.alike import Alike, Rows
 from strandline.connectors.rest.client import json_of
 from strandline.connectors.rest.documents import one_at
 from strandline.connectors.rest.pagination import Page, Pages, next_link
@@ -17,9 +19,10 @@ from strandline.errors import TaskError
 ROWS = [{"id": f"r{number}"} for number in range(23)]
 
 
-@pytest.fixture
-def api():
+@pytest.fixture(params=["by Python", "by Arrow"])
+def api(request):
     with Api(lambda asked: paged(asked, ROWS, 5)) as api:
+        api.by_arrow = request.param == "by Arrow"
         yield api
 
 
@@ -27,15 +30,21 @@ def walk(api, said, records="", **request):
     """All records, page after page."""
     said = None if said is None else TypeAdapter(PaginationSettings).validate_python(said)
     pages = Pages(said, Request(url=f"{api.url}/rows", **request))
-    found, count = [], 0
+    found, count, read = [], 0, []
+    alike = Alike(json_path(records) if records else ())
     with closing(client_of(api.url)) as client:
         while pages.request is not None and count < 50:
             answer = client.ask(pages.request, lambda: None, lambda one: one)
-            document = json_of(answer)
-            here = one_at(document, records) if records else document
+            here = document = alike.read(answer.content) if api.by_arrow else None
+            if document is None:
+                document = json_of(answer)
+                alike.learn(document)
+                here = one_at(document, records) if records else document
+            read.append(isinstance(document, Rows))
             found += here
             pages.turn(Page(answer, document, here))
             count += 1
+    assert any(read) == (api.by_arrow and ROWS[9] in found)
     return found
 
 

@@ -3,6 +3,7 @@
 import json
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from threading import Barrier, Lock
 
 import pytest
@@ -17,6 +18,7 @@ from strandline.reading import Reading
 WAIT_S = 60
 START = datetime(2026, 1, 1, tzinfo=UTC)
 DAY = START.timestamp() + 86_400
+DIGITS = Decimal("0.1234567890123456789")
 
 
 @pytest.fixture
@@ -33,11 +35,11 @@ def source_of(api, tables, **said):
 class Read:
     """One reading of the only task, as far as it comes."""
 
-    def __init__(self, source, cursor=None, *, resumed=False):
+    def __init__(self, source, cursor=None, *, resumed=False, batch_rows=4):
         self.messages, self.error = [], None
         with closing(source):
             [task] = source.tasks(source.tables())
-            reading = Reading(cursor, START, resumed=resumed, batch_rows=4)
+            reading = Reading(cursor, START, resumed=resumed, batch_rows=batch_rows)
             try:
                 self.messages += source.read(task, reading)
             except (TaskError, RetryableError) as error:
@@ -351,6 +353,34 @@ def test_a_fault_in_the_middle_is_told_and_covers_no_row_that_was_not_read(api, 
     assert read.cursor is None
 
 
+@pytest.mark.parametrize("concurrency", [1, 8])
+@pytest.mark.parametrize(
+    ("odd", "found"),
+    [
+        (b'{"id": 11, "at": "2026-01-01T00:00:11Z", "new": {"a": 1}}', {"new": {"a": 1}}),
+        (b'{"id": 1, "id": 11, "at": "2026-01-01T00:00:11Z"}', {}),
+        (b'{"id": 11, "at": "2026-01-01T00:00:11Z", "cost": 18446744073709551616}', {"cost": Decimal(2**64)}),
+        (b'{"id": 11, "at": "2026-01-01T00:00:11Z", "cost": 0.1234567890123456789}', {"cost": DIGITS}),
+        (b'{"id": 11, "at": "2026-01-01T00:00:11Z", "name": "\\ud83d\\ude00"}', {"name": "\U0001f600"}),
+    ],
+)
+def test_a_record_that_is_not_like_those_before_is_read_as_it_is_written(api, odd, found, concurrency):
+    def answer(asked):
+        numbers = range(int(asked.query["page"]) * 4, min(int(asked.query["page"]) * 4 + 4, 40))
+        of = [odd if n == 11 else json.dumps({"id": n, "at": moment(n), "name": f"n{n}"}).encode() for n in numbers]
+        return Reply(b'{"rows": [' + b",".join(of) + b'], "n": %d}' % len(of), date=DAY)
+
+    api.answer = answer
+    numbered = {"pagination": {"type": "page", "query": "page", "first": 0}, "records": "rows", "path": "rows"}
+    said = {"rows": {**ROWS, **numbered, "query": {}}}
+    read = Read(source_of(api, said, concurrency=concurrency), batch_rows=1000)
+    assert read.error is None
+    rows = {row["id"]: row for row in read.rows()}
+    assert sorted(rows) == list(range(40))
+    assert {name: rows[11][name] for name in found} == found
+    assert [rows[n]["name"] for n in range(40) if n != 11] == [f"n{n}" for n in range(40) if n != 11]
+
+
 def test_a_token_that_expires_in_the_middle_is_renewed_and_nothing_is_lost(api):
     rows, given = [{"id": n, "at": moment(n)} for n in range(20)], [0]
 
@@ -388,6 +418,20 @@ def test_an_error_of_graphql_in_a_good_answer_is_an_error(api):
     read = Read(source_of(api, {"rows": table}))
     assert "timeout in rows" in str(read.error)
     assert [one for one in read.messages if isinstance(one, Notice)] == []
+
+
+def test_an_error_of_graphql_is_one_behind_answers_that_had_none(api):
+    def answer(asked):
+        at = asked.json.get("after") or 0
+        errors = [{"message": "timeout in rows"}] if at == 5 else []
+        return Reply({"data": {"rows": [{"id": at}]}, "errors": errors, "next": at + 1})
+
+    api.answer = answer
+    paging = {"type": "token", "path": "next", "body": "after"}
+    table = {"path": "graphql", "graphql": "{ rows { id } }", "records": "data.rows", "pagination": paging}
+    read = Read(source_of(api, {"rows": table}))
+    assert "timeout in rows" in str(read.error)
+    assert read.cursor is None
 
 
 def test_records_that_are_removed_while_offsets_are_counted_are_noticed(api):

@@ -36,9 +36,10 @@ A source declares each of its streams, says how their pages are fetched, and pas
 """
 
 from strandline.connectors.arrow.json_path import JSONPath, json_path
+from strandline.connectors.pages.documents import parsed
 from strandline.connectors.pages.opened import Opened
 from strandline.connectors.pages.reading import GrewError
-from strandline.connectors.pages.records import Page, parsed
+from strandline.connectors.pages.records import Page
 from strandline.connectors.pages.shape import Shape
 from strandline.connectors.pages.stream import Child, Fetch, Mark, Stream
 

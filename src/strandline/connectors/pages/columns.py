@@ -15,7 +15,7 @@ from typing import Any
 from strandline.connectors.arrow.json_text import encode_json, text_of
 from strandline.connectors.arrow.types import iso_type, moments, widened
 from strandline.connectors.arrow.widening import EXACT_MAX
-from strandline.connectors.pages.records import Records
+from strandline.connectors.pages.records import Records, joined
 from strandline.connectors.pages.shape import Shape, is_json
 from strandline.decimals import decimals
 from strandline.errors import TaskError
@@ -81,6 +81,7 @@ class Columns:
         Raises:
             TaskError: a value goes with no column.
         """
+        pages = joined(pages)
         found: dict[str, list[tuple[int, pa.Array]]] = {name: [] for name in self.types}
         for number, page in enumerate(pages):
             for name, arrays in page.columns.items():

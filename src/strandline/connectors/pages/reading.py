@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from itertools import pairwise
 from typing import Any
 
+from strandline.connectors.pages.alike import Alike
 from strandline.connectors.pages.columns import Columns
 from strandline.connectors.pages.key import Key, as_python, check_key, text_of_value, value_of
 from strandline.connectors.pages.nested import apart, are_different, in_doubles, inner_rows, parents_of
@@ -82,6 +83,7 @@ class Pass:
         for stream, columns in [(self.stream, self.columns), *((one.stream, one.columns) for one in self.children)]:
             yield from self._told(stream, columns)
         buffer, rows, size, last_s = list[Records](), 0, 0, time.monotonic()
+        path, alike = self.stream.path, Alike(self.stream.path)
         for page in self.fetch(began):
             self.reading.alive()
             if isinstance(page, Mark):
@@ -90,7 +92,8 @@ class Pass:
                     yield from self._flush(buffer, mark)
                     buffer, rows, size, last_s = [], 0, 0, time.monotonic()
                 continue
-            records = read_page(page, self.columns.shape, where=self.stream.name, path=self.stream.path)
+            known = self.columns.types
+            records = read_page(page, self.columns.shape, where=self.stream.name, path=path, alike=alike, known=known)
             if not records.rows:
                 continue
             buffer.append(records)

@@ -10,25 +10,22 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from decimal import Decimal
+from itertools import groupby
 from typing import Any, TypeAlias
 
 from strandline.connectors.arrow.json_path import JSONPath
 from strandline.connectors.arrow.json_text import encode_json
-from strandline.connectors.arrow.types import comes_back, plain
+from strandline.connectors.arrow.types import plain
+from strandline.connectors.pages.alike import Alike, Rows
+from strandline.connectors.pages.documents import parsed
 from strandline.connectors.pages.shape import Shape, is_json
 from strandline.errors import TaskError
 from strandline.lazy import pa
 
-__all__ = ["Page", "Records", "parsed", "read_page"]
+__all__ = ["Page", "Records", "joined", "read_page"]
 
 Page: TypeAlias = Any
 """A sequence of mappings, one mapping, JSON (bytes or text), or an object with ``__arrow_c_stream__`` or ``__arrow_c_array__``."""
-
-_LONG = b"0" * 16, b"e000", b"e-000"
-"""A number that is none of these comes back from a double: it has fewer than 16 digits, and than three in its exponent."""
-_OUTLINE = bytes.maketrans(b"123456789+E", b"000000000-e")
-"""Makes all digits one, so that long numbers are found as fast as a text; a pattern takes longer than all the rest."""
-_NAMED_MAX = 8
 
 
 @dataclass(slots=True)
@@ -39,7 +36,15 @@ class Records:
     columns: "dict[str, list[pa.Array]]" = field(default_factory=dict)
 
 
-def read_page(page: Page, shape: Shape, *, where: str, path: JSONPath = ()) -> Records:
+def read_page(
+    page: Page,
+    shape: Shape,
+    *,
+    where: str,
+    path: JSONPath = (),
+    alike: Alike | None = None,
+    known: "Mapping[str, pa.DataType] | None" = None,
+) -> Records:
     """The records of a page.
 
     Args:
@@ -47,6 +52,8 @@ def read_page(page: Page, shape: Shape, *, where: str, path: JSONPath = ()) -> R
         shape: what becomes of objects and lists.
         where: the stream, for errors.
         path: where the records lie, if ``page`` is JSON.
+        alike: has read the pages before, if ``page`` is JSON.
+        known: the types of columns that were found before.
 
     Raises:
         TaskError: it is no page, or a record in it is none.
@@ -55,8 +62,15 @@ def read_page(page: Page, shape: Shape, *, where: str, path: JSONPath = ()) -> R
         return _of_arrow(pa.table(page), shape, where)
     if hasattr(page, "__arrow_c_array__"):
         return _of_arrow(pa.Table.from_batches([pa.record_batch(page)]), shape, where)
+    if isinstance(page, bytes) and alike is not None and not shape.keeps_json:
+        page = alike.page(page, where=where)
     if isinstance(page, bytes | bytearray | memoryview | str):
         page = parsed(page, path, where=where)
+    if isinstance(page, Rows):
+        found = None if shape.keeps_json else page.columns(known or {}, lists_matter=shape.lists == "tables")
+        if found is not None:
+            return _shaped(Records(len(page), {name: [one] for name, one in found.items()}), None, shape, where)
+        page = page.plain
     rows = [page] if isinstance(page, Mapping) else page
     if not isinstance(rows, Sequence):
         raise TaskError(
@@ -66,43 +80,21 @@ def read_page(page: Page, shape: Shape, *, where: str, path: JSONPath = ()) -> R
     return _shaped(_of_rows(rows, where), rows, shape, where)
 
 
-def parsed(page: bytes | bytearray | memoryview | str, path: JSONPath, *, where: str) -> list[Any]:
-    """The records in a JSON document: the elements of what lies at ``path``, or that itself.
+def joined(pages: Sequence[Records]) -> list[Records]:
+    """The same records in fewer pages: neighbours that have the same columns in the same types become one."""
 
-    Raises:
-        TaskError: it is no JSON, or nothing lies there.
-    """
-    data = page.encode() if isinstance(page, str) else bytes(page)
-    try:
-        found = json.loads(data, parse_float=_number) if _has_long_numbers(data) else json.loads(data)
-    except (ValueError, RecursionError) as error:
-        begun = data[:60].decode(errors="replace")
-        raise TaskError(f"{where}: a page is no JSON ({error}); it begins with {begun!r}") from error
-    return [one for lying in _at(found, path, where) for one in (lying if isinstance(lying, list) else [lying])]
+    def types(page: Records) -> "list[tuple[str, list[pa.DataType]]]":
+        return [(name, [one.type for one in arrays]) for name, arrays in page.columns.items()]
 
-
-def _has_long_numbers(data: bytes) -> bool:
-    outline = data.translate(_OUTLINE, b".")
-    return any(one in outline for one in _LONG)
-
-
-def _number(text: str) -> float | Decimal:
-    return float(text) if comes_back(text) else Decimal(text)
-
-
-def _at(value: Any, path: JSONPath, where: str) -> Iterator[Any]:
-    if not path:
-        yield from () if value is None else (value,)
-        return
-    key, rest = path[0], path[1:]
-    if key is None and isinstance(value, list | dict):
-        for one in value.values() if isinstance(value, dict) else value:
-            yield from _at(one, rest, where)
-    elif isinstance(value, dict) and key in value:
-        yield from _at(value[key], rest, where)
-    else:
-        there = ", ".join(map(repr, [*value][:_NAMED_MAX])) if isinstance(value, dict) else type(value).__name__
-        raise TaskError(f"{where}: `records` names {key or '*'!r}, and a page has {there or 'nothing'} there")
+    whole: list[Records] = []
+    for _, group in groupby(pages, types):
+        some = list(group)
+        columns = {
+            name: [pa.concat_arrays(same) for same in zip(*(page.columns[name] for page in some), strict=True)]
+            for name in some[0].columns
+        }
+        whole.append(Records(sum(page.rows for page in some), columns))
+    return whole
 
 
 def _of_arrow(table: "pa.Table", shape: Shape, where: str) -> Records:

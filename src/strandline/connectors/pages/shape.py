@@ -25,6 +25,11 @@ class Shape:
     texts: frozenset[str] = frozenset()
     """Columns of texts that are never taken for times: those of the primary key, which depend on their spelling."""
 
+    @property
+    def keeps_json(self) -> bool:
+        """Whether something is kept as JSON, as it was written."""
+        return "json" in {self.objects, self.lists} or any(is_json(kind) for kind in self.types.values())
+
 
 def is_json(kind: "pa.DataType") -> bool:
     """Whether it is Arrow's type of JSON, which is text."""

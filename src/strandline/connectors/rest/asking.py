@@ -2,14 +2,20 @@
 
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
-from threading import Thread
-from typing import Any
+from functools import partial
+from queue import SimpleQueue
+from threading import Event, Thread
+from typing import Any, TypeAlias
 from urllib.parse import urlsplit
 
+from strandline.connectors.arrow.json_path import json_path
+from strandline.connectors.pages.alike import Alike, Rows
 from strandline.connectors.rest.client import Client, json_of
 from strandline.connectors.rest.documents import NOTHING, all_at, listed, one_at
+from strandline.connectors.rest.json_queries import is_query
 from strandline.connectors.rest.pagination import Page, Pages
 from strandline.connectors.rest.placeholders import fill
 from strandline.connectors.rest.request import Answer, Request, shown
@@ -18,7 +24,7 @@ from strandline.errors import RetryableError, TaskError
 
 __all__ = ["Asking", "Records"]
 
-Records = list[Any]
+Records = Sequence[Any]
 _LIMITED = re.compile(r"rate.?limit|throttl|too many", re.IGNORECASE)
 _NAMED_MAX = 8
 _SLICE_S = 1.0
@@ -54,8 +60,20 @@ class Asking:
             body=body,
         )
 
+    def alike(self) -> Alike | None:
+        """What reads pages by Arrow, if that can be done with the records that are selected."""
+        said = self.said.records or ""
+        path = () if not said or is_query(said) else json_path(said)
+        return None if is_query(said) or None in path else Alike(path)
+
     def pages(
-        self, client: Client, values: Mapping[str, Any], alive: Callable[[], None], *, ahead: int = 0
+        self,
+        client: Client,
+        values: Mapping[str, Any],
+        alive: Callable[[], None],
+        *,
+        ahead: int = 0,
+        alike: Alike | None = None,
     ) -> Iterator[Records]:
         """The records of each page.
 
@@ -65,6 +83,7 @@ class Asking:
             alive: is told now and then while an answer is waited for.
             ahead: so many pages at most are asked for while the records of one are taken: the next one, and those behind it where
                 they have numbers.
+            alike: reads the pages, as far as it can; then nobody should look at a single record.
 
         Raises:
             RetryableError: the API cannot answer now.
@@ -72,8 +91,14 @@ class Asking:
         """
         request = self.request(values)
         pages = Pages(self.said.pagination or self.settings.pagination, request)
-        asked, turned = _Ahead(client, alive), 0
-        next_: Request | None = pages.request or request
+        with closing(_Ahead(client, alive, partial(_read, alike))) as asked:
+            yield from self._turned(pages, pages.request or request, asked, ahead=ahead, alike=alike)
+
+    def _turned(
+        self, pages: Pages, first: Request, asked: "_Ahead", *, ahead: int, alike: Alike | None
+    ) -> Iterator[Records]:
+        next_: Request | None = first
+        turned = 0
         while next_ is not None:
             answer, document = asked.result(next_)
             if answer.status == _NOT_MODIFIED and self.said.incremental_key is None:
@@ -82,6 +107,8 @@ class Asking:
                     f"{self.name}: {shown(answer.request.url)} answers that nothing was changed (304), and was asked for all",
                     hint="leave `If-Modified-Since` and `If-None-Match` out of `headers`",
                 )
+            if alike is not None and not isinstance(document, Rows):
+                alike.learn(document)
             records = self._records(document, answer)
             pages.turn(Page(answer, document, self._counted(document, records)))
             next_, turned = pages.request, turned + 1
@@ -95,10 +122,14 @@ class Asking:
     ) -> tuple[Answer, Records | None]:
         """The only answer, and its records; ``None``: it is the one that had this ``etag``. Errors as of ``pages``."""
         request = self.request(values).asking(headers={"If-None-Match": etag} if etag else {})
-        answer, document = client.ask(request, alive, _read)
+        answer, document = client.ask(request, alive, partial(_read, None))
         return answer, None if answer.status == _NOT_MODIFIED else self._records(document, answer)
 
     def _records(self, document: Any, answer: Answer) -> Records:
+        if isinstance(document, Rows):
+            if self.said.graphql is None or not document.has("errors"):
+                return document
+            document = json_of(answer)
         if isinstance(document, dict) and self.said.graphql is not None:
             self._check_graphql(document)
         found = all_at(document, self.said.records) if self.said.records else [document]
@@ -139,53 +170,75 @@ class Asking:
 
 
 class _Ahead:
-    """What has been asked for before it is known to be wanted. What is not wanted after all, nobody hears of."""
+    """What has been asked for before it is known to be wanted. What is not wanted after all, nobody hears of.
 
-    def __init__(self, client: Client, alive: Callable[[], None]) -> None:
-        self._client, self._alive = client, alive
+    Its threads hold up nobody's exit. There are as many as requests that were asked for at one time.
+    """
+
+    def __init__(self, client: Client, alive: Callable[[], None], read: "_Read") -> None:
+        self._client, self._alive, self._read = client, alive, read
         self._asked: dict[tuple[str, bytes | None], _Asked] = {}
+        self._waiting = SimpleQueue[_Asked | None]()
+        self._threads = 0
 
     def begin(self, requests: Iterable[Request]) -> None:
         for request in requests:
             if (key := (request.target, request.content)) not in self._asked:
-                self._asked[key] = _Asked(self._client, request, self._alive)
-                self._asked[key].begin()
+                asked = self._asked[key] = _Asked(partial(self._client.ask, request, self._alive, self._read))
+                if self._threads < len(self._asked):
+                    self._threads += 1
+                    Thread(target=_ask, args=(self._waiting,), name="next page", daemon=True).start()
+                self._waiting.put(asked)
 
     def result(self, request: Request) -> tuple[Answer, Any]:
-        asked = self._asked.pop((request.target, request.content), None)
-        return (asked or _Asked(self._client, request, self._alive)).result()
+        asked = self._asked.pop((request.target, request.content), None) if self._asked else None
+        if asked is None:
+            return self._client.ask(request, self._alive, self._read)
+        while not asked.done.wait(_SLICE_S):
+            self._alive()
+        return asked.result()
+
+    def close(self) -> None:
+        """No other request begins, and the threads end."""
+        for asked in self._asked.values():
+            asked.is_wanted = False
+        for _ in range(self._threads):
+            self._waiting.put(None)
 
 
 class _Asked:
-    """One request, which may go on in a thread that holds up nobody's exit."""
+    """One request in a thread, or what became of it."""
 
-    def __init__(self, client: Client, request: Request, alive: Callable[[], None]) -> None:
-        self._client, self._request, self._alive = client, request, alive
-        self._thread: Thread | None = None
+    def __init__(self, ask: Callable[[], tuple[Answer, Any]]) -> None:
+        self._ask = ask
         self._found: tuple[Answer, Any] | None = None
         self._error: BaseException | None = None
+        self.done, self.is_wanted = Event(), True
 
-    def begin(self) -> None:
-        self._thread = Thread(target=self._ask, name="next page", daemon=True)
-        self._thread.start()
-
-    def _ask(self) -> None:
+    def run(self) -> None:
         try:
-            self._found = self._client.ask(self._request, self._alive, _read)
+            self._found = self._ask() if self.is_wanted else None
         except BaseException as error:  # noqa: BLE001 -- raised again where the answer is asked for
             self._error = error
+        self.done.set()
 
     def result(self) -> tuple[Answer, Any]:
-        if self._thread is None:
-            return self._client.ask(self._request, self._alive, _read)
-        while self._thread.is_alive():
-            self._alive()
-            self._thread.join(_SLICE_S)
         if self._error is not None or self._found is None:
             raise self._error or AssertionError("a request without an answer has an error")
         return self._found
 
 
-def _read(answer: Answer) -> tuple[Answer, Any]:
+def _ask(waiting: "SimpleQueue[_Asked | None]") -> None:
+    while (asked := waiting.get()) is not None:
+        asked.run()
+
+
+_Read: TypeAlias = Callable[[Answer], tuple[Answer, Any]]
+
+
+def _read(alike: Alike | None, answer: Answer) -> tuple[Answer, Any]:
     """A body of nothing is an answer only where the status says so; otherwise it was lost on the way."""
-    return answer, None if answer.status in _WITHOUT_BODY and not answer.content.strip() else json_of(answer)
+    if answer.status in _WITHOUT_BODY and not answer.content.strip():
+        return answer, None
+    rows = None if alike is None else alike.read(answer.content)
+    return answer, json_of(answer) if rows is None else rows

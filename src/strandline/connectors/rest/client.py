@@ -4,18 +4,15 @@ A request is tried again where that may help: the connection broke, the server s
 no whole JSON. Then the engine tries the task again, a bounded number of times. Whatever else is answered fails the task, in words.
 """
 
-import json
 import logging
 import random
-import re
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from decimal import Decimal
 from typing import Any, Protocol, TypeVar
 
-from strandline.connectors.arrow.types import comes_back
+from strandline.connectors.pages.documents import document_of
 from strandline.connectors.rest.limits import Pace, date_of, exhausted_s, retry_after_s
 from strandline.connectors.rest.request import Answer, Request, origin, shown
 from strandline.connectors.rest.transport import BrokenError, Transport
@@ -37,8 +34,6 @@ _SLICE_S = 1.0
 _BACKOFF_S = 0.5
 _BACKOFF_MAX_S = 60.0
 _EXCERPT = 200
-_LONG = re.compile(rb"[0-9][0-9.]{15}|[eE][+-]?[0-9]{3}")
-"""A number of so many digits, or so large, may not come back from a double."""
 _UNAUTHORIZED, _NOT_MODIFIED, _FIRST_BAD = 401, 304, 400
 
 
@@ -217,9 +212,7 @@ def json_of(answer: Answer) -> Any:
         BrokenError: it is none, though it should be: it may be one the next time.
     """
     try:
-        if _LONG.search(answer.content):
-            return json.loads(answer.content, parse_float=_exact)
-        return json.loads(answer.content)
+        return document_of(answer.content)
     except (ValueError, RecursionError):
         kind = answer.headers.get("content-type", "")
         where = shown(answer.request.url)
@@ -232,10 +225,6 @@ def json_of(answer: Answer) -> Any:
         raise BrokenError(
             f"{where} answers with what is no whole JSON{_excerpt(answer)}", hint="look at `path`"
         ) from None
-
-
-def _exact(text: str) -> float | Decimal:
-    return float(text) if comes_back(text) else Decimal(text)
 
 
 def _redirected(request: Request, status: int, where: str) -> Request:

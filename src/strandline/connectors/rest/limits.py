@@ -5,6 +5,7 @@ import threading
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from functools import lru_cache
 
 __all__ = ["Pace", "date_of", "exhausted_s", "retry_after_s"]
 
@@ -60,6 +61,7 @@ def _first(headers: Mapping[str, str], names: tuple[str, ...]) -> float | None:
     return None
 
 
+@lru_cache(maxsize=16)
 def _moment(written: str) -> datetime | None:
     try:
         moment = parsedate_to_datetime(written)

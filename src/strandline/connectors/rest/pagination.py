@@ -8,8 +8,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
+from strandline.connectors.arrow.json_path import json_path
+from strandline.connectors.pages.alike import Rows
+from strandline.connectors.rest.client import json_of
 from strandline.connectors.rest.continuing import guessed, shows_more
 from strandline.connectors.rest.documents import NOTHING, one_at, put_at
+from strandline.connectors.rest.json_queries import is_query
 from strandline.connectors.rest.request import Answer, Request, shown
 from strandline.connectors.rest.settings_pages import (
     LastSettings,
@@ -34,10 +38,29 @@ _SAYS_NEXT = re.compile(r"""\brel\s*=\s*["']?(?:[\w-]+\s+)*next\b""", re.IGNOREC
 class Page:
     """One answer: what the next request is made of."""
 
-    __slots__ = ("answer", "document", "records")
+    __slots__ = ("_document", "answer", "records")
 
     def __init__(self, answer: Answer, document: Any, records: Sequence[Any]) -> None:
-        self.answer, self.document, self.records = answer, document, records
+        self.answer, self._document, self.records = answer, document, records
+
+    @property
+    def document(self) -> Any:
+        """JSON values."""
+        if isinstance(self._document, Rows):
+            self._document = json_of(self.answer)
+        return self._document
+
+    def at(self, path: str) -> Any:
+        """The first value at ``path``; ``NOTHING`` if there is none."""
+        document = self._document
+        found = document.beside(json_path(path)) if isinstance(document, Rows) and not is_query(path) else None
+        return one_at(self.document, path) if found is None else found
+
+    def last(self, path: str) -> Any:
+        """The text or number at ``path`` in the last record; ``None``: there is none."""
+        if isinstance(self.records, Rows) and isinstance(found := one_at(self.records.last(), path), str | int):
+            return _scalar(found, path)
+        return _scalar(one_at(self.records[-1], path), path)
 
 
 class Pages:
@@ -53,19 +76,21 @@ class Pages:
         self._whole: int | None = None
         """How many pages or records there are, as far as the API has said."""
         self._before: Sequence[Any] = ()
+        self._told = set[int]()
         if isinstance(self._said, PageSettings):
             self._count = self._said.first
             self.request = _sent(request, self._said, self._count)
         self._first = self.request
 
     def foreseen(self, count: int) -> Iterator[Request]:
-        """Up to ``count`` requests that will come after the next one, if there is so much: those that have a number."""
+        """Of the ``count`` requests after the next one, if there is so much, those that have a number. Each is told once."""
         said, first = self._said, self._first
         if not isinstance(said, PageSettings | OffsetSettings) or first is None or self.request is None:
             return
         begins, step = (said.first, 1) if isinstance(said, PageSettings) else (0, len(self._before))
         for number in range(self._count + step, self._count + step * (count + 1), step):
-            if self._whole is None or number - begins < self._whole:
+            if number not in self._told and (self._whole is None or number - begins < self._whole):
+                self._told.add(number)
                 yield _sent(first, said, number)
 
     def turn(self, page: Page) -> None:
@@ -116,12 +141,12 @@ class Pages:
             case LinkSettings():
                 url = next_link(page.answer.headers.get("link", "")) or None
             case NextURLSettings():
-                url = _scalar(page.document, said.path)
+                url = _scalar(page.at(said.path), said.path)
             case TokenSettings():
-                token = _scalar(page.document, said.path)
+                token = _scalar(page.at(said.path), said.path)
                 return None if token is None else (str(token), _sent(first, said, token))
             case LastSettings():
-                last = _scalar(page.records[-1], said.field)
+                last = page.last(said.field)
                 if last is None:
                     raise TaskError(f"the last record of a page has no {said.field!r}", hint="look at `pagination`")
                 return str(last), _sent(first, said, last)
@@ -162,7 +187,7 @@ def _is_over(said: PaginationSettings, page: Page) -> bool:
     """Whether there is no other page, as far as the answer says."""
     more = getattr(said, "more", None)
     if more is not None:
-        found = one_at(page.document, more)
+        found = page.at(more)
         if found is NOTHING or not isinstance(found, bool | None):
             raise TaskError(
                 f"{shown(page.answer.request.url)}: the answer does not say at {more!r} whether there is more",
@@ -177,7 +202,7 @@ def _whole(page: Page, path: str | None) -> int | None:
     """How many there are in all, as the answer says at ``path``."""
     if path is None:
         return None
-    found = one_at(page.document, path)
+    found = page.at(path)
     if isinstance(found, bool) or not str(found).isdigit():
         raise TaskError(
             f"{shown(page.answer.request.url)}: the answer does not say at {path!r} how many there are",
@@ -186,9 +211,8 @@ def _whole(page: Page, path: str | None) -> int | None:
     return int(found)
 
 
-def _scalar(document: Any, path: str) -> Any:
+def _scalar(found: Any, path: str) -> Any:
     """A text or a number; ``None``: there is none."""
-    found = one_at(document, path)
     if isinstance(found, dict | list | bool):
         raise TaskError(f"what lies at {path!r} is no text and no number", hint="look at `pagination`")
     return None if found is NOTHING or found == "" else found

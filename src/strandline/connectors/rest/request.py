@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from typing import Any
 from urllib.parse import quote, unquote_plus, urlencode, urljoin, urlsplit, urlunsplit
 
@@ -75,10 +76,14 @@ class Answer:
 
 def joined(url: str, query: Mapping[str, str]) -> str:
     """``url`` with these parameters, each once. What it has already keeps its place and its spelling."""
-    if not query:
-        return url
-    parts = urlsplit(url)
-    kept = [one for one in parts.query.split("&") if one and _name(one) not in query]
+    return _joined(url, tuple(query.items())) if query else url
+
+
+@lru_cache(maxsize=256)
+def _joined(url: str, query: tuple[tuple[str, str], ...]) -> str:
+    """A request is asked for its target several times."""
+    parts, names = urlsplit(url), {name for name, _ in query}
+    kept = [one for one in parts.query.split("&") if one and _name(one) not in names]
     return urlunsplit(parts._replace(query="&".join([*kept, urlencode(query, quote_via=quote, safe="")])))
 
 
@@ -100,12 +105,14 @@ def _name(parameter: str) -> str:
     return unquote_plus(parameter.partition("=")[0])
 
 
+@lru_cache(maxsize=256)
 def origin(url: str) -> tuple[str, str, int]:
     """Scheme, host and port: who is asked. Credentials belong to one."""
     parts = urlsplit(url)
     return parts.scheme, parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
 
 
+@lru_cache(maxsize=256)
 def shown(url: str) -> str:
     """A URL for people: without its query and a user, which may hold secrets."""
     parts = urlsplit(url)

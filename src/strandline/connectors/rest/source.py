@@ -244,7 +244,7 @@ class RestSource:
     def _looked_at(self, name: str, partition: str | None) -> Opened:
         """A stream whose columns are known, and those of its children by those of its first records."""
         stream, asking = self._stream(name), self._asking(name)
-        samples = Records()
+        samples = list[Any]()
 
         def fetch(of: str | None) -> Fetch:
             return lambda began: _sampled(stream.pages(began, of, None), samples)
@@ -314,7 +314,7 @@ def _client_of(spec: RestSettings, clock: Clock) -> Client:
     )
 
 
-def _sampled(pages: Iterable[Records], samples: Records) -> Iterator[Records]:
+def _sampled(pages: Iterable[Records], samples: list[Any]) -> Iterator[Records]:
     """The pages, of whose first records some are remembered."""
     for page in pages:
         samples += page[: max(0, _SAMPLES - len(samples))]

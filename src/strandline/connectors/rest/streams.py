@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from strandline.connectors.pages.alike import Alike
 from strandline.connectors.pages.columns import Columns
 from strandline.connectors.pages.shape import Shape
 from strandline.connectors.pages.stream import Child, Stream
@@ -52,7 +53,8 @@ class RestStream:
             low, high = (
                 (as_time(start), as_time(None if said.end is None else until)) if said.incremental_key else (None, None)
             )
-            for page in self._asked(values, reading):
+            alike = None if low or high or _shape(said).keeps_json else self.asking.alike()
+            for page in self._asked(values, reading, alike):
                 yield (
                     [one for one in page if _lies(one, said.incremental_key or "", low, high)] if low or high else page
                 )
@@ -69,10 +71,12 @@ class RestStream:
             self.client(), values, _quiet if reading is None else reading.alive, ahead=self._ahead(reading)
         )
 
-    def _asked(self, values: Mapping[str, Any], reading: Reading | None) -> Iterator[Records]:
+    def _asked(
+        self, values: Mapping[str, Any], reading: Reading | None, alike: Alike | None = None
+    ) -> Iterator[Records]:
         alive = _quiet if reading is None else reading.alive
         if self.parent is None:
-            yield from self.asking.pages(self.client(), values, alive, ahead=self._ahead(reading))
+            yield from self.asking.pages(self.client(), values, alive, ahead=self._ahead(reading), alike=alike)
             return
         start = self.parent.said.start
         of_parent = {**values, "since": None if start is None else parsed(start), "until": self.now()}
