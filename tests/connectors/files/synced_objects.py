@@ -22,7 +22,8 @@ class SyncedObjects(SyncedFiles):
         self.store = S3Store("bucket", prefix="in", client_options={"allow_http": True}, **s3.options)
 
     def write(self, name: str, content: bytes | str) -> None:
-        obstore.put(self.store, name, content.encode() if isinstance(content, str) else content)
+        data = content.encode() if isinstance(content, str) else content
+        obstore.put(self.store, name, data, use_multipart=False)  # fake-gcs-server takes no parts
 
     def append(self, name: str, content: str) -> None:
         """As most stores do it: by another object in its place."""

@@ -40,7 +40,8 @@ class ObjectsState:
         model_config = ConfigDict(extra="forbid")
 
         url: str = Field(
-            min_length=1, description="`s3://bucket/prefix`, `gs://bucket/prefix` or `az://account/container/prefix`."
+            min_length=1,
+            description="`s3://bucket/prefix`, `gs://bucket/prefix` or `az://container/prefix`, whose account is in `options` or the environment.",
         )
         options: dict[str, str] = Field(
             default={},
