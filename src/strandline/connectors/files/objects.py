@@ -51,8 +51,8 @@ _SOON = 16
 """Files of which the first bytes are fetched before they are asked for."""
 _PAGE = 1_000
 _TIMEOUT_S = 60
-_RETRIES: int | None = None
-"""As the driver likes."""
+_RETRIES = 10
+"""Within that time. Then the engine tries again, and can be stopped in between."""
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _SECOND_NS = 1_000_000_000
 _REPLACED = "the files are listed again"
@@ -221,7 +221,9 @@ class ObjectPlace:
     def close(self) -> None:
         """See ``paths.Place``."""
         if "_pool" in self.__dict__:
-            self._pool.shutdown(cancel_futures=True)
+            self._pool.shutdown(
+                wait=False, cancel_futures=True
+            )  # nobody waits for what may be an answer of a dead store
             del self.__dict__["_pool"]
 
     @contextmanager
