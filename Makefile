@@ -1,6 +1,6 @@
 # One list of verbs for people and for CI. `make test` and `make demo` need nothing but Python 3.11, git and the network.
 .DEFAULT_GOAL := help
-.PHONY: help setup lock check test demo crash detect matrix stress holes races damage stores realfiles container recipes executors bench reference docs pages clean
+.PHONY: help setup lock check test demo crash detect matrix stress holes races damage stores lakes realfiles container recipes executors bench reference docs pages clean
 .DELETE_ON_ERROR:
 SHELL := /bin/bash
 # An interpreter that compiles all modules again takes twice as long to start, and tests start hundreds.
@@ -63,6 +63,10 @@ damage: $(READY) ## each bit of a stored state flipped, and its end cut off at e
 
 stores: $(READY) ## object stores of other people (versitygw, azurite, fake-gcs-server, s3rver), built once with go and npm: the suite of state backends, and files there
 	$(RUN)/pytest -q tests/connectors/objects/foreign_stores.py tests/connectors/files/foreign_store_objects.py $(ARGS)
+
+lakes: $(READY) ## the suite of destinations with Iceberg's own REST catalog, whose jars are fetched once; needs Java 17, and root for a network namespace
+	PYTHONPATH=tests/connectors $(RUN)/python tests/connectors/iceberg/foreign_catalog.py
+	unshare --net sh -c 'ip link set lo up && exec $(RUN)/pytest -q tests/connectors/iceberg/foreign_catalog.py $(ARGS)'
 
 realfiles: $(READY) ## 600 files of other people's packages, fetched once: what is stored of each against its text and other readers
 	PYTHONPATH=tests/realfiles $(RUN)/python -m realfiles $(ARGS)
