@@ -141,6 +141,15 @@ class ExecutorConformance:
             crew.ask_to_stop()
         assert {type(events[-1]) for events in self._until_ended(crew, 4, heard).values()} == {Done}
 
+    def test_signals_are_still_heard_by_the_run(self, executor: Executor) -> None:
+        """Which stops at a commit then, and so do its workers."""
+        numbers = signal.SIGINT, signal.SIGTERM
+        before = [signal.getsignal(one) for one in numbers]
+        crew = executor.crew(2)
+        assert crew is not None
+        with closing(crew):
+            assert [signal.getsignal(one) for one in numbers] == before
+
     def test_a_crew_is_closed_in_the_middle_of_its_work(self, executor: Executor, tmp_path: Path) -> None:
         """Its workers end; those that were there before are free for the next run."""
         crew, heard = executor.crew(2), list[Happening]()

@@ -74,6 +74,7 @@ _COVERED = """
 - `call`: before each call, and after the last one. Between one call and the next nothing is done to the outside, so that
   after the one is before the other. A quarter of the cases are killed again while they recover. A fifth are looked into
   before they recover: what the saved state covers has to be stored.
+- `worker`: real workers of the executor `processes`, forked as syncs are. What happens to one happens at a call for the task that it does.
 - After each case: the rows by the model; no table and no file left over; the exit code 0 of the sync that completes. A
   tenth of the cases are synced once more: that reads nothing but what is always read again.
 - *Stored, read again* counts rows that the killed sync had stored and the next one reads again, in cells whose source is
