@@ -328,6 +328,29 @@ def test_a_task_that_kills_every_worker_fails_and_the_others_are_done(cli, feed,
     assert "2 of 3 tasks completed" in done.output
 
 
+def test_a_worker_that_is_lost_before_it_has_looked_does_not_hide_the_cursor(cli, feed, crew, monkeypatch):
+    """In the summary, and where losses at one cursor are counted."""
+    feed("files", **PROCESSES)
+    sent = []
+
+    def submit(parcel):
+        if pickle.loads(parcel.content).work.task.id != "b":
+            Threads.submit(crew, parcel)
+            return
+        report = TaskReport("feed", "b", "files", ("b",), cursor_to=None if sent else {"page": 3})
+        sent.append(parcel.id)
+        crew.tell(Said(parcel.id, elsewhere.told(EventKind.TASK_STARTED, "", report)))
+        crew.tell(Lost(parcel.id, "out of memory"))
+
+    monkeypatch.setattr(crew, "submit", submit)
+    done = cli("sync", "--summary-location", "s.jsonl")
+    assert done.exit_code == 1
+    assert "out of memory, 5 times at the same cursor" in done.output
+    assert len(sent) == 5
+    tasks = json.loads(Path("s.jsonl").read_text("utf-8"))["tasks"]
+    assert {one["task"]: one["cursor_to"] for one in tasks}["b"] == {"page": 3}
+
+
 def test_a_task_whose_workers_are_lost_so_often_that_the_epochs_of_the_run_are_used_up_fails(
     cli, feed, crew, monkeypatch
 ):

@@ -159,6 +159,7 @@ class Elsewhere:
     def _merge(self, sent: _Sent, theirs: TaskReport) -> None:
         """What a worker tells, in the report of the run: as if one had done all of it."""
         report, kept = sent.unit.report, sent.unit.report.cursor_from
+        saved = report.cursor_to
         for one in fields(TaskReport):
             if one.name not in _OURS:
                 more = sent.before.get(one.name)
@@ -166,6 +167,8 @@ class Elsewhere:
                 setattr(report, one.name, value if more is None else value + more)
         if sent.work.attempt:
             report.cursor_from = kept
+            if theirs.cursor_to is None:  # it has not looked yet
+                report.cursor_to = saved
         report.seconds = self._clock.monotonic_s() - report.started_s if sent.begun else 0.0
 
     def _say(self, sent: _Sent, kind: EventKind, text: str = "") -> None:
