@@ -1,6 +1,6 @@
 # One list of verbs for people and for CI. `make test` and `make demo` need nothing but Python 3.11, git and the network.
 .DEFAULT_GOAL := help
-.PHONY: help setup lock check test demo crash detect matrix stress holes races damage stores lakes realfiles container recipes executors bench reference docs pages clean
+.PHONY: help setup lock check test demo crash detect matrix stress holes races damage stores lakes realfiles container recipes integrations executors bench reference docs pages clean
 .DELETE_ON_ERROR:
 SHELL := /bin/bash
 # An interpreter that compiles all modules again takes twice as long to start, and tests start hundreds.
@@ -74,8 +74,11 @@ realfiles: $(READY) ## 600 files of other people's packages, fetched once: what 
 container: $(READY) ## the Dockerfile, executed in a root of Debian without a container engine, and two syncs in it; needs root and debootstrap
 	$(RUN)/python tests/deploy/container.py
 
-recipes: $(READY) ## the recipes for Airflow, Dagster, Prefect and dbt, which are installed for it
+recipes: $(READY) ## the recipes for Airflow, Prefect and dbt, which are installed for it
 	PYTHONPATH=tests/docs $(RUN)/python tests/docs/orchestrators.py $(ARGS)
+
+integrations: $(READY) ## the package for Dagster, against the real one, which is installed for it into .cache
+	PYTHONPATH=tests/docs $(RUN)/python tests/docs/integrations.py $(ARGS)
 
 executors: $(READY) ## the suites of the executors dask and ray, and many tables by the workers of each executor, of which one is killed every few seconds
 	PYTHONPATH=tests $(RUN)/uv run --quiet --isolated --frozen --all-extras --group dev pytest -q tests/executors/dask_suite.py tests/executors/ray_suite.py
@@ -98,4 +101,4 @@ bench: $(READY) ## the benchmarks, one after the other
 
 clean: ## remove what the other verbs made
 	rm -rf .venv .cache .demo dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage*
-	find src tests examples bench -name __pycache__ -type d -prune -exec rm -rf {} +
+	find src tests examples bench integrations -name __pycache__ -type d -prune -exec rm -rf {} +

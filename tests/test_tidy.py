@@ -13,7 +13,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 SRC = sorted((ROOT / "src").rglob("*.py"))
 TESTS = sorted((ROOT / "tests").rglob("*.py"))
-SCRIPTS = sorted(path for folder in ("bench", "examples") for path in (ROOT / folder).rglob("*.py"))
+SCRIPTS = sorted(path for folder in ("bench", "examples", "integrations") for path in (ROOT / folder).rglob("*.py"))
 ALL = [*SRC, *TESTS, *SCRIPTS]
 
 FUNCTION_LINES_MAX = 60

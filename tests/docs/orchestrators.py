@@ -1,4 +1,4 @@
-"""Runs the recipes of docs/recipes.md for real: Airflow, Dagster, Prefect, dbt, each in an environment of its own. `make recipes`.
+"""Runs the recipes of docs/recipes.md for real: Airflow, Prefect, dbt, each in an environment of its own. `make recipes`.
 
 Not part of the test suite, for what it installs has 500 MB, and changes without us.
 """
@@ -10,13 +10,12 @@ import tempfile
 from pathlib import Path
 
 import duckdb
+from environments import environment
 from pages import BEFORE, ROOT, blocks
 
 FILES = {block.file: block.text for block in blocks(ROOT / "docs" / "recipes.md") if block.file}
-UV = Path(sys.executable).with_name("uv")
 RECIPES = {
     "airflow": ("dags/shop.py", ["apache-airflow"], "airflow db migrate && airflow dags test shop"),
-    "dagster": ("definitions.py", ["dagster"], "dagster asset materialize --select shop -f definitions.py"),
     "prefect": ("flow.py", ["prefect"], "python flow.py"),
     # a newer one fetches a binary from GitHub
     "dbt": ("dbt_project.yml", ["dbt-duckdb", "dbt-core<1.12"], "strandline sync && dbt build"),
@@ -32,13 +31,10 @@ def attempt(name: str, place: Path) -> int:
     for one in wanted:
         (place / one).parent.mkdir(parents=True, exist_ok=True)
         (place / one).write_text(FILES[one].replace("/srv/shop", str(place)), "utf-8")
-    subprocess.run([UV, "venv", "--quiet", "--python", sys.executable, place / "env"], check=True)
-    subprocess.run([UV, "pip", "install", "--quiet", "--python", place / "env", *packages], check=True)
-    path = f"{place / 'env' / 'bin'}:{Path(sys.executable).parent}:{os.environ['PATH']}"
+    path = f"{environment(place / 'env', *packages)}:{Path(sys.executable).parent}:{os.environ['PATH']}"
     settings = {
         "AIRFLOW_HOME": str(place),
         "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
-        "DAGSTER_HOME": "",
         "DBT_SEND_ANONYMOUS_USAGE_STATS": "False",
         "DO_NOT_TRACK": "1",
         "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "180",

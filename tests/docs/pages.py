@@ -12,7 +12,11 @@ from pathlib import Path
 __all__ = ["BEFORE", "PAGES", "ROOT", "Block", "blocks"]
 
 ROOT = Path(__file__).parents[2]
-PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "examples").rglob("*.md")])
+PAGES = sorted(
+    page
+    for place in (".", "docs", "examples", "integrations")
+    for page in (ROOT / place).glob("*.md" if place == "." else "**/*.md")
+)
 _FENCE = re.compile(r"^((?: *<!--.*?-->\n)*)( *)```(\w*)\n(.*?)^ *```$", re.MULTILINE | re.DOTALL)
 _ANSWER = re.compile(r"^(?!\$ ).*\n?", re.MULTILINE)
 _NAME = re.compile(r"(?:#|--) ([\w./-]*\.[\w.]+)\b")

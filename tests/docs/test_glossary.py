@@ -6,7 +6,11 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 GLOSSARY = (ROOT / "docs" / "glossary.md").read_text("utf-8")
-PAGES = [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), *(ROOT / "examples").rglob("*.md")]
+PAGES = [
+    *ROOT.glob("*.md"),
+    *(ROOT / "docs").glob("*.md"),
+    *(page for place in ("examples", "integrations") for page in (ROOT / place).rglob("*.md")),
+]
 BANNED = re.compile(r"\b(mend(s|ed|ing)?|anew|heights?|(?<!`)[Ff]org(et|ets|ot|otten)|swap(s|ped)?( in)?)\b")
 """For these there are words of the field: fix, again, high-water mark, discard, replace."""
 
