@@ -77,7 +77,7 @@ container: $(READY) ## the Dockerfile, executed in a root of Debian without a co
 recipes: $(READY) ## the recipes for Airflow, Prefect and dbt, which are installed for it
 	PYTHONPATH=tests/docs $(RUN)/python tests/docs/orchestrators.py $(ARGS)
 
-integrations: $(READY) ## the package for Dagster, against the real one, which is installed for it into .cache
+integrations: $(READY) ## the packages for Airflow and Dagster, against those, which are installed for it into .cache
 	PYTHONPATH=tests/docs $(RUN)/python tests/docs/integrations.py $(ARGS)
 
 executors: $(READY) ## the suites of the executors dask and ray, and many tables by the workers of each executor, of which one is killed every few seconds

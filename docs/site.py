@@ -19,6 +19,7 @@ ELSEWHERE = {
     "CONTRIBUTING.md": "contributing.md",
     "examples/deploy/README.md": "containers.md",
     "examples/plugin/README.md": "example-plugin.md",
+    "integrations/airflow/README.md": "airflow.md",
     "integrations/dagster/README.md": "dagster.md",
 }
 """Pages that lie outside of docs, and where they are in the site."""

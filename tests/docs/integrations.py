@@ -11,6 +11,7 @@ from environments import environment
 from pages import ROOT
 
 PACKAGES = {
+    "airflow": ["apache-airflow==3.3.*"],
     "dagster": ["dagster==1.13.*", "dagster-dg-cli"],
 }
 
