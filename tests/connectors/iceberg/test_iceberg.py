@@ -434,6 +434,23 @@ def test_looking_makes_nothing(root: Path) -> None:
     assert not root.exists()
 
 
+def test_a_namespace_that_another_run_makes_at_the_same_time_is_there(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root.mkdir()
+    catalog_of(root).create_namespace("default")
+    exists, looked = SqlCatalog.namespace_exists, []
+
+    def not_yet(self: SqlCatalog, name: Any) -> bool:
+        looked.append(name)
+        return len(looked) > 1 and exists(self, name)
+
+    monkeypatch.setattr(SqlCatalog, "namespace_exists", not_yet)
+    with closing(opened(root)) as destination:
+        assert Lineage(destination).migrate(ORDERS, ownership=MINE).empty
+    assert seen(root) == []
+
+
 # partitions ----------------------------------------------------------------------------------------------------------
 
 BY = orders(name=pa.string(), country=pa.string(), day=pa.date32(), at=pa.timestamp("us", "UTC"))

@@ -51,7 +51,11 @@ class Catalog:
     def create(self, name: str, **described: Any) -> None:
         """Make a table, unless there is one."""
         with self.explained(f"cannot make {name}"):
-            self.opened().create_namespace_if_not_exists(self.namespace)
+            try:
+                self.opened().create_namespace_if_not_exists(self.namespace)
+            except Exception:  # of two who make it at once, one is told that it is there
+                if not self.opened().namespace_exists(self.namespace):
+                    raise
             try:
                 self.opened().create_table(self.identifier(name), **described)
             except ice_exceptions.TableAlreadyExistsError:
