@@ -109,7 +109,8 @@ class Replace:
     is named too; one whose children were not all read is not, since what is unknown is not gone.
 
     ``keys`` has the columns of ``table`` that refer to the parent's key, whichever they are, with one row a parent and no
-    nulls. ``Table.parent`` says which table the parents are in. The rows that follow have all columns of the table. One
+    nulls. ``Table.parent`` says which table the parents are in. What belongs to rows of a child may be replaced by an ancestor's key,
+    which it then carries: so it is for all that belongs to that ancestor. The rows that follow have all columns of the table. One
     whose primary key is stored is updated, so that nobody can tell it from one of an ``Insert`` alone; only in a table without
     a primary key, or with a ``version_order``, it is a new row.
 

@@ -20,6 +20,17 @@ SPEC = {
             "query": {"since": "{since}", "per_page": 4},
         },
         "comments": {"parent": "issues", "path": "issues/{parent.id}/comments", "primary_key": ["id"]},
+        # children of children, to any depth
+        "reactions": {
+            "parent": "comments",
+            "path": "issues/{parent.parent.id}/comments/{parent.id}/reactions",
+            "primary_key": ["id"],
+        },
+        "voters": {
+            "parent": "reactions",
+            "path": "reactions/{parent.id}/voters",
+            "query": {"of": "{parent.parent.parent.title}"},
+        },
         # in order, by a token in the body
         "events": {
             "path": "events",
@@ -79,6 +90,15 @@ class Shop:
         numbers = range(issue % 3) if title.startswith("issue") else range(1, 2 + issue % 3)
         return [{"id": issue * 10 + n, "text": f"{title} {n}"} for n in numbers]
 
+    def reactions(self, issue, comment):
+        """As many as the text of the comment allows, which changes."""
+        text = next((one["text"] for one in self.comments(issue) if one["id"] == comment), "")
+        return [{"id": comment * 10 + n, "kind": "+-"[n % 2]} for n in range((len(text) + comment) % 3)]
+
+    @staticmethod
+    def voters(reaction, title):
+        return [{"name": f"{title} {n}"} for n in range(1 + reaction % 2)]
+
     @property
     def events(self):
         """Several at one time."""
@@ -93,6 +113,12 @@ class Shop:
         return [{"id": n * 7 % 17, "at": moment(n // 2)} for n in range(self.size + 6)] + [
             {"id": 100 + n, "at": moment(30 * n, 1)} for n in range(1, self.step + 1)
         ]
+
+    def _comments(self):
+        return [(row["id"], one["id"]) for row in self.issues for one in self.comments(row["id"])]
+
+    def _title(self, issue):
+        return next(row["title"] for row in self.issues if row["id"] == issue)
 
     @property
     def things(self):
@@ -112,6 +138,10 @@ class Shop:
                 )
             case ["issues", number, "comments"]:
                 return paged(asked, self.comments(int(number)), 2)
+            case ["issues", number, "comments", comment, "reactions"]:
+                return paged(asked, self.reactions(int(number), int(comment)), 1)
+            case ["reactions", number, "voters"]:
+                return Reply(self.voters(int(number), asked.query["of"]))
             case ["events"]:
                 rows = [row for row in self.events if row["at"] >= asked.json.get("filter", {}).get("from", 0)]
                 at = int(asked.json.get("token", 0))
@@ -133,6 +163,17 @@ class Shop:
         found = {
             "issues": self.issues,
             "comments": [{"issues_id": row["id"], **one} for row in self.issues for one in self.comments(row["id"])],
+            "reactions": [
+                {"issues_id": issue, "comments_id": comment, **one}
+                for issue, comment in self._comments()
+                for one in self.reactions(issue, comment)
+            ],
+            "voters": [
+                {"issues_id": issue, "comments_id": comment, "reactions_id": one["id"], "position": n, **voter}
+                for issue, comment in self._comments()
+                for one in self.reactions(issue, comment)
+                for n, voter in enumerate(self.voters(one["id"], self._title(issue)))
+            ],
             "events": self.events,
             "visits": self.visits,
             "things": self.things,

@@ -1,5 +1,6 @@
 """`init` and `sync` are the two commands from the URL of an API to a table in DuckDB."""
 
+import re
 from contextlib import closing
 from pathlib import Path
 
@@ -130,6 +131,9 @@ paths:
   /orders/{order_id}/lines:
     get:
       responses: {'200': {content: {application/json: {schema: {type: array, items: {$ref: '#/components/schemas/Line'}}}}}}
+  /orders/{order_id}/lines/{line_id}/taxes:
+    get:
+      responses: {'200': {content: {application/json: {schema: {type: array, items: {$ref: '#/components/schemas/Line'}}}}}}
   /orders/{order_id}:
     get:
       responses: {'200': {content: {application/json: {schema: {$ref: '#/components/schemas/Order'}}}}}
@@ -166,7 +170,10 @@ def test_an_openapi_document_becomes_tables_with_their_children(cli, api):
             at = int(asked.query.get("cursor", 0))
             rows = [row for row in orders if row["updated_at"] >= asked.query.get("updated_since", "")]
             return Reply({"data": rows[at : at + 7], "next_cursor": str(at + 7) if at + 7 < len(rows) else ""})
-        number = int(asked.path.split("/")[3])
+        number, *taxed = map(int, re.findall(r"\d+", asked.path.removeprefix("/v1")))
+        if taxed:
+            assert taxed[0] // 10 == number
+            return Reply([{"id": 10 * taxed[0]}])
         return Reply([{"id": 10 * number + n, "product": "tea"} for n in range(number % 3)])
 
     api.answer = answer
@@ -186,8 +193,17 @@ def test_an_openapi_document_becomes_tables_with_their_children(cli, api):
             "pagination": {"type": "link"},
             "primary_key": ["id"],
         },
+        "taxes": {
+            "parent": "lines",
+            "path": "orders/{parent.parent.id}/lines/{parent.id}/taxes",
+            "pagination": {"type": "link"},
+            "primary_key": ["id"],
+        },
     }
     assert '# authentication: {type: api_key, header: X-Key, key: "${API_KEY}"}' in Path("strandline.yml").read_text()
     assert cli("sync").exit_code == 0
     assert stored("SELECT count(*) FROM orders") == [(12,)]
     assert stored("SELECT count(*) FROM lines") == [(12,)]
+    assert stored(
+        "SELECT count(*) FROM taxes JOIN lines ON lines_id = lines.id AND taxes.orders_id = lines.orders_id"
+    ) == [(12,)]

@@ -66,7 +66,7 @@ class TestIntoFiles(_Killed):
 
 
 class TestIntoWhatKeepsNoStates(_Killed):
-    WRITE_MODE, TABLES = WriteMode.OVERWRITE, ("issues", "comments")
+    WRITE_MODE, TABLES = WriteMode.OVERWRITE, ("issues", "comments", "reactions")
 
     @pytest.fixture
     def plugins(self, apis):

@@ -193,6 +193,19 @@ def test_an_error_in_a_good_answer_is_no_page_without_records(api, records):
     assert len(read(api, records=records, pagination=pagination, absent="empty")) == 1
 
 
+def test_an_object_after_lists_is_no_record(api):
+    """Also where nothing says where the records lie, so that an object alone is one; and a slice is of a list only."""
+    answers = {"1": [{"id": 1}], "2": ERROR, "3": []}
+    api.answer = lambda asked: Reply(answers[asked.query["page"]])
+    pagination = {"type": "page", "query": "page"}
+    with pytest.raises(TaskError, match="answers with an object, after pages that were lists; it has 'error'"):
+        read(api, pagination=pagination)
+    api.answer = lambda _asked: Reply(ERROR)
+    assert [row["error"]["code"] for row in read(api, pagination={"type": "none"})] == [7]
+    with pytest.raises(TaskError, match=r"answers without '\$\[:\]'; it has 'error'"):
+        read(api, records="$[:]", pagination={"type": "none"})
+
+
 def test_an_answer_that_says_that_it_has_no_content_has_no_records(api):
     api.answer = lambda asked: Reply({"rows": [{"id": 1}]}) if asked.query["page"] == "1" else Reply(b"", status=204)
     assert [row["id"] for row in read(api, records="rows", pagination={"type": "page", "query": "page"})] == [1]

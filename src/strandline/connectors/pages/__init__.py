@@ -30,7 +30,7 @@ A source declares each of its streams, says how their pages are fetched, and pas
   on with the pages of that look. Columns that are new later come as a ``Schema`` in mid-stream; where rows were sent that no
   checkpoint follows yet, the pass begins again and is read to its end before the first row is sent (``GrewError``, which the engine
   tries again). The cursor keeps the columns, so that a field that no record of a pass has is null, and a type stays what it was.
-- **Children**: ``Child`` is a stream that is fetched once for each row of its parent; ``Shape(lists="tables")`` makes tables of lists.
+- **Children**: ``Child`` is a stream that is fetched once for each row of its parent, and may have ``children``; ``Shape(lists="tables")`` makes tables of lists.
   Both send ``Replace``, so that children that are gone are removed. All tables of a stream and its children are one task.
 - **Partitions**: one ``Task`` for each, with ``partition``; ``fetch`` is given it. What fails in fetching fails its task alone.
 """

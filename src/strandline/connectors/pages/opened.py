@@ -75,13 +75,18 @@ class Opened:
                     pages = iter(self.fetch(partition)(None))
                     self._look = _Look(partition, before, self.stream.look(pages, self.columns)[0], pages)
                 tables = self.stream.tables(self.columns)
-                for child in self.children:
-                    if child.stream.looks and not child.columns.types:
-                        self._look_at(child)
-                    child.refer(self.columns)
-                    tables += child.stream.tables(child.columns)
+                tables += self._of_children(self.children, self.columns)
             except TaskError as error:
                 return [self.unreadable(error)]
+        return tables
+
+    def _of_children(self, children: Sequence[Child], parents: Columns) -> list[Table]:
+        tables: list[Table] = []
+        for child in children:
+            if child.stream.looks and not child.columns.types:
+                self._look_at(child)
+            child.refer(parents)
+            tables += [*child.stream.tables(child.columns), *self._of_children(child.children, child.columns)]
         return tables
 
     def _look_at(self, child: Child) -> None:
@@ -116,7 +121,7 @@ class Opened:
         learns = task.id in self._grew
         with self._lock:
             columns = deepcopy(self.columns)
-            children = [replace(child, columns=deepcopy(child.columns)) for child in children or self.children]
+            children = [child.copied() for child in children or self.children]
         stream, fetch = self._from_look(task, reading, fetch or self.fetch(task.partition))
         one = Pass(stream, columns, task, reading, fetch, children, learns=learns)
         try:
@@ -129,7 +134,7 @@ class Opened:
         """See ``strandline.source.Remembers``."""
         with self._lock:
             columns = deepcopy(self.columns)
-            children = [replace(child, columns=deepcopy(child.columns)) for child in self.children]
+            children = [one.copied() for child in self.children for one in child.all()]
         others = {child.stream.name for child in children}
         lists = self.stream.lists_in({name: rows for name, rows in stored.items() if name not in others})
         if lists:

@@ -13,12 +13,13 @@ from itertools import pairwise
 from typing import Any
 
 from strandline.connectors.pages.alike import Alike
+from strandline.connectors.pages.children import Fetching, Found
 from strandline.connectors.pages.columns import Columns
 from strandline.connectors.pages.key import Key, as_python, check_key, text_of_value, value_of
 from strandline.connectors.pages.nested import apart, are_different, in_doubles, inner_rows, parents_of
 from strandline.connectors.pages.records import Records, read_page
 from strandline.connectors.pages.remembering import know, written
-from strandline.connectors.pages.stream import Child, Fetch, Mark, Stream
+from strandline.connectors.pages.stream import Child, Fetch, Mark, Stream, naming
 from strandline.errors import RetryableError, TaskError
 from strandline.lazy import pa, pc
 from strandline.message import Checkpoint, Complete, Cursor, Insert, Notice, Replace, Schema, SourceMessage
@@ -67,8 +68,7 @@ class Pass:
     _last: "pa.Scalar | None" = None
     """The last key of a sorted stream."""
     _older: int = 0
-    _parents: "dict[str, dict[tuple[Any, ...], tuple[Any, ...]]]" = field(default_factory=dict)
-    """By child, which parent was named so, where that is not its primary key."""
+    _fetching: Fetching = field(init=False)
     _unseen: set[str] = field(default_factory=set)
     """Lists with rows in a table of their own, of which no record has said anything yet: unknown is not empty."""
     _waiting: "dict[str, list[pa.RecordBatch]]" = field(default_factory=dict)
@@ -80,7 +80,8 @@ class Pass:
         mark: Cursor | None = cursor.get("mark")
         began = as_python(self._after if self._after is not None else self._key.since) if self._key else mark
         self._tables = {table.name: table for table in self.task.tables}
-        for stream, columns in [(self.stream, self.columns), *((one.stream, one.columns) for one in self.children)]:
+        self._fetching = Fetching(self.reading, self._tables)
+        for stream, columns in [(self.stream, self.columns), *((one.stream, one.columns) for one in self._all())]:
             yield from self._told(stream, columns)
         buffer, rows, size, last_s = list[Records](), 0, 0, time.monotonic()
         path, alike = self.stream.path, Alike(self.stream.path)
@@ -105,13 +106,17 @@ class Pass:
         yield from self._flush(buffer, None)
         yield from self._end(mark)
 
+    def _all(self) -> list[Child]:
+        """The children, and all below them."""
+        return [one for child in self.children for one in child.all()]
+
     def _begin(self) -> Mapping[str, Any]:
         """Take the cursor apart, and a bound where a pass begins."""
         cursor = dict(self.reading.cursor or {})
         if not cursor.keys() <= _FIELDS or (cursor and not self.stream.is_incremental):
             raise self._strange()
         try:
-            know(cursor, self.columns, self.children)
+            know(cursor, self.columns, self._all())
             before = datetime.fromisoformat(cursor["before"]) if "before" in cursor else None
         except STRANGE as error:
             raise self._strange() from error
@@ -119,7 +124,7 @@ class Pass:
         self.columns.keep_apart([*lists])
         if self.reading.absorbs and not self.stream.is_incremental:
             self._unseen = {name for name, rows in lists.items() if rows}
-        columns_of = {self.stream.name: self.columns, **{one.stream.name: one.columns for one in self.children}}
+        columns_of = {self.stream.name: self.columns, **{one.stream.name: one.columns for one in self._all()}}
         for table in self.task.tables:
             former = self.reading.former.get(table.name, ()) if table.name in columns_of else ()
             if former:
@@ -150,7 +155,7 @@ class Pass:
             return None
         known: dict[str, Any] = {"columns": written(self.columns)}
         if self.children:
-            known["children"] = {child.stream.name: written(child.columns) for child in self.children}
+            known["children"] = {child.stream.name: written(child.columns) for child in self._all()}
         if self.columns.apart:
             known["apart"] = list(self.columns.apart)
         if self._key is None:
@@ -298,12 +303,14 @@ class Pass:
 
     def _send(self, rows: "pa.Table", *, reread: bool) -> Iterator[SourceMessage]:
         """Rows, and those of their children behind them."""
-        step = _PARENTS_AT_ONCE if self.children else max(1, rows.num_rows)
-        pieces = apart(rows, self.stream.primary_key) if self.children or self.columns.apart else [rows]
+        wanted = self._fetching.wanted(self.children)
+        step = _PARENTS_AT_ONCE if wanted else max(1, rows.num_rows)
+        pieces = apart(rows, self.stream.primary_key) if wanted or self.columns.apart else [rows]
         for some in (piece.slice(start, step) for piece in pieces for start in range(0, piece.num_rows, step)):
-            fetched = [self._fetched(child, some) for child in self.children if child.stream.name in self._tables]
-            for child, _ in fetched:
-                yield from self._told(child.stream, child.columns)
+            lines = [(row,) for row in some.to_pylist()] if wanted else []
+            fetched = [self._fetching.of(child, some.schema, lines, self.stream.primary_key) for child in wanted]
+            for one in fetched:
+                yield from self._told(one.child.stream, one.child.columns)
             yield from self._insert(self.stream.name, some, reread=reread)
             for name in self.columns.apart or ():
                 child_name = f"{self.stream.name}_{name}"
@@ -314,16 +321,31 @@ class Pass:
                         self._waiting.setdefault(name, []).append(keys)
                         continue
                     inner = inner_rows(some, name, self._tables[child_name], refers)
-                    yield from self._replace(child_name, some, inner, refers, reread=reread)
-            for child, inner in fetched:
-                yield from self._replace(child.stream.name, some, inner, child.refers, reread=reread)
+                    yield self._replace(child_name, some, refers)
+                    yield from self._insert(child_name, inner, reread=reread)
+            for one in fetched:
+                named = naming(one.child.refers, self.stream.primary_key)
+                for below in one.child.all():
+                    if below.stream.name in self._tables:
+                        yield self._replace(below.stream.name, some, named)
+                yield from self._insert(one.child.stream.name, one.rows, reread=reread)
+                yield from self._below(one, named, reread=reread)
 
-    def _replace(
-        self, name: str, parents: "pa.Table", rows: "pa.Table", refers: Mapping[str, str], *, reread: bool
-    ) -> Iterator[SourceMessage]:
+    def _below(self, above: Found, named: Mapping[str, str], *, reread: bool) -> Iterator[SourceMessage]:
+        """What belongs to children; which rows at the top it is replaced with was said before. A row that came twice is asked for once."""
+        key = above.child.stream.primary_key
+        lines = list({tuple(line[0][name] for name in (*named, *key)): line for line in above.lines}.values())
+        for child in self._fetching.wanted(above.child.children):
+            for start in range(0, len(lines), _PARENTS_AT_ONCE):
+                some = lines[start : start + _PARENTS_AT_ONCE]
+                found = self._fetching.of(child, above.rows.schema, some, key)
+                yield from self._told(child.stream, child.columns)
+                yield from self._insert(child.stream.name, found.rows, reread=reread)
+                yield from self._below(found, named, reread=reread)
+
+    def _replace(self, name: str, parents: "pa.Table", refers: Mapping[str, str]) -> Replace:
         self._open = True
-        yield Replace(name, parents_of(parents, self._tables[name], refers))
-        yield from self._insert(name, rows, reread=reread)
+        return Replace(name, parents_of(parents, self._tables[name], refers))
 
     def _insert(self, name: str, rows: "pa.Table", *, reread: bool) -> Iterator[SourceMessage]:
         if name not in self._tables:
@@ -333,42 +355,6 @@ class Pass:
             for piece in within_bounds(batch, self.reading.batch_bytes):
                 self._open = True
                 yield Insert(name, piece, reread)
-
-    def _fetched(self, child: Child, parents: "pa.Table") -> "tuple[Child, pa.Table]":
-        """The children of some parents, all of them."""
-        pages = list[Records]()
-        rows = parents.to_pylist()
-        self._check_named(child, rows)
-        for row, found in zip(
-            rows, self.reading.each(lambda one: list(child.fetch(one)), rows, child.at_once), strict=True
-        ):
-            position = 0
-            for page in found:
-                records = read_page(page, child.columns.shape, where=child.stream.name, path=child.stream.path)
-                if not records.rows:
-                    continue
-                for name, of in child.refers.items():
-                    kind = parents.schema.field(of).type
-                    records.columns[name] = [pa.repeat(pa.scalar(row[of], kind), records.rows)]
-                if "position" in child.stream.primary_key:
-                    records.columns["position"] = [pa.array(range(position, position + records.rows), pa.int64())]
-                position += records.rows
-                pages.append(records)
-        return child, child.columns.take(pages)
-
-    def _check_named(self, child: Child, rows: Sequence[Mapping[str, Any]]) -> None:
-        """Whether what refers to a parent names that one only: the children of another would be replaced, too."""
-        key, of = self.stream.primary_key, tuple(child.refers.values())
-        if not key or set(key) <= set(of):
-            return
-        named = self._parents.setdefault(child.stream.name, {})
-        for row in rows:
-            name, parent = tuple(row[one] for one in of), tuple(row[one] for one in key)
-            if named.setdefault(name, parent) != parent:
-                raise TaskError(
-                    f"{child.stream.name}: two records of {self.stream.name} have {name} as {', '.join(of)}, by which it refers to one",
-                    hint=f"refer to {', '.join(key)}",
-                )
 
 
 def _checked(cursor: Cursor, where: str) -> Cursor:

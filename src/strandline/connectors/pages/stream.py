@@ -1,7 +1,8 @@
 """One stream of an API, from the pages that its author fetches to the messages that the engine takes."""
 
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeAlias
@@ -15,7 +16,7 @@ from strandline.errors import NothingYetError, UsageError
 from strandline.lazy import pa
 from strandline.table import FULL_READ, Guarantee, Table
 
-__all__ = ["Child", "Fetch", "Mark", "Stream"]
+__all__ = ["Child", "Fetch", "Mark", "Stream", "naming"]
 
 _LOOK_S = 5.0
 """How long records are looked at, once there is one."""
@@ -158,6 +159,11 @@ class Stream:
         return f"{self.name}_{name}"
 
     def _child(self, table: Table, name: str, kind: "pa.DataType") -> Table:
+        if self.parent is not None:
+            raise UsageError(
+                f"table {self.name!r}: its list {name!r} can be no table, since it is read together with {self.parent!r}",
+                hint="keep its lists as `list` or `json`",
+            )
         if not table.primary_key:
             raise UsageError(
                 f"table {self.name!r}: its list {name!r} can be no table, since it has no primary key",
@@ -201,12 +207,15 @@ class Child:
 
     stream: Stream
     columns: Columns
-    fetch: Callable[[Mapping[str, Any]], Iterable[Page]]
-    """The pages of one parent, given its row."""
+    fetch: Callable[..., Iterable[Page]]
+    """The pages of one parent, given its row; where the parent is a child itself, also the rows above it, the nearest first."""
     refers: Mapping[str, str] = field(default_factory=dict)
-    """The columns that refer to the parent, with the parent's columns: ``{"order_id": "id"}``."""
+    """The columns that refer to the parent, with the parent's columns: ``{"order_id": "id"}``. Where the parent is a child itself,
+    the columns by which that one refers to the row at the top are among them, under their names."""
     at_once: int = 1
     """How many parents' children are fetched at once, in threads."""
+    children: "Sequence[Child]" = ()
+    """What belongs to its rows, to any depth. It is replaced with them, by the row at the top."""
 
     def refer(self, parents: Columns) -> None:
         """Learn the types of the columns that refer to the parent, and of the place among its children, from its columns."""
@@ -214,3 +223,22 @@ class Child:
             self.columns.types.setdefault(name, parents.types.get(of, pa.null()))
         if "position" in self.stream.primary_key and "position" not in self.columns.types:
             self.columns.types["position"] = pa.int64()
+
+    def all(self) -> "Iterator[Child]":
+        """Itself, and all below it, parents first."""
+        yield self
+        for child in self.children:
+            yield from child.all()
+
+    def copied(self) -> "Child":
+        """With columns of its own, and so all below it."""
+        return replace(self, columns=deepcopy(self.columns), children=[one.copied() for one in self.children])
+
+
+def naming(refers: Mapping[str, str], key: Sequence[str]) -> dict[str, str]:
+    """Of the columns that refer to a parent, those that say which it is: those of its primary key, if they have all of it.
+
+    What else is taken from the parent may change, and the children of before would not be found by it.
+    """
+    named = {name: of for name, of in refers.items() if of in key}
+    return named if key and set(key) <= set(named.values()) else dict(refers)

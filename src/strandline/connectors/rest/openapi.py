@@ -86,14 +86,20 @@ def proposed_by(document: Mapping[str, Any], url: str) -> Proposals:
     """
     collections = {one.path: one for one in _collections(document)}
     names: dict[str, str] = {}
+    asked: dict[str, str] = {}
+    """Of the paths of the document, those of the spec."""
     tables = []
     for path, one in sorted(collections.items(), key=lambda item: (item[0].count("{"), item[0])):
         parent = _parent(path, names, collections)
         if "{" in path and not parent:
             continue
         name = _free(table_name(path.rstrip("/").rpartition("/")[2]), names.values(), path)
-        names[path] = name
-        tables.append(_table(name, one, parent))
+        names[path], asked[path] = name, path.lstrip("/")
+        if parent:
+            # what the parent takes from its own parent is one level higher for its children
+            above = asked[parent[0]].replace("{parent.", "{parent.parent.")
+            asked[path] = f"{above}/{{parent.{parent[2]}}}{path.rpartition('}')[2]}"
+        tables.append(_table(name, one, asked[path], parent[1] if parent else ""))
         if len(tables) == _TABLES_MAX:
             break
     if not tables:
@@ -172,12 +178,10 @@ def _parent(path: str, names: Mapping[str, str], collections: Mapping[str, _Coll
     return (found[1], names[found[1]], field) if field else None
 
 
-def _table(name: str, one: _Collection, parent: tuple[str, str, str] | None) -> Proposal:
-    path = one.path.lstrip("/")
+def _table(name: str, one: _Collection, path: str, parent: str) -> Proposal:
     settings = []
     if parent:
-        path = f"{parent[0].lstrip('/')}/{{parent.{parent[2]}}}/{one.path.rpartition('/')[2]}"
-        settings.append(Setting("parent", parent[1]))
+        settings.append(Setting("parent", parent))
     settings.append(Setting("path", path))
     since = next((one_ for one_ in SINCE if one_ in one.parameters), "") if not parent else ""
     changed = (

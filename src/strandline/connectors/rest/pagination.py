@@ -30,6 +30,7 @@ from strandline.logs import redact
 
 __all__ = ["Page", "Pages", "next_link"]
 
+_NAMED_MAX = 8
 _LINK = re.compile(r'<([^>]*)>((?:"(?:[^"\\]|\\.)*"|[^",])*)')
 _PARAMETER = re.compile(r""";\s*([\w*-]*)\s*(?:=\s*(?:"((?:[^"\\]|\\.)*)"|'([^']*)'|([^;]*)))?""")
 _SAYS_NEXT = re.compile(r"""\brel\s*=\s*["']?(?:[\w-]+\s+)*next\b""", re.IGNORECASE)
@@ -49,6 +50,16 @@ class Page:
         if isinstance(self._document, Rows):
             self._document = json_of(self.answer)
         return self._document
+
+    @property
+    def is_array(self) -> bool:
+        """Whether its records are the elements of the whole answer, as far as Python has read it."""
+        return isinstance(self._document, list)
+
+    @property
+    def is_object(self) -> bool:
+        """Whether the whole answer is its only record."""
+        return isinstance(self._document, dict) and list(self.records) == [self._document]
 
     def at(self, path: str) -> Any:
         """The first value at ``path``; ``NOTHING`` if there is none."""
@@ -77,6 +88,8 @@ class Pages:
         """How many pages or records there are, as far as the API has said."""
         self._before: Sequence[Any] = ()
         self._told = set[int]()
+        self._had_list = False
+        """Whether a page was an array, whose elements are records."""
         if isinstance(self._said, PageSettings):
             self._count = self._said.first
             self.request = _sent(request, self._said, self._count)
@@ -99,6 +112,13 @@ class Pages:
         Raises:
             TaskError: the API sends us round in a circle, or does not say what it should.
         """
+        if self._had_list and page.is_object:
+            raise TaskError(
+                f"{shown(page.answer.request.url)} answers with an object, after pages that were lists; it has "
+                f"{', '.join(map(repr, [*page.document][:_NAMED_MAX]))}",
+                hint="is it an error? `records` says where the records lie",
+            )
+        self._had_list = self._had_list or page.is_array
         position = self._position(page)
         if position is None:
             self._check_end(page)

@@ -7,6 +7,7 @@ from typing import Annotated, Any, ClassVar, Literal, TypeAlias
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, HttpUrl, model_validator
 
+from strandline.connectors.rest.family import Family
 from strandline.connectors.rest.placeholders import FORMATS, placeholders
 from strandline.connectors.rest.settings_auth import AuthSettings
 from strandline.connectors.rest.settings_pages import OnePageSettings, PaginationSettings, PlaceText
@@ -65,7 +66,7 @@ class RestTable(BaseModel):
 
     In ``path``, ``query``, ``headers`` and ``body`` these are replaced: ``{since}`` and ``{until}``, the bounds of the
     incremental key, with a format behind a colon (``iso``, ``date``, ``unix``, ``unix_ms``, or ``%Y-%m-%d``); ``{parent.id}``, of
-    the parent's record; ``{partition}``.
+    the parent's record, and ``{parent.parent.id}``, of the record above that; ``{partition}``.
     """
 
     model_config = _EXACT
@@ -249,33 +250,26 @@ class RestSettings(BaseModel):
         wrong = []
         if self.names() and (self.base_url.query or self.base_url.fragment):
             wrong.append("`base_url` has no query: write `query`, which is sent with every request")
+        tables: dict[str, RestTable] = {}
         for name in self.names():
             try:
-                one = self.tables.of(name)
+                tables[name] = self.tables.of(name)
             except UsageError as error:
                 wrong.append(error.message)
-                continue
-            said = one.contradictions()
+        # what is wrong in a table may be all that is wrong with its children
+        family = Family({} if wrong else tables)
+        for name, one in tables.items():
+            said = one.contradictions() + (family.contradictions(name) if family.said else [])
             if not self.partitions and any(word == "partition" for word, _, _ in one.placeholders()):
                 said.append("{partition} needs `partitions`")
-            if one.parent and one.parent not in self.names():
-                said.append(f"there is no table {one.parent!r}, its `parent`")
-            elif one.parent:
-                said += self._of_parent(one)
             wrong += [f"table {name!r}: {words}" for words in said]
         if wrong:
             raise ValueError("; ".join(wrong))
         return self
 
-    def _of_parent(self, one: RestTable) -> list[str]:
-        """What does not go together in a table and its parent."""
-        above = self.tables.of(one.parent or "")
-        said = {
-            f"its parent {one.parent!r} needs a `primary_key`": not above.primary_key and not one.parent_columns,
-            f"its parent {one.parent!r} has a parent, and there is one level of them only": above.parent,
-            f"its parent {one.parent!r} has an `etag`, so its children would not be read": above.etag,
-        }
-        return [words for words, is_so in said.items() if is_so]
+    def family(self) -> Family:
+        """Which of its tables belongs to which."""
+        return Family({name: self.tables.of(name) for name in self.names()})
 
     def names(self) -> list[str]:
         """Of all tables, in their order: the keys of ``tables`` that are no globs."""

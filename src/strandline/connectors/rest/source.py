@@ -22,8 +22,10 @@ from functools import partial
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
+from strandline.connectors.pages.children import Line
+from strandline.connectors.pages.columns import Columns
 from strandline.connectors.pages.opened import Opened
-from strandline.connectors.pages.stream import Child, Fetch
+from strandline.connectors.pages.stream import Child, Fetch, Mark
 from strandline.connectors.rest.asking import Asking, Records
 from strandline.connectors.rest.authentication import credentials_of
 from strandline.connectors.rest.client import Client, Clock
@@ -47,7 +49,7 @@ from strandline.table import Table
 
 __all__ = ["RestSource"]
 
-_SAMPLES = 5
+_SAMPLES = 20
 """How many parents are looked at for the columns of their children."""
 
 
@@ -86,6 +88,7 @@ class RestSource:
 
     def __init__(self, spec: RestSettings, *, clock: Clock | None = None) -> None:
         self._spec, self._clock = spec, clock or Clock()
+        self._family = spec.family()
         self._lock = threading.RLock()
         self._made: Client | None = None
         self._opened: dict[str, Opened] = {}
@@ -98,19 +101,19 @@ class RestSource:
         with self._lock:
             if self._tables is None:
                 self._spec.tables.check(dict.fromkeys(self._spec.names(), ""), where=str(self._spec.base_url))
-                self._tables = [table for name in self._roots() for table in self._offered(name)]
+                self._tables = [table for name in self._family.roots() for table in self._offered(name)]
             return list(self._tables)
 
     def how(self, table: Table, *, mirror: bool) -> str:  # noqa: ARG002 -- the same for all
         """By its key; see ``strandline.describe.TellsHow``."""
-        written = self._spec.tables.written(table.parent or table.name)
+        written = self._spec.tables.written(self._family.root_of(table))
         return how_by(", ".join(table.incremental_key), {"lag": written.get("lag"), "window": written.get("window")})
 
     def tasks(self, tables: Sequence[Table]) -> Iterable[Task]:
         """One for each table with its children; where it is partitioned, one for each partition."""
         by_root: dict[str, list[Table]] = {}
         for table in tables:
-            by_root.setdefault(self._root_of(table), []).append(table)
+            by_root.setdefault(self._family.root_of(table), []).append(table)
         for root, some in by_root.items():
             if not self._is_partitioned(root):
                 yield Task(root, tuple(some))
@@ -121,14 +124,11 @@ class RestSource:
     def read(self, task: Task, reading: Reading) -> Iterator[SourceMessage]:
         """See the module."""
         self.tables()
-        root = self._root_of(task.tables[0])
+        root = self._family.root_of(task.tables[0])
         if root in self._broken:
             raise self._broken[root]
         base = self._opened[root]
-        children = [
-            replace(child, fetch=self._child_fetch(child.stream.name, task.partition, reading))
-            for child in base.children
-        ]
+        children = [self._fetching(child, task.partition, reading) for child in base.children]
         if (asking := self._asking(root)).said.etag:
             made = partial(base.read, task, reading)
             yield from unless_unchanged(asking, self._client(), task, reading, task.partition, made)
@@ -147,7 +147,7 @@ class RestSource:
     def remembered(self, task: Task, cursor: Cursor | None, stored: Mapping[str, int]) -> Task:
         """With the columns and lists that were seen before; see ``strandline.source.Remembers``."""
         self.tables()
-        root = self._root_of(task.tables[0])
+        root = self._family.root_of(task.tables[0])
         return task if root in self._broken else self._opened[root].remembered(task, cursor, stored)
 
     def acknowledge(self, task: Task, cursors: Mapping[str, Cursor]) -> None:
@@ -162,26 +162,8 @@ class RestSource:
                 self._made.close()
 
     # tables ----------------------------------------------------------------------------------------------------------
-    def _roots(self) -> list[str]:
-        return [name for name in self._spec.names() if not self._is_child(name)]
-
-    def _is_child(self, name: str) -> bool:
-        """Whether it is read together with its parent; with a key it has a cursor of its own."""
-        said = self._spec.tables.of(name)
-        return said.parent is not None and said.incremental_key is None
-
-    def _root_of(self, table: Table) -> str:
-        names = self._spec.names()
-        if table.name in names and not self._is_child(table.name):
-            return table.name
-        return table.parent or table.name
-
     def _is_partitioned(self, root: str) -> bool:
-        said = [self._spec.tables.of(name) for name in self._spec.names()]
-        own = self._spec.tables.of(root)
-        asked = [own, *(one for one in said if one.parent == root and one.incremental_key is None)]
-        if own.parent:
-            asked.append(self._spec.tables.of(own.parent))
+        asked = [self._family.said[one] for one in (root, *self._family.below(root), *self._family.above(root))]
         return any(name == "partition" for one in asked for name, _, _ in one.placeholders())
 
     def _partitions(self) -> Sequence[str]:
@@ -200,9 +182,8 @@ class RestSource:
         return Asking(name, self._spec.tables.of(name), self._spec)
 
     def _stream(self, name: str) -> RestStream:
-        asking = self._asking(name)
-        parent = self._asking(asking.said.parent) if asking.said.parent and not self._is_child(name) else None
-        return RestStream(asking, self._client, self._now, parent)
+        above = () if self._family.is_child(name) else [self._asking(one) for one in self._family.above(name)]
+        return RestStream(self._asking(name), self._client, self._now, self._family, above)
 
     def _offered(self, name: str) -> list[Table]:
         """A table with its children."""
@@ -226,19 +207,15 @@ class RestSource:
                 known = isinstance(found, NothingYetError)
                 problem = (NothingYetError if known else TaskError)(found.message, hint=found.hint)
         self._broken[name] = problem or TaskError(f"{name}: there is no partition")
-        names = [
-            name,
-            *(one for one in self._spec.names() if self._is_child(one) and self._spec.tables.of(one).parent == name),
-        ]
         return [
             Table(
                 one,
                 _no_columns(),
-                parent=None if one == name else name,
+                parent=None if one == name else self._family.said[one].parent,
                 unreadable=self._broken[name],
                 never_left_out=True,
             )
-            for one in names
+            for one in (name, *self._family.below(name))
         ]
 
     def _looked_at(self, name: str, partition: str | None) -> Opened:
@@ -252,30 +229,52 @@ class RestSource:
         opened = Opened(stream_of(asking, self._now), fetch)
         if opened.tables(partition)[0].unreadable is not None:
             return opened
-        for child_name in self._spec.names():
-            if self._is_child(child_name) and self._spec.tables.of(child_name).parent == name:
-                child = self._child(child_name, asking, opened, samples, partition)
-                opened.children = [*opened.children, child]
+        opened.children = self._children(name, [(row,) for row in samples], opened.columns, partition)
         return opened
 
-    def _child(self, name: str, parent: Asking, opened: Opened, samples: Records, partition: str | None) -> Child:
-        fetch = self._child_fetch(name, partition, None)
-        child = child_of(self._asking(name), parent, opened.columns, fetch)
-        for row in samples[:_SAMPLES]:
-            before = len(child.columns.types)
-            child.stream.look(fetch(row), child.columns)
-            if len(child.columns.types) > before:
-                break
-        return child
+    def _children(self, name: str, lines: Sequence[Line], above: Columns, partition: str | None) -> list[Child]:
+        """What is read together with a table, with the columns of their first records; ``lines`` are some of the table."""
+        children = []
+        for child_name in self._family.children(name):
+            fetch = self._child_fetch(child_name, partition, None)
+            child = child_of(self._asking(child_name), self._family, above, fetch)
+            is_parent, found = bool(self._family.children(child_name)), list[Line]()
+            for line in lines[:_SAMPLES]:
+                pages, some = child.stream.look(fetch(*line), child.columns)
+                if is_parent:
+                    named = {column: line[0].get(of) for column, of in child.refers.items()}
+                    rows = [row for page in pages if not isinstance(page, Mark) for row in page]
+                    found += [({**row, **named}, *line) for row in rows]
+                if some and (not is_parent or len(found) >= _SAMPLES):
+                    break
+            child.refer(above)
+            self._check_keys(child, name, len(lines[:_SAMPLES]))
+            children.append(replace(child, children=self._children(child_name, found, child.columns, partition)))
+        return children
+
+    def _check_keys(self, child: Child, parent: str, looked_at: int) -> None:
+        """A key has the type that its table is made with."""
+        unknown = [one for one in child.stream.primary_key if pa.types.is_null(child.columns.types.get(one, pa.null()))]
+        if unknown:
+            raise TaskError(
+                f"{child.stream.name}: {looked_at} records of {parent} were looked at, and no record of theirs has {unknown[0]!r}, a column "
+                "of its primary key",
+                hint=f"declare what it is, as `types: {{{unknown[0]}: int64}}`",
+            )
 
     # fetching --------------------------------------------------------------------------------------------------------
     def _fetch(self, name: str, partition: str | None, reading: Reading) -> Fetch:
         stream = self._stream(name)
         return lambda began: stream.pages(began, partition, reading)
 
+    def _fetching(self, child: Child, partition: str | None, reading: Reading) -> Child:
+        """The child, which fetches for one reading, and so all below it."""
+        below = [self._fetching(one, partition, reading) for one in child.children]
+        return replace(child, fetch=self._child_fetch(child.stream.name, partition, reading), children=below)
+
     def _child_fetch(
         self, name: str, partition: str | None, reading: Reading | None
-    ) -> Callable[[Mapping[str, Any]], Iterable[Records]]:
+    ) -> Callable[..., Iterable[Records]]:
         return partial(self._stream(name).of_row, partition=partition, reading=reading)
 
     def _now(self) -> datetime:

@@ -2,18 +2,20 @@
 
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from strandline.connectors.pages.alike import Alike
+from strandline.connectors.pages.children import Line
 from strandline.connectors.pages.columns import Columns
 from strandline.connectors.pages.shape import Shape
 from strandline.connectors.pages.stream import Child, Stream
 from strandline.connectors.rest.asking import Asking, Records
 from strandline.connectors.rest.client import Client
 from strandline.connectors.rest.documents import NOTHING, one_at
+from strandline.connectors.rest.family import Family
 from strandline.connectors.rest.settings import RestTable
 from strandline.connectors.rest.times import as_time, parsed, windows
 from strandline.errors import TaskError
@@ -37,8 +39,9 @@ class RestStream:
     client: Callable[[], Client]
     now: Callable[[], datetime]
     """The API's clock."""
-    parent: Asking | None = None
-    """Of a table with a cursor of its own that is asked for by the records of another one."""
+    family: Family
+    above: Sequence[Asking] = ()
+    """Of a table with a cursor of its own that is asked for by the records of another one: that one, behind those above it."""
 
     def pages(self, began: Any, partition: str | None, reading: Reading | None) -> Iterator[Records]:
         """The records from ``began`` on, page after page; ``reading`` is none while its columns are looked for."""
@@ -64,9 +67,9 @@ class RestStream:
         for lower, upper in windows(first, last, said.window):
             yield self._window(values, lower, upper, reading)
 
-    def of_row(self, row: Mapping[str, Any], *, partition: str | None, reading: Reading | None) -> Iterator[Records]:
-        """The records that belong to a row of the parent."""
-        values = {**_of_parent(self.asking.said, row), "partition": partition}
+    def of_row(self, *line: Mapping[str, Any], partition: str | None, reading: Reading | None) -> Iterator[Records]:
+        """The records that belong to a row of the parent, which is the first one; those above it follow."""
+        values = {**_of_parents(self.asking.said, line), "partition": partition}
         return self.asking.pages(
             self.client(), values, _quiet if reading is None else reading.alive, ahead=self._ahead(reading)
         )
@@ -75,29 +78,46 @@ class RestStream:
         self, values: Mapping[str, Any], reading: Reading | None, alike: Alike | None = None
     ) -> Iterator[Records]:
         alive = _quiet if reading is None else reading.alive
-        if self.parent is None:
+        if not self.above:
             yield from self.asking.pages(self.client(), values, alive, ahead=self._ahead(reading), alike=alike)
             return
-        start = self.parent.said.start
-        of_parent = {**values, "since": None if start is None else parsed(start), "until": self.now()}
-        for parents in self.parent.pages(self.client(), of_parent, alive):
-            yield from self._of_parents(parents, values, reading)
+        for lines in self._lines(self.above, values, reading):
+            yield from self._of_lines(self.asking, lines, values, reading)
+
+    def _lines(
+        self, above: Sequence[Asking], values: Mapping[str, Any], reading: Reading | None
+    ) -> Iterator[list[Line]]:
+        """The records of the last one, each with those above it, some at a time. They have no cursor: all are asked for."""
+        *higher, asking = above
+        start = asking.said.start
+        values = {**values, "since": None if start is None else parsed(start), "until": self.now()}
+        if not higher:
+            alive = _quiet if reading is None else reading.alive
+            for page in asking.pages(self.client(), values, alive):
+                yield [(row,) for row in page]
+            return
+        for lines in self._lines(higher, values, reading):
+            for line in lines:
+                for page in self._of_lines(asking, [line], values, reading):
+                    yield [(row, *line) for row in page]
 
     def _ahead(self, reading: Reading | None) -> int:
         return 0 if reading is None else self.asking.settings.concurrency
 
-    def _of_parents(self, parents: Records, values: Mapping[str, Any], reading: Reading | None) -> Iterator[Records]:
+    def _of_lines(
+        self, asking: Asking, lines: Sequence[Line], values: Mapping[str, Any], reading: Reading | None
+    ) -> Iterator[Records]:
+        """The records that belong to some rows, with the columns that they have of these."""
         alive = _quiet if reading is None else reading.alive
-        columns = _columns_of_parent(self.asking.said, self.parent.said if self.parent else RestTable())
+        columns = self.family.refers(asking.name)
 
-        def children(row: Any) -> list[Records]:
-            above = {name: taken(row, f'"{of}"') for name, of in columns.items()}
-            asked = self.asking.pages(self.client(), {**values, **_of_parent(self.asking.said, row)}, alive)
+        def children(line: Line) -> list[Records]:
+            above = {name: taken(line[0], f'"{of}"') for name, of in columns.items()}
+            asked = asking.pages(self.client(), {**values, **_of_parents(asking.said, line)}, alive)
             return [[{**one, **above} for one in page] for page in asked]
 
-        at_once = self.asking.settings.concurrency
         found: Iterable[list[Records]] = (
-            map(children, parents) if reading is None else reading.each(children, parents, at_once)
+            map(children, lines) if reading is None else reading.each(children, lines, self.asking.settings.concurrency)
         )
         for pages in found:
             yield from pages
@@ -139,47 +159,46 @@ def stream_of(asking: Asking, now: Callable[[], datetime]) -> Stream:
     )
 
 
-def child_of(
-    asking: Asking, parent: Asking, of_parent: Columns, pages: Callable[[Mapping[str, Any]], Iterable[Records]]
-) -> Child:
+def child_of(asking: Asking, family: Family, of_parent: Columns, pages: Callable[..., Iterable[Records]]) -> Child:
     """A table that is asked for by each record of its parent, and read together with it.
 
     Args:
         asking: how it is asked for.
-        parent: of which table.
+        family: of which table.
         of_parent: the columns of that.
         pages: the records of one row of the parent.
     """
-    refers = _columns_of_parent(asking.said, parent.said)
+    refers, parent = family.refers(asking.name), asking.said.parent or ""
     missing = [of for of in refers.values() if of not in of_parent.types]
     if missing:
         raise TaskError(
-            f"{asking.name}: the records of {parent.name} have no {missing[0]!r}", hint="look at `parent_columns`"
+            f"{asking.name}: the records of {parent} have no {missing[0]!r}", hint="look at `parent_columns`"
         )
-    declared = pa.schema([(name, of_parent.types[of]) for name, of in refers.items()])
+    root = family.said[next(one for one in reversed(family.above(asking.name)) if not family.is_child(one))]
     stream = Stream(
         asking.name,
-        primary_key=tuple(asking.said.primary_key) or (*refers, "position"),
-        declared=declared,
+        primary_key=tuple(asking.said.primary_key) or (*family.own(asking.name), "position"),
+        declared=pa.schema([(name, of_parent.types[of]) for name, of in refers.items()]),
         shape=_shape(asking.said),
-        parent=parent.name,
-        follows=parent.said.incremental_key is not None,
-        guarantee=_guarantee(parent.said),
+        parent=parent,
+        follows=root.incremental_key is not None,
+        guarantee=_guarantee(root),
         access=f"by {asking.said.method} {asking.said.path}",
         selection=_selection(asking),
     )
     return Child(stream, stream.columns(), pages, refers, at_once=asking.settings.concurrency)
 
 
-def _columns_of_parent(said: RestTable, parent: RestTable) -> dict[str, str]:
-    return dict(said.parent_columns) or {f"{said.parent}_{name}": name for name in parent.primary_key}
-
-
-def _of_parent(said: RestTable, row: Any) -> dict[str, Any]:
-    """The values of placeholders that a parent's record gives."""
-    names = {name for name, _, _ in said.placeholders() if name.startswith("parent.")}
-    found = {name: one_at(row, name.removeprefix("parent.")) for name in names}
-    return {name: None if value is NOTHING else value for name, value in found.items()}
+def _of_parents(said: RestTable, line: Line) -> dict[str, Any]:
+    """The values of placeholders that the records above give: ``parent.parent.id`` is of the second one, if there is one."""
+    found: dict[str, Any] = {}
+    for name in {name for name, _, _ in said.placeholders() if name.startswith("parent.")}:
+        path, above = name.removeprefix("parent."), 0
+        while path.startswith("parent.") and above + 1 < len(line):
+            path, above = path.removeprefix("parent."), above + 1
+        value = one_at(line[above], path)
+        found[name] = None if value is NOTHING else value
+    return found
 
 
 def taken(record: Any, path: str) -> Any:
