@@ -194,6 +194,7 @@ def without_nulls(value):
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(_PAGES, _SHAPES, st.booleans())
 @example([[{"a": 1.5}], [{"a": 1.0}]], Shape(), False)
+@example([[{"a": 1.5}], [{"a": 1}]], Shape(), False)
 @example([[{"a": {"x": 1}}], [{"a": {}}], [{"a": {"x": None}}]], Shape(), True)
 @example([[{"a": [{"x": "x"}]}], [{"a": []}], [{"b": 1}]], Shape(lists="tables"), False)
 @example([[{"a": []}], [{"a": [None, None]}], [{"a": [True, None]}]], Shape(), False)
@@ -209,6 +210,7 @@ def test_a_page_is_the_same_whoever_reads_it(pages, shape, spelled):
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(_PAGES, st.integers(1, 3), st.sampled_from(["fail", "json", "new"]), st.sampled_from([None, "string", "double"]))
 @example([[{"a": 1.5}], [{"a": 1.0}]], 1, "fail", "string")
+@example([[{"a": 1.5}], [{"a": 1}]], 1, "fail", "string")
 @example([[{"a": {"x": 1}}], [{"a": {"x": 0.5}}], [{"a": {"x": 2.0}}]], 1, "json", None)
 def test_a_stream_is_the_same_whoever_reads_its_pages(pages, size, conflicts, kind):
     types = {} if kind is None else {"a": pa.string() if kind == "string" else pa.float64()}
