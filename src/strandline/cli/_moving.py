@@ -165,7 +165,7 @@ def rewind(time: datetime | None, place: str | None, by: timedelta | None) -> "C
 
 
 @click.command("restore", short_help="Put a cursor back to a version of its history.")
-@click.option("--version", required=True, metavar="VERSION", help="As `state history` shows it: 3.41.")
+@click.option("--version", required=True, metavar="VERSION", help="As `state history` shows it: 3000.41.")
 @_moving("restored")
 def restore(version: str) -> "Callable[[Standing], Cursor]":
     """Put the cursor of TASK back to a version of its history. The next sync reads from there on.

@@ -99,7 +99,7 @@ def _stored(ledger: Ledger, key: StateKey) -> State:
 
 
 def version_of(version: str, history: Sequence[State]) -> Cursor:
-    """The cursor of a version (``3.41``) in the history.
+    """The cursor of a version (``3000.41``) in the history.
 
     Raises:
         UsageError: it is not there; or it is no place to begin a pass.
