@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from synced_objects import Asked, Server, SyncedObjects, served
 
 from services.s3 import S3
+from strandline.cli._places import meant
 from strandline.connectors.files import object_file
 from strandline.connectors.files import objects as files_objects
 from strandline.connectors.files import source as files_source
@@ -492,6 +493,21 @@ def test_a_file_of_a_server_is_read_when_it_has_changed(headers):
         newer = {"ETag": headers["ETag"].replace("1", "2")} if headers else {}
         answers.append(served(csv(range(5)).encode(), newer))
         assert numbers(objects.rows()) == [3, 4]
+
+
+@pytest.mark.parametrize(
+    ("written", "plugin"),
+    [
+        ("https://host/data/orders.csv", "files"),
+        ("http://host/data/orders.jsonl.gz", "files"),
+        ("s3://bucket/data/", "files"),
+        ("https://host/v1/orders", "rest"),
+        ("https://host/openapi.json", "rest"),
+        ("https://host/v1/orders?page=1", "rest"),
+    ],
+)
+def test_a_url_is_a_file_by_its_name_and_else_an_api(written, plugin):
+    assert meant(written, "source").plugin == plugin
 
 
 def test_a_server_is_not_asked_for_lists():

@@ -12,6 +12,7 @@ from strandline.errors import UsageError
 __all__ = ["READ", "WRITTEN", "directory", "place_of"]
 
 _SCHEMES = ("files", "file")
+_NO_API = tuple(one for one in SUFFIXES if one != ".json")
 _WILD = re.compile(r"[*?\[]")
 READ = Description(
     schemes=(*_SCHEMES, *URL_SCHEMES),
@@ -22,14 +23,17 @@ READ = Description(
 WRITTEN = Description(schemes=_SCHEMES, suffixes=SUFFIXES, folders=True, examples=("lake/",))
 
 
-def place_of(written: str) -> Place:
-    """Where files are read.
+def place_of(written: str) -> Place | None:
+    """Where files are read; ``None``: a page of an API, which may well end in ``.json``.
 
     Raises:
         UsageError: it has a user and a password, or is no such URL.
     """
     if not written.startswith(tuple(f"{scheme}://" for scheme in URL_SCHEMES)):
         return file_place(written)
+    name = name_of_file(written.partition("?")[0])
+    if written.startswith(("https://", "http://")) and not name.endswith(_NO_API):
+        return None
     try:
         bucket, parts = split_url(written)
     except ValueError as error:
