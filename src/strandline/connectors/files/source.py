@@ -124,7 +124,7 @@ class FilesSource:
         """By table, what stands before the fractions of each column of its CSV files."""
 
     @classmethod
-    def understand(cls, written: str) -> Written:
+    def understand(cls, written: str) -> Written | None:
         """A directory, a pattern or a file; or a URL. See ``strandline.describe``."""
         return place_of(written)
 
