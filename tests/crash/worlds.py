@@ -70,7 +70,7 @@ class _Single:
         self.scope, self.pass_ = window.scope, window.pass_
         kept = inner.states.load(window.key.source).get(window.key)
         self.expected = kept.token if kept else None
-        self.checkpoint, self.state, self.emptied = None, State(None, 0, 0, ""), lambda _: None
+        self.checkpoint, self.state, self.emptied = None, State(None, 0, 0, ""), lambda *_: None
         self._message = message
 
     def __iter__(self):

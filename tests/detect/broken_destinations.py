@@ -421,7 +421,7 @@ class TakesThePresentPassForStale(Broken):
 class DoesNotSayThatNothingIsLeft(Broken):
     def changed(self, window):
         changed = Changed(window)
-        changed.emptied = lambda _: None
+        changed.emptied = lambda *_: None
         return changed
 
 

@@ -35,7 +35,7 @@ _KEEP_MIN = timedelta(hours=1)
 )
 @click.pass_obj
 def command(settings: Settings, specs: Sequence[Path], select: tuple[str, ...], keep: timedelta) -> int:
-    """Join the small files of the tables in lakes, and remove those that no table names any more.
+    """Join the small files of lakes, and remove those that no table names any more.
 
     Rows and cursors stay as they are. Syncs may run meanwhile, and readers go on. A table that fails is named, and the others
     are done.
