@@ -126,6 +126,7 @@ class SqlDestination(Generic[S]):
                 if looking is not None:
                     return looked_at(looking, table, self.migrator_type(looking, table, mode, replaces), ownership)
             return self._creation(table, self.columns_type(table))
+        self.columns_type(table)  # refuses what cannot be stored, before a database is made for it
         writing = self._sessions.writing(cascades=table.allow_cascade, repeatable=True)
         with writing as session, session.about(table.name):
             check_fence(session, fence)
