@@ -16,7 +16,16 @@ LONG = "the table needs a column that the destination cannot make, and so it was
 
 def reported(*names):
     tasks = [
-        TaskReport("shop", name, "wh", (name,), "settled (single writer)", "", Status.FAILED, 1_234_567, started_s=1.0)
+        TaskReport(
+            "shop",
+            name,
+            "wh",
+            (name,),
+            "settled (single writer)",
+            status=Status.FAILED,
+            rows_about=1_234_567,
+            started_s=1.0,
+        )
         for name in names
     ]
     for task in tasks:

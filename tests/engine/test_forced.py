@@ -161,7 +161,7 @@ def test_a_table_that_somebody_else_creates_again_still_stops(name):
     assert sync(world.job(Values(a=NUMBER))).exit_code == 0
     world.store.drop_table("a")
     stored = stored_table(Values(a=NUMBER).tables()[0], mode=world.mode, partitioned=False)
-    world.store.migrate(stored, mode=MigrateMode.SAFE, fence=Fence("shop", "store", 99, "somebody else"))
+    world.store.migrate(stored, mode=MigrateMode.SAFE, fence=Fence("shop", "store", 99_000, "somebody else"))
     report = sync(world.job(Values(a=NUMBER)))
     assert isinstance(report.tasks[0].error, StateError)
     assert report.exit_code == 3
