@@ -142,8 +142,8 @@ class StreamWindow:
         self.id = window_id(key, pass_)
         self.counts = Counts()
         self.empty: frozenset[str] = frozenset()
-        self._lacking: frozenset[str] = frozenset()
         """Tables of which the scope has no rows any more."""
+        self._lacking: frozenset[str] = frozenset()
         """Whether this was the last window of the stream."""
         self._feed, self._mode, self._bounds, self._following = feed, mode, bounds, following
         self._on_first, self._writes = on_first, False
