@@ -144,7 +144,7 @@ class StreamWindow:
         self.empty: frozenset[str] = frozenset()
         """Tables of which the scope has no rows any more."""
         self._lacking: frozenset[str] = frozenset()
-        """Whether this was the last window of the stream."""
+        """Those of which a sweep has found that the destination lacks rows."""
         self._feed, self._mode, self._bounds, self._following = feed, mode, bounds, following
         self._on_first, self._writes = on_first, False
         self._clock, self._stop = clock, stop
