@@ -47,7 +47,7 @@ detect: $(READY) ## break the engine and connectors on purpose: which test notic
 
 matrix: $(READY) ## the hole table in every mode of every pair, and kills at every call, where `make test` takes turns
 	STRANDLINE_MATRIX=1 $(PYTEST) tests/holes
-	STRANDLINE_MATRIX=1 $(PYTEST) tests/crash tests/connectors -k "killed_anywhere or every_pair"
+	STRANDLINE_MATRIX=1 $(PYTEST) tests/crash tests/connectors -k "killed_anywhere or every_pair or test_kills"
 
 stress: $(READY) ## concurrent writers against PostgreSQL, SECONDS for each cell of hazard and settle mode
 	PYTHONPATH=tests $(RUN)/python tests/holes/postgresql_stress.py --seconds "$(SECONDS)" --seed "$(SEED)" $(ARGS)

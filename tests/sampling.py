@@ -3,5 +3,5 @@
 import os
 
 MATRIX = bool(os.environ.get("STRANDLINE_MATRIX"))
-SHARE = 1.0 if MATRIX else 0.3
+SHARE = 1.0 if MATRIX else 0.2
 """Of the calls at which a sync is killed, for each source whose own calls are few."""
