@@ -1,6 +1,7 @@
 """A sync that a program watches, and ends; and what it says of single tables."""
 
 import contextlib
+import json
 import logging
 import sqlite3
 import threading
@@ -202,3 +203,34 @@ def test_workers_do_what_a_spec_says(directory):
     assert {one.name: one.rows_read for one in report.tables} == {"a": 3, "b": 2}
     with pytest.raises(sl.UsageError, match="executor"):
         sl.load("strandline.yml").sync(executor="nobody")
+
+
+def test_whom_the_spec_names_are_told_as_by_the_command_line(directory):
+    (directory / "strandline.yml").write_text(
+        """
+kind: source
+spec:
+  name: shop
+  path: sqlite
+  destinations: [copy]
+  on_failure: {command: [sh, -c, "cat > failed.json"]}
+  on_success: {command: [sh, -c, "cat > done.json"]}
+  spec: {path: shop.db}
+---
+kind: destination
+spec:
+  name: copy
+  path: sqlite
+  spec: {path: copy.db}
+"""
+    )
+    project, failed, done = sl.load("strandline.yml"), directory / "failed.json", directory / "done.json"
+    with pytest.raises(sl.StrandlineError):
+        project.sync()
+    assert json.loads(failed.read_text())["exit_code"] == 5
+    failed.unlink()
+    with contextlib.closing(sqlite3.connect("shop.db")) as file, file:
+        file.execute("CREATE TABLE orders (id INTEGER PRIMARY KEY)")
+    report = project.sync()
+    assert json.loads(done.read_text())["run_id"] == report.runs[0].run_id
+    assert not failed.exists()

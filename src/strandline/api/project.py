@@ -12,11 +12,12 @@ from strandline.api.places import Destination, Plugin, Source, destination, sour
 from strandline.api.report import Plan, Report
 from strandline.api.running import Running, Say
 from strandline.cli._jobs import Choice, choose, open_job, selected
+from strandline.cli._notify import notify
 from strandline.cli._plan_words import Words
+from strandline.cli._run import run_of
 from strandline.cli.plan import remembered
 from strandline.engine import preview
 from strandline.engine.lease import Claim
-from strandline.engine.run import sync as run
 from strandline.engine.window import Stop
 from strandline.errors import StrandlineError, UsageError
 from strandline.runs import RUNS, Observer, RunReport, RunStore
@@ -150,12 +151,17 @@ class Project:
 
         def go(observer: Observer, stop: Stop, reports: list[RunReport]) -> None:
             sources, chosen = choose(self.config, wanted)
-            for one in sources:
-                if not stop.requested:
-                    with open_job(self.config, one, chosen) as job:
-                        reports.append(run(job, observer=observer, stop=stop))
-                    with suppress(OSError):  # what was done is told for people who look; a sync does not fail for it
-                        RunStore(RUNS).add(reports[-1])
+            try:
+                for one in sources:
+                    if not stop.requested:
+                        reports.append(run_of(self.config, one, chosen, observer, stop))
+                        with suppress(
+                            OSError
+                        ):  # what was done is told for people who look; a sync does not fail for it
+                            RunStore(RUNS).add(reports[-1])
+            finally:
+                for one, report in zip(sources, reports, strict=False):
+                    notify(one, report, report.exit_code, stop)
 
         return Running(self.config, go, say)
 

@@ -7,30 +7,28 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
 from typing import Any, Self
 
 import click
 
-from strandline.cli._errors import BUG, show
-from strandline.cli._jobs import Choice, choose, open_job
+from strandline.cli._errors import show
+from strandline.cli._jobs import Choice, choose
 from strandline.cli._layout import terminal_width
 from strandline.cli._notify import notify
 from strandline.cli._options import Settings, load_config, spec_argument
 from strandline.cli._output import telling
 from strandline.cli._progress import progress
+from strandline.cli._run import run_of
 from strandline.cli._summary import exit_code, log_errors, summary
 from strandline.cli._sync_options import choosing, claiming, executing, sharding
 from strandline.cli.plan import show_plans
 from strandline.engine.lease import Claim
-from strandline.engine.run import sync
 from strandline.engine.window import Stop
-from strandline.errors import StrandlineError
-from strandline.runs import RUNS, Observer, RunReport, RunStore, append_record
+from strandline.runs import RUNS, RunReport, RunStore, append_record
 from strandline.shard import Shard
-from strandline.spec import Config, SourceSpec
+from strandline.spec import Config
 
 __all__ = ["command"]
 
@@ -111,7 +109,7 @@ def _run(config: Config, choice: Choice, settings: Settings) -> list[RunReport]:
             with progress(settings) as observer:
                 signals.say = observer.say
                 for source in sources:
-                    reports.append(_one(config, source, choice, observer, stop))
+                    reports.append(run_of(config, source, choice, observer, stop))
                     _keep(store, reports[-1], settings)
         finally:
             signals.say = _log.info
@@ -126,22 +124,6 @@ def _run(config: Config, choice: Choice, settings: Settings) -> list[RunReport]:
             if task.bug and task.error is not None and settings.debug:
                 show(task.error.__cause__ or task.error, settings)
     return reports
-
-
-def _one(config: Config, source: SourceSpec, choice: Choice, observer: Observer, stop: Stop) -> RunReport:
-    if stop.requested:
-        return RunReport(
-            "", source.name, datetime.now(UTC), signal=stop.signal or signal.SIGTERM, shard=str(choice.shard or "")
-        )
-    try:
-        with open_job(config, source, choice) as job:
-            return sync(job, observer=observer, stop=stop)
-    except Exception as error:
-        # what cannot even be opened ends the command, and has no report
-        problem = error if isinstance(error, StrandlineError) else None
-        report = RunReport("", source.name, datetime.now(UTC), error=problem, shard=str(choice.shard or ""))
-        notify(source, report, BUG if problem is None else problem.exit_code, stop)
-        raise
 
 
 def _keep(store: RunStore, report: RunReport, settings: Settings) -> None:
