@@ -7,6 +7,7 @@ from test_engine import Numbers, backend, destination, job
 from test_engine_borders import Plain
 
 from strandline.destination import WriteMode
+from strandline.engine.lease import Claim
 from strandline.engine.preview import plan
 from strandline.engine.run import sync
 from strandline.runs import EventKind, Status
@@ -20,12 +21,14 @@ class Knows(Numbers):
 
     def __init__(self, *names, **more):
         super().__init__(*names, **more)
-        self.asked, self.begun, self.meanwhile = [], [], lambda: None
+        self.asked, self.begun, self.meanwhile, self.proves = [], [], lambda: None, lambda _task: True
 
     def idle(self, asked):
         self.asked += [task.id for task, _ in asked]
         self.meanwhile()
-        return {task.id: WHY for task, reading in asked if reading.cursor == {"next": self.count}}
+        return {
+            task.id: WHY for task, reading in asked if self.proves(task.id) and reading.cursor == {"next": self.count}
+        }
 
     def read(self, task, reading):
         self.begun.append(task.id)
@@ -69,18 +72,50 @@ def test_a_plan_says_by_what_evidence(store):
 
 def test_a_state_that_was_put_back_meanwhile_is_gone_on_from(store):
     """The proof was of the state that was looked at, and not of the one that is there when the run has taken over."""
-    source, kept = Knows("a"), backend()
+    source, kept = Knows("a", "b"), backend()
+    source.proves = lambda task: task == "a"
     sync(job(source, store, mode=WriteMode.OVERWRITE, backend=kept))
     source.begun.clear()
     source.meanwhile = lambda: _change(kept, store, cursor={"next": 3})
     report = sync(job(source, store, mode=WriteMode.OVERWRITE, backend=kept))
+    assert (report.exit_code, sorted(source.begun)) == (0, ["a", "b"])
+    assert [one.rows_read for one in report.tasks if one.task == "a"] == [3]
+
+
+@pytest.mark.parametrize("takeover", [False, True])
+def test_where_no_task_has_anything_new_the_run_takes_nothing_over(store, takeover):
+    """Nothing at all is written, unless another run is to be fenced out."""
+    source, kept = Knows("a", "b"), backend()
+    sync(job(source, store, backend=kept))
+    before = _tokens(kept, store)
+    report = sync(job(source, store, backend=kept, claim=Claim(takeover=takeover)))
+    assert [one.status for one in report.tasks] == [Status.COMPLETED] * 2
+    assert (_tokens(kept, store) == before) is not takeover
+
+
+def test_a_state_that_is_put_back_while_nothing_is_taken_over_is_gone_on_from_by_the_next_sync(store):
+    source, kept = Knows("a"), backend()
+    sync(job(source, store, mode=WriteMode.OVERWRITE, backend=kept))
+    source.meanwhile = lambda: _change(kept, store, cursor={"next": 3})
+    assert sync(job(source, store, mode=WriteMode.OVERWRITE, backend=kept)).exit_code == 0
+    source.begun.clear()
+    report = sync(job(source, store, mode=WriteMode.OVERWRITE, backend=kept))
     assert (report.exit_code, source.begun, report.tasks[0].rows_read) == (0, ["a"], 3)
+
+
+def _tokens(kept, store):
+    """Of each state, what changes whenever it is written."""
+    return [{key: state.token for key, state in one.load("numbers").items()} for one in _keepers(kept, store)]
+
+
+def _keepers(kept, store):
+    return [kept] if isinstance(store, Plain) else [kept, store.states]
 
 
 def _change(kept, store, **changes):
     """The state of the task, wherever it is kept."""
     key = StateKey("numbers", "a", "d0")
-    for one in [kept] if isinstance(store, Plain) else [kept, store.states]:
+    for one in _keepers(kept, store):
         state = one.load("numbers")[key]
         one.save(key, replace(state, nonce="0" * 32, **changes), expected=state.token)
 

@@ -90,6 +90,7 @@ class _Run:
         offer = offer_of(self._job, self._stop)
         # nothing is touched yet, so that whoever hangs can be left behind
         units = answered(lambda: self._open(offer), of=f"source {self._job.name!r}", within_s=None, stop=self._stop)
+        units = self._to_do(units)
         with (
             self._crew(units) as crew,
             Heartbeat(clock=self._clock, stop=self._stop, warn=self._warn) as heartbeat,
@@ -235,8 +236,13 @@ class _Run:
             unit.report.cursor_from = unit.report.cursor_to = found.cursor
         return True
 
+    def _to_do(self, units: Sequence[Unit]) -> list[Unit]:
+        """Those of destinations that a task has something new for. Of the others no lease is taken, and so nothing is written."""
+        busy = {unit.ledger for unit in units if unit.idle is None or self._job.claim.takeover}
+        return [unit for unit in units if unit.ledger in busy or not self._passes_over(unit)]
+
     def _passes_over(self, unit: Unit) -> bool:
-        """Whether it has nothing new, and still had the same state when the run took over."""
+        """Whether it has nothing new, and still has the state of which that was proved; then it is done."""
         key, report = unit.ledger.key(unit.task.id), unit.report
         stored = unit.ledger.stored(key)
         if unit.idle is None or stored is None or stored.nonce != unit.idle.nonce:

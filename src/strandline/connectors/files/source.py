@@ -79,6 +79,7 @@ from strandline.connectors.files.csv import CSVLines
 from strandline.connectors.files.delivery import Delivery
 from strandline.connectors.files.description import READ, place_of
 from strandline.connectors.files.hive import hive_schema
+from strandline.connectors.files.idle import unchanged
 from strandline.connectors.files.json import JSONLines
 from strandline.connectors.files.local import LocalPlace
 from strandline.connectors.files.objects import ObjectPlace
@@ -91,7 +92,7 @@ from strandline.connectors.files.schema import check_formats, formerly_text, tab
 from strandline.connectors.files.settings import FilesSettings, FilesTable
 from strandline.connectors.files.survey import Policies, Survey
 from strandline.describe import Place as Written
-from strandline.errors import RetryableError, TaskError, UsageError
+from strandline.errors import RetryableError, StrandlineError, TaskError, UsageError
 from strandline.lazy import pa
 from strandline.message import Checkpoint, Complete, Cursor, SourceMessage
 from strandline.proposal import Proposals
@@ -204,6 +205,13 @@ class FilesSource:
         yield from delivery.flush()
         yield Complete(table.name)
         yield Checkpoint(progress.cursor())
+
+    def idle(self, asked: Sequence[tuple[Task, Reading]]) -> Mapping[str, str]:
+        """Tables of which no file has changed, come or gone; see ``strandline.source.KnowsIdle``."""
+        try:
+            return unchanged(self._files(), asked)
+        except StrandlineError:
+            return {}  # reading says what is wrong
 
     def rewound(self, task: Task, cursor: Cursor, to: str | timedelta) -> Cursor:
         """To where the files of a time were read; see ``strandline.source.Rewinds``."""
