@@ -10,6 +10,7 @@ from pathlib import Path
 from strandline.connectors.postgresql.catalog import Column, Relation
 from strandline.connectors.postgresql.plan import PostgreSQLTable, plan
 from strandline.connectors.postgresql.types_read import field
+from strandline.connectors.versions.source import promised
 from strandline.destination import Capabilities, WriteMode
 from strandline.engine.delivery import delivery
 from strandline.lazy import pa
@@ -212,6 +213,17 @@ PROMISED = (
         "`tests/connectors/delta/test_delta.py`",
     ),
     (
+        (
+            "P45: `delta`, as a source: a table made again or put back, versions and files that were cleaned up before they were read, "
+            "deletion vectors, renamed columns; what no reader here knows"
+        ),
+        (
+            "the cursor expires: `overwrite` modes read again, `append` stops with a hint; hidden rows are not read, and columns are found by "
+            "their names in files; the rest is refused in words"
+        ),
+        "`tests/connectors/delta/test_delta_source.py`",
+    ),
+    (
         "P7, P50: `iceberg`: compaction, expiry of snapshots, new columns, rows and properties of others, also between decision and sight",
         (
             "neither a gap nor a duplicate, and what they added stays; columns that were renamed or dropped and partitions that were "
@@ -266,6 +278,7 @@ TESTS = {
     "off": "`test_hole_a_is_open_where_the_spec_says_so`: it has to lose a row there",
     "settled (single writer)": "`tests/holes/test_holes.py`, `tests/connectors/sqlite/test_sqlite_model.py`",
     "settled (file contents)": "`tests/connectors/files/test_files_source.py`",
+    "settled (versions)": "`tests/connectors/delta/test_delta_source.py`, `test_delta_source_killed.py`",
     FULL_READ.name: "`test_a_full_read_has_every_row_that_was_there_all_the_time`",
 }
 
@@ -314,6 +327,8 @@ DELETES = [
     "| in full | stays | stays | removed by the same sync |",
     "| PostgreSQL, by xid | stays | stays, unless `deletes: sweep` | removed by the same sync: a sweep of all keys is the default |",
     "| by an incremental key | stays | stays, unless `deletes: sweep` | stays, unless `deletes: sweep` |",
+    "| `delta`, change data feed | stays | removed | removed |",
+    "| `delta`, by added files | stays | stays, and is said | removed by the same sync: a sweep of all keys, where a version has changed or removed rows |",
     "| files | stays | stays | stays; `on_replace` and `on_vanish` say what happens to files |",
     "",
     "What a pass over everything did not find is removed in `overwrite-delete-stale`, also where a table is read by an",
@@ -344,7 +359,7 @@ def late_rows() -> Iterator[str]:
     """A row for each class of guarantee that a source gives."""
     yield "| source | settings | class | limits | tested by |"
     yield "|---|---|---|---|---|"
-    for source, settings, guarantee in [*of_postgresql(), *of_sqlite(), *of_files()]:
+    for source, settings, guarantee in [*of_postgresql(), *of_sqlite(), *of_files(), *of_lakes()]:
         tested = TESTS[guarantee.name]
         yield f"| {source} | {settings} | **{guarantee.name}** | {guarantee.limits.replace('|', '/')} | {tested} |"
 
@@ -401,6 +416,14 @@ def of_files() -> Iterator[tuple[str, str, Guarantee]]:
         with closing(cls(cls.Spec(path=str(path)))) as source:
             (table,) = source.tables()
         yield "`files`", "any", table.guarantee
+
+
+def of_lakes() -> Iterator[tuple[str, str, Guarantee]]:
+    """What sources of tables say that keep their versions."""
+    for source, word in (("delta", "version"),):
+        yield f"`{source}`", "the change data feed of the table is on", promised(word, feed=True, keyed=True)
+        yield f"`{source}`", "a primary key", promised(word, feed=False, keyed=True)
+        yield f"`{source}`", "neither", promised(word, feed=False, keyed=False)
 
 
 def duplicates() -> Iterator[str]:

@@ -1,9 +1,11 @@
 """What a user writes for a lake of Delta tables; see ``strandline.describe``."""
 
+from dataclasses import replace
+
 from strandline.describe import Description, Place, file_place
 from strandline.errors import UsageError
 
-__all__ = ["WRITTEN", "place_of"]
+__all__ = ["READ", "WRITTEN", "place_of"]
 
 _OBJECTS = ("s3", "s3a", "gs", "az", "abfs", "abfss")
 WRITTEN = Description(
@@ -12,6 +14,7 @@ WRITTEN = Description(
     drivers=("deltalake", "obstore"),
     installs="strandline[delta]",
 )
+READ = replace(WRITTEN, examples=("delta://lake/", "delta+s3://bucket/prefix/orders"))
 
 
 def place_of(written: str) -> Place | None:
