@@ -90,6 +90,14 @@ def test_a_sorted_table_goes_on_where_it_broke_off(api):
     assert sorted(covered + rest.ids()) == list(range(20))
 
 
+def test_a_sorted_table_that_breaks_off_before_a_batch_is_full_keeps_what_came(api):
+    api.answer = in_order([{"id": n, "at": moment(n // 2)} for n in range(20)], fails_at={"4"})
+    read = Read(source_of(api, {"rows": {**ROWS, "sorted": True}}), batch_rows=1000)
+    assert isinstance(read.error, RetryableError)
+    assert read.cursor["after"].startswith("2026-01-01T00:04")
+    assert read.ids() == [*range(10)]
+
+
 def test_a_table_that_is_declared_sorted_and_is_not_fails_with_the_cursor_where_the_rows_are(api):
     rows = [{"id": n, "at": moment(n)} for n in [*range(8), 20, *range(8, 12)]]
     api.answer = in_order(rows)

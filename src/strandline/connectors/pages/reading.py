@@ -17,10 +17,10 @@ from strandline.connectors.pages.children import Fetching, Found
 from strandline.connectors.pages.columns import Columns
 from strandline.connectors.pages.key import Key, as_python, check_key, text_of_value, value_of
 from strandline.connectors.pages.nested import apart, are_different, in_doubles, inner_rows, parents_of
-from strandline.connectors.pages.records import Records, read_page
+from strandline.connectors.pages.records import Page, Records, read_page
 from strandline.connectors.pages.remembering import know, written
 from strandline.connectors.pages.stream import Child, Fetch, Mark, Stream, naming
-from strandline.errors import RetryableError, TaskError
+from strandline.errors import RetryableError, StrandlineError, TaskError
 from strandline.lazy import pa, pc
 from strandline.message import Checkpoint, Complete, Cursor, Insert, Notice, Replace, Schema, SourceMessage
 from strandline.reading import Reading, within_bounds
@@ -84,8 +84,8 @@ class Pass:
         for stream, columns in [(self.stream, self.columns), *((one.stream, one.columns) for one in self._all())]:
             yield from self._told(stream, columns)
         buffer, rows, size, last_s = list[Records](), 0, 0, time.monotonic()
-        path, alike = self.stream.path, Alike(self.stream.path)
-        for page in self.fetch(began):
+        path, alike, failed = self.stream.path, Alike(self.stream.path), list[StrandlineError]()
+        for page in _as_far(self.fetch(began), failed) if self.stream.sorted else self.fetch(began):
             self.reading.alive()
             if isinstance(page, Mark):
                 mark = _checked(page.cursor, self.stream.name)
@@ -104,6 +104,8 @@ class Pass:
                 yield from self._flush(buffer, None)
                 buffer, rows, size, last_s = [], 0, 0, time.monotonic()
         yield from self._flush(buffer, None)
+        for error in failed:
+            raise error
         yield from self._end(mark)
 
     def _all(self) -> list[Child]:
@@ -355,6 +357,14 @@ class Pass:
             for piece in within_bounds(batch, self.reading.batch_bytes):
                 self._open = True
                 yield Insert(name, piece, reread)
+
+
+def _as_far(pages: Iterable[Page | Mark], failed: list[StrandlineError]) -> Iterator[Page | Mark]:
+    """The pages that came, and what they end with for who has delivered them."""
+    try:
+        yield from pages
+    except StrandlineError as error:
+        failed.append(error)
 
 
 def _checked(cursor: Cursor, where: str) -> Cursor:
