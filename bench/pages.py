@@ -21,6 +21,7 @@ from concurrent.futures import ThreadPoolExecutor
 from http.client import HTTPConnection
 from pathlib import Path
 from types import MappingProxyType
+from urllib.parse import urljoin
 
 from postgresql import environment_of_dlt
 
@@ -114,12 +115,15 @@ def rest(port, directory, pages=MappingProxyType({"type": "page", "query": "page
 
 
 def chain_bare(port, directory):  # noqa: ARG001 -- it keeps nothing
-    connection, target, size = HTTPConnection("127.0.0.1", port), "/records?page=0", 0
-    while target:
-        connection.request("GET", target)
-        response = connection.getresponse()
-        size += len(response.read())
-        target = response.getheader("Link", "").partition("<")[2].partition(">")[0]
+    """With the client that `rest` has, too."""
+    import urllib3
+
+    pool, url, size = urllib3.PoolManager(), f"http://127.0.0.1:{port}/records?page=0", 0
+    while url:
+        answer = pool.request("GET", url)
+        size += len(answer.data)
+        following = answer.headers.get("Link", "").partition("<")[2].partition(">")[0]
+        url = following and urljoin(url, following)
     assert size > RECORDS
 
 

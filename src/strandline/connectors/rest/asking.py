@@ -2,17 +2,16 @@
 
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
-from queue import SimpleQueue
-from threading import Event, Thread
-from typing import Any, TypeAlias
+from typing import Any
 from urllib.parse import urlsplit
 
 from strandline.connectors.arrow.json_path import json_path
 from strandline.connectors.pages.alike import Alike, Rows
+from strandline.connectors.rest.ahead import Ahead
 from strandline.connectors.rest.client import Client, json_of
 from strandline.connectors.rest.documents import NOTHING, all_at, listed, one_at
 from strandline.connectors.rest.json_queries import is_query
@@ -27,7 +26,6 @@ __all__ = ["Asking", "Records"]
 Records = Sequence[Any]
 _LIMITED = re.compile(r"rate.?limit|throttl|too many", re.IGNORECASE)
 _NAMED_MAX = 8
-_SLICE_S = 1.0
 _NOT_MODIFIED = 304
 _WITHOUT_BODY = frozenset({204, 205, _NOT_MODIFIED})
 
@@ -81,8 +79,8 @@ class Asking:
             client: asks.
             values: of placeholders.
             alive: is told now and then while an answer is waited for.
-            ahead: so many pages at most are asked for while the records of one are taken: the next one, and those behind it where
-                they have numbers.
+            ahead: whether pages are asked for while the records of one are taken. So many at most where they have numbers; a chain, of
+                which each names the next one, is asked for one after the other in any case.
             alike: reads the pages, as far as it can; then nobody should look at a single record.
 
         Raises:
@@ -91,11 +89,12 @@ class Asking:
         """
         request = self.request(values)
         pages = Pages(self.said.pagination or self.settings.pagination, request)
-        with closing(_Ahead(client, alive, partial(_read, alike))) as asked:
+        named = pages.named if ahead else _nothing
+        with closing(Ahead(client, alive, partial(_read, alike), named)) as asked:
             yield from self._turned(pages, pages.request or request, asked, ahead=ahead, alike=alike)
 
     def _turned(
-        self, pages: Pages, first: Request, asked: "_Ahead", *, ahead: int, alike: Alike | None
+        self, pages: Pages, first: Request, asked: Ahead, *, ahead: int, alike: Alike | None
     ) -> Iterator[Records]:
         next_: Request | None = first
         turned = 0
@@ -169,71 +168,8 @@ class Asking:
         raise TaskError(words, hint="look at `graphql` and its variables")
 
 
-class _Ahead:
-    """What has been asked for before it is known to be wanted. What is not wanted after all, nobody hears of.
-
-    Its threads hold up nobody's exit. There are as many as requests that were asked for at one time.
-    """
-
-    def __init__(self, client: Client, alive: Callable[[], None], read: "_Read") -> None:
-        self._client, self._alive, self._read = client, alive, read
-        self._asked: dict[tuple[str, bytes | None], _Asked] = {}
-        self._waiting = SimpleQueue[_Asked | None]()
-        self._threads = 0
-
-    def begin(self, requests: Iterable[Request]) -> None:
-        for request in requests:
-            if (key := (request.target, request.content)) not in self._asked:
-                asked = self._asked[key] = _Asked(partial(self._client.ask, request, self._alive, self._read))
-                if self._threads < len(self._asked):
-                    self._threads += 1
-                    Thread(target=_ask, args=(self._waiting,), name="next page", daemon=True).start()
-                self._waiting.put(asked)
-
-    def result(self, request: Request) -> tuple[Answer, Any]:
-        asked = self._asked.pop((request.target, request.content), None) if self._asked else None
-        if asked is None:
-            return self._client.ask(request, self._alive, self._read)
-        while not asked.done.wait(_SLICE_S):
-            self._alive()
-        return asked.result()
-
-    def close(self) -> None:
-        """No other request begins, and the threads end."""
-        for asked in self._asked.values():
-            asked.is_wanted = False
-        for _ in range(self._threads):
-            self._waiting.put(None)
-
-
-class _Asked:
-    """One request in a thread, or what became of it."""
-
-    def __init__(self, ask: Callable[[], tuple[Answer, Any]]) -> None:
-        self._ask = ask
-        self._found: tuple[Answer, Any] | None = None
-        self._error: BaseException | None = None
-        self.done, self.is_wanted = Event(), True
-
-    def run(self) -> None:
-        try:
-            self._found = self._ask() if self.is_wanted else None
-        except BaseException as error:  # noqa: BLE001 -- raised again where the answer is asked for
-            self._error = error
-        self.done.set()
-
-    def result(self) -> tuple[Answer, Any]:
-        if self._error is not None or self._found is None:
-            raise self._error or AssertionError("a request without an answer has an error")
-        return self._found
-
-
-def _ask(waiting: "SimpleQueue[_Asked | None]") -> None:
-    while (asked := waiting.get()) is not None:
-        asked.run()
-
-
-_Read: TypeAlias = Callable[[Answer], tuple[Answer, Any]]
+def _nothing(_answer: Answer, _document: Any) -> None:
+    """No page is asked for before its turn."""
 
 
 def _read(alike: Alike | None, answer: Answer) -> tuple[Answer, Any]:

@@ -106,6 +106,24 @@ class Pages:
                 self._told.add(number)
                 yield _sent(first, said, number)
 
+    def named(self, answer: Answer, document: Any) -> Request | None:
+        """The request behind an answer, if that can be told at once; what is wrong is told by ``turn``. Safe in any thread.
+
+        Args:
+            answer: of any page of this walk.
+            document: what was read of it; ``NOTHING``: that was not done yet, and only a header may tell.
+        """
+        said = self._said
+        if isinstance(said, LinkSettings):
+            is_told = document is NOTHING
+        else:
+            is_told = isinstance(said, NextURLSettings | TokenSettings) and _is_quick(document, said)
+        try:
+            position = self._position(Page(answer, document, ())) if is_told else None
+        except TaskError:
+            return None
+        return None if position is None else position[1]
+
     def turn(self, page: Page) -> None:
         """After ``page``.
 
@@ -201,6 +219,14 @@ class Pages:
     def _at(self, page: Page, url: str) -> Request:
         """The first request at another URL, which may be relative to that of the page."""
         return replace(self._request(page), url=page.answer.request.asking(url=url).url, query={})
+
+
+def _is_quick(document: Any, said: NextURLSettings | TokenSettings) -> bool:
+    """Whether it can be looked up without reading the document a second time."""
+    paths = [one for one in (said.path, getattr(said, "more", None)) if one is not None]
+    if document is NOTHING or any(map(is_query, paths)):
+        return False
+    return not isinstance(document, Rows) or all(document.beside(json_path(one)) is not None for one in paths)
 
 
 def _is_over(said: PaginationSettings, page: Page) -> bool:
