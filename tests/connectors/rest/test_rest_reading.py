@@ -428,11 +428,27 @@ def test_an_error_of_graphql_in_a_good_answer_is_an_error(api):
     assert [one for one in read.messages if isinstance(one, Notice)] == []
 
 
+@pytest.mark.parametrize("data", [None, {}, {"rows": None}, {"rows": []}])
+def test_an_answer_of_graphql_with_an_error_is_no_page_without_records(api, data):
+    api.answer = lambda asked: Reply(
+        {"data": data, "errors": [{"message": "timeout in rows"}]} if asked.number else {"data": {"rows": [{"id": 1}]}}
+    )
+    table = {"path": "graphql", "graphql": "{ rows { id } }", "records": "data.rows", "absent": "empty"}
+    assert "timeout in rows" in str(Read(source_of(api, {"rows": table})).error)
+
+
+def test_a_limit_that_graphql_tells_of_in_a_good_answer_is_waited_for(api):
+    limited = {"errors": [{"type": "RATE_LIMITED", "message": "API rate limit exceeded"}]}
+    api.answer = lambda asked: Reply(limited if asked.number else {"data": {"rows": [{"id": 1}]}})
+    table = {"path": "graphql", "graphql": "{ rows { id } }", "records": "data.rows"}
+    assert isinstance(Read(source_of(api, {"rows": table})).error, RetryableError)
+
+
 def test_an_error_of_graphql_is_one_behind_answers_that_had_none(api):
     def answer(asked):
         at = asked.json.get("after") or 0
         errors = "timeout in rows" if at == 5 else ""
-        return Reply({"data": {"rows": [{"id": at}]}, "errors": errors, "next": at + 1})
+        return Reply({"data": {"rows": [{"id": at}]}, "errors": errors, "next": at + 1 if at < 9 else None})
 
     api.answer = answer
     paging = {"type": "token", "path": "next", "body": "after"}

@@ -82,6 +82,12 @@ def test_a_document_of_another_shape_is_not_one_without_records(path, document):
     assert all_at(document, path) is None
 
 
+@pytest.mark.parametrize("document", [[], {}, [{"error": "down"}], [{"id": 1}]])
+def test_what_lies_at_no_depth_is_not_known_to_be_empty(document):
+    assert all_at(document, "$..items") is None
+    assert all_at([{"items": []}], "$..items") == [[]]
+
+
 def test_keys_that_begin_with_a_dollar_are_keys():
     assert one_at({"$values": [1]}, "$values") == [1]
     assert one_at({"$": {"a": 1}}, '"$".a') == 1
