@@ -110,7 +110,7 @@ class TableState:
     """Another identity of the stored table. A table is the same one if it has either: each may be lost where the other one stays."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, weakref_slot=True)
 class State:
     """A saved cursor (or none yet) with what is needed to trust it."""
 

@@ -18,6 +18,7 @@ from typing import Any, NamedTuple, TypeAlias, TypeVar
 from strandline.errors import StateError, TaskError
 from strandline.message import Cursor
 from strandline.parted import Part, Parted, plain
+from strandline.seen import lean, shared
 from strandline.state import HISTORY_BYTES_MAX, HISTORY_MAX, Pass, Phase, State, StateKey, TableState, Token, is_run
 
 __all__ = [
@@ -259,8 +260,8 @@ def decode_state(
             f"{where}: belongs to {found}, not to {key}", hint=f"put it back where it came from; or {_repair(key)}"
         )
     try:
-        return State(
-            cursor=_decode_cursor(key, body, where, part) if "parts" in body else body["cursor"],
+        state = State(
+            cursor=_decode_cursor(key, body, where, part) if "parts" in body else lean(body["cursor"]),
             epoch=body["epoch"],
             sequence=body["sequence"],
             run_id=body["run_id"],
@@ -268,13 +269,14 @@ def decode_state(
             saved_at=body["saved_at"],
             note=body["note"],
             current=body["pass"] and _decode_pass(body["pass"]),
-            tables={name: _decode_table(**table) for name, table in body["tables"].items()},
+            tables={name: _decode_table(**lean(table)) for name, table in body["tables"].items()},
             versions_of=body.get("versions_of", ""),
             forms=body.get("forms", _forms_unsaid(body)),
             token=token,
         )
     except (KeyError, TypeError, ValueError) as error:
         raise StateError(f"{where}: a field is missing or wrong ({error!r})", hint=_repair(key)) from error
+    return state if "parts" in body else shared(state)
 
 
 def _forms_unsaid(body: Mapping[str, Any]) -> dict[str, Any] | None:

@@ -83,6 +83,18 @@ class RawCases:
         """As a torn write leaves it."""
         _judge_all(backend, reopen, raw, _cut, self.DAMAGES // 3, each=1)
 
+    def test_what_was_loaded_once_is_looked_at_again(self, backend: StateBackend, reopen: Reopen) -> None:
+        """A backend may remember what it has decoded, and never takes it for what is stored now."""
+        saved = _saved()
+        token = backend.save(KEY, saved, expected=None)
+        before = backend.load(KEY.source)
+        assert (before, before[KEY].token) == ({KEY: saved}, token)
+        following = saved.following(run_id="another", epoch=4, cursor={"n": 1})
+        with closing(reopen()) as other:
+            token = other.save(KEY, following, expected=token)
+        after = backend.load(KEY.source)
+        assert (after, after[KEY].token) == ({KEY: following}, token)
+
 
 def _judge_all(backend: StateBackend, reopen: Reopen, raw: Raw, damage: Damage, count: int, *, each: int) -> None:
     """Each damage is done to a source of its own, as a longer field has more of them."""

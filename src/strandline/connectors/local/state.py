@@ -33,6 +33,7 @@ from strandline.errors import MACHINE, StateConflictError, StateError
 from strandline.parted import Part
 from strandline.paths import FOLDER, PLAIN, encode_part, locked, make_directory, opened, replace_file
 from strandline.probe import Probe
+from strandline.seen import Seen
 from strandline.state import State, StateKey, Token
 from strandline.state_file import Kept, decode_file, encode_file, given_up
 from strandline.state_format import PartOf, decode_state, encode_parted, history_with, parts_of
@@ -71,6 +72,7 @@ class LocalState:
         self._root = Path(spec.path).absolute()
         self._trusted = self._allows_network = spec.allow_network
         self._swept: set[Path] = set()
+        self._seen = Seen()
 
     def load(self, source: str) -> Mapping[StateKey, State]:
         """Every state of ``source``. Only a directory that does not exist is empty."""
@@ -89,7 +91,7 @@ class LocalState:
 
     def _load(self, directory: int, where: Path, source: str) -> tuple[StateKey, State]:
         try:
-            kept = self._read(directory, where)
+            return _settled(directory, where, lambda content: self._decoded(content, where))
         except StateError as error:
             task, _, destination = where.stem.partition("@")
             key = StateKey(source, unquote(task), unquote(destination))
@@ -99,6 +101,14 @@ class LocalState:
             with suppress(StateError):  # what is no plain file cannot be replaced either
                 token = given_up(_content(directory, where))
             return key, State(None, 0, 0, run_id="", note=error.message, token=token, untrusted=error)
+
+    def _decoded(self, content: bytes, where: Path) -> tuple[StateKey, State]:
+        place = f"{where.parent.name}/{where.name}"
+        if (same := self._seen.at(place, content)) is not None:
+            return same
+        kept = self._checked(content, where, LocalParts(where).get)
+        if "parts" not in kept.bodies[0]:
+            self._seen.add(place, content, kept.key, kept.newest)
         return kept.key, kept.newest
 
     def save(self, key: StateKey, state: State, *, expected: Token | None) -> Token:
@@ -167,9 +177,6 @@ class LocalState:
 
     def _path(self, key: StateKey) -> Path:
         return self._root / encode_part(key.source) / _name(key)
-
-    def _read(self, directory: int, where: Path) -> Kept:
-        return _settled(directory, where, lambda content: self._checked(content, where, LocalParts(where).get))
 
     def _checked(self, content: bytes, where: Path, part: PartOf) -> Kept:
         kept = _decode(content, where, part)

@@ -18,6 +18,7 @@ from strandline.connectors.sql.tables import HISTORY, STATES
 from strandline.destination import Fence, check_token
 from strandline.errors import StateConflictError, StateError
 from strandline.parted import Part
+from strandline.seen import Seen
 from strandline.state import HISTORY_MAX, State, StateKey, Token, is_run
 from strandline.state_format import (
     LARGE_BYTES,
@@ -245,6 +246,7 @@ class SqlStates:
 
     def __init__(self, sessions: Sessions, where: str, tables: StateTables = _BESIDE, *, fenced: bool = True) -> None:
         self._sessions, self._place, self._tables, self._fenced = sessions, where, tables, fenced
+        self._seen = Seen()
 
     def load(self, source: str) -> Mapping[StateKey, State]:
         """Every state of ``source``."""
@@ -261,8 +263,17 @@ class SqlStates:
             key = StateKey(source, task, destination)
             if key in states:
                 raise StateError(f"{key}: {self._place} has two states of it", hint="restore the database")
-            states[key] = _state(key, row, self._place, part(key))
+            states[key] = self._decoded(key, row, part(key))
         return states
+
+    def _decoded(self, key: StateKey, row: Sequence[Any], part: PartOf) -> State:
+        content = repr(row).encode()
+        if (same := self._seen.at(key, content)) is not None:
+            return same[1]
+        state = _state(key, row, self._place, part)
+        if state.untrusted is None and not parts_of(_text(row[-1])):
+            self._seen.add(key, content, key, state)
+        return state
 
     def save(self, key: StateKey, state: State, *, expected: Token | None) -> Token:
         """Save ``state`` as its lineage's newest."""
