@@ -1,9 +1,9 @@
 """What the tables of a PostgreSQL database are, read from its catalogue in a few queries, however many there are."""
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from strandline.connectors.postgresql.dialect import literal
 from strandline.connectors.postgresql.types_read import TEXTS, expression, field, was_text
@@ -84,11 +84,17 @@ _TREES = (
 )
 
 
+H = TypeVar("H", bound=Hashable)
+
+
 class Rows(Protocol):
     """What can be asked for rows."""
 
     def rows(self, sql: str, *, where: str = "") -> list[dict[str, Any]]:
         """All rows of a small query."""
+
+    def each(self, sql: str) -> Iterator[dict[str, Any]]:
+        """The rows of a look into the catalogue, some of them at a time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,15 +204,20 @@ class Tree:
 def relations(session: Rows, schemas: Sequence[str]) -> list[Relation]:
     """Everything in ``schemas``, also what the role may not read, by schema and name; partitions only as their table."""
     chosen = _CHOSEN.format(schemas=", ".join(literal(name) for name in schemas))
-    found = session.rows(_RELATIONS.format(chosen=chosen))
+    found, one = session.rows(_RELATIONS.format(chosen=chosen)), _Once().of
     # a foreign table, and tables that inherit, may hold what the constraints of this one forbid: nulls, a key twice
     loose = {row["oid"] for row in found if row["is_loose"]}
     columns: dict[int, list[Column]] = defaultdict(list)
-    for row in session.rows(_COLUMNS.format(chosen=chosen)):
-        columns[row["relation"]].append(column_of(row, nullable=row["relation"] in loose or not row["not_null"]))
+    made: dict[tuple[Any, ...], Column] = {}  # the tables of ten thousand tenants have the same columns
+    for row in session.each(_COLUMNS.format(chosen=chosen)):
+        relation = row.pop("relation")
+        said = (*row.values(), relation in loose or not row["not_null"])
+        if said not in made:
+            made[said] = column_of(row, nullable=said[-1])
+        columns[relation].append(made[said])
     keys: dict[int, list[str]] = defaultdict(list)
     indexed: dict[int, set[str]] = defaultdict(set)
-    for row in session.rows(_KEYS.format(chosen=chosen)):
+    for row in session.each(_KEYS.format(chosen=chosen)):
         if row["is_primary"] and row["relation"] not in loose:
             keys[row["relation"]].append(row["name"])
         if row["place"] == 1:
@@ -214,23 +225,35 @@ def relations(session: Rows, schemas: Sequence[str]) -> list[Relation]:
     return [
         Relation(
             row["oid"],
-            row["schema"],
+            one(row["schema"]),
             row["name"],
-            "f" if row["is_foreign"] else row["kind"],
-            tuple(keys[row["oid"]]),
-            row["description"],
-            tuple(columns[row["oid"]]),
-            frozenset(indexed[row["oid"]]),
+            "f" if row["is_foreign"] else one(row["kind"]),
+            one(tuple(keys[row["oid"]])),
+            one(row["description"]),
+            one(tuple(columns[row["oid"]])),
+            one(frozenset(indexed[row["oid"]])),
             row["row_security"],
             row["tuples"],
             row["bytes"],
-            row["role"],
+            one(row["role"]),
             row["reachable"],
             row["reachable"] and row["whole"],
         )
         for row in found
         if columns[row["oid"]]
     ]
+
+
+class _Once:
+    """Equal values as one object."""
+
+    def __init__(self) -> None:
+        self._kept: dict[Any, Any] = {}
+
+    def of(self, value: H) -> H:
+        """The first that was equal."""
+        kept: H = self._kept.setdefault(value, value)
+        return kept
 
 
 def leaves(session: Rows, oid: int) -> list[Leaf]:

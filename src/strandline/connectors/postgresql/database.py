@@ -103,7 +103,7 @@ class Database(SqlDatabase[PostgreSQLSession]):
         """The connection string, with what it does not say."""
         return psycopg.conninfo.make_conninfo(**self._parameters)
 
-    @property
+    @cached_property
     def place(self) -> str:  # type: ignore[override]  # it is known when a driver has read the string
         """The database, as it may be said."""
         if understood(self._connection_string) is None:

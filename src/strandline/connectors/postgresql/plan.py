@@ -2,6 +2,7 @@
 
 from collections.abc import Collection
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Literal
 
 from pydantic import Field
@@ -189,7 +190,7 @@ def plan(relation: Relation, name: str, settings: PostgreSQLTable) -> Plan:
     whole = _is_whole(relation, settings)
     table = Table(
         name,
-        pa.schema([column.field for column in columns]),
+        _schema(columns),
         primary_key,
         (key,) if key else (),
         incremental=settle is not None,
@@ -223,7 +224,7 @@ def _offered(
         column = asked(column, settings.types[column.name], settings.timezone or "UTC", where)
     elif is_key or mask is not None:
         column = column.formerly()
-    if is_key:
+    if is_key and column.former is not None:
         column = replace(column, former=None)
     return _masked(_keyed(column) if column.name in primary_key else column, mask)
 
@@ -363,7 +364,19 @@ def _guarantee(relation: Relation, settings: PostgreSQLTable, settle: Settle | N
         limits = [*limits, "rows whose key is NULL are left out, as the spec says"]
     if settle and settings.deletes == "ignore":
         limits = [*limits, "deleted rows stay (`deletes: sweep` removes them)"]
-    return Guarantee(name, "; ".join(limits))
+    return _promised(name, "; ".join(limits))
+
+
+@lru_cache
+def _promised(name: str, limits: str) -> Guarantee:
+    """One for all tables of which the same is promised."""
+    return Guarantee(name, limits)
+
+
+@lru_cache(1024)
+def _schema(columns: tuple[Column, ...]) -> "pa.Schema":
+    """One for all tables that have the same columns."""
+    return pa.schema([column.field for column in columns])
 
 
 def typed(value: object, column: Column) -> str:

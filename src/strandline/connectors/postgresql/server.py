@@ -164,6 +164,11 @@ class Session:
         """All rows of a query that has few. Only one that names a table may take long: it may read many for them."""
         return [row for batch in self.read(sql, where=where, look=not where) for row in batch.to_pylist()]
 
+    def each(self, sql: str) -> Iterator[dict[str, Any]]:
+        """The rows of a look into the catalogue, some of them at a time."""
+        for batch in self.read(sql, look=True):
+            yield from batch.to_pylist()
+
     def row(self, sql: str, *, where: str = "") -> dict[str, Any]:
         """The one row of a query."""
         (row,) = self.rows(sql, where=where)
