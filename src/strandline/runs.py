@@ -5,9 +5,10 @@ import os
 import signal
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -19,7 +20,7 @@ from strandline.errors import (
     UnreachableError,
     UsageError,
 )
-from strandline.logs import as_json
+from strandline.logs import as_json, redact
 from strandline.message import Cursor
 from strandline.parted import Parted, plain
 from strandline.table import Table
@@ -125,7 +126,7 @@ class TaskReport:
     warnings: list[Warned] = field(default_factory=list)
     error: StrandlineError | None = None
     bug: bool = False
-    stored: dict[str, Table] = field(default_factory=dict, repr=False)
+    stored: Mapping[str, Table] = field(default_factory=dict, repr=False)
     """Its tables as the destination has them, by the names that the source gives them."""
 
     def held(self, seconds: float) -> None:
@@ -314,4 +315,15 @@ def append_record(path: Path, report: RunReport) -> None:
             file.seek(-1, os.SEEK_END)
             if file.read(1) != b"\n":
                 file.write(b"\n")
-        file.write(f"{as_json(report.record())}\n".encode())
+        file.write(_line(report))
+
+
+def _line(report: RunReport) -> bytes:
+    """``report.record()`` as a line of JSON; of ten thousand tasks, only one at a time is there in another form, too."""
+    mask, line = cache(redact), bytearray()
+    head = replace(report, tasks=[]).record() | {"exit_code": report.exit_code}
+    del head["tasks"]
+    line += as_json(head, mask=mask).removesuffix("}").encode() + b', "tasks": ['
+    for at, task in enumerate(report.tasks):
+        line += b", " * bool(at) + as_json(task.record(), mask=mask).encode()
+    return bytes(line + b"]}\n")

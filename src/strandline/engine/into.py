@@ -1,6 +1,6 @@
 """A destination as one sync uses it."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 
@@ -15,7 +15,7 @@ from strandline.source import Task
 from strandline.state import Pass, StateKey
 from strandline.table import Table
 
-__all__ = ["Into"]
+__all__ = ["AsStored", "Into"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +54,8 @@ class Into:
                 f"the tables of {task.id!r} are read and committed together, and have several write modes: {said}",
                 hint="give all of them one `write_mode` in table_settings",
             )
-        return replace(self, mode=next(iter(modes.values()), self.mode))
+        mode = next(iter(modes.values()), self.mode)
+        return self if mode is self.mode else replace(self, mode=mode)
 
     def stored_name(self, table: Table) -> str:
         """What the table is called here."""
@@ -129,3 +130,31 @@ class Into:
                 hint="run strandline migrate",
             )
         return found
+
+
+class AsStored(Mapping[str, Table]):
+    """The tables of a task as they are stored, by name; each is made when somebody asks, which of idle ones hardly anybody does."""
+
+    __slots__ = ("_into", "_task")
+
+    def __init__(self, into: Into, task: Task) -> None:
+        self._into, self._task = into, task
+
+    def __getitem__(self, name: str) -> Table:
+        """As ``Into.stored``."""
+        for table in self._task.tables:
+            if table.name == name:
+                return self._into.stored(table, self._task)
+        raise KeyError(name)
+
+    def __iter__(self) -> Iterator[str]:
+        """In the order of the task."""
+        return (table.name for table in self._task.tables)
+
+    def __len__(self) -> int:
+        """How many tables."""
+        return len(self._task.tables)
+
+    def __reduce__(self) -> tuple[type[dict[str, Table]], tuple[dict[str, Table]]]:
+        """Another process has no ``Into``."""
+        return dict, (dict(self),)

@@ -29,6 +29,8 @@ def renamed(table: Table) -> dict[str, str]:
     ours = {SYNC_TIME, SOURCE_NAME, CLIENT_ID}
     ours |= set() if table.primary_key == (CQ_ID,) else {CQ_ID}
     taken, names = set(table.schema.names), dict[str, str]()
+    if ours.isdisjoint(taken):
+        return names
     for column in table.schema.names:
         if column in ours:
             name = _RENAMED + column
@@ -104,6 +106,8 @@ def typed(stored: Table, table: Table, types: Mapping[str, str]) -> Table:
     Raises:
         UsageError: there is no such column, or it is a key.
     """
+    if not types:
+        return stored
     names, keys = renamed(table), {*table.primary_key, *table.incremental_key, table.version_order}
     for column in types:
         if column not in table.schema.names or column in keys:

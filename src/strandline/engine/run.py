@@ -12,7 +12,7 @@ from strandline.engine.acknowledgement import Acknowledgements
 from strandline.engine.answer import answered
 from strandline.engine.clock import Clock
 from strandline.engine.elsewhere import Elsewhere
-from strandline.engine.into import Into
+from strandline.engine.into import AsStored, Into
 from strandline.engine.job import Job, Offer, Unit, ledger_of, offer_of, opened, planned, proved, report_of, unit_of
 from strandline.engine.lease import Heartbeat, await_lease, take_over
 from strandline.engine.ledger import Ledger
@@ -248,7 +248,7 @@ class _Run:
         if unit.idle is None or stored is None or stored.nonce != unit.idle.nonce:
             return False
         report.started_s = self._clock.monotonic_s()
-        report.stored = {table.name: unit.into.stored(table, unit.task) for table in unit.task.tables}
+        report.stored = AsStored(unit.into, unit.task)
         self._say(EventKind.TASK_STARTED, report)
         self._acknowledgements.saved(unit.task, key, stored.cursor)
         report.status = Status.COMPLETED

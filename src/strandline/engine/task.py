@@ -343,6 +343,9 @@ class TaskRun:
             def hidden(table: str) -> str:
                 return hidden_name(lineage, table, current)
 
+        stored = dict(self.report.stored) if hide is None else {}
+        if hide is None:
+            self.report.stored = stored
         return Pipeline(
             key=key,
             task=self.task,
@@ -362,7 +365,7 @@ class TaskRun:
             acknowledge=lambda cursor: self._acknowledge(key, cursor),
             on_commit=lambda: self._say(EventKind.COMMITTED, ""),
             on_notice=self.say,
-            _stored=self.report.stored if hide is None else {},
+            _stored=stored,
         )
 
     def _acknowledge(self, key: StateKey, cursor: Cursor | None) -> None:
