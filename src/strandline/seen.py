@@ -12,7 +12,7 @@ from weakref import ReferenceType, WeakValueDictionary, ref
 
 from strandline.state import State, StateKey
 
-__all__ = ["Seen", "lean", "shared"]
+__all__ = ["Seen", "key_of", "lean", "shared"]
 
 _LEAN_MAX = 64
 """Of a larger mapping, hardly any text comes again."""
@@ -47,6 +47,11 @@ def shared(state: State) -> State:
         return replace(other, token=state.token, untrusted=state.untrusted)
     _by_nonce[state.nonce] = state
     return state
+
+
+def key_of(source: str, task: str, destination: str) -> StateKey:
+    """A key of which each text is in memory once."""
+    return StateKey(*map(sys.intern, (source, task, destination)))
 
 
 def lean(value: Any) -> Any:

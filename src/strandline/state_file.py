@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from strandline.errors import StateError
+from strandline.seen import key_of
 from strandline.state import State, StateKey, Token
 from strandline.state_format import PartOf, decode_state
 
@@ -55,7 +56,7 @@ def decode_file(content: bytes, where: Path | str, *, repair: Callable[[], str],
     try:
         body = json.loads(content)
         token, bodies = body["token"], body["states"]
-        key = StateKey(bodies[0]["source"], bodies[0]["task"], bodies[0]["destination"])
+        key = key_of(bodies[0]["source"], bodies[0]["task"], bodies[0]["destination"])
         intact = body["checksum"] == _checksum(token, bodies)
         kept = Kept(key, decode_state(key, bodies[0], where=where, token=token, intact=intact, part=part), bodies)
     except (LookupError, TypeError, ValueError, RecursionError) as error:

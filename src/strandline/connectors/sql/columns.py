@@ -15,6 +15,8 @@ __all__ = ["StoredColumns"]
 
 
 S = TypeVar("S", bound=Stored)
+_TRIED: set[tuple[object, ...]] = set()
+"""For which types there is a way to a database and back: a few, however many columns there are."""
 
 
 class StoredColumns(Generic[S]):
@@ -50,7 +52,11 @@ class StoredColumns(Generic[S]):
             if field.name in table.primary_key and not stored.has_equality:
                 raise TaskError(f"{where}: {field.type} cannot be in a primary key", hint="name another primary_key")
             self.stored[field.name] = stored
-            self._try(field)
+            if pa.types.is_nested(field.type):
+                self._try(field)
+            elif (tried := (type(self), field.type, stored)) not in _TRIED:
+                self._try(field)
+                _TRIED.add(tried)
 
     def _where(self, name: str) -> str:
         return f"{self.table.name}.{name}"

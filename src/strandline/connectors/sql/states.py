@@ -18,7 +18,7 @@ from strandline.connectors.sql.tables import HISTORY, STATES
 from strandline.destination import Fence, check_token
 from strandline.errors import StateConflictError, StateError
 from strandline.parted import Part
-from strandline.seen import Seen
+from strandline.seen import Seen, key_of
 from strandline.state import HISTORY_MAX, State, StateKey, Token, is_run
 from strandline.state_format import (
     LARGE_BYTES,
@@ -260,7 +260,7 @@ class SqlStates:
             part = _parts(session, where, session.relation(self._tables.history), [row[-1] for row in rows])
         states = {}
         for task, destination, *row in rows:
-            key = StateKey(source, task, destination)
+            key = key_of(source, task, destination)
             if key in states:
                 raise StateError(f"{key}: {self._place} has two states of it", hint="restore the database")
             states[key] = self._decoded(key, row, part(key))
