@@ -142,6 +142,16 @@ def test_the_text_of_a_class_is_printed_once_with_its_tables(cli):
     assert said.count("guarantee  full read\n") == 2
 
 
+def test_of_many_tables_of_a_class_the_first_are_named_and_the_others_counted(cli):
+    names = [f"t{number:02}" for number in range(12)]
+    cli.shop(*names)
+    first = "\n  full read: t00, t01, t02, t03, t04 and 7 more\n"
+    assert first in planned(cli)
+    assert f"\nfull read: {', '.join(names)}\n" in planned(cli, "-v")
+    said = [json.loads(line) for line in planned(cli, "--json").splitlines()]
+    assert sorted(table for one in said for table in one["tables"]) == names
+
+
 def test_limits_that_only_some_tables_of_a_class_have_are_said_of_these(cli):
     cli.shop(
         "orders",

@@ -1,11 +1,11 @@
 """A plan for people: a line a task, and below them what is said of some or all; or each task in full, with statements."""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import click
 
-from strandline.cli._grouping import bare, grouped, named
+from strandline.cli._grouping import bare, grouped, listed, named
 from strandline.cli._layout import grid, wrapped
 from strandline.cli._plan_words import Words
 from strandline.destination import BY_REFRESH, Change
@@ -38,7 +38,7 @@ def in_lines(tasks: Sequence[Words], *, width: int | None) -> Iterator[str]:
             yield _INDENT + (click.style(line, fg="red") if one is not None and one.error is not None else line)
     yield from _problems(tasks, width)
     yield from _warnings(plans, width, _INDENT)
-    yield from _promises(plans, width, _INDENT)
+    yield from _promises(plans, width, _INDENT, listed)
     for text, names in grouped((one.key.task, one.evidence) for one in plans if one.evidence).items():
         yield from wrapped(_INDENT, said(f"{named(names)}: not read, since {text}"), width=width)
     deliveries = grouped((one.key.task, one.delivery) for one in plans if one.delivery)
@@ -52,7 +52,7 @@ def in_full(tasks: Sequence[Words], *, width: int | None) -> Iterator[str]:
     for one in tasks:
         yield from _task(one, width)
     plans = [one.plan for one in tasks]
-    yield from _promises(plans, width, "")
+    yield from _promises(plans, width, "", ", ".join)
     yield from _warnings(plans, width, "")
 
 
@@ -112,7 +112,9 @@ def _problems(tasks: Sequence[Words], width: int | None) -> Iterator[str]:
         yield from wrapped(f"{_INDENT}hint: ", said(hint), width=width) if hint else ()
 
 
-def _promises(plans: Sequence[TaskPlan], width: int | None, indent: str) -> Iterator[str]:
+def _promises(
+    plans: Sequence[TaskPlan], width: int | None, indent: str, shown: Callable[[Sequence[str]], str]
+) -> Iterator[str]:
     """What the classes of the tables promise: each once, and then what holds for some of its tables only."""
     classes: dict[str, dict[str, list[str]]] = {}
     for one in plans:
@@ -121,12 +123,13 @@ def _promises(plans: Sequence[TaskPlan], width: int | None, indent: str) -> Iter
             for table in one.tables:
                 limits[table] = [*limits.get(table, []), *promised.limits.split("; ")]
     for name, limits in classes.items():
-        yield from wrapped(f"{indent}{name}: ", said(", ".join(limits)), width=width)
-        shared = [one for one in next(iter(limits.values())) if all(one in each for each in limits.values())]
+        yield from wrapped(f"{indent}{name}: ", said(shown([*limits])), width=width)
+        distinct = dict.fromkeys(map(tuple, limits.values()))
+        shared = [one for one in next(iter(distinct)) if all(one in each for each in distinct)]
         own = [(table, "; ".join(one for one in each if one not in shared)) for table, each in limits.items()]
         yield from wrapped(f"{indent}  ", said("; ".join(shared)), width=width)
         for text, tables in grouped((table, text) for table, text in own if text).items():
-            yield from wrapped(f"{indent}  ", said(f"{', '.join(tables)}: {text}"), width=width)
+            yield from wrapped(f"{indent}  ", said(f"{shown(tables)}: {text}"), width=width)
 
 
 def _warnings(plans: Sequence[TaskPlan], width: int | None, indent: str) -> Iterator[str]:
