@@ -318,7 +318,7 @@ def append_record(path: Path, report: RunReport) -> None:
         file.write(_line(report))
 
 
-def _line(report: RunReport) -> bytes:
+def _line(report: RunReport) -> bytearray:
     """``report.record()`` as a line of JSON; of ten thousand tasks, only one at a time is there in another form, too."""
     mask, line = cache(redact), bytearray()
     head = replace(report, tasks=[]).record() | {"exit_code": report.exit_code}
@@ -326,4 +326,5 @@ def _line(report: RunReport) -> bytes:
     line += as_json(head, mask=mask).removesuffix("}").encode() + b', "tasks": ['
     for at, task in enumerate(report.tasks):
         line += b", " * bool(at) + as_json(task.record(), mask=mask).encode()
-    return bytes(line + b"]}\n")
+    line += b"]}\n"
+    return line

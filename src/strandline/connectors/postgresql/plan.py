@@ -1,5 +1,6 @@
 """What is known of a PostgreSQL table before it is read: the settings checked against the catalogue."""
 
+import sys
 from collections.abc import Collection
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -197,7 +198,7 @@ def plan(relation: Relation, name: str, settings: PostgreSQLTable) -> Plan:
         description=relation.description,
         selection=selection(settings, incremental=settle is not None, mask=settings.mask, settle=unsafe),
         guarantee=_guarantee(relation, settings, settle),
-        access=access(relation, key, by_xid=settle == "xid", whole=whole),
+        access=sys.intern(access(relation, key, by_xid=settle == "xid", whole=whole)),
         rows_about=relation.rows_estimated if relation.rows_estimated >= 0 and relation.has_heap and whole else None,
         spec_name=f"{relation.schema}.{relation.name}",
         former={column.name: pa.string() for column in columns if column.former is not None},
