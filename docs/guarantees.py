@@ -224,6 +224,13 @@ PROMISED = (
         "`tests/connectors/delta/test_delta_source.py`",
     ),
     (
+        "P45: `iceberg`, as a source: a table made again, snapshots that have expired or were rolled back, files of deletes, columns with another name",
+        (
+            "as above; rows deleted by position are not read, a table with deletes by value is refused, and columns are known by their ids"
+        ),
+        "`tests/connectors/iceberg/test_iceberg_source.py`",
+    ),
+    (
         "P7, P50: `iceberg`: compaction, expiry of snapshots, new columns, rows and properties of others, also between decision and sight",
         (
             "neither a gap nor a duplicate, and what they added stays; columns that were renamed or dropped and partitions that were "
@@ -279,6 +286,7 @@ TESTS = {
     "settled (single writer)": "`tests/holes/test_holes.py`, `tests/connectors/sqlite/test_sqlite_model.py`",
     "settled (file contents)": "`tests/connectors/files/test_files_source.py`",
     "settled (versions)": "`tests/connectors/delta/test_delta_source.py`, `test_delta_source_killed.py`",
+    "settled (snapshots)": "`tests/connectors/iceberg/test_iceberg_source.py`",
     FULL_READ.name: "`test_a_full_read_has_every_row_that_was_there_all_the_time`",
 }
 
@@ -328,7 +336,7 @@ DELETES = [
     "| PostgreSQL, by xid | stays | stays, unless `deletes: sweep` | removed by the same sync: a sweep of all keys is the default |",
     "| by an incremental key | stays | stays, unless `deletes: sweep` | stays, unless `deletes: sweep` |",
     "| `delta`, change data feed | stays | removed | removed |",
-    "| `delta`, by added files | stays | stays, and is said | removed by the same sync: a sweep of all keys, where a version has changed or removed rows |",
+    "| `delta` and `iceberg`, by added files | stays | stays, and is said | removed by the same sync: a sweep of all keys, where a version has changed or removed rows |",
     "| files | stays | stays | stays; `on_replace` and `on_vanish` say what happens to files |",
     "",
     "What a pass over everything did not find is removed in `overwrite-delete-stale`, also where a table is read by an",
@@ -420,10 +428,11 @@ def of_files() -> Iterator[tuple[str, str, Guarantee]]:
 
 def of_lakes() -> Iterator[tuple[str, str, Guarantee]]:
     """What sources of tables say that keep their versions."""
-    for source, word in (("delta", "version"),):
-        yield f"`{source}`", "the change data feed of the table is on", promised(word, feed=True, keyed=True)
+    for source, word in (("delta", "version"), ("iceberg", "snapshot")):
+        if source == "delta":
+            yield f"`{source}`", "the change data feed of the table is on", promised(word, feed=True, keyed=True)
         yield f"`{source}`", "a primary key", promised(word, feed=False, keyed=True)
-        yield f"`{source}`", "neither", promised(word, feed=False, keyed=False)
+        yield f"`{source}`", "no primary key", promised(word, feed=False, keyed=False)
 
 
 def duplicates() -> Iterator[str]:

@@ -1,40 +1,15 @@
-"""Delta tables that are changed and synced, and what is stored then, beside what the driver reads of them."""
-
-import secrets
-from collections import Counter
-from contextlib import closing
-from datetime import UTC, datetime
+"""Delta tables that are changed and synced."""
 
 import pyarrow as pa
 from deltalake import DeltaTable, QueryBuilder, write_deltalake
+from synced_table import SyncedTable
 
-from strandline.destination import WriteMode
-from strandline.engine.into import Into
-from strandline.engine.job import Job
-from strandline.engine.lease import Claim
-from strandline.engine.run import sync
-from strandline.engine.window import Bounds
 from strandline.plugins import load_plugin
-from strandline.reading import Reading
-from strandline.testing.exact import exact_rows
 
 FEED = {"delta.enableChangeDataFeed": "true"}
 
 
-def rows(first, last, v="v"):
-    ids = list(range(first, last))
-    return pa.table({"id": ids, "v": [f"{v}{n}" for n in ids], "day": [f"d {n % 3}" for n in ids]})
-
-
-class SyncedDelta:
-    """One table, and a destination in memory that has its rows."""
-
-    def __init__(self, place, *, mode=WriteMode.OVERWRITE_DELETE_STALE, key=("id",), settings=None):
-        self.place, self.mode, self.name = str(place), mode, secrets.token_hex(8)
-        self.settings = (settings or {}) | ({"primary_key": list(key)} if key else {})
-        backend = load_plugin("state_backend", "memory")
-        self.states = backend(backend.Spec())
-
+class SyncedDelta(SyncedTable):
     def write(self, table, mode="append", **settings):
         write_deltalake(self.place, table, mode=mode, **settings)
 
@@ -50,47 +25,5 @@ class SyncedDelta:
         cls = load_plugin("source", "delta")
         return cls(cls.Spec(path=self.place, tables={"*": self.settings}))
 
-    def destination(self):
-        cls = load_plugin("destination", "memory")
-        return cls(cls.Spec(name=self.name))
-
-    def run(self, **options):
-        """A sync, by a source that is opened for it; small batches and windows."""
-        into = Into("store", self.destination(), self.mode, bounds=Bounds(rows_max=5))
-        with closing(self.source()) as source:
-            return sync(Job("lake", source, [into], self.states, claim=Claim(takeover=True), **options))
-
-    def sync(self, **options):
-        report = self.run(**options)
-        errors = [task.error for task in report.tasks if task.error is not None]
-        assert (repr(report.error), [repr(one) + one.hint for one in errors]) == ("None", [])
-        (task,) = report.tasks
-        return task
-
-    def failed(self):
-        (task,) = self.run().tasks
-        assert task.error is not None
-        return task.error
-
-    def table(self):
-        with closing(self.source()) as source:
-            (table,) = source.tables()
-        return table
-
-    def stored(self):
-        table = self.table()
-        batches = self.destination().read(table, columns=table.schema.names)
-        return Counter(row for batch in batches for row in exact_rows(batch))
-
-    def there(self):
-        """As another reader has it."""
-        schema = self.table().schema
-        read = QueryBuilder().register("t", self.delta).execute("SELECT * FROM t")
-        found = pa.table(read).select(schema.names).cast(schema)
-        return Counter(row for batch in found.to_batches() for row in exact_rows(batch))
-
-    def read(self, cursor=None, **reading):
-        """All messages of a read."""
-        with closing(self.source()) as source:
-            (task,) = source.tasks(source.tables())
-            return list(source.read(task, Reading(cursor, datetime.now(UTC), **reading)))
+    def found(self):
+        return pa.table(QueryBuilder().register("t", self.delta).execute("SELECT * FROM t"))

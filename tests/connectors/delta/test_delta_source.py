@@ -12,7 +12,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from deltalake import write_deltalake
-from synced_delta import FEED, SyncedDelta, rows
+from synced_delta import FEED, SyncedDelta
+from synced_table import rows
 
 from services.s3 import S3
 from strandline.destination import WriteMode
@@ -423,3 +424,4 @@ def test_what_strandline_has_written_has_its_keys_and_names(tmp_path):
     for path in (tmp_path / "lake", folder):
         (table,) = cls(cls.Spec(path=str(path))).tables()
         assert (table.name, table.primary_key) == ("Our Orders", ("id",))
+        assert cls(cls.Spec(path=str(path))).reaches(write(write.Spec(path=str(tmp_path / "lake"))).places())

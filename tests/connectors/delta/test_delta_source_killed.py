@@ -3,10 +3,9 @@
 import shutil
 from typing import ClassVar
 
-import pyarrow as pa
 import pytest
-from deltalake import QueryBuilder
-from synced_delta import FEED, SyncedDelta, rows
+from synced_delta import FEED, SyncedDelta
+from synced_table import rows
 
 from sampling import MATRIX, SHARE
 from strandline.destination import WriteMode
@@ -43,8 +42,8 @@ class _Killed(KillConformance):
     @pytest.fixture
     def rows(self, steps):
         def rows(step):
-            delta = SyncedDelta(steps / str(step) / "orders").delta
-            return {"orders": pa.table(QueryBuilder().register("t", delta).execute("SELECT * FROM t")).to_pylist()}
+            delta = SyncedDelta(steps / str(step) / "orders")
+            return {"orders": delta.found().to_pylist()}
 
         return rows
 

@@ -5,14 +5,10 @@ from typing import ClassVar
 import pyarrow as pa
 import pytest
 from deltalake import DeltaTable, write_deltalake
+from synced_table import rows
 
 from strandline.plugins import load_plugin
 from strandline.testing.source import SourceConformance
-
-
-def rows(first, last, v="v"):
-    ids = list(range(first, last))
-    return pa.table({"id": ids, "v": [f"{v}{n}" for n in ids], "day": [f"d {n % 3}" for n in ids]})
 
 
 class Delta(SourceConformance):

@@ -7,10 +7,11 @@ a table is partitioned are said of its files, and not in them.
 from collections.abc import Mapping
 from typing import Any
 
+from strandline.connectors.versions.types import plain_schema, plain_type
 from strandline.errors import TaskError
 from strandline.lazy import pa, pc
 
-__all__ = ["conformed", "name_in_files", "plain_schema"]
+__all__ = ["conformed", "name_in_files"]
 
 _PHYSICAL = b"delta.columnMapping.physicalName"
 
@@ -19,11 +20,6 @@ def name_in_files(field: "pa.Field") -> str:
     """What a column is called in the files."""
     found = (field.metadata or {}).get(_PHYSICAL)
     return found.decode() if found is not None else str(field.name)
-
-
-def plain_schema(schema: "pa.Schema") -> "pa.Schema":
-    """The columns without what only a reader of files needs to know."""
-    return pa.schema([pa.field(one.name, _plain(one.type)) for one in schema])
 
 
 def conformed(
@@ -42,7 +38,7 @@ def conformed(
     """
     columns = []
     for field in schema:
-        inside, kind = name_in_files(field), _plain(field.type)
+        inside, kind = name_in_files(field), plain_type(field.type)
         try:
             if inside in batch.schema.names:
                 columns.append(_column(batch[inside], field))
@@ -56,24 +52,12 @@ def conformed(
                 f"{where}: column {field.name!r} cannot be read as {kind}: {str(error)[:200]}",
                 hint="the type of the column has changed: --full-refresh reads what the table holds now",
             ) from error
-    return pa.record_batch(columns, schema=pa.schema([pa.field(one.name, _plain(one.type)) for one in schema]))
-
-
-def _plain(kind: "pa.DataType") -> "pa.DataType":
-    """A type without metadata."""
-    types = pa.types
-    if types.is_struct(kind):
-        return pa.struct([pa.field(one.name, _plain(one.type)) for one in kind])
-    if types.is_map(kind):
-        return pa.map_(_plain(kind.key_type), _plain(kind.item_type))
-    if types.is_list(kind):
-        return pa.list_(pa.field(kind.value_field.name, _plain(kind.value_type)))
-    return kind
+    return pa.record_batch(columns, schema=plain_schema(schema))
 
 
 def _column(array: "pa.Array", field: "pa.Field") -> "pa.Array":
     """The array in the type of the field, whose parts are found by their names in files."""
-    types, kind = pa.types, _plain(field.type)
+    types, kind = pa.types, plain_type(field.type)
     if array.type == kind and not _renamed(field.type):
         return array
     if types.is_struct(kind) and types.is_struct(array.type):
@@ -81,7 +65,7 @@ def _column(array: "pa.Array", field: "pa.Field") -> "pa.Array":
         children = [
             _column(array.field(there[name_in_files(one)]), one)
             if name_in_files(one) in there
-            else pa.nulls(len(array), _plain(one.type))
+            else pa.nulls(len(array), plain_type(one.type))
             for one in field.type
         ]
         return pa.StructArray.from_arrays(children, fields=list(kind), mask=array.is_null())

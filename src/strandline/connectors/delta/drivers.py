@@ -1,14 +1,12 @@
 """The driver, imported at its first use; see ``strandline.lazy``."""
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from strandline.lazy import Lazy
 
-__all__ = ["delta_fs", "deltalake", "pa_fs"]
+__all__ = ["deltalake"]
 
 if TYPE_CHECKING:
     import deltalake
 else:
     deltalake = Lazy("deltalake")
-delta_fs: Any = Lazy("deltalake.fs")
-pa_fs: Any = Lazy("pyarrow.fs")

@@ -12,12 +12,16 @@ from typing import Any
 from urllib.parse import unquote
 
 from strandline.connectors.delta.columns import conformed, name_in_files
-from strandline.connectors.delta.drivers import delta_fs, deltalake, pa_fs
+from strandline.connectors.delta.drivers import deltalake
+from strandline.connectors.lake.store import Store
+from strandline.connectors.stores.drivers import obstore_exceptions
+from strandline.connectors.stores.opening import first_line
 from strandline.connectors.versions.history import KIND, Change, VersionFile
-from strandline.errors import MACHINE, CursorExpiredError, RetryableError, TaskError, UnreachableError
+from strandline.connectors.versions.parquet import batches_from, chosen
+from strandline.errors import MACHINE, CursorExpiredError, RetryableError, TaskError, UnreachableError, UsageError
 from strandline.lazy import pa, pc, pq
 
-__all__ = ["DeltaHistory", "files_of", "said"]
+__all__ = ["DeltaHistory", "said"]
 
 _FEED = "delta.enableChangeDataFeed"
 _MASKS = "deletionVectors"
@@ -30,18 +34,19 @@ class DeltaHistory:
     word = "version"
 
     def __init__(
-        self, uri: str, options: Mapping[str, str], version: int | None = None, schema: "pa.Schema | None" = None
+        self, store: Store, folder: str, version: int | None = None, schema: "pa.Schema | None" = None
     ) -> None:
         """Look at a table.
 
         Args:
-            uri: where it is.
-            options: of the store.
+            store: where it is.
+            folder: below the root of the store; empty: there.
             version: up to which; default: the last one.
             schema: its columns as they are offered, with their names in files, which last; default: those of the version.
         """
-        self.where, self._options, self._masked = uri, dict(options), (-1, dict[str, pa.Array]())
-        self._files = files_of(uri, options)
+        self._store, self._above = store, f"{folder}/" if folder else ""
+        uri = self.where = store.uri(folder).rstrip("/")
+        self._masked = (-1, dict[str, pa.Array]())
         with said(uri):
             self._opened = self._at(version)
             self.version: int = self._opened.version()
@@ -128,11 +133,11 @@ class DeltaHistory:
         with said(where, gone=True):
             mask = self._masks(file.version).get(path) if file.detail else None
             with pq.ParquetFile(
-                self._files.open_input_file(path), coerce_int96_timestamp_unit="us", pre_buffer=False
+                self._store.pieces(f"{self._above}{path}"), coerce_int96_timestamp_unit="us", pre_buffer=False
             ) as opened:
                 inside = [name for one in wanted if (name := name_in_files(one)) in opened.schema_arrow.names]
-                for start, batch in _from(opened, inside, after, rows_max, bytes_max):
-                    left = batch if mask is None else batch.filter(_chosen(mask, start, batch.num_rows))
+                for start, batch in batches_from(opened, inside, after, rows_max, bytes_max):
+                    left = batch if mask is None else batch.filter(chosen(mask, start, batch.num_rows))
                     yield start + batch.num_rows, conformed(left, wanted, file.partition, where)
 
     def _in_files(self, schema: "pa.Schema") -> "pa.Schema":
@@ -152,7 +157,9 @@ class DeltaHistory:
     def _at(self, version: int | None) -> Any:
         """The table at a version."""
         try:
-            return deltalake.DeltaTable(self.where, version=version, storage_options=self._options or None)
+            return deltalake.DeltaTable(
+                self.where, version=version, storage_options=dict(self._store.options or {}) or None
+            )
         except deltalake.exceptions.TableNotFoundError:
             raise
         except deltalake.exceptions.DeltaError as error:
@@ -165,11 +172,7 @@ class DeltaHistory:
     def _commit(self, version: int) -> bytes | None:
         """What a commit says; ``None``: it was cleaned up."""
         with said(self.where):
-            try:
-                with self._files.open_input_file(f"_delta_log/{version:020d}.json") as file:
-                    return bytes(file.readall())
-            except FileNotFoundError:
-                return None
+            return self._store.get(f"{self._above}_delta_log/{version:020d}.json")
 
     def _actions(self, version: int) -> Mapping[str, list[dict[str, Any]]]:
         """The actions of a commit, by their kinds."""
@@ -221,12 +224,6 @@ class DeltaHistory:
         return self._masked[1]
 
 
-def files_of(uri: str, options: Mapping[str, str]) -> Any:
-    """What is below a place, as Arrow opens it."""
-    with said(uri):
-        return pa_fs.PyFileSystem(delta_fs.DeltaStorageHandler(uri, dict(options) or None))
-
-
 @contextmanager
 def said(where: str, *, gone: bool = False) -> Iterator[None]:
     """Turn an error of the driver into ours.
@@ -237,9 +234,9 @@ def said(where: str, *, gone: bool = False) -> Iterator[None]:
     """
     try:
         yield
-    except FileNotFoundError as error:
+    except (FileNotFoundError, obstore_exceptions.NotFoundError) as error:
         if not gone:
-            raise TaskError(f"{where}: there is no such place", hint="fix `path`") from error
+            raise UsageError(f"{where}: there is no such place", hint="fix `path`") from error
         raise CursorExpiredError(f"{where}: it was removed (VACUUM) before it was read") from error
     except deltalake.exceptions.TableNotFoundError as error:
         raise TaskError(f"{where}: there is no Delta table", hint="fix `path`") from error
@@ -247,11 +244,11 @@ def said(where: str, *, gone: bool = False) -> Iterator[None]:
         raise TaskError(f"{where}: it cannot be read: {str(error)[:300]}") from error
     except pa.ArrowException as error:
         raise TaskError(f"{where}: it cannot be read: {str(error)[:300]}", hint="is the file damaged?") from error
-    except OSError as error:
-        if error.errno in MACHINE:
+    except (OSError, obstore_exceptions.BaseError) as error:
+        if isinstance(error, OSError) and error.errno in MACHINE:
             raise RetryableError(f"{where}: {error}", hint=MACHINE[error.errno]) from error
         raise UnreachableError(
-            f"{where}: {str(error)[:300]}", hint="is the store up, and may this user read there?"
+            f"{where}: {first_line(error)}", hint="is the store up, and may this user read there?"
         ) from error
 
 
@@ -268,38 +265,3 @@ def _has_feed(configuration: Mapping[str, Any]) -> bool:
 def _below(path: str, root: str) -> str:
     """A path relative to the table."""
     return unquote(path.removeprefix(root).lstrip("/"))
-
-
-def _from(
-    opened: Any, columns: Sequence[str], after: int, rows_max: int, bytes_max: int
-) -> "Iterator[tuple[int, pa.RecordBatch]]":
-    """The rows of a Parquet file after some, each batch with the number of its first one."""
-    start, groups = 0, list(range(opened.metadata.num_row_groups))
-    while groups and start + opened.metadata.row_group(groups[0]).num_rows <= after:
-        start += opened.metadata.row_group(groups.pop(0)).num_rows
-    for group in groups:
-        told = opened.metadata.row_group(group)
-        rows = max(1, min(rows_max, bytes_max * told.num_rows // max(1, told.total_byte_size)))
-        if not columns:
-            left = told.num_rows
-            batches: Any = (_bare(min(rows, left - at)) for at in range(0, left, rows))
-        else:
-            batches = opened.iter_batches(batch_size=rows, row_groups=[group], columns=list(columns))
-        for batch in batches:
-            skipped = min(batch.num_rows, max(0, after - start))
-            if skipped < batch.num_rows:
-                yield start + skipped, batch.slice(skipped)
-            start += batch.num_rows
-
-
-def _bare(count: int) -> "pa.RecordBatch":
-    """Rows of a file in which nothing is that is wanted."""
-    return pa.RecordBatch.from_struct_array(pa.array([{}] * count, pa.struct([])))
-
-
-def _chosen(mask: "pa.Array", start: int, count: int) -> "pa.Array":
-    """What a mask says of some rows; of those behind its end, that they are there."""
-    part = mask.slice(start, count)
-    if len(part) == count:
-        return part
-    return pa.concat_arrays([part, pa.array([True] * (count - len(part)), pa.bool_())])

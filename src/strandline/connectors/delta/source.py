@@ -17,17 +17,15 @@ from functools import partial
 from pydantic import BaseModel, ConfigDict, Field
 
 from strandline import describe
-from strandline.connectors.delta.columns import plain_schema
 from strandline.connectors.delta.description import READ, place_of
-from strandline.connectors.delta.drivers import pa_fs
-from strandline.connectors.delta.history import DeltaHistory, files_of, said
-from strandline.connectors.lake.journal import Journal
+from strandline.connectors.delta.history import DeltaHistory, said
+from strandline.connectors.lake.journal import keys_of
 from strandline.connectors.lake.lake import folder_of
-from strandline.connectors.lake.store import explained, store_of
-from strandline.connectors.stores.opening import refused
+from strandline.connectors.lake.store import store_of
 from strandline.connectors.versions.settings import VersionedTable
 from strandline.connectors.versions.source import Found, VersionsSource
-from strandline.errors import StateError, TaskError, UnreachableError
+from strandline.connectors.versions.types import plain_schema
+from strandline.errors import TaskError
 from strandline.lazy import pa
 from strandline.table_settings import PerTable
 
@@ -67,7 +65,8 @@ class DeltaSource(VersionsSource):
     def __init__(self, spec: Spec) -> None:
         super().__init__(spec.path, spec.tables)
         self._store = store_of(spec.path.rstrip("/") or "/", spec.options)
-        self._root, self._options = self._store.uri("").rstrip("/"), dict(self._store.options or {})
+        self._given = spec.options
+        self._root = self._store.uri("").rstrip("/")
         self._looked: dict[str, tuple[str, pa.Schema]] = {}
         """By table, where it is below the root, and its columns with their names in files."""
 
@@ -86,7 +85,7 @@ class DeltaSource(VersionsSource):
         found: dict[str, Found | TaskError] = {}
         for name, folder in folders.items():
             try:
-                history = DeltaHistory(self._uri(folder), self._options)
+                history = DeltaHistory(self._store, folder)
             except TaskError as error:
                 found[name] = error
                 continue
@@ -108,43 +107,19 @@ class DeltaSource(VersionsSource):
         if name not in self._looked:
             raise TaskError(f"{self._root}: there is no table {name!r} that can be read any more")
         folder, schema = self._looked[name]
-        return DeltaHistory(self._uri(folder), self._options, version, schema)
-
-    def _uri(self, folder: str) -> str:
-        return f"{self._root}/{folder}" if folder else self._root
+        return DeltaHistory(self._store, folder, version, schema)
 
     def _look(self) -> tuple[dict[str, str], dict[str, tuple[str, ...]]]:
         """Where each table is; and the keys of those that Strandline has written."""
-        files = files_of(self._root, self._options)
         with said(self._root):
-            if _is_table(files, ""):
+            if self._is_table(""):
                 above, _, folder = self._root.rpartition("/")
-                keys = self._written(above)
+                keys = keys_of(store_of(above, self._given))
                 return {next((name for name in keys if folder_of(name) == folder), folder): ""}, keys
-            folders = [
-                one.path
-                for one in files.get_file_info(pa_fs.FileSelector("", recursive=False))
-                if one.type == pa_fs.FileType.Directory and not one.base_name.startswith(("_", "."))
-            ]
-            keys = self._written(self._root)
+            keys = keys_of(self._store)
             names = {folder_of(name): name for name in keys}
-            tables = [folder.rstrip("/") for folder in folders if _is_table(files, f"{folder.rstrip('/')}/")]
-        return {names.get(folder, folder): folder for folder in sorted(tables)}, keys
+            folders = sorted(name for name in self._store.folders() if not name.startswith(("_", ".")))
+            return {names.get(folder, folder): folder for folder in folders if self._is_table(folder)}, keys
 
-    def _written(self, root: str) -> dict[str, tuple[str, ...]]:
-        """The keys of the tables that Strandline has written into a lake."""
-        store = store_of(root, self._options)
-        try:
-            with explained(store.where):
-                return {name: one.primary_key for name, one in Journal(store).look().tables.items()}
-        except UnreachableError as error:
-            if error.__cause__ is None or not refused(error.__cause__):
-                raise
-        except (StateError, TaskError):
-            pass
-        return {}  # nobody has said that this user may read what is beside a table
-
-
-def _is_table(files: object, folder: str) -> bool:
-    (found,) = files.get_file_info([f"{folder}_delta_log"])  # type: ignore[attr-defined]
-    return bool(found.type == pa_fs.FileType.Directory)
+    def _is_table(self, folder: str) -> bool:
+        return bool(self._store.listed(f"{folder}/_delta_log" if folder else "_delta_log"))

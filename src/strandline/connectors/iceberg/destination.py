@@ -29,7 +29,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 from strandline import describe
 from strandline.connectors.iceberg.catalog import Catalog
-from strandline.connectors.iceberg.description import WRITTEN, place_of
+from strandline.connectors.iceberg.description import WRITTEN, place_of, texts
 from strandline.connectors.iceberg.form import TYPES
 from strandline.connectors.iceberg.iceberg_table import IcebergFormat
 from strandline.connectors.iceberg.partition import apart_of
@@ -91,12 +91,7 @@ class IcebergDestination(LakeDestination):
         @classmethod
         def _texts(cls, given: Any) -> Any:
             """What YAML takes for a number or a boolean is written as Iceberg writes it."""
-            if not isinstance(given, dict):
-                return given
-            return {
-                name: str(value).lower() if isinstance(value, bool) else str(value) if isinstance(value, int) else value
-                for name, value in given.items()
-            }
+            return texts(given)
 
         @model_validator(mode="after")
         def _fits(self) -> "IcebergDestination.Spec":

@@ -10,9 +10,10 @@ from collections.abc import Callable
 
 from strandline.connectors.lake.log import Entry, Log, decode_entry, encode_entry
 from strandline.connectors.lake.store import Store, explained
-from strandline.errors import RetryableError, StateError
+from strandline.connectors.stores.opening import refused
+from strandline.errors import RetryableError, StateError, TaskError, UnreachableError
 
-__all__ = ["OWN", "Journal"]
+__all__ = ["OWN", "Journal", "keys_of"]
 
 OWN = "_strandline"
 """Where we keep what is ours, in the root of a lake."""
@@ -134,6 +135,19 @@ class Journal:
                 if _number(name) < log.number or (name.endswith(".json") and _number(name) == log.number)
             ]
             self._store.delete(f"{_LOG}/{name}" for name in old)
+
+
+def keys_of(store: Store) -> dict[str, tuple[str, ...]]:
+    """The primary keys of the tables that were written into a lake, by name; none where this user may not read that."""
+    try:
+        with explained(store.where):
+            return {name: one.primary_key for name, one in Journal(store).look().tables.items()}
+    except UnreachableError as error:
+        if error.__cause__ is None or not refused(error.__cause__):
+            raise
+    except (StateError, TaskError):
+        pass
+    return {}
 
 
 def _entry(number: int) -> str:

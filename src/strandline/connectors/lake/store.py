@@ -45,6 +45,9 @@ class Store(Protocol):
     def listed(self, folder: str) -> list[str]:
         """The names of what is in a folder, without the folder; what is below them may be named or not."""
 
+    def folders(self) -> list[str]:
+        """The names of what has something below it in the root."""
+
     def older(self, folder: str, age: timedelta) -> list[str]:
         """The whole names of files that are directly in a folder, and were last written so long ago."""
 
@@ -59,6 +62,9 @@ class Store(Protocol):
 
     def readable(self, name: str) -> Any:
         """What Arrow opens to read it."""
+
+    def pieces(self, name: str) -> "pa.NativeFile":
+        """What Arrow reads piece by piece, without all of it in memory."""
 
     def settle(self, folder: str) -> None:
         """Make the names of new files in a folder durable."""
@@ -117,6 +123,10 @@ class LocalStore:
         except FileNotFoundError:
             return []
 
+    def folders(self) -> list[str]:
+        """See ``Store``."""
+        return [path.name for path in self.root.iterdir() if path.is_dir()]
+
     def older(self, folder: str, age: timedelta) -> list[str]:
         """See ``Store``."""
         latest_s, found = time.time() - age.total_seconds(), []
@@ -159,6 +169,10 @@ class LocalStore:
     def readable(self, name: str) -> str:
         """See ``Store``."""
         return str(self.root / name)
+
+    def pieces(self, name: str) -> "pa.NativeFile":
+        """See ``Store``."""
+        return pa.OSFile(str(self.root / name))
 
     def settle(self, folder: str) -> None:
         """See ``Store``."""
@@ -225,6 +239,11 @@ class ObjectStore:
         found = (one["path"] for some in obstore.list(self._store, prefix=folder) for one in some)
         return [path.removeprefix(f"{folder}/") for path in found]
 
+    def folders(self) -> list[str]:
+        """See ``Store``."""
+        found = obstore.list_with_delimiter(self._store)["common_prefixes"]
+        return [str(path).rstrip("/").rpartition("/")[2] for path in found]
+
     def older(self, folder: str, age: timedelta) -> list[str]:
         """See ``Store``."""
         latest = datetime.now(UTC) - age
@@ -253,6 +272,10 @@ class ObjectStore:
     def readable(self, name: str) -> Any:
         """See ``Store``."""
         return pa.BufferReader(bytes(obstore.get(self._store, name).bytes()))
+
+    def pieces(self, name: str) -> "pa.NativeFile":
+        """See ``Store``."""
+        return pa.PythonFile(_Pieces(obstore.open_reader(self._store, name)), "r")
 
     def settle(self, folder: str) -> None:
         """See ``Store``. An object is durable once it is acknowledged."""
@@ -291,3 +314,19 @@ class _Object(io.BytesIO):
         if self._kept:
             with suppress(obstore_exceptions.BaseError, OSError):
                 obstore.delete(self._store, self._name)
+
+
+class _Pieces:
+    """An object as what Arrow takes for a file."""
+
+    closed = False
+
+    def __init__(self, reader: Any) -> None:
+        self._reader = reader
+        self.seek, self.tell = reader.seek, reader.tell
+
+    def read(self, size: int | None = None) -> bytes:
+        return bytes(self._reader.read(size))
+
+    def close(self) -> None:
+        self.closed = True
