@@ -99,17 +99,24 @@ class SyncedIceberg(SyncedTable):
         before = table.current_snapshot().manifests(table.io)
         self.commit(table, number, [manifest, *before], Operation.DELETE)
 
+    def add_file(self, rows, **more):
+        """A file that another tool has written, as one that was taken over from Hive."""
+        table, number = self.ice, secrets.randbelow(1 << 62)
+        name = f"{table.location()}/data/{secrets.token_hex(8)}.parquet"
+        pq.write_table(rows, name.removeprefix("file://"))
+        added = self.described(name, rows.num_rows, **more)
+        manifest = self.manifest(table, ManifestWriterV2, ManifestEntryStatus.ADDED, [added], number)
+        self.commit(table, number, [manifest, *table.current_snapshot().manifests(table.io)], Operation.APPEND)
+
     @staticmethod
     def described(name, count, content=DataFileContent.DATA, **more):
         return DataFile.from_args(
             content=content,
             file_path=name,
             file_format=FileFormat.PARQUET,
-            partition=Record(),
             record_count=count,
             file_size_in_bytes=1,
-            spec_id=0,
-            **more,
+            **{"partition": Record(), "spec_id": 0} | more,
         )
 
     @staticmethod

@@ -12,6 +12,7 @@ import pyiceberg.types as ice
 import pytest
 from pyiceberg.manifest import DataFileContent
 from pyiceberg.transforms import IdentityTransform
+from pyiceberg.typedef import Record
 from synced_iceberg import SyncedIceberg
 from synced_table import rows
 
@@ -192,6 +193,26 @@ def test_what_strandline_has_written_has_its_keys_and_is_no_place_to_write_what_
     (table,) = source.tables()
     assert (table.name, table.primary_key) == ("orders", ("id",))
     assert set(source.places()) & set(lake.places())
+
+
+def test_a_column_that_stands_in_no_file_but_in_its_partition_is_read(place):
+    lake = SyncedIceberg(place)
+    table = lake.create(rows(0, 1).schema)
+    with table.update_spec() as spec:
+        spec.add_field("day", IdentityTransform())
+    lake.write(rows(0, 3))
+    numbers = {"id": "1", "v": "2"}
+    schema = pa.schema(
+        [
+            pa.field(one.name, one.type, metadata={"PARQUET:field_id": numbers[one.name]})
+            for one in rows(0, 1).drop_columns(["day"]).schema
+        ]
+    )
+    added = rows(7, 9).drop_columns(["day"]).cast(schema)
+    lake.add_file(added, partition=Record("d 9"), spec_id=lake.ice.spec().spec_id)
+    lake.sync()
+    assert lake.stored() == lake.there()
+    assert (7, "v7", "d 9") in lake.stored()
 
 
 def test_no_catalog_is_made(place):
