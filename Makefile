@@ -1,6 +1,6 @@
 # One list of verbs for people and for CI. `make test` and `make demo` need nothing but Python 3.11, git and the network.
 .DEFAULT_GOAL := help
-.PHONY: help setup lock check test demo crash detect matrix stress holes races damage stores lakes realfiles container recipes integrations executors bench reference docs pages clean
+.PHONY: help setup lock check test demo crash detect matrix stress holes races damage stores lakes duckdb realfiles container recipes integrations executors bench reference docs pages clean
 .DELETE_ON_ERROR:
 SHELL := /bin/bash
 # An interpreter that compiles all modules again takes twice as long to start, and tests start hundreds.
@@ -67,6 +67,9 @@ stores: $(READY) ## object stores of other people (versitygw, azurite, fake-gcs-
 lakes: $(READY) ## the suite of destinations with Iceberg's own REST catalog, whose jars are fetched once; needs Java 17, and root for a network namespace
 	PYTHONPATH=tests/connectors $(RUN)/python tests/connectors/iceberg/foreign_catalog.py
 	unshare --net sh -c 'ip link set lo up && exec $(RUN)/pytest -q tests/connectors/iceberg/foreign_catalog.py $(ARGS)'
+
+duckdb: $(READY) ## the tests of the destination duckdb with the oldest DuckDB that the extra accepts, installed into .cache
+	PYTHONPATH=tests/docs $(RUN)/python tests/connectors/duckdb/older.py $(ARGS)
 
 realfiles: $(READY) ## 600 files of other people's packages, fetched once: what is stored of each against its text and other readers
 	PYTHONPATH=tests/realfiles $(RUN)/python -m realfiles $(ARGS)

@@ -107,7 +107,8 @@ class Capabilities:
     reach: Reach = Reach.ANYWHERE
     """Which processes may write at once; what ``plan`` says of shards and workers."""
     types_refused: Mapping[str, str] = field(default_factory=dict)
-    """Arrow type families (``str(type)`` up to the first bracket) that are refused by ``migrate``, with the reason."""
+    """Arrow type families (``str(type)`` up to the first bracket) that are refused by ``migrate``, with the reason. Nanoseconds
+    with a zone may be refused alone, as ``timestamp[ns, tz]``."""
 
 
 @dataclass(frozen=True, slots=True)

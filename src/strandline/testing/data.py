@@ -117,11 +117,11 @@ def all_types_table(
 
 
 def families(kind: "pa.DataType") -> set[str]:
-    """The families of a type and of all types inside it: ``str(type)`` up to the first bracket."""
+    """The families of a type and of all types inside it, as ``Capabilities.types_refused`` names them."""
     own = str(kind)
     for bracket in "[(<":
         own = own.partition(bracket)[0]
-    found = {own}
+    found = {own, "timestamp[ns, tz]"} if pa.types.is_timestamp(kind) and kind.tz and kind.unit == "ns" else {own}
     if isinstance(kind, pa.BaseExtensionType):
         return found | families(kind.storage_type)
     if pa.types.is_dictionary(kind) or pa.types.is_run_end_encoded(kind):

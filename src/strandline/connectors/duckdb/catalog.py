@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from strandline.connectors.sql.dialect import Statement
+from strandline.connectors.sql.dialect import Statement, quote
 
 __all__ = ["Catalogs", "ForeignKey", "Relation", "Sight"]
 
@@ -80,7 +80,7 @@ def _read(fetch: _Fetch, schema: str, name: str | None = None) -> dict[str, Rela
         found[table] = Relation(str(table), comment=comment or "", sql=sql or "")
     columns: dict[str, list[Sequence[Any]]] = {}
     for table, *column in rows(
-        "column_name, data_type, comment, is_generated", "duckdb_columns", order=" ORDER BY table_name, column_index"
+        "column_name, data_type, comment, column_default", "duckdb_columns", order=" ORDER BY table_name, column_index"
     ):
         columns.setdefault(table, []).append(column)
     indexes: dict[str, list[str]] = {}
@@ -99,12 +99,22 @@ def _read(fetch: _Fetch, schema: str, name: str | None = None) -> dict[str, Rela
             one,
             columns={str(column): str(kind) for column, kind, *_ in columns.get(one.name, ())},
             comments={str(column): note for column, _, note, _ in columns.get(one.name, ()) if note},
-            generated=frozenset(column for column, _, _, generated in columns.get(one.name, ()) if generated),
+            generated=frozenset(
+                column
+                for column, kind, _, default in columns.get(one.name, ())
+                if default and _makes(one.sql, column, kind)
+            ),
             indexes=tuple(indexes.get(one.name, ())),
             foreign_keys=tuple(keys.get(one.name, ())),
         )
         for one in found.values()
     }
+
+
+def _makes(sql: str, column: str, kind: str) -> bool:
+    """Whether a table generates a column, which has the expression as its default. Before 2.0, only this text tells."""
+    names = "|".join(re.escape(name) for name in (column, quote(column)))
+    return re.search(rf"[(,]\s*(?:{names}) {re.escape(kind)} GENERATED ALWAYS AS\(", sql) is not None
 
 
 class Catalogs:

@@ -16,6 +16,7 @@ class DuckDBDialect(Dialect):
     text_type = "VARCHAR"
     blob_type = "BLOB"
     updates = False
+    alters_before_deletes = True  # before 2.0, a commit fails where it is the other way round
 
     def fold(self, name: str) -> str:
         """See ``Dialect``."""

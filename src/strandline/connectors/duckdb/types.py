@@ -9,7 +9,9 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 
 from strandline.connectors.arrow.casts import castable_inside
+from strandline.connectors.arrow.kinds import ZONED_NS, is_zoned_ns
 from strandline.connectors.duckdb.dialect import DuckDBDialect
+from strandline.connectors.duckdb.drivers import duckdb
 from strandline.connectors.sql import types as sql
 from strandline.errors import TaskError
 from strandline.lazy import pa
@@ -18,6 +20,7 @@ __all__ = ["DuckDBTypes", "Stored"]
 
 _AS_TEXT = "send the whole column as text; for files: `types: {COLUMN: string}`"
 _DECIMAL_DIGITS_MAX = 38
+_ZONED_NS_SINCE = 2
 
 
 class Stored(sql.Stored):
@@ -34,6 +37,17 @@ class DuckDBTypes(sql.SqlTypes[Stored]):
 
     dialect = DuckDBDialect()
     no_unions = "DuckDB's unions have no type codes; send a struct with one column for each member"
+
+    @property
+    def refused(self) -> Mapping[str, str]:
+        """See ``SqlTypes``."""
+        return {**super().refused, **_refused_before_2()}
+
+    def of_type(self, kind: "pa.DataType", where: str) -> Stored:
+        """See ``SqlTypes``."""
+        if is_zoned_ns(kind) and (why := _refused_before_2().get(ZONED_NS)):
+            raise TaskError(f"{where}: {kind} cannot be stored in DuckDB {duckdb.__version__}", hint=why)
+        return super().of_type(kind, where)
 
     def simple(self) -> Mapping[int, Stored]:
         """See ``SqlTypes``."""
@@ -93,6 +107,13 @@ class DuckDBTypes(sql.SqlTypes[Stored]):
             size = kind.list_size
             return _compound(lambda sql: f"{sql[0]}[{size}]", [part], pa.list_(part.arrow, size))
         return _compound(lambda sql: f"{sql[0]}[]", [part], pa.list_(part.arrow))
+
+
+@cache
+def _refused_before_2() -> Mapping[str, str]:
+    if int(duckdb.__version__.split(".")[0]) >= _ZONED_NS_SINCE:
+        return {}
+    return {ZONED_NS: "install duckdb 2, which has nanoseconds with a zone; or send microseconds"}
 
 
 @cache

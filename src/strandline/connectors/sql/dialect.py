@@ -50,6 +50,8 @@ class Dialect:
     """Whether a transaction that is rolled back takes with it what it created."""
     updates = True
     """Whether stored rows are updated where they are; otherwise they are deleted and inserted again."""
+    alters_before_deletes = False
+    """Whether a table is altered before rows of it are deleted in the same transaction; the other way round is faster."""
     unread_text = "{}"
     """A column of texts as bytes, where the driver refuses to read what a flipped bit has made no text of."""
     by_bytes = ' COLLATE "C"'

@@ -342,9 +342,12 @@ class Merge:
 
     def _replace(self, step: Step, columns: Sequence[str], hidden: str, kept: int, left: Sequence[Change]) -> None:
         """All rows of the scope go, and the new ones come."""
+        if self._sql.alters_before_deletes:
+            self._reshape(step, left)
         removed = self._delete(step, self._scope(step))
         guard(removed - kept, removed, self._window.scope, step.table.name)
-        self._reshape(step, left)
+        if not self._sql.alters_before_deletes:
+            self._reshape(step, left)
         if not self._appends:
             # a row of another source may have the same key
             self._run(self._sql.delete_matching(self._into(step), step.table.primary_key, hidden))
