@@ -28,6 +28,7 @@ class Journal:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._log = Log()
+        self._checked = False
         self._lock = threading.RLock()
 
     @property
@@ -55,8 +56,13 @@ class Journal:
 
         Raises:
             StateError: it is not known whether it was committed.
+            UsageError: the store keeps no condition, so that nothing can be committed.
         """
         with self._lock:
+            if not self._checked:
+                with explained(f"{self.where}: cannot commit"):
+                    self._store.check(f"{OWN}/probe-{secrets.token_hex(8)}")
+                self._checked = True
             for _ in range(_ATTEMPTS_MAX):
                 log = self.look()
                 number, identity = log.number + 1, secrets.token_hex(16)

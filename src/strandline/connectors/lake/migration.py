@@ -89,7 +89,7 @@ def _found(lake: Lake, log: Log, wanted: Wanted) -> _Found:
     )
     if refused:
         return _Found(there, opened, record, plain)
-    changes, kept, users = _changes(wanted, opened, there, record)
+    changes, kept, users = _changes(wanted, opened, there, record, plain)
     table = wanted.table.keeping(kept)
     after = lake.form(
         left_as_stored(opened.form.table, table, changes) if opened is not None else table, wanted.partition_by
@@ -106,7 +106,7 @@ def _is_foreign(stored: LakeTable, log: Log, name: str) -> bool:
 
 
 def _changes(
-    wanted: Wanted, opened: Opened | None, there: Migration, record: Record | None
+    wanted: Wanted, opened: Opened | None, there: Migration, record: Record | None, plain: Form
 ) -> "tuple[list[Change], dict[str, pa.DataType], tuple[str, ...]]":
     table, ownership = wanted.table, wanted.ownership
     if opened is None:
@@ -119,7 +119,7 @@ def _changes(
                 hint="leave it out by `columns`, or take it over with `adopt: true`",
             )
     if record is not None and record.partition_by != wanted.partition_by:
-        problem = f"it is partitioned by {record.partition_by}, and would be by {wanted.partition_by}"
+        problem = f"it is {opened.form.laid_out}, and would be {plain.laid_out}"
         if wanted.mode is MigrateMode.SAFE or wanted.replaces is not None:
             raise TaskError(f"table {table.name!r} cannot be changed in place: {problem}", hint=_HINT)
         return [Change(RECREATE, table.name, detail=problem)], {}, ()
@@ -220,7 +220,7 @@ def _is_shaped(before: Form, after: Form) -> bool:
 def _reshaped(lake: Lake, opened: Opened, after: Form) -> Plan:
     """All rows in columns of other types, where these are others in the files, too."""
     changed = any(after.written.get(name, kind) != kind for name, kind in opened.form.written.items())
-    if not changed:
+    if not (changed and after.rewrites):
         return Plan()
     plan = Planner(
         opened.stored, opened.form, opened.found, Overlay(opened.form), Scope("", None, 0), None, after

@@ -100,9 +100,10 @@ class Planner:
         everywhere = self._overlay.looks_everywhere or (self._overlay.removes and self._final is None)
         if self._overlay.present is not None:
             self._appeared = pa.repeat(pa.scalar(False), len(self._overlay.present))
-        for file in self._found.files.values():
-            if everywhere or self._may_meet(file):
-                self._look(file)
+        if everywhere or self._taken is not None or self._deleted is not None:
+            for file in self._found.files.values():
+                if everywhere or self._may_meet(file):
+                    self._look(file)
         self._guard()
         plan = Plan(gone=concat(self._gone), removed=self._swept + self._overlay.swept + self._stale + self._replaced)
         plan.lacking = self._lacking()
@@ -222,10 +223,8 @@ class Planner:
         reshapes = self._after is not self._form and self._after.written != self._form.written
         written: list[RawFile] = []
         try:
-            for path, file in self._found.files.items():
-                marks = self._marks.get(path)
-                if marks is None and not reshapes:
-                    continue
+            for path in self._found.files if reshapes else self._marks:
+                file, marks = self._found.files[path], self._marks.get(path)
                 plan.rewrites[path] = self._rewrite(file, marks, values, written, reshapes=reshapes)
             for rows in self._hidden.rows() if self._hidden is not None else ():
                 writer.write(rows)

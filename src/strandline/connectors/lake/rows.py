@@ -4,7 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Protocol
 
 from strandline.connectors.arrow.casts import cast_to
 from strandline.connectors.lake.lake_table import DataFile, LakeTable
@@ -14,13 +14,10 @@ from strandline.errors import TaskError
 from strandline.lazy import pa, pc, pq
 from strandline.table import CLIENT_ID, SOURCE_NAME, Table
 
-__all__ = ["Form", "RawFile", "Writer", "in_scope", "keys_of"]
+__all__ = ["DataWriter", "Form", "RawFile", "Writer", "in_scope", "keys_of"]
 
 _BUFFER_BYTES = 32 << 20
 """How much waits in memory until it becomes a row group."""
-_FILE_BYTES = 128 << 20
-"""When the next file is begun."""
-_PARTITIONS_MAX = 1000
 
 
 @dataclass(frozen=True)
@@ -31,6 +28,31 @@ class Form(ABC):
     partition_by: tuple[str, ...] = ()
     """As the format says what its files are apart by."""
     types: ClassVar[Types]
+    rewrites: ClassVar[bool] = True
+    """Whether rows may leave files that are there; else they are only added to."""
+    bytes_max: ClassVar[int] = 128 << 20
+    """Of rows, in memory; then the next file is begun."""
+    more: ClassVar[str] = ""
+    """What else helps against too many partitions."""
+
+    @property
+    def apart(self) -> tuple[str, ...]:
+        """By what its files are apart, for people."""
+        return self.partition_by
+
+    @property
+    def partitions_max(self) -> int:
+        """How many files may be open at once."""
+        return 1000
+
+    @property
+    def laid_out(self) -> str:
+        """How its files are, in words."""
+        return f"partitioned by {self.apart}"
+
+    def writer(self, sink: Any, schema: "pa.Schema") -> "DataWriter":
+        """What writes a data file."""
+        return _ParquetWriter(sink, schema)
 
     @property
     def outside(self) -> tuple[str, ...]:
@@ -140,6 +162,31 @@ class Form(ABC):
             yield pa.record_batch(arrays, schema=pa.schema([schema.field(name) for name in columns]))
 
 
+class DataWriter(Protocol):
+    """Writes one data file. Its ``sink`` stays open."""
+
+    @property
+    def described(self) -> Any:
+        """What ``LakeTable.added`` is told of it."""
+
+    def write_table(self, rows: "pa.Table") -> None:
+        """More rows."""
+
+    def close(self) -> None:
+        """The end of the file."""
+
+
+class _ParquetWriter:
+    def __init__(self, sink: Any, schema: "pa.Schema") -> None:
+        self._found: list[Any] = []
+        self._writer = pq.ParquetWriter(sink, schema, compression="snappy", metadata_collector=self._found)
+        self.write_table, self.close = self._writer.write_table, self._writer.close
+
+    @property
+    def described(self) -> Any:
+        return self._found[0]
+
+
 class Writer:
     """Writes rows into new files, which nobody sees until a commit names them. Used by one thread."""
 
@@ -154,17 +201,17 @@ class Writer:
         for values, partition, part in self._form.split(rows) if rows.num_rows else ():
             file = self._open.get(values)
             if file is None:
-                if len(self._open) >= _PARTITIONS_MAX:
+                if len(self._open) >= self._form.partitions_max:
                     raise TaskError(
-                        f"table {self._form.table.name!r}: the rows of one window have more than {_PARTITIONS_MAX} different "
-                        f"values of {', '.join(self._form.partition_by)}, each a file of its own",
-                        hint="partition by a column with fewer values, or make windows smaller (batch_size)",
+                        f"table {self._form.table.name!r}: the rows of one window have more than {self._form.partitions_max} "
+                        f"different values of {', '.join(self._form.apart)}, each a file of its own",
+                        hint=f"partition by a column with fewer values, or make windows smaller (batch_size){self._form.more}",
                     )
                 file = RawFile(self._stored, self._form, partition)
                 self._open[values] = file
                 self._files.append(file)
             file.write(part)
-            if file.bytes >= _FILE_BYTES:
+            if file.bytes >= self._form.bytes_max:
                 self._adds += self._open.pop(values).finish()
 
     def finish(self) -> list[Mapping[str, Any]]:
@@ -188,11 +235,10 @@ class RawFile:
         self._stored, self._form, self._partition = stored, form, partition
         self._path = stored.new_name()
         self._sink: Any = None
-        self._writer: Any = None
+        self._writer: DataWriter | None = None
         self._schema: Any = None
         self._waiting: list[pa.Table] = []
         self._waiting_bytes = 0
-        self._described: list[Any] = []
 
     def write(self, rows: "pa.Table") -> None:
         """More rows, of the columns that the file has."""
@@ -213,7 +259,7 @@ class RawFile:
         self._writer.close()
         size = self._sink.tell()
         self._sink.keep()
-        return [self._stored.added(self._path, size, self._partition, self._described[0])]
+        return [self._stored.added(self._path, size, self._partition, self._writer.described)]
 
     def discard(self) -> None:
         """Leave nothing."""
@@ -226,9 +272,7 @@ class RawFile:
         if self._writer is None:
             self._schema = self._stored.schema_of(rows.schema, self._form)
             self._sink = self._stored.sink(self._path)
-            self._writer = pq.ParquetWriter(
-                self._sink, self._schema, compression="snappy", metadata_collector=self._described
-            )
+            self._writer = self._form.writer(self._sink, self._schema)
         self._writer.write_table(pa.table(rows.columns, schema=self._schema))
 
 

@@ -75,14 +75,17 @@ class Staged:
                 if self.appends:
                     self._set(staged.table.name).complete()
             case Swap(table=name, hidden=hidden):
-                self._of(name).overlay.swap(hidden)
+                self._rewritten(name).overlay.swap(hidden)
             case Adopt(table=name):
                 staged = self._of(name)
-                staged.overlay.former = message.source
+                if staged.form.rewrites:  # else the rows keep the former source's name
+                    staged.overlay.former = message.source
                 self.former.append((StateKey(message.source, message.task, message.destination), staged.table.name))
             case Forget(table=name, drop=drop):
                 self.forgotten[name] = drop or self.forgotten.get(name, False)
                 self.sets.pop(name, None)
+            case Stale(table=name):
+                self._rewritten(name).overlay.stale = not self.appends
             case _ if not self.appends:
                 self._remove(message)
 
@@ -96,8 +99,16 @@ class Staged:
                 self._of(name).overlay.replace(keys)
             case Present(table=name, keys=keys):
                 self._of(name).overlay.appear(keys)
-            case Stale(table=name):
-                self._of(name).overlay.stale = True
+
+    def _rewritten(self, name: str) -> StagedTable:
+        """A table of which rows go."""
+        staged = self._of(name)
+        if not staged.form.rewrites:
+            raise UsageError(
+                f"table {name!r}: files are only added to, so none of its rows is replaced or deleted",
+                hint="write_mode must be append; to read it again, remove its directory, reset its state, and sync again",
+            )
+        return staged
 
     def discard(self) -> None:
         """Nothing of it will be committed."""

@@ -18,7 +18,7 @@ from typing import Any, Protocol
 from strandline.connectors.stores.drivers import obstore, obstore_exceptions
 from strandline.connectors.stores.opening import first_line, object_place, shown_url
 from strandline.connectors.stores.opening import opened as opened_store
-from strandline.errors import MACHINE, RetryableError, TaskError, UnreachableError
+from strandline.errors import MACHINE, RetryableError, TaskError, UnreachableError, UsageError
 from strandline.lazy import pa
 from strandline.paths import FOLDER, PLAIN, make_directory, opened, write_file
 from strandline.place import file_places
@@ -26,6 +26,7 @@ from strandline.place import file_places
 __all__ = ["LocalStore", "ObjectStore", "Store", "explained", "store_of"]
 
 _TIMEOUT_S = 60
+_COPIES = ("s3://", "s3a://", "gs://")
 
 
 class Store(Protocol):
@@ -56,6 +57,13 @@ class Store(Protocol):
 
     def create(self, name: str, content: bytes) -> bool:
         """Make it, durable; ``False``: the name is taken, and nothing was changed."""
+
+    def check(self, name: str) -> None:
+        """Whether of two who create this name one is refused; it is removed again.
+
+        Raises:
+            UsageError: it is not.
+        """
 
     def sink(self, name: str) -> Any:
         """A file object for a name that nobody else has. ``close`` makes it durable, ``discard`` leaves nothing."""
@@ -160,6 +168,9 @@ class LocalStore:
             os.fsync(directory)
         return True
 
+    def check(self, name: str) -> None:
+        """See ``Store``. A link replaces nothing."""
+
     def sink(self, name: str) -> "_LocalFile":
         """See ``Store``."""
         path = self.root / name
@@ -236,8 +247,12 @@ class ObjectStore:
 
     def listed(self, folder: str) -> list[str]:
         """See ``Store``."""
+        return list(self.names(folder))
+
+    def names(self, folder: str) -> Iterator[str]:
+        """As ``listed``, a page at a time."""
         found = (one["path"] for some in obstore.list(self._store, prefix=folder) for one in some)
-        return [path.removeprefix(f"{folder}/") for path in found]
+        return (path.removeprefix(f"{folder}/") for path in found)
 
     def folders(self) -> list[str]:
         """See ``Store``."""
@@ -262,6 +277,41 @@ class ObjectStore:
         try:
             obstore.put(self._store, name, content, mode="create", use_multipart=False)
         except (obstore_exceptions.AlreadyExistsError, obstore_exceptions.PreconditionError, FileExistsError):
+            return False
+        return True
+
+    def check(self, name: str) -> None:
+        """See ``Store``."""
+        try:
+            self.create(name, b"1")
+            second, content = self.create(name, b"2"), self.get(name)
+        finally:
+            with suppress(obstore_exceptions.BaseError, OSError):
+                self.delete([name])
+        if second or content != b"1":
+            raise UsageError(
+                f"{self.where} ignores conditions, so that of two runs none would be kept out",
+                hint="use a store that keeps the condition If-None-Match",
+            )
+
+    def size(self, name: str) -> int | None:
+        """In bytes; ``None``: there is none."""
+        try:
+            return int(obstore.head(self._store, name)["size"])
+        except (obstore_exceptions.NotFoundError, FileNotFoundError):
+            return None
+
+    def copy(self, old: str, new: str, size: int) -> bool:
+        """The content of an object of this size under another name, too, durable; ``False``: there is none of the old name."""
+        try:
+            if self._url.startswith(_COPIES):
+                obstore.copy(self._store, old, new)
+                if self.size(new) == size:
+                    return True
+            # Azure may still be copying when it answers, and not all that speak S3 do copy
+            content = obstore.get(self._store, old).bytes()
+            obstore.put(self._store, new, content, use_multipart=False)
+        except (obstore_exceptions.NotFoundError, FileNotFoundError):
             return False
         return True
 
