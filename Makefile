@@ -61,8 +61,8 @@ races: $(READY) ## two processes that save over each other, SAVES times, on ever
 damage: $(READY) ## each bit of a stored state flipped, and its end cut off at each byte, on every backend and in every destination
 	STRANDLINE_DAMAGES=0 $(PYTEST) -k "a_bit_that_flips_is_noticed or an_end_that_is_missing_is_noticed" tests/connectors
 
-stores: $(READY) ## object stores of other people (versitygw, azurite, fake-gcs-server, s3rver), built once with go and npm: the suite of state backends, and files there
-	$(RUN)/pytest -q tests/connectors/objects/foreign_stores.py tests/connectors/files/foreign_store_objects.py $(ARGS)
+stores: $(READY) ## object stores of other people (versitygw, azurite, fake-gcs-server, s3rver), built once with go and npm: the suites of state backends and destinations, and files there
+	$(RUN)/pytest -q tests/connectors/objects/foreign_stores.py tests/connectors/files/foreign_store_objects.py tests/connectors/files/foreign_destination_objects.py $(ARGS)
 
 lakes: $(READY) ## the suite of destinations with Iceberg's own REST catalog, whose jars are fetched once; needs Java 17, and root for a network namespace
 	PYTHONPATH=tests/connectors $(RUN)/python tests/connectors/iceberg/foreign_catalog.py

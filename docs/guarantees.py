@@ -231,6 +231,14 @@ PROMISED = (
         "`tests/connectors/iceberg/test_iceberg_source.py`",
     ),
     (
+        "P7, P43: `files` in an object store: kills at any request, lost replies, two runs at once, objects of others",
+        (
+            "a glob finds each row once, and whole commits; a run that was overtaken fails, a store that ignores conditions and a prefix with "
+            "objects of others are refused; a committed object that somebody has removed before it was in sight stops its table, exit code 3"
+        ),
+        "`tests/connectors/files/test_files_destination_objects.py`; `make stores`",
+    ),
+    (
         "P7, P50: `iceberg`: compaction, expiry of snapshots, new columns, rows and properties of others, also between decision and sight",
         (
             "neither a gap nor a duplicate, and what they added stays; columns that were renamed or dropped and partitions that were "

@@ -1,5 +1,6 @@
 """`strandline init`: the spec that it writes works as it is, proposes no key that loses rows, and holds no password."""
 
+import io
 import json
 import logging
 import os
@@ -12,10 +13,13 @@ from contextlib import closing
 from pathlib import Path
 
 import duckdb
+import obstore
 import psycopg
+import pyarrow.parquet as pq
 import pytest
 import requests
 from click.testing import CliRunner
+from obstore.store import S3Store
 from psycopg.conninfo import conninfo_to_dict
 
 from services.s3 import S3
@@ -545,6 +549,21 @@ def test_objects_of_a_store_are_proposed_as_files_are(synced, proposed_objects):
     assert "primary_key: [id]" in text
     with duckdb.connect("warehouse.duckdb") as warehouse:
         assert warehouse.sql("SELECT id FROM orders ORDER BY id").fetchall() == [(1,), (2,)]
+
+
+def test_tables_are_written_into_objects_of_a_store(synced, run, proposed_objects):
+    environment, url = proposed_objects
+    text = synced(f"{url}/**/*.csv", url.replace("shop", "lake"), **environment)
+    assert "s3cret-word" not in text
+    words = {name.removeprefix("AWS_").lower(): value for name, value in environment.items()}
+    store = S3Store("bucket", client_options={"allow_http": True}, **words)
+    (name,) = [one["path"] for some in obstore.list(store, prefix="lake/orders") for one in some]
+    rows = pq.read_table(io.BytesIO(obstore.get(store, name).bytes()))
+    assert rows["id"].to_pylist() == [1, 2]
+    Path("strandline.yml").write_text(text.replace("write_mode: append", "write_mode: overwrite"))
+    planned = run("plan", **environment)
+    assert planned.exit_code == 2
+    assert "files cannot 'overwrite'" in planned.output
 
 
 @pytest.fixture

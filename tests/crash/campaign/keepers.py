@@ -133,14 +133,14 @@ class ObjectsKeeper(Keeper):
 
     def empty(self, world):
         del world
-        return {"url": f"s3://bucket/{uuid.uuid4().hex}", "options": _s3().options}
+        return {"url": f"s3://bucket/{uuid.uuid4().hex}", "options": s3().options}
 
 
 _starting = threading.Lock()
 
 
-def _s3():
-    """Of all workers: what it keeps is of the process, and ends with it."""
+def s3():
+    """An object store of all workers: what it keeps is of the process, and ends with it."""
     with _starting:
         return _started_s3()
 

@@ -1,15 +1,20 @@
 """The destinations: how each is set up and looked into."""
 
+import io
 import sqlite3
+import uuid
 from contextlib import closing, contextmanager
 
 import deltalake
 import duckdb
+import obstore
 import psycopg
 import pyarrow as pa
 import pyarrow.parquet as pq
+from obstore.store import S3Store
 from pyiceberg.catalog.sql import SqlCatalog
 
+from campaign.keepers import s3
 from campaign.series import WINDOW_ROWS
 from strandline.plugins import plugin_names
 
@@ -129,6 +134,30 @@ class FilesStore(Store):
         return {path.name for path in (self.world / "lake/.strandline/staged").glob("*")}
 
 
+class BucketStore(Store):
+    """What a glob finds in an object store."""
+
+    kind = "files"
+    modes = ("append",)
+
+    def __init__(self, world):
+        self._root = uuid.uuid4().hex
+        self._options = s3().options
+        super().__init__(world, path=f"s3://bucket/{self._root}", options=self._options)
+
+    def contents(self, columns):
+        store = S3Store("bucket", client_options={"allow_http": True}, **self._options)
+        found = {}
+        for one in (one for some in obstore.list(store, prefix=self._root) for one in some):
+            _, folder, name = one["path"].split("/", 2)
+            if name.endswith(".parquet"):
+                rows = pq.read_table(io.BytesIO(obstore.get(store, one["path"]).bytes())).to_pylist()
+                found.setdefault(folder, []).extend(
+                    (str(row["_cq_sync_time"]), tuple(row[one] for one in columns)) for row in rows
+                )
+        return found
+
+
 class DeltaStore(Store):
     """What a reader of Delta finds, who knows nothing of us."""
 
@@ -215,4 +244,5 @@ _ALL = {
     "iceberg": IcebergStore,
 }
 STORES = {name: _ALL[name] for name in _ALL if name in plugin_names("destination")}
+STORES |= {"bucket": BucketStore} if "files" in STORES else {}
 STORES |= {"plain": PlainStore, "idempotent": IdempotentStore}

@@ -210,7 +210,7 @@ class World:
     def _states(self):
         """As the destination keeps them, or the backend."""
         if self.store.kind != "plain":
-            plugin = load_plugin("destination", self.cell.destination)
+            plugin = load_plugin("destination", self.store.kind)
             spec = without_batch(plugin.Spec, self.store.spec["spec"])
             with closing(plugin(plugin.Spec(**spec))) as destination:
                 return destination.states.load(SOURCE)

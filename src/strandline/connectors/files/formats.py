@@ -19,10 +19,12 @@ from strandline.connectors.arrow.json_text import decode_json, encode_json, inte
 from strandline.errors import TaskError
 from strandline.lazy import pa, pa_csv, pc, pq
 
-__all__ = ["FORMATS", "Columns", "Compression", "DataFile", "FileFormat", "Form"]
+__all__ = ["FORMATS", "Columns", "Compression", "Content", "DataFile", "FileFormat", "Form"]
 
 Columns: TypeAlias = "tuple[int, Mapping[str, pa.Array]]"
 """How many rows, and columns by name."""
+Content: TypeAlias = "Path | pa.Buffer"
+"""Of a data file: where it lies, or all of it."""
 
 _READ_ROWS = 65_536
 _TEXT_ROWS = 8_192
@@ -93,8 +95,8 @@ class Form(ABC):
         """Something with ``write_table``; ``opened`` closes it."""
 
     @abstractmethod
-    def read(self, path: Path, schema: "pa.Schema") -> Iterator[Columns]:
-        """The columns of ``schema`` that a file has, in its types; and how many rows they have."""
+    def read(self, content: Content, schema: "pa.Schema", *, where: str) -> Iterator[Columns]:
+        """The columns of ``schema`` that a file has, in its types; and how many rows they have. ``where`` ends as its name."""
 
     def is_one(self, name: str) -> bool:
         """Whether a file of this name is one of this format."""
@@ -133,14 +135,14 @@ class _Parquet(Form):
         options = {"compression": compression.value, "dictionary_pagesize_limit": _DICTIONARY_BYTES_MAX}
         return opened.enter_context(pq.ParquetWriter(file, schema, version="2.6", write_page_checksum=True, **options))
 
-    def read(self, path: Path, schema: "pa.Schema") -> Iterator[Columns]:
-        with pq.ParquetFile(path) as file:
+    def read(self, content: Content, schema: "pa.Schema", *, where: str) -> Iterator[Columns]:
+        with pq.ParquetFile(content if isinstance(content, Path) else pa.BufferReader(content)) as file:
             there = set(file.schema_arrow.names)
             columns = [name for name in schema.names if name in there]
             for batch in file.iter_batches(batch_size=_READ_ROWS, columns=columns):
                 kinds = {name: schema.field(name).type for name in columns}
                 arrays = {
-                    name: _of_parquet(batch.column(name), kind, f"{path}: {name}") for name, kind in kinds.items()
+                    name: _of_parquet(batch.column(name), kind, f"{where}: {name}") for name, kind in kinds.items()
                 }
                 yield batch.num_rows, arrays
 
@@ -227,8 +229,9 @@ class _Text(Form):
         return opened.enter_context(pa.CompressedOutputStream(file, compression.value))
 
     @staticmethod
-    def _input(path: Path) -> Any:
-        return pa.input_stream(str(path), compression={".gz": "gzip", ".zst": "zstd"}.get(path.suffix))
+    def _input(content: Content, where: str) -> Any:
+        compression = {"gz": "gzip", "zst": "zstd"}.get(where.rpartition(".")[2])
+        return pa.input_stream(str(content) if isinstance(content, Path) else content, compression=compression)
 
 
 class _CSV(_Text):
@@ -237,10 +240,13 @@ class _CSV(_Text):
     def writer(self, file: IO[bytes], schema: "pa.Schema", compression: Compression, opened: ExitStack) -> Any:
         return _CSVWriter(self._stream(file, compression, opened), schema)
 
-    def read(self, path: Path, schema: "pa.Schema") -> Iterator[Columns]:
+    def read(self, content: Content, schema: "pa.Schema", *, where: str) -> Iterator[Columns]:
         parse = pa_csv.ParseOptions(newlines_in_values=True, ignore_empty_lines=False)
         block = pa_csv.ReadOptions(block_size=_CSV_BLOCK_BYTES)
-        with self._input(path) as stream, pa_csv.open_csv(stream, parse_options=parse, read_options=block) as sniffed:
+        with (
+            self._input(content, where) as stream,
+            pa_csv.open_csv(stream, parse_options=parse, read_options=block) as sniffed,
+        ):
             names = sniffed.schema.names
         convert = pa_csv.ConvertOptions(
             column_types=dict.fromkeys(names, pa.string()),
@@ -249,7 +255,7 @@ class _CSV(_Text):
             null_values=[""],
         )
         with (
-            self._input(path) as stream,
+            self._input(content, where) as stream,
             pa_csv.open_csv(stream, parse_options=parse, convert_options=convert, read_options=block) as reader,
         ):
             columns = [name for name in schema.names if name in names]
@@ -257,7 +263,7 @@ class _CSV(_Text):
                 kinds = {name: schema.field(name).type for name in columns}
                 yield (
                     batch.num_rows,
-                    {name: _of_cell(batch.column(name), kind, f"{path}: {name}") for name, kind in kinds.items()},
+                    {name: _of_cell(batch.column(name), kind, f"{where}: {name}") for name, kind in kinds.items()},
                 )
 
 
@@ -313,14 +319,14 @@ class _JSONLines(_Text):
         del schema
         return _JSONWriter(self._stream(file, compression, opened))
 
-    def read(self, path: Path, schema: "pa.Schema") -> Iterator[Columns]:
+    def read(self, content: Content, schema: "pa.Schema", *, where: str) -> Iterator[Columns]:
         kind = pa.struct(list(schema))
         with (
-            self._input(path) as stream,
+            self._input(content, where) as stream,
             closing(io.TextIOWrapper(io.BufferedReader(stream), "utf-8", newline="\n")) as text,
         ):
             while lines := text.readlines(_TEXT_BLOCK_BYTES):
-                rows = decode_json(pa.array(lines, pa.large_string()), kind, where=str(path))
+                rows = decode_json(pa.array(lines, pa.large_string()), kind, where=where)
                 yield len(rows), {name: rows.field(at) for at, name in enumerate(schema.names)}
 
 

@@ -9,11 +9,12 @@ from collections.abc import Iterator, Sequence
 from pathlib import PurePath
 from urllib.parse import unquote
 
-from strandline.errors import TaskError, UsageError
+from strandline.connectors.files.formats import Content, Form
+from strandline.errors import RetryableError, TaskError, UsageError
 from strandline.lazy import pa, pc
 from strandline.table import Table
 
-__all__ = ["HIDDEN", "check_partitions", "is_text", "parts_of", "split", "value_in"]
+__all__ = ["HIDDEN", "check_partitions", "is_text", "rows_of", "split"]
 
 _NULL = "__HIVE_DEFAULT_PARTITION__"
 _UNSAFE = re.compile(r"[\x00-\x1f\x7f\"#%'*/:=?\\{\[\]^]")
@@ -124,7 +125,42 @@ def _escaped(text: str) -> str:
     return _UNSAFE.sub(lambda found: f"%{ord(found[0]):02X}", text)
 
 
-def parts_of(below: PurePath) -> dict[str, str | None]:
+def rows_of(
+    form: Form, content: Content, schema: "pa.Schema", columns: Sequence[str], *, below: PurePath, where: str
+) -> "Iterator[pa.RecordBatch]":
+    """The rows of a data file, with what its directories say.
+
+    Args:
+        form: of the file.
+        content: it, or where it lies.
+        schema: of the rows.
+        columns: by which the table is partitioned.
+        below: its path, relative to the table's directory.
+        where: for people; ends as its name.
+
+    Raises:
+        RetryableError: it is gone.
+        TaskError: it cannot be read.
+    """
+    in_file, parts = pa.schema([field for field in schema if field.name not in columns]), _parts_of(below)
+    try:
+        for count, found in form.read(content, in_file, where=where):
+            arrays = []
+            for field in schema:
+                if field.name in columns:
+                    arrays.append(_value_in(parts, field.name, field.type, count, where=where))
+                else:
+                    arrays.append(found[field.name] if field.name in found else pa.nulls(count, field.type))
+            yield pa.record_batch(arrays, schema=schema)
+    except FileNotFoundError as error:
+        raise RetryableError(f"{where}: it vanished while the table was read") from error
+    except (OSError, pa.ArrowException, ValueError) as error:
+        raise TaskError(
+            f"{where}: cannot be read ({error})", hint="move it away, or restore it from a backup"
+        ) from error
+
+
+def _parts_of(below: PurePath) -> dict[str, str | None]:
     """What the directories above a file say, by column; relative to the table's directory."""
     found: dict[str, str | None] = {}
     for part in below.parent.parts:
@@ -134,7 +170,7 @@ def parts_of(below: PurePath) -> dict[str, str | None]:
     return found
 
 
-def value_in(parts: dict[str, str | None], column: str, kind: "pa.DataType", count: int, *, where: str) -> "pa.Array":
+def _value_in(parts: dict[str, str | None], column: str, kind: "pa.DataType", count: int, *, where: str) -> "pa.Array":
     """The value of a column in all rows of a file.
 
     Raises:

@@ -3,17 +3,17 @@
 import base64
 import os
 import secrets
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePath
 
 from strandline.connectors.arrow.changes import changes_to, merged
 from strandline.connectors.files.formats import FORMATS, FileFormat, Form
 from strandline.connectors.files.log import Log, Record
-from strandline.connectors.files.partition import check_partitions, is_text, parts_of, value_in
+from strandline.connectors.files.partition import check_partitions, is_text, rows_of
 from strandline.connectors.files.store import OWN
 from strandline.destination import RECREATE, Change, MigrateMode, Scope
-from strandline.errors import RetryableError, TaskError
+from strandline.errors import TaskError
 from strandline.lazy import pa, pc
 from strandline.ownership import Owner
 from strandline.paths import encode_part
@@ -161,30 +161,9 @@ class Layout:
         return self._rows(table, files, schema)
 
     def _rows(self, table: Table, files: Sequence[str], schema: "pa.Schema") -> "Iterator[pa.RecordBatch]":
-        in_files = pa.schema([field for field in schema if field.name not in self.partition_by])
         for file in files:
-            parts = parts_of(PurePath(file).relative_to(folder_of(table.name)))
-            try:
-                for count, found in self.form.read(self.root / file, in_files):
-                    yield self._batch(schema, found, parts, count, file)
-            except FileNotFoundError as error:
-                raise RetryableError(f"{self.root / file}: it vanished while the table was read") from error
-            except (OSError, pa.ArrowException, ValueError) as error:
-                raise TaskError(
-                    f"{self.root / file}: cannot be read ({error})", hint="move it away, or restore it from a backup"
-                ) from error
-
-    def _batch(
-        self, schema: "pa.Schema", found: "Mapping[str, pa.Array]", parts: dict[str, str | None], count: int, file: str
-    ) -> "pa.RecordBatch":
-        arrays = []
-        for field in schema:
-            if field.name in self.partition_by:
-                value = value_in(parts, field.name, field.type, count, where=file)
-            else:
-                value = found[field.name] if field.name in found else pa.nulls(count, field.type)
-            arrays.append(value)
-        return pa.record_batch(arrays, schema=schema)
+            below, where = PurePath(file).relative_to(folder_of(table.name)), str(self.root / file)
+            yield from rows_of(self.form, self.root / file, schema, self.partition_by, below=below, where=where)
 
 
 def _raise(error: OSError) -> None:
