@@ -98,6 +98,14 @@ class TestFile:
         with pytest.raises(UsageError, match="memory_limit"):
             open_one(memory_limit="plenty").migrate(orders(), mode=MigrateMode.SAFE, fence=FENCE)
 
+    def test_a_table_that_is_missing_is_no_variable_of_the_program(self, lineage: Lineage) -> None:
+        rows = pa.table({"id": [1]})
+        with lineage.destination._database.session() as session:  # type: ignore[attr-defined]
+            for name in ("rows", "main.rows"):
+                with pytest.raises(duckdb.CatalogException):
+                    session.cursor.execute(f"SELECT * FROM {name}")
+        assert rows
+
     def test_memory_is_a_database_of_its_own(self, open_one: Callable[..., DuckDBDestination]) -> None:
         one, other = Lineage(open_one(path=":memory:")), Lineage(open_one(path=":memory:"))
         one.migrate(orders())

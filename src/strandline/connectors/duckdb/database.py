@@ -24,6 +24,8 @@ __all__ = ["Database"]
 _log = logging.getLogger(__name__)
 _MEMORY = ":memory:"
 _NEW = ".duckdb-new"
+_FALSE = ("autoinstall_known_extensions", "autoload_known_extensions", "python_enable_replacements")
+"""Nothing may be fetched from the net because a query mentions a type, and no variable of ours be read where a table is missing."""
 
 
 class _Gate(Gate):
@@ -89,8 +91,7 @@ class Database(FileDatabase[DuckDBSession]):
             if self._connection is None:
                 try:
                     connection = self._connect()
-                    # nothing may be fetched from the net because a query mentions a type
-                    for name in ("autoinstall_known_extensions", "autoload_known_extensions"):
+                    for name in _FALSE:
                         connection.execute(f"SET GLOBAL {name} = false")
                     for name, value in self._settings.items():
                         _set(connection, name, value)
