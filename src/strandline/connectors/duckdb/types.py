@@ -7,6 +7,7 @@ cast to ``Stored.arrow`` first, which DuckDB takes as it is, and a read is cast 
 import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
+from importlib.metadata import PackageNotFoundError, version
 
 from strandline.connectors.arrow.casts import castable_inside
 from strandline.connectors.arrow.kinds import ZONED_NS, is_zoned_ns
@@ -111,7 +112,12 @@ class DuckDBTypes(sql.SqlTypes[Stored]):
 
 @cache
 def _refused_before_2() -> Mapping[str, str]:
-    if int(duckdb.__version__.split(".")[0]) >= _ZONED_NS_SINCE:
+    """By the version that is installed, which is not imported for that; where there is none, opening says so."""
+    try:
+        major = version("duckdb").split(".")[0]
+    except PackageNotFoundError:
+        return {}
+    if int(major) >= _ZONED_NS_SINCE:
         return {}
     return {ZONED_NS: "install duckdb 2, which has nanoseconds with a zone; or send microseconds"}
 
