@@ -151,7 +151,7 @@ class IcebergHistory:
         if not places:
             return None
         gone = pc.unique(pa.chunked_array([chunk for one in places for chunk in one.chunks], pa.int64()))
-        there = pa.array(range(int(pc.max(gone).as_py()) + 1), pa.int64())
+        there = pa.arange(0, pc.max(gone).as_py() + 1)
         return pc.invert(pc.is_in(there, value_set=gone))
 
     def _has_deletes(self) -> bool:

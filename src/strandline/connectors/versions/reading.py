@@ -166,5 +166,5 @@ def _with_keys(batch: "pa.RecordBatch", keys: "pa.Table") -> "pa.RecordBatch":
         batch = batch.filter(pc.is_in(batch[name], keys[name].combine_chunks()))
     if len(names) == 1 or not batch.num_rows:
         return batch
-    numbered = pa.table([*(batch[name] for name in names), pa.array(range(batch.num_rows))], names=[*names, _PLACE])
+    numbered = pa.table([*(batch[name] for name in names), pa.arange(0, batch.num_rows)], names=[*names, _PLACE])
     return batch.take(numbered.join(keys, names, join_type="left semi")[_PLACE].combine_chunks())
