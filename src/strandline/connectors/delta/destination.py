@@ -30,7 +30,7 @@ import re
 from collections.abc import Sequence
 from datetime import timedelta
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from strandline import describe
 from strandline.connectors.delta.delta_table import DeltaFormat
@@ -39,6 +39,7 @@ from strandline.connectors.delta.form import TYPES
 from strandline.connectors.delta.optimizing import optimize
 from strandline.connectors.lake.destination import LakeDestination, capabilities_of
 from strandline.connectors.lake.lake import Lake, folder_of
+from strandline.connectors.lake.settings import LakeSpec
 from strandline.connectors.lake.store import explained, store_of
 from strandline.optimize import Optimized
 
@@ -57,23 +58,9 @@ class DeltaDestination(LakeDestination):
         """A directory or an object store; see ``strandline.describe.Understands``."""
         return place_of(written)
 
-    class Spec(BaseModel):
+    class Spec(LakeSpec):
         """Where the lake is, and how its tables are laid out."""
 
-        model_config = ConfigDict(extra="forbid")
-
-        path: str = Field(
-            min_length=1,
-            description="A directory, made if it is missing; or `s3://bucket/prefix`, `gs://bucket/prefix` or "
-            "`az://container/prefix`.",
-        )
-        schema_name: str | None = Field(
-            None,
-            alias="schema",
-            min_length=1,
-            description="A directory below `path` for the tables and their log, so that several destinations can share a "
-            "`path` and nothing else. Default: none, the tables are directly below `path`.",
-        )
         partition_by: tuple[str, ...] = Field(
             (),
             description="Columns by which the files of every table are apart. Texts, whole numbers, dates and booleans.",

@@ -2,10 +2,11 @@
 
 import re
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from strandline.connectors.files.formats import FORMATS, Compression, FileFormat
 from strandline.connectors.files.objects import split_url
+from strandline.connectors.lake.settings import LakeSpec
 from strandline.connectors.stores.opening import OBJECT_SCHEMES
 
 __all__ = ["FilesSpec"]
@@ -13,23 +14,9 @@ __all__ = ["FilesSpec"]
 _STRANGE = re.compile(r"[?#*\[]|%[0-9A-Fa-f]{2}")
 
 
-class FilesSpec(BaseModel):
+class FilesSpec(LakeSpec):
     """Where the files are, and what they are."""
 
-    model_config = ConfigDict(extra="forbid")
-
-    path: str = Field(
-        min_length=1,
-        description="The directory, made if it is missing; or `s3://bucket/prefix`, `gs://bucket/prefix` or "
-        "`az://container/prefix`.",
-    )
-    schema_name: str | None = Field(
-        None,
-        alias="schema",
-        min_length=1,
-        description="A directory below `path` for the tables and their log, so that several destinations can share a "
-        "`path` and nothing else. Default: none, the tables are directly below `path`.",
-    )
     format: FileFormat = Field(FileFormat.PARQUET, description="parquet, csv or jsonl.")
     compression: Compression | None = Field(
         None,
