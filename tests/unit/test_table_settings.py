@@ -159,3 +159,9 @@ def test_what_does_not_fit_together_is_an_error_of_the_table():
 
     with pytest.raises(UsageError, match=r"table 'orders': its settings do not fit: Value error, either a or b"):
         PerTable(Either, [Entry("*", {"a": 1}), Entry("orders", {"b": 1})]).of("orders")
+
+
+def test_what_is_a_glob_for_one_table_and_the_name_of_another_means_each_in_its_way():
+    """Settings are made once for all tables of which the same is said, and of these not the same is."""
+    tables = Holder(tables={"o*": {"a": 1}, "*": {"a": 2}}).tables
+    assert [tables.of(name, "").a for name in ("orders", "o*", "items", "orders")] == [2, 1, 2, 2]
